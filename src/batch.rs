@@ -1,0 +1,404 @@
+//! A batch: the unit that moves through streams, over threads and pipes.
+//!
+//! Its columns follow the stream's [`Schema`](crate::schema::Schema). A join's right columns are the
+//! same few rows over and over, so a column may be held as *shared*: the right rows once, and for
+//! each row of the batch which of them it is. Work per column (parse a date, render a member) is then
+//! done once per right row. Everything that does not care calls [`Batch::resolve`].
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use polars_arrow::array::{Array, PrimitiveArray};
+use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field as ArrowField};
+use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
+use polars_arrow::io::ipc::write::{StreamWriter, WriteOptions};
+use polars_arrow::record_batch::RecordBatchT;
+use polars_buffer::Buffer;
+use polars_utils::pl_str::PlSmallStr;
+
+use crate::columns::{Column, NONE};
+use crate::error::{Error, Result};
+
+/// Default rows a batch: large enough that dealing costs nothing, small enough to stay in cache.
+pub const ROWS_MAX: usize = 16_384;
+/// A batch is cut here even where it has fewer rows: long rows must not fill the memory.
+pub const BYTES_MAX: usize = 8 << 20;
+
+/// Where a row came from: file number (16 bits) and record in it (48 bits).
+pub mod origin {
+    /// Records a file may hold.
+    pub const RECORD_BITS: u32 = 48;
+
+    /// The origin of `record` (from 1) of file number `file`.
+    pub fn of(file: u16, record: u64) -> u64 {
+        u64::from(file) << RECORD_BITS | record
+    }
+
+    /// File number and record of an origin.
+    pub fn split(origin: u64) -> (u16, u64) {
+        let file = u16::try_from(origin >> RECORD_BITS).expect("16 bits are left");
+        (file, origin & ((1 << RECORD_BITS) - 1))
+    }
+}
+
+/// One column of a batch.
+#[derive(Debug, Clone)]
+pub enum Cells {
+    /// A value a row.
+    Own(Column),
+    /// The values of the shared rows; the batch's [`Lookup`] says which row has which.
+    Shared(Column),
+}
+
+/// Which shared row each row of the batch has; [`NONE`]: none, so nulls.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The shared rows' identity: equal in two batches if the rows are the same.
+    pub set: u64,
+    /// One number a row of the batch.
+    pub rows: Buffer<u32>,
+}
+
+/// Some rows of a stream, in order.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    columns: Vec<Cells>,
+    rows: usize,
+    lookup: Option<Lookup>,
+    origins: Option<Buffer<u64>>,
+}
+
+impl Batch {
+    /// A batch of plain columns of `rows` values each.
+    pub fn new(columns: Vec<Column>, rows: usize) -> Self {
+        debug_assert!(columns.iter().all(|column| column.len() == rows));
+        Batch {
+            columns: columns.into_iter().map(Cells::Own).collect(),
+            rows,
+            lookup: None,
+            origins: None,
+        }
+    }
+
+    /// A batch in which some columns are shared, by `lookup`.
+    pub fn with_lookup(columns: Vec<Cells>, lookup: Option<Lookup>, rows: usize) -> Self {
+        Batch {
+            columns,
+            rows,
+            lookup,
+            origins: None,
+        }
+    }
+
+    /// Says where the rows came from.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Option<Buffer<u64>>) -> Self {
+        debug_assert!(
+            origins
+                .as_ref()
+                .is_none_or(|origins| origins.len() == self.rows)
+        );
+        self.origins = origins;
+        self
+    }
+
+    /// The same rows with other columns.
+    #[must_use]
+    pub fn with_columns(self, columns: Vec<Cells>) -> Self {
+        let shared = columns
+            .iter()
+            .any(|cells| matches!(cells, Cells::Shared(_)));
+        Batch {
+            columns,
+            lookup: self.lookup.filter(|_| shared),
+            ..self
+        }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// All columns as they are held.
+    pub fn cells(&self) -> &[Cells] {
+        &self.columns
+    }
+
+    /// Which shared row each row has.
+    pub fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_ref()
+    }
+
+    /// Where each row came from, if that is known.
+    pub fn origins(&self) -> Option<&Buffer<u64>> {
+        self.origins.as_ref()
+    }
+
+    /// Where row `i` came from.
+    pub fn origin(&self, row: usize) -> Option<u64> {
+        self.origins.as_ref().map(|origins| origins[row])
+    }
+
+    /// Column `i`, a value a row.
+    pub fn column(&self, i: usize) -> Column {
+        match (&self.columns[i], &self.lookup) {
+            (Cells::Shared(column), Some(lookup)) => column.take(&lookup.rows),
+            (Cells::Own(column) | Cells::Shared(column), _) => column.clone(),
+        }
+    }
+
+    /// The same batch with a value a row in every column.
+    #[must_use]
+    pub fn resolve(self) -> Self {
+        if self.lookup.is_none() {
+            return self;
+        }
+        let columns = (0..self.columns.len())
+            .map(|i| Cells::Own(self.column(i)))
+            .collect();
+        Batch {
+            columns,
+            lookup: None,
+            ..self
+        }
+    }
+
+    /// All columns, a value a row in each.
+    pub fn plain(&self) -> Vec<Column> {
+        (0..self.columns.len()).map(|i| self.column(i)).collect()
+    }
+
+    /// Rows `from..from + rows`, sharing the values.
+    #[must_use]
+    pub fn slice(&self, from: usize, rows: usize) -> Self {
+        let columns = self.columns.iter().map(|cells| match cells {
+            Cells::Own(column) => Cells::Own(column.slice(from, rows)),
+            Cells::Shared(column) => Cells::Shared(column.clone()),
+        });
+        Batch {
+            columns: columns.collect(),
+            rows,
+            lookup: self.lookup.as_ref().map(|lookup| Lookup {
+                set: lookup.set,
+                rows: lookup.rows.clone().sliced(from..from + rows),
+            }),
+            origins: self
+                .origins
+                .as_ref()
+                .map(|origins| origins.clone().sliced(from..from + rows)),
+        }
+    }
+
+    /// The rows with these numbers, in that order.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Self {
+        let columns = self.columns.iter().map(|cells| match cells {
+            Cells::Own(column) => Cells::Own(column.take(rows)),
+            Cells::Shared(column) => Cells::Shared(column.clone()),
+        });
+        let pick = |values: &Buffer<u32>| {
+            rows.iter()
+                .map(|&row| values[row as usize])
+                .collect::<Vec<_>>()
+                .into()
+        };
+        Batch {
+            columns: columns.collect(),
+            rows: rows.len(),
+            lookup: self.lookup.as_ref().map(|lookup| Lookup {
+                set: lookup.set,
+                rows: pick(&lookup.rows),
+            }),
+            origins: self.origins.as_ref().map(|origins| {
+                rows.iter()
+                    .map(|&row| origins[row as usize])
+                    .collect::<Vec<_>>()
+                    .into()
+            }),
+        }
+    }
+
+    /// The batch without the rows numbered in `gone` (rising).
+    #[must_use]
+    pub fn without(self, gone: &[u32]) -> Self {
+        if gone.is_empty() {
+            return self;
+        }
+        let mut next = gone.iter().copied().peekable();
+        let kept: Vec<u32> = (0..crate::columns::row_number(self.rows))
+            .filter(|row| next.next_if_eq(row).is_none())
+            .collect();
+        self.take(&kept)
+    }
+
+    /// About how many bytes the rows take; shared rows count for nothing.
+    pub fn size(&self) -> usize {
+        let own = self.columns.iter().map(|cells| match cells {
+            Cells::Own(column) => column.size(),
+            Cells::Shared(_) => 0,
+        });
+        own.sum::<usize>() + self.rows * 12
+    }
+
+    /// Batches of at most `rows_max` rows and about [`BYTES_MAX`] bytes, in order.
+    pub fn cut(self, rows_max: usize) -> Vec<Batch> {
+        let by_bytes = self.rows / self.size().div_ceil(BYTES_MAX).max(1);
+        let step = rows_max.min(by_bytes).max(1);
+        if self.rows <= step {
+            return vec![self];
+        }
+        (0..self.rows)
+            .step_by(step)
+            .map(|from| self.slice(from, step.min(self.rows - from)))
+            .collect()
+    }
+
+    /// All batches as one; `empty` is what none of them gives.
+    pub fn concat(batches: Vec<Batch>, empty: impl FnOnce() -> Batch) -> Batch {
+        let mut batches: Vec<Batch> = batches.into_iter().map(Batch::resolve).collect();
+        let Some(last) = batches.pop() else {
+            return empty();
+        };
+        if batches.is_empty() {
+            return last;
+        }
+        batches.push(last);
+        let rows = batches.iter().map(Batch::rows).sum();
+        let columns = (0..batches[0].columns.len()).map(|i| {
+            let parts = batches.iter().map(|batch| match &batch.columns[i] {
+                Cells::Own(column) | Cells::Shared(column) => column,
+            });
+            Column::concat(&parts.collect::<Vec<_>>())
+        });
+        let columns = columns.collect();
+        let origins: Option<Vec<u64>> = batches
+            .iter()
+            .map(|batch| batch.origins.as_ref())
+            .collect::<Option<Vec<_>>>()
+            .map(|parts| {
+                parts
+                    .into_iter()
+                    .flat_map(|part| part.iter().copied())
+                    .collect()
+            });
+        Batch::new(columns, rows).with_origins(origins.map(Into::into))
+    }
+
+    /// The batch as one Arrow IPC stream, appended to `out`. Origins travel as one more column.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        let mut arrays: Vec<Box<dyn Array>> = self.plain().iter().map(Column::to_arrow).collect();
+        let mut schema: ArrowSchema = arrays
+            .iter()
+            .enumerate()
+            .map(|(i, array)| {
+                let name = PlSmallStr::from_string(i.to_string());
+                (
+                    name.clone(),
+                    ArrowField::new(name, array.dtype().clone(), true),
+                )
+            })
+            .collect();
+        if let Some(origins) = &self.origins {
+            let array =
+                PrimitiveArray::<u64>::new(ArrowDataType::UInt64, origins.clone(), None).boxed();
+            let name = PlSmallStr::from_static(ORIGINS);
+            schema.insert(
+                name.clone(),
+                ArrowField::new(name, ArrowDataType::UInt64, false),
+            );
+            arrays.push(array);
+        }
+        let schema = Arc::new(schema);
+        let mut writer = StreamWriter::new(out, WriteOptions { compression: None });
+        let write = |error| Error::failed("cannot encode a batch for its worker").cause(error);
+        writer.start(&schema, None).map_err(write)?;
+        writer
+            .write(&RecordBatchT::new(self.rows, schema, arrays), None)
+            .map_err(write)?;
+        writer.finish().map_err(write)
+    }
+
+    /// The batch of one Arrow IPC stream.
+    pub fn decode(bytes: &[u8]) -> Result<Batch> {
+        let mut bytes = std::io::Cursor::new(bytes);
+        let broken = |error: &dyn std::fmt::Display| {
+            Error::failed("cannot decode a batch of a worker").cause(error)
+        };
+        let metadata = read_stream_metadata(&mut bytes).map_err(|error| broken(&error))?;
+        let with_origins = metadata.schema.contains(ORIGINS);
+        let mut reader = StreamReader::new(bytes, metadata, None);
+        let Some(StreamState::Some(chunk)) =
+            reader.next().transpose().map_err(|error| broken(&error))?
+        else {
+            return Err(broken(&"the stream ends before its rows"));
+        };
+        let rows = chunk.len();
+        let mut arrays = chunk.into_arrays();
+        let origins = if with_origins { arrays.pop() } else { None };
+        let origins = origins.and_then(|array| {
+            array
+                .as_any()
+                .downcast_ref::<PrimitiveArray<u64>>()
+                .map(|array| array.values().clone())
+        });
+        let columns = arrays
+            .iter()
+            .map(|array| {
+                Column::from_arrow(array.as_ref())
+                    .ok_or_else(|| broken(&"a column of an unknown type"))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Batch::new(columns, rows).with_origins(origins))
+    }
+}
+
+/// The reserved column of an encoded batch; others are named by their position.
+const ORIGINS: &str = "origins";
+
+/// A new identity for a set of shared rows, unique in this process.
+pub fn new_set() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What a session has worked out for shared rows, once per key (such as set and column).
+pub struct Once<K, V>(Mutex<HashMap<K, Arc<OnceLock<V>>>>);
+
+impl<K: Eq + Hash, V> Default for Once<K, V> {
+    fn default() -> Self {
+        Once(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V> Once<K, V> {
+    /// The value for `key`; the first to ask makes it, others wait for that.
+    pub fn get(&self, key: K, make: impl FnOnce() -> V) -> Arc<OnceLock<V>> {
+        let cell = self
+            .0
+            .lock()
+            .expect("no one panics holding this lock")
+            .entry(key)
+            .or_default()
+            .clone();
+        cell.get_or_init(make);
+        cell
+    }
+}
+
+/// For each row of the batch the shared row's value, or the default where there is none.
+pub fn look_up<T: Copy + Default>(lookup: &Lookup, values: &[T]) -> Vec<T> {
+    lookup
+        .rows
+        .iter()
+        .map(|&row| {
+            if row == NONE {
+                T::default()
+            } else {
+                values[row as usize]
+            }
+        })
+        .collect()
+}

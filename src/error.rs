@@ -1,0 +1,231 @@
+//! The one error type: where it happened, what went wrong, what to do next.
+//!
+//! Messages are lower case without a full stop; literals stand in backticks. An error made in a worker
+//! process crosses to the parent as it is, so every executor reports the same text.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A result whose error says where, what and what next.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error means for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Class {
+    /// The command line and the pipeline file alone show it (exit 2).
+    Usage,
+    /// It took a file, data or a server to find out (exit 1).
+    Failed,
+    /// The run was told to stop by this signal (exit 128 + signal).
+    Interrupted(i32),
+    /// Whoever read standard output is gone: end quietly (exit 0).
+    ClosedStdout,
+}
+
+/// Where a row began in an input file. Records and lines count from 1, bytes from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file as the pipeline names it, resolved.
+    pub file: String,
+    /// The record's number in its file, headers not counted.
+    pub record: u64,
+    /// The physical line the record begins on, where the loader knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<u64>,
+    /// The record's offset in the decompressed text, where the loader knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub byte: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: record {}", self.file, self.record)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        if let Some(byte) = self.byte {
+            write!(f, ", byte {byte}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An error with its place, causes and a hint.
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Error {
+    /// What it means for the exit code.
+    pub class: Class,
+    /// What went wrong, in one line.
+    pub message: String,
+    /// The stage it happened in.
+    pub stage: Option<String>,
+    /// Where the row in question began.
+    pub place: Option<Place>,
+    /// The row's origin number, until the driver has turned it into a place.
+    pub origin: Option<u64>,
+    /// What lies behind it, outermost first.
+    pub causes: Vec<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    fn new(class: Class, message: impl Into<String>) -> Self {
+        Error {
+            class,
+            message: message.into(),
+            stage: None,
+            place: None,
+            origin: None,
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A fault of the command line or the pipeline file (exit 2).
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Class::Usage, message)
+    }
+
+    /// A fault that took a file, data or a server to find (exit 1).
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Class::Failed, message)
+    }
+
+    /// The run was told to stop.
+    pub fn interrupted(signal: i32) -> Self {
+        Self::new(Class::Interrupted(signal), "interrupted")
+    }
+
+    /// An input or output error on `path`.
+    pub fn io(doing: &str, path: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::failed(format!("cannot {doing} `{path}`")).cause(error)
+    }
+
+    /// Names the stage, unless one is named already.
+    #[must_use]
+    pub fn stage(mut self, name: &str) -> Self {
+        self.stage.get_or_insert_with(|| name.to_owned());
+        self
+    }
+
+    /// Says where the row in question began.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Says which row it was, by its origin number.
+    #[must_use]
+    pub fn origin(mut self, origin: Option<u64>) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Adds what lies behind it.
+    #[must_use]
+    pub fn cause(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The process's exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self.class {
+            Class::Usage => 2,
+            Class::Failed => 1,
+            Class::Interrupted(signal) => 128 + u8::try_from(signal).unwrap_or(0),
+            Class::ClosedStdout => 0,
+        }
+    }
+
+    /// The whole report: `error:` line, indented causes, `hint:`.
+    pub fn render(&self) -> String {
+        let mut text = String::from("error: ");
+        if let Some(stage) = &self.stage {
+            text.push_str(&format!("stage `{stage}`: "));
+        }
+        text.push_str(&self.message);
+        text.push('\n');
+        if let Some(place) = &self.place {
+            text.push_str(&format!("  at {place}\n"));
+        }
+        for cause in &self.causes {
+            text.push_str(&format!("  {cause}\n"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text
+    }
+}
+
+/// The known word nearest to `word`, if it is near enough to be what was meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance * 3 <= candidate.len().max(word.len()))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) between two short words.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_what_was_meant_and_nothing_else() {
+        let known = ["separator", "columns", "by"];
+        assert_eq!(nearest("seperator", known), Some("separator"));
+        assert_eq!(nearest("colunms", known), Some("columns"));
+        assert_eq!(nearest("unrelated", known), None);
+    }
+
+    #[test]
+    fn an_error_says_where_what_and_what_next() {
+        let error = Error::failed("no format fits `x`")
+            .stage("dates")
+            .at(Place {
+                file: "a.gz".into(),
+                record: 3,
+                line: Some(4),
+                byte: Some(70),
+            })
+            .cause("tried `%Y-%m-%d`")
+            .hint("add a format");
+        assert_eq!(
+            error.render(),
+            "error: stage `dates`: no format fits `x`\n  at a.gz: record 3, line 4, byte 70\n  tried `%Y-%m-%d`\nhint: add a format\n"
+        );
+    }
+}

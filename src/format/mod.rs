@@ -1,0 +1,3 @@
+//! Formats: text to columns and columns to text. Nothing here knows of stages.
+
+pub mod json;

@@ -1,0 +1,9 @@
+//! `etl` runs data pipelines from a TOML file.
+
+pub mod batch;
+pub mod columns;
+pub mod error;
+pub mod executor;
+pub mod format;
+pub mod schema;
+pub mod stage;

@@ -1,0 +1,132 @@
+//! What the columns of a stream are: name, type, and the marks that documents are made by.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, nearest};
+
+/// The type of a column's values; every value may also be null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Type {
+    /// UTF-8 text.
+    String,
+    /// 64-bit signed integer.
+    Int,
+    /// 64-bit float, never NaN or infinite.
+    Float,
+    /// True or false.
+    Bool,
+    /// Microseconds since 1970-01-01T00:00:00; `utc`: it came with a zone and prints with `Z`.
+    Date {
+        /// Whether the values are instants (printed with `Z`) rather than local times.
+        utc: bool,
+    },
+    /// Several values of one type.
+    List(Box<Type>),
+    /// Raw bytes: blocks of text on their way to the parser, rendered documents on their way out.
+    Binary,
+}
+
+impl Type {
+    /// The word users see for it.
+    pub fn word(&self) -> String {
+        match self {
+            Type::String => "string".into(),
+            Type::Int => "int".into(),
+            Type::Float => "float".into(),
+            Type::Bool => "bool".into(),
+            Type::Date { .. } => "date".into(),
+            Type::List(of) => format!("list of {}", of.word()),
+            Type::Binary => "binary".into(),
+        }
+    }
+}
+
+/// One column of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Unique within its schema.
+    pub name: String,
+    /// What its values are.
+    pub ty: Type,
+    /// A list of one value stands for the value itself in documents.
+    #[serde(default)]
+    pub unwrap: bool,
+}
+
+impl Field {
+    /// A plain column.
+    pub fn new(name: impl Into<String>, ty: Type) -> Self {
+        Field {
+            name: name.into(),
+            ty,
+            unwrap: false,
+        }
+    }
+}
+
+/// The columns of a stream, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Schema {
+    /// Name, type and marks of each column.
+    pub fields: Vec<Field>,
+}
+
+impl Schema {
+    /// A schema of `fields`; two of one name are an error.
+    pub fn new(fields: Vec<Field>) -> Result<Self> {
+        let mut seen = std::collections::HashSet::new();
+        for field in &fields {
+            if !seen.insert(field.name.as_str()) {
+                return Err(Error::usage(format!(
+                    "two columns are named `{}`",
+                    field.name
+                )));
+            }
+        }
+        Ok(Schema { fields })
+    }
+
+    /// The position of column `name`, or an error that lists what there is.
+    pub fn index(&self, name: &str) -> Result<usize> {
+        self.fields
+            .iter()
+            .position(|field| field.name == name)
+            .ok_or_else(|| {
+                let names: Vec<&str> = self.names().collect();
+                let error = Error::usage(format!("no column `{name}`; there are {}", list(&names)));
+                match nearest(name, names.iter().copied()) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                }
+            })
+    }
+
+    /// The positions of several columns.
+    pub fn indices(&self, names: &[String]) -> Result<Vec<usize>> {
+        names.iter().map(|name| self.index(name)).collect()
+    }
+
+    /// The column names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name.as_str())
+    }
+}
+
+/// Words in backticks, the first dozen of them.
+pub fn list(words: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = words
+        .iter()
+        .take(SHOWN)
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if words.len() > SHOWN {
+        text.push_str(&format!(" and {} more", words.len() - SHOWN));
+    }
+    if words.is_empty() {
+        "none".into()
+    } else {
+        text
+    }
+}

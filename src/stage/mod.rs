@@ -1,0 +1,366 @@
+//! What a stage is, and the registry of kinds. A kind is one file (or folder) here and one line in
+//! [`STAGES`]: name, options, docs, example, code and tests together.
+//!
+//! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::batch::Batch;
+use crate::error::{Error, Place, Result};
+use crate::schema::Schema;
+
+/// Every kind there is, in the order of the reference.
+pub const STAGES: &[&StageKind] = &[];
+
+/// How the rows of one input may be dealt out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distribution {
+    /// Contiguous runs; results in input order.
+    Any,
+    /// As `Any`, but no two rows in flight share the values of these columns.
+    Exclusive(Vec<String>),
+    /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
+    Key(Vec<String>),
+    /// Collected; every session gets all rows.
+    Broadcast,
+    /// One session, one batch at a time.
+    Single,
+}
+
+/// One step of a pipeline: what the TOML options decode to.
+pub trait Stage: Send + Sync {
+    /// How the rows of each input may be dealt out. The first input is the one that is dealt; further
+    /// ones are `Broadcast`. A stage with a source of its own deals that and says so here too.
+    fn inputs(&self) -> Vec<Distribution>;
+
+    /// The output's columns from the inputs', before any row moves. A kind whose columns stand in a
+    /// file looks there, through `folder`.
+    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema>;
+
+    /// Rows a batch, where the kind has an option of its own for that.
+    fn batch_rows(&self) -> Option<usize> {
+        None
+    }
+
+    /// Once per run, in the parent, before any session opens.
+    fn begin(&self, _run: &Run, _inputs: &[Schema]) -> Result<Begun> {
+        Ok(Begun::default())
+    }
+
+    /// Once per process, shared by its threads. Opens no file: what a session needs from one was told.
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>>;
+
+    /// Once, in the parent, after the last row: adds counts and warnings, or fails the run.
+    fn finish(&self, _totals: &mut Totals) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A stage at work in one process.
+pub trait Session: Send + Sync {
+    /// Works on one batch; called from many threads at once.
+    fn run(&self, batch: Batch) -> Result<Output>;
+
+    /// Ends the session.
+    fn close(self: Box<Self>) -> Result<Counts> {
+        Ok(Counts::default())
+    }
+}
+
+/// Where a stage's rows leave the pipeline; fed in input order, in the parent. Dropped without
+/// [`Sink::publish`] it leaves everything outside as it was.
+pub trait Sink: Send {
+    /// Takes what the stage's sessions gave.
+    fn push(&mut self, batch: Batch) -> Result<()>;
+    /// All written, nothing visible yet.
+    fn finish(&mut self) -> Result<Counts>;
+    /// Makes it visible; only when every stage has ended without error.
+    fn publish(self: Box<Self>) -> Result<Counts>;
+}
+
+/// Numbers that a kind keeps beside the ledger, by name; of several sessions they are added up.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Adds `more` to `counts`.
+pub fn add_counts(counts: &mut Counts, more: Counts) {
+    for (name, count) in more {
+        *counts.entry(name).or_default() += count;
+    }
+}
+
+/// What a session needs to open.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The inputs' columns.
+    pub inputs: Vec<Schema>,
+    /// What [`Stage::schema`] made of them.
+    pub output: Schema,
+    /// What [`Stage::begin`] told every session.
+    pub told: Value,
+    /// For each input dealt `Broadcast` all its rows, shared columns resolved.
+    pub broadcast: Vec<Option<Batch>>,
+}
+
+/// What one batch became. `rows_in + added = batch.rows() + rejects + dropped` must hold.
+#[derive(Debug)]
+pub struct Output {
+    /// The rows that go on.
+    pub batch: Batch,
+    /// The rows that do not, rising by row.
+    pub rejects: Vec<Reject>,
+    /// Rows of input, where a row of the batch stands for several (a block of records).
+    pub rows_in: Option<u64>,
+    /// Rows given beyond one for each row of input.
+    pub added: u64,
+    /// Rows left out because that is what the stage is for.
+    pub dropped: u64,
+    /// Numbers of the kind.
+    pub counts: Counts,
+}
+
+impl Output {
+    /// Every row of input goes on as one row.
+    pub fn new(batch: Batch) -> Self {
+        Output {
+            batch,
+            rejects: Vec::new(),
+            rows_in: None,
+            added: 0,
+            dropped: 0,
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// A row that could not be used, and why.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reject {
+    /// Its number in the stage's input batch (for a block, in the order of the records).
+    pub row: u32,
+    /// Why.
+    pub reason: String,
+    /// The column at fault.
+    pub column: Option<String>,
+    /// The value at fault, at most [`Reject::VALUE_BYTES_MAX`] of it.
+    pub value: Option<String>,
+    /// Where the row came from.
+    pub origin: Option<u64>,
+    /// The line it begins on, from a loader.
+    pub line: Option<u64>,
+    /// The byte it begins at, from a loader.
+    pub byte: Option<u64>,
+    /// The row as a document.
+    pub document: Map<String, Value>,
+}
+
+impl Reject {
+    /// A longer value is cut: a report must stay readable.
+    pub const VALUE_BYTES_MAX: usize = 1024;
+
+    /// Rejects row `row` of `batch`.
+    pub fn of(
+        batch: &Batch,
+        schema: &Schema,
+        row: usize,
+        column: Option<&str>,
+        value: Option<&str>,
+        reason: String,
+    ) -> Self {
+        let one = batch.slice(row, 1).resolve();
+        Reject {
+            row: crate::columns::row_number(row),
+            reason,
+            column: column.map(str::to_owned),
+            value: value.map(cut_value),
+            origin: batch.origin(row),
+            line: None,
+            byte: None,
+            document: crate::format::json::document(schema, &one),
+        }
+    }
+}
+
+/// The first [`Reject::VALUE_BYTES_MAX`] bytes of a value, whole characters.
+pub fn cut_value(value: &str) -> String {
+    let mut end = value.len().min(Reject::VALUE_BYTES_MAX);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    value[..end].to_owned()
+}
+
+/// What [`Stage::begin`] makes ready.
+#[derive(Default)]
+pub struct Begun {
+    /// The batches of a stage without input.
+    pub source: Option<Source>,
+    /// Where the rows leave the pipeline.
+    pub sink: Option<Box<dyn Sink>>,
+    /// What every session is told.
+    pub told: Value,
+}
+
+/// Where a stage's batches come from outside.
+pub struct Source {
+    /// The batches, in order; after an error there are no more.
+    pub batches: Box<dyn Iterator<Item = Result<Batch>> + Send>,
+    /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
+    pub bytes_done: Arc<AtomicU64>,
+    /// The files it reads.
+    pub files: Vec<InputFile>,
+}
+
+impl Source {
+    /// Bytes read so far.
+    pub fn done(&self) -> u64 {
+        self.bytes_done.load(Ordering::Relaxed)
+    }
+}
+
+/// A file that a run reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its path, resolved.
+    pub file: String,
+    /// Its size as it lies there.
+    pub bytes: u64,
+    /// When it was last changed, RFC 3339.
+    pub modified: Option<String>,
+}
+
+/// What a stage did, when its last row is through.
+pub struct Totals<'a> {
+    /// Rows of each input; of a broadcast one, all of it once.
+    pub rows_in: Vec<u64>,
+    /// The counts of all sessions, to which more may be added.
+    pub counts: &'a mut Counts,
+    /// What the user should know.
+    pub warnings: &'a mut Vec<String>,
+}
+
+/// The folder that relative paths of a pipeline start from.
+#[derive(Debug, Clone)]
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// A path of the pipeline file, made absolute or relative to the working directory.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        if Path::new(path).is_absolute() {
+            PathBuf::from(path)
+        } else {
+            clean(&self.0.join(path))
+        }
+    }
+}
+
+/// A path without `.` and with `a/..` taken out, as far as that needs no look at the disk.
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut cleaned = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(cleaned.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                cleaned.pop();
+            }
+            part => cleaned.push(part),
+        }
+    }
+    cleaned
+}
+
+/// What a run is, for stages that begin in it.
+pub struct Run {
+    /// Unique: time and a random part.
+    pub id: String,
+    /// Where relative paths of the pipeline start.
+    pub folder: Folder,
+    /// Files by number, for the origins of rows.
+    files: Mutex<Vec<String>>,
+}
+
+impl Run {
+    /// A run of a pipeline in `folder`.
+    pub fn new(id: String, folder: Folder) -> Self {
+        Run {
+            id,
+            folder,
+            files: Mutex::default(),
+        }
+    }
+
+    /// Gives a file its number.
+    pub fn add_file(&self, path: &Path) -> Result<u16> {
+        let mut files = self.files.lock().expect("no one panics holding this lock");
+        let number = u16::try_from(files.len()).map_err(|_| {
+            Error::failed("a run reads at most 65536 files").hint("read them in several runs")
+        })?;
+        files.push(path.display().to_string());
+        Ok(number)
+    }
+
+    /// The place that an origin number stands for.
+    pub fn place(&self, origin: u64, line: Option<u64>, byte: Option<u64>) -> Place {
+        let (file, record) = crate::batch::origin::split(origin);
+        let files = self.files.lock().expect("no one panics holding this lock");
+        let file = files.get(usize::from(file)).cloned().unwrap_or_default();
+        Place {
+            file,
+            record,
+            line,
+            byte,
+        }
+    }
+}
+
+/// What a kind says of itself: the reference, `etl stages` and a test are made from it.
+pub struct StageKind {
+    /// A verb in `snake_case`: file name, TOML `kind`, label in the report.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// How many inputs it takes.
+    pub inputs: usize,
+    /// Whether rows leave the pipeline here, so that no stage may read it.
+    pub sink: bool,
+    /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
+    pub takes_batch_rows: bool,
+    /// Its options, beside those of every stage.
+    pub options: &'static [OptionDoc],
+    /// A `[[stage]]` that decodes.
+    pub example: &'static str,
+    /// Its options decoded and checked, without a look at any file.
+    pub decode: fn(toml::Table) -> Result<Box<dyn Stage>>,
+}
+
+/// One option of a kind.
+pub struct OptionDoc {
+    /// The TOML key.
+    pub name: &'static str,
+    /// What its value is, in words.
+    pub ty: &'static str,
+    /// Its default; `None`: it must be given.
+    pub default: Option<&'static str>,
+    /// One line.
+    pub doc: &'static str,
+}
+
+/// The kind named `name`.
+pub fn kind(name: &str) -> Option<&'static StageKind> {
+    STAGES.iter().copied().find(|kind| kind.name == name)
+}
+
+/// Decodes an option table into a kind's options; unknown keys were refused before.
+pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))
+}
