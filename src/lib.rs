@@ -5,5 +5,7 @@ pub mod columns;
 pub mod error;
 pub mod executor;
 pub mod format;
+pub mod keys;
+pub mod partition;
 pub mod schema;
 pub mod stage;

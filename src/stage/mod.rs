@@ -3,6 +3,12 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod group_concat;
+pub mod join;
+pub mod load_arrow;
+pub mod load_csv;
+pub mod write_files;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +18,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::batch::Batch;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Place, Result, cut_value};
 use crate::schema::Schema;
 
 /// Every kind there is, in the order of the reference.
-pub const STAGES: &[&StageKind] = &[];
+pub static STAGES: &[&StageKind] = &[
+    &load_csv::KIND,
+    &load_arrow::KIND,
+    &group_concat::KIND,
+    &join::KIND,
+    &write_files::KIND,
+];
 
 /// How the rows of one input may be dealt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +60,9 @@ pub trait Stage: Send + Sync {
         None
     }
 
-    /// Once per run, in the parent, before any session opens.
-    fn begin(&self, _run: &Run, _inputs: &[Schema]) -> Result<Begun> {
+    /// Once per run, in the parent, before any session opens. A source of its own gives batches of at
+    /// most `batch_rows` rows.
+    fn begin(&self, _run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         Ok(Begun::default())
     }
 
@@ -116,6 +129,8 @@ pub struct Output {
     pub rejects: Vec<Reject>,
     /// Rows of input, where a row of the batch stands for several (a block of records).
     pub rows_in: Option<u64>,
+    /// Rows given, where a row of the output stands for several (rendered text).
+    pub rows_out: Option<u64>,
     /// Rows given beyond one for each row of input.
     pub added: u64,
     /// Rows left out because that is what the stage is for.
@@ -131,6 +146,7 @@ impl Output {
             batch,
             rejects: Vec::new(),
             rows_in: None,
+            rows_out: None,
             added: 0,
             dropped: 0,
             counts: Counts::default(),
@@ -147,7 +163,7 @@ pub struct Reject {
     pub reason: String,
     /// The column at fault.
     pub column: Option<String>,
-    /// The value at fault, at most [`Reject::VALUE_BYTES_MAX`] of it.
+    /// The value at fault, cut at [`VALUE_BYTES_MAX`](crate::error::VALUE_BYTES_MAX).
     pub value: Option<String>,
     /// Where the row came from.
     pub origin: Option<u64>,
@@ -160,9 +176,6 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// A longer value is cut: a report must stay readable.
-    pub const VALUE_BYTES_MAX: usize = 1024;
-
     /// Rejects row `row` of `batch`.
     pub fn of(
         batch: &Batch,
@@ -186,15 +199,6 @@ impl Reject {
     }
 }
 
-/// The first [`Reject::VALUE_BYTES_MAX`] bytes of a value, whole characters.
-pub fn cut_value(value: &str) -> String {
-    let mut end = value.len().min(Reject::VALUE_BYTES_MAX);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
-    value[..end].to_owned()
-}
-
 /// What [`Stage::begin`] makes ready.
 #[derive(Default)]
 pub struct Begun {
@@ -204,6 +208,8 @@ pub struct Begun {
     pub sink: Option<Box<dyn Sink>>,
     /// What every session is told.
     pub told: Value,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 /// Where a stage's batches come from outside.
