@@ -60,13 +60,13 @@ fn colored(text: &str) -> String {
 pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
     let mut column = 0;
-    for word in text.split(' ') {
+    for (number, word) in text.split(' ').enumerate() {
         let length = word.chars().count();
         if column > 0 && column + 1 + length > width {
             out.push('\n');
             out.push_str(indent);
             column = indent.chars().count();
-        } else if column > 0 {
+        } else if number > 0 {
             out.push(' ');
             column += 1;
         }

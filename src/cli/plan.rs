@@ -28,7 +28,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
 }
 
 /// A paragraph a stage.
-pub(crate) fn as_text(pipeline: &Pipeline) -> String {
+fn as_text(pipeline: &Pipeline) -> String {
     let collected = pipeline.collected();
     let mut text = format!(
         "{}: {}\n",
@@ -184,4 +184,40 @@ fn describe(dealt: &Distribution, input: &mut Value) {
     }
     let collected = matches!(dealt, Distribution::Key(_) | Distribution::Broadcast);
     input["collected"] = collected.into();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::{FILE, read};
+
+    #[test]
+    fn a_plan_says_who_reads_whom_and_how() {
+        let pipeline = read(FILE, &["d.path=https://me:pw@host/x"]).unwrap();
+        let text = as_text(&pipeline);
+        let expected = "\
+job: 4 stages
+
+1 a  load   sequential
+  reads its own source: dealt as it comes
+  read by b, c: collected, as its readers could wait for each other
+
+2 b  group  hybrid 2 x 3
+  reads a: collected, then dealt by k
+
+3 c  join   sequential
+  reads a: dealt as it comes
+  reads b: collected, then all of it to every session
+
+4 d  write  sequential
+  reads c: dealt as it comes
+  publishes https://***@host/x, when every stage has ended without error
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        let stages = &as_json(&pipeline)["stages"];
+        assert_eq!(stages[2]["inputs"][1]["dealt"], "broadcast");
+        assert_eq!(stages[0]["source"]["collected"], false);
+        assert_eq!(stages[3]["options"]["path"], "https://***@host/x");
+    }
 }

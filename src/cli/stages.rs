@@ -75,13 +75,17 @@ fn about(kind: &StageKind) -> String {
             text.push_str(&row("  ", option.name, width, &doc));
         }
     }
-    text.push_str(
-        "\nOf every stage: name, kind, inputs, parallel, executor, workers, processes, threads",
+    let mut common = String::from(
+        "Of every stage: name, kind, inputs, parallel, executor, workers, processes, threads",
     );
     if kind.takes_batch_rows {
-        text.push_str(",\nbatch_rows");
+        common.push_str(", batch_rows");
     }
-    text.push_str(&format!("\n\nExample:\n{}\n", kind.example.trim()));
+    let common = output::wrap(&common, WIDTH, "");
+    text.push_str(&format!(
+        "\n{common}\n\nExample:\n{}\n",
+        kind.example.trim()
+    ));
     text
 }
 
@@ -144,4 +148,65 @@ fn as_json(kind: &StageKind) -> Value {
         "kind": kind.name, "summary": kind.summary, "inputs": kind.inputs, "sink": kind.sink,
         "takes_batch_rows": kind.takes_batch_rows, "options": options, "example": kind.example,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static KIND: StageKind = StageKind {
+        name: "split",
+        summary: "Cuts text at `|`",
+        inputs: 1,
+        sink: false,
+        takes_batch_rows: true,
+        options: &[
+            OptionDoc {
+                name: "column",
+                ty: "column name",
+                default: None,
+                doc: "the column to cut",
+            },
+            OptionDoc {
+                name: "at",
+                ty: "text",
+                default: Some("|"),
+                doc: "where to cut; it is not part of what comes out, and two of them beside each other make an empty value",
+            },
+        ],
+        example: "[[stage]]\nname = \"s\"\nkind = \"split\"\n",
+        decode: |_| Err(Error::usage("an example")),
+    };
+
+    #[test]
+    fn a_kind_is_told_from_what_it_says_of_itself() {
+        let expected = "\
+split: Cuts text at `|`
+Reads 1 input.
+
+Options:
+  column  the column to cut (column name; required)
+  at      where to cut; it is not part of what comes out, and two of them beside
+          each other make an empty value (text; default: |)
+
+Of every stage: name, kind, inputs, parallel, executor, workers, processes,
+threads, batch_rows
+
+Example:
+[[stage]]
+name = \"s\"
+kind = \"split\"
+";
+        assert_eq!(about(&KIND), expected);
+        assert_eq!(
+            as_markdown(&[&KIND]).lines().last(),
+            Some("| `split` | 1 | Cuts text at `\\|` | `column`, `at` (\\|) |")
+        );
+        assert_eq!(as_json(&KIND)["options"][0]["required"], true);
+        let error = find(&[&KIND], "spilt").err().map(|error| error.render());
+        assert_eq!(
+            error.as_deref(),
+            Some("error: unknown kind `spilt`; there are `split`\nhint: did you mean `split`?\n")
+        );
+    }
 }
