@@ -51,6 +51,7 @@ enum Command {
 }
 
 /// Run a pipeline
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -34,7 +34,7 @@ pub(super) struct Section {
 pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + memchr::memchr_iter(b'\n', valid).count();
         Error::usage("a pipeline file is UTF-8 text, this is not").cause(place(path, Some(line)))
     })
 }
@@ -215,7 +215,7 @@ fn place(path: &Path, line: Option<usize>) -> String {
 
 fn line_of(text: &str, byte: usize) -> usize {
     let before = &text.as_bytes()[..byte.min(text.len())];
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+    1 + memchr::memchr_iter(b'\n', before).count()
 }
 
 /// What a value is, in words; short plain ones as they stand.

@@ -95,9 +95,9 @@ pub(super) fn drafts(
         check_name(&name, &drafts).map_err(|error| section.locate("name", error))?;
         section.name = Some(name.clone());
         let kind = find_kind(registry, &section)?;
-        FIXED.iter().for_each(|key| {
-            section.table.remove(*key);
-        });
+        for key in FIXED {
+            section.table.remove(key);
+        }
         drafts.push(Draft {
             name,
             kind,

@@ -273,6 +273,7 @@ fn a_part_is_what_the_stage_reads() {
 const HEAD: &str = "[[stage]]\nname = \"a\"\nkind = \"load\"\nfiles = []\n";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_fault_is_named_with_its_place() {
     let second = |rest: &str| format!("{HEAD}[[stage]]\nname = \"b\"\n{rest}");
     let cases: Vec<(String, &[&str], &str)> = vec![
