@@ -366,7 +366,13 @@ pub fn kind(name: &str) -> Option<&'static StageKind> {
 
 /// Decodes an option table into a kind's options; unknown keys were refused before.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))
+    table.try_into().map_err(|error: toml::de::Error| {
+        let message = error.message().replace("missing field", "missing key");
+        // The key is told in the whole text only: "message\nin `key`\n".
+        let text = error.to_string();
+        Error::usage(match text.trim_end().rsplit_once("\nin ") {
+            Some((_, key)) => format!("{key}: {message}"),
+            None => message,
+        })
+    })
 }
