@@ -3,6 +3,13 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod filter;
+pub mod geo_point;
+pub mod normalize_dates;
+pub mod select;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +23,12 @@ use crate::error::{Error, Place, Result};
 use crate::schema::Schema;
 
 /// Every kind there is, in the order of the reference.
-pub const STAGES: &[&StageKind] = &[];
+pub const STAGES: &[&StageKind] = &[
+    &select::KIND,
+    &filter::KIND,
+    &normalize_dates::KIND,
+    &geo_point::KIND,
+];
 
 /// How the rows of one input may be dealt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -351,6 +363,19 @@ pub struct OptionDoc {
     pub default: Option<&'static str>,
     /// One line.
     pub doc: &'static str,
+}
+
+/// What happens to a row with a value that a stage cannot use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The row is rejected.
+    #[default]
+    Reject,
+    /// The row goes on with a null.
+    Null,
+    /// The run fails.
+    Fail,
 }
 
 /// The kind named `name`.
