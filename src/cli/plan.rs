@@ -116,15 +116,10 @@ fn grid(grid: Grid) -> String {
 fn in_words(dealt: &Distribution) -> String {
     match dealt {
         Distribution::Any => "dealt as it comes".into(),
-        Distribution::Exclusive(columns) => format!(
-            "dealt as it comes, equal {} never at once",
-            columns.join(", ")
-        ),
         Distribution::Key(columns) => {
             format!("collected, then dealt by {}", columns.join(", "))
         }
         Distribution::Broadcast => "collected, then all of it to every session".into(),
-        Distribution::Single => "one batch after the other".into(),
     }
 }
 
@@ -173,10 +168,8 @@ fn as_json(pipeline: &Pipeline) -> Value {
 fn describe(dealt: &Distribution, input: &mut Value) {
     let (word, columns) = match dealt {
         Distribution::Any => ("any", None),
-        Distribution::Exclusive(columns) => ("exclusive", Some(columns)),
         Distribution::Key(columns) => ("key", Some(columns)),
         Distribution::Broadcast => ("broadcast", None),
-        Distribution::Single => ("single", None),
     };
     input["dealt"] = word.into();
     if let Some(columns) = columns {

@@ -1,11 +1,13 @@
-//! `etl worker`.
+//! `etl worker`: the child's side of the processes executor. Not for users.
 
 use std::process::ExitCode;
 
 use super::WorkerArgs;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::executor::processes;
 
-/// Not written yet.
+/// Works until standard input ends.
 pub fn run(_args: &WorkerArgs) -> Result<ExitCode> {
-    Err(Error::failed("`etl worker` is not written yet"))
+    processes::work(std::io::stdin().lock(), std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
 }

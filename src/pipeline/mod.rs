@@ -19,9 +19,11 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
+use crate::batch::ROWS_MAX;
 use crate::schema::{Schema, list};
 use crate::stage::{Distribution, Folder, STAGES, Stage, StageKind};
 
@@ -56,7 +58,7 @@ pub struct Step {
     /// The kind's own options as they are decoded, here and in worker processes.
     pub options: toml::Table,
     /// The options decoded.
-    pub stage: Box<dyn Stage>,
+    pub stage: Arc<dyn Stage>,
 }
 
 /// What the command line changes in a pipeline.
@@ -196,7 +198,7 @@ impl Pipeline {
     }
 
     /// Which outputs are collected because several read them and could wait for each other: those whose
-    /// readers meet again downstream, or of which a reader collects its rows anyway.
+    /// readers meet again downstream, or on the way from which rows are collected anyway.
     pub fn collected(&self) -> Vec<bool> {
         let reached: Vec<BTreeSet<usize>> = (0..self.steps.len())
             .map(|from| self.downstream(from))
@@ -209,21 +211,24 @@ impl Pipeline {
                         .iter()
                         .any(|b| !reached[*a].is_disjoint(&reached[*b]))
                 });
-                readers.len() > 1 && (meet || readers.iter().any(|&reader| self.holds(reader, at)))
+                let held = || readers.iter().any(|&reader| self.holds(reader, at));
+                readers.len() > 1 && (meet || held())
             })
             .collect()
     }
 
-    /// Whether step `reader` needs all rows of `input` before it can work on one.
+    /// Whether step `reader`, or one that its rows reach, needs all rows before it can work on one.
     fn holds(&self, reader: usize, input: usize) -> bool {
         let step = &self.steps[reader];
-        step.stage
-            .inputs()
+        let dealt = step.stage.inputs();
+        let held = dealt
             .iter()
             .zip(&step.inputs)
-            .any(|(dealt, &at)| {
-                at == input && matches!(dealt, Distribution::Key(_) | Distribution::Broadcast)
-            })
+            .any(|(dealt, &at)| at == input && *dealt != Distribution::Any);
+        held || self
+            .readers(reader)
+            .into_iter()
+            .any(|next| self.holds(next, reader))
     }
 
     /// Step `from` and every step its rows can reach.
@@ -270,6 +275,13 @@ impl Pipeline {
 }
 
 impl Step {
+    /// The most rows that a batch of it has: the file's word, the kind's own, or the default.
+    pub fn rows_max(&self) -> usize {
+        self.batch_rows
+            .or_else(|| self.stage.batch_rows())
+            .unwrap_or(ROWS_MAX)
+    }
+
     /// Where its rows leave the pipeline, if they do, secrets masked.
     pub fn publishes_to(&self) -> Option<String> {
         if !self.kind.sink {

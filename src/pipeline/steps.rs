@@ -180,7 +180,7 @@ fn decode_one(
         grid,
         batch_rows,
         options,
-        stage,
+        stage: stage.into(),
     })
 }
 

@@ -3,10 +3,16 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod filter;
+pub mod geo_point;
 pub mod group_concat;
 pub mod join;
 pub mod load_arrow;
 pub mod load_csv;
+pub mod normalize_dates;
+pub mod select;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod write_files;
 
 use std::collections::BTreeMap;
@@ -20,13 +26,18 @@ use serde_json::{Map, Value};
 use crate::batch::Batch;
 use crate::error::{Error, Place, Result, cut_value};
 use crate::schema::Schema;
+use crate::stop::Stop;
 
 /// Every kind there is, in the order of the reference.
 pub static STAGES: &[&StageKind] = &[
     &load_csv::KIND,
     &load_arrow::KIND,
+    &select::KIND,
+    &filter::KIND,
     &group_concat::KIND,
     &join::KIND,
+    &normalize_dates::KIND,
+    &geo_point::KIND,
     &write_files::KIND,
 ];
 
@@ -35,14 +46,10 @@ pub static STAGES: &[&StageKind] = &[
 pub enum Distribution {
     /// Contiguous runs; results in input order.
     Any,
-    /// As `Any`, but no two rows in flight share the values of these columns.
-    Exclusive(Vec<String>),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
-    /// One session, one batch at a time.
-    Single,
 }
 
 /// One step of a pipeline: what the TOML options decode to.
@@ -291,14 +298,17 @@ pub struct Run {
     pub folder: Folder,
     /// Files by number, for the origins of rows.
     files: Mutex<Vec<String>>,
+    /// Whether it is to stop, for sources that wait for something.
+    pub stop: Stop,
 }
 
 impl Run {
     /// A run of a pipeline in `folder`.
-    pub fn new(id: String, folder: Folder) -> Self {
+    pub fn new(id: String, folder: Folder, stop: Stop) -> Self {
         Run {
             id,
             folder,
+            stop,
             files: Mutex::default(),
         }
     }
@@ -357,6 +367,19 @@ pub struct OptionDoc {
     pub default: Option<&'static str>,
     /// One line.
     pub doc: &'static str,
+}
+
+/// What happens to a row with a value that a stage cannot use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The row is rejected.
+    #[default]
+    Reject,
+    /// The row goes on with a null.
+    Null,
+    /// The run fails.
+    Fail,
 }
 
 /// The kind named `name`.
