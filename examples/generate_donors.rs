@@ -67,15 +67,15 @@ fn parse(arguments: &[String]) -> Option<(&str, u64, u64)> {
 
 /// How many rows were written.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// Rows of `opendata_donations000.gz`.
-    pub donations: u64,
+    pub(crate) donations: u64,
     /// Rows of `opendata_resources000.gz`.
-    pub resources: u64,
+    pub(crate) resources: u64,
 }
 
 /// Writes the three dumps of `projects` projects into `folder`, which is made if need be.
-pub fn write_dumps(folder: &Path, projects: u64, seed: u64) -> io::Result<Rows> {
+pub(crate) fn write_dumps(folder: &Path, projects: u64, seed: u64) -> io::Result<Rows> {
     fs::create_dir_all(folder)?;
     write_projects(&folder.join("opendata_projects000.gz"), projects, seed)?;
     let donations = write_donations(&folder.join("opendata_donations000.gz"), projects, seed)?;
