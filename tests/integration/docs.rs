@@ -1,0 +1,373 @@
+//! What the documentation and the layout promise: kinds whose examples decode, pipelines that check, crates
+//! that stay in their home, arrows that point down, and a process-wide pool that is never entered.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use etl::stage::STAGES;
+
+use crate::generate_donors::write_dumps;
+use crate::harness::{Etl, Folder, Variant, children, project, shared, wait_until};
+
+/// Keys that every stage takes; what remains are the kind's own.
+const COMMON: &[&str] = &[
+    "name",
+    "kind",
+    "inputs",
+    "parallel",
+    "executor",
+    "workers",
+    "processes",
+    "threads",
+    "batch_rows",
+];
+
+#[test]
+fn the_example_of_every_kind_decodes() {
+    assert!(!STAGES.is_empty(), "there are kinds");
+    for kind in STAGES {
+        let mut table: toml::Table = toml::from_str(kind.example)
+            .unwrap_or_else(|error| panic!("the example of {} is no TOML: {error}", kind.name));
+        let stages = table.remove("stage").and_then(|stages| match stages {
+            toml::Value::Array(stages) => stages.into_iter().next(),
+            _ => None,
+        });
+        let Some(toml::Value::Table(mut options)) = stages else {
+            panic!("the example of {} has no [[stage]]", kind.name);
+        };
+        assert_eq!(options["kind"].as_str(), Some(kind.name));
+        let inputs = options.get("inputs").and_then(toml::Value::as_array);
+        assert_eq!(inputs.map_or(0, Vec::len), kind.inputs, "{}", kind.name);
+        options.retain(|key, _| !COMMON.contains(&key));
+        for key in options.keys() {
+            assert!(
+                kind.options.iter().any(|option| option.name == key),
+                "{} does not list `{key}`, which its example uses",
+                kind.name
+            );
+        }
+        if let Err(error) = (kind.decode)(options) {
+            panic!("the example of {} does not decode: {error}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn every_pipeline_checks() {
+    let folder = Folder::new("check");
+    let data = shared().map(|shared| shared.join("data"));
+    let entries = fs::read_dir(project().join("pipelines")).expect("there are pipelines");
+    let mut checked = 0;
+    for path in entries.map(|entry| entry.expect("it can be read").path()) {
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("it can be read");
+        if text.contains("${ETL_SHARED_DATA}") && data.is_none() {
+            continue;
+        }
+        let mut etl = Etl::new(folder.path(), &["check", &path.display().to_string()]);
+        if let Some(data) = &data {
+            etl = etl.env("ETL_SHARED_DATA", data);
+        }
+        let outcome = etl.outcome();
+        assert_eq!(
+            outcome.code,
+            Some(0),
+            "{}: {}",
+            path.display(),
+            outcome.stderr
+        );
+        checked += 1;
+    }
+    assert!(
+        checked >= 2,
+        "the Donor's Choice pipelines are always there"
+    );
+    assert!(
+        folder.path().read_dir().expect("ours").next().is_none(),
+        "a check writes nothing"
+    );
+}
+
+#[test]
+fn the_mapping_names_every_member_of_a_document() {
+    let text = fs::read_to_string(project().join("pipelines/donors_mapping.json")).expect("a file");
+    let mapping: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let properties = mapping["properties"].as_object().expect("properties");
+    let of = |kind: &str| {
+        properties
+            .values()
+            .filter(|property| property["type"] == kind)
+            .count()
+    };
+    let counts = ["date", "geo_point", "double", "long", "text", "keyword"].map(of);
+    assert_eq!(counts, [5, 1, 11, 3, 10, 42]);
+    assert_eq!(properties.len(), 72);
+
+    let pipeline = fs::read_to_string(project().join("pipelines/donors.toml")).expect("a file");
+    let pipeline: toml::Table = toml::from_str(&pipeline).expect("TOML");
+    let stages = pipeline["stage"].as_array().expect("stages");
+    let mut columns = 0;
+    for (stage, prefix) in [
+        ("projects", "project_"),
+        ("resources", "resource_"),
+        ("donations", ""),
+    ] {
+        let stage = stages
+            .iter()
+            .find(|it| it["name"].as_str() == Some(stage))
+            .expect("a stage of that name");
+        for column in stage["columns"].as_array().expect("columns") {
+            let column = column.as_str().expect("a name");
+            if ["school_latitude", "school_longitude"].contains(&column) {
+                continue;
+            }
+            let kept = ["projectid", "resourceid"].contains(&column);
+            let name = format!("{}{column}", if kept { "" } else { prefix });
+            let wanted = match stage["types"].get(column).and_then(toml::Value::as_str) {
+                Some("float") => Some("double"),
+                Some("int") => Some("long"),
+                _ => None,
+            };
+            let mapped = properties[&name]["type"].as_str().expect("a type");
+            assert!(
+                wanted.map_or(!["double", "long"].contains(&mapped), |wanted| wanted
+                    == mapped),
+                "{name} is mapped as {mapped}"
+            );
+            columns += 1;
+        }
+    }
+    // Every column but the two of the location; projectid comes three times.
+    assert_eq!(columns, 44 - 2 + 8 + 23);
+    assert_eq!(properties["project_location"]["type"], "geo_point");
+}
+
+/// Rust sources with their comments taken out, so that prose may name what code may not.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut todo = vec![project().join("src")];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).expect("it can be read").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("it can be read");
+                let code: Vec<&str> = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .collect();
+                let path = path
+                    .strip_prefix(project())
+                    .expect("it lies in there")
+                    .to_owned();
+                found.push((path, code.join("\n")));
+            }
+        }
+    }
+    found
+}
+
+/// Whether `path` is `home` or lies in it.
+fn lives_in(path: &Path, home: &str) -> bool {
+    path.starts_with(home) || path.with_extension("").starts_with(home)
+}
+
+/// Whether the code names the crate or module `word` as the start of a path.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(&format!("{word}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|char| char.is_alphanumeric() || char == '_' || char == ':')
+    }) || code.contains(&format!("use {word};"))
+}
+
+#[test]
+fn every_heavy_crate_has_one_home() {
+    // A home is a file or a folder; the second of two is for the same bytes under another roof.
+    let homes: &[(&str, &[&str])] = &[
+        ("clap", &["src/cli", "src/main"]),
+        ("elasticsearch", &["src/http"]),
+        ("encoding_rs", &["src/format"]),
+        ("flate2", &["src/format", "src/http"]),
+        ("indicatif", &["src/progress"]),
+        ("memchr", &["src/format"]),
+        ("rayon", &["src/executor"]),
+        ("reqwest", &["src/http"]),
+        ("signal_hook", &["src/cli", "src/signals"]),
+        ("simdutf8", &["src/format"]),
+        ("tantivy", &["src/stage/bulk_index"]),
+        ("tokio", &["src/http"]),
+    ];
+    let mut faults = Vec::new();
+    for (path, code) in sources() {
+        for (name, homes) in homes {
+            if names(&code, name) && !homes.iter().any(|home| lives_in(&path, home)) {
+                faults.push(format!(
+                    "{} names {name}, which lives in {homes:?}",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn arrows_point_down() {
+    // What lies in the first place may not name the modules in the second.
+    let rules: &[(&str, &[&str])] = &[
+        (
+            "src/error",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "format", "report", "progress",
+                "batch", "schema", "columns",
+            ],
+        ),
+        (
+            "src/schema",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "format", "report", "progress",
+            ],
+        ),
+        (
+            "src/columns",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+            ],
+        ),
+        (
+            "src/batch",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+            ],
+        ),
+        (
+            "src/format",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+            ],
+        ),
+        (
+            "src/stage",
+            &["cli", "run", "pipeline", "executor", "report", "progress"],
+        ),
+        (
+            "src/executor",
+            &[
+                "cli", "run", "pipeline", "report", "progress", "columns", "format",
+            ],
+        ),
+        (
+            "src/progress",
+            &["cli", "run", "executor", "stage", "format"],
+        ),
+        ("src/report", &["cli", "run"]),
+        (
+            "src/pipeline",
+            &["cli", "run", "report", "progress", "format"],
+        ),
+        ("src/run", &["cli"]),
+    ];
+    let mut faults = Vec::new();
+    for (path, code) in sources() {
+        for (home, forbidden) in rules.iter().filter(|(home, _)| lives_in(&path, home)) {
+            for module in *forbidden {
+                // `crate::run::x`, `use crate::run;`, and `use crate::{run, ..}` alike.
+                let word = format!("crate::{module}");
+                let named = code.match_indices(&word).any(|(at, _)| {
+                    let after = code[at + word.len()..].chars().next();
+                    !after.is_some_and(|char| char.is_alphanumeric() || char == '_')
+                });
+                if named {
+                    faults.push(format!(
+                        "{} names {word}, which is above {home}",
+                        path.display()
+                    ));
+                }
+            }
+            if code.contains("use crate::{") {
+                faults.push(format!(
+                    "{}: one `use crate::module` a line",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn only_the_command_line_prints_to_stdout() {
+    let faults: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| !lives_in(path, "src/cli"))
+        .filter(|(_, code)| code.replace("eprintln!(", "").contains("println!("))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    assert!(faults.is_empty(), "{faults:?} print");
+}
+
+#[test]
+fn the_process_wide_pool_is_never_entered() {
+    let folder = Folder::new("pool");
+    let dumps = folder.join("dumps");
+    write_dumps(&dumps, 2000, 10).expect("the dumps can be written");
+    let mut donations = Vec::new();
+    let packed = fs::File::open(dumps.join("opendata_donations000.gz")).expect("it was written");
+    flate2::read::MultiGzDecoder::new(packed)
+        .read_to_end(&mut donations)
+        .expect("it is whole");
+    let pipeline = project()
+        .join("pipelines/donors_ndjson.toml")
+        .display()
+        .to_string();
+    let out = folder.join("out");
+    for variant in Variant::EACH {
+        let mut running = Etl::run(folder.path(), &pipeline, variant.batch_rows(200))
+            .args(["--set", "donations.files=[\"-\"]"])
+            .env("ETL_DATA", &dumps)
+            .env("ETL_OUT", out.join("donors.ndjson"))
+            .start_fed();
+        let (first, last) = donations.split_at(donations.len() - 1000);
+        let mut pipe = running.child.stdin.take().expect("it is held open");
+        pipe.write_all(first).expect("the run reads on");
+        // Once something is written, every stage has worked, and the run waits for its last rows.
+        wait_until("something is written", || {
+            let entries = fs::read_dir(&out).into_iter().flatten().flatten();
+            let mut parts = entries.filter(|e| e.file_name().to_string_lossy().ends_with(".part"));
+            parts.any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 0))
+        });
+        let parent = running.child.id();
+        let mut seen = 0;
+        for pid in children(parent).into_iter().chain([parent]) {
+            for name in threads(pid) {
+                seen += 1;
+                assert!(
+                    !name.starts_with("polars"),
+                    "{variant}: there is a thread {name}"
+                );
+            }
+        }
+        assert!(seen > 0, "{variant}: nothing was looked at");
+        pipe.write_all(last).expect("the run reads on");
+        drop(pipe);
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        fs::remove_dir_all(&out).expect("it was written");
+    }
+}
+
+/// The names of a process's threads.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}

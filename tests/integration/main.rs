@@ -1,0 +1,17 @@
+//! The program seen from outside: its exit code, its files, its words. One binary, so that the tests link
+//! once.
+//!
+//! Nothing here sleeps for luck or takes a fixed port: what a test waits for it watches, with a deadline.
+//! What a machine does not offer (Python, the shared data, root) is skipped with a printed line.
+
+mod bad_input;
+mod cases;
+mod docs;
+#[expect(dead_code, reason = "the example's own command line")]
+#[path = "../../examples/generate_donors.rs"]
+mod generate_donors;
+mod harness;
+mod oracle;
+mod outputs;
+mod real;
+mod signals;

@@ -1,0 +1,159 @@
+//! Files as other programs see them: gzip members, and that nothing is visible before its time.
+
+use std::fs;
+use std::io::Read;
+
+use flate2::bufread::GzDecoder;
+
+use crate::harness::{Etl, Folder, Variant};
+
+const MEMBER_BYTES: usize = 1 << 20;
+
+/// The text of each member of a gzip file, having checked its header.
+fn members(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut members = Vec::new();
+    while !bytes.is_empty() {
+        assert_eq!(&bytes[4..8], [0; 4], "mtime is 0");
+        let mut decoder = GzDecoder::new(bytes);
+        let mut text = Vec::new();
+        decoder.read_to_end(&mut text).expect("a whole member");
+        bytes = decoder.into_inner();
+        members.push(text);
+    }
+    members
+}
+
+#[test]
+fn gz_is_members_of_exactly_one_mebibyte_whoever_made_them() {
+    let folder = Folder::new("members");
+    // Three members and a bit, in lines of uneven length. An empty text is null and written as nothing
+    // again, so the CSV that comes out is the one that went in.
+    let mut csv = String::from("n,text\n");
+    let mut state: u64 = 1;
+    while csv.len() < 3 * MEMBER_BYTES {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let length = usize::try_from(state >> 58).expect("six bits");
+        let text = format!("{state:064x}");
+        csv.push_str(&format!("{},{}\n", state >> 33, &text[..length]));
+    }
+    folder.write("in.csv", &csv);
+    folder.write(
+        "pipeline.toml",
+        r#"
+        [[stage]]
+        name = "load"
+        kind = "load_csv"
+        files = ["in.csv"]
+        types = { n = "int" }
+
+        [[stage]]
+        name = "plain"
+        kind = "write_files"
+        inputs = ["load"]
+        path = "out/rows.ndjson"
+
+        [[stage]]
+        name = "packed"
+        kind = "write_files"
+        inputs = ["load"]
+        path = "out/rows.ndjson.gz"
+
+        [[stage]]
+        name = "packed_csv"
+        kind = "write_files"
+        inputs = ["load"]
+        path = "out/rows.csv.gz"
+        "#,
+    );
+    let mut first = None;
+    for variant in [
+        Variant::SEQUENTIAL,
+        Variant::SEQUENTIAL.batch_rows(1).staged(),
+        Variant::new("threads", 1, 3),
+        Variant::new("threads", 1, 2).batch_rows(1000).staged(),
+        Variant::new("processes", 2, 1),
+        Variant::new("hybrid", 2, 2).batch_rows(777),
+    ] {
+        let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        let read = |name: &str| fs::read(folder.join("out").join(name)).expect("it was written");
+        let files = ["rows.ndjson", "rows.ndjson.gz", "rows.csv.gz"].map(read);
+        let [plain, packed, packed_csv] = &files;
+        for (text, packed) in [(plain.as_slice(), packed), (csv.as_bytes(), packed_csv)] {
+            let members = members(packed);
+            let (last, full) = members.split_last().expect("there is text");
+            assert!(full.len() >= 2, "{variant}: several members");
+            assert!(
+                full.iter().all(|member| member.len() == MEMBER_BYTES),
+                "{variant}"
+            );
+            assert!((1..=MEMBER_BYTES).contains(&last.len()), "{variant}");
+            assert!(members.concat() == text, "{variant}: not the same text");
+        }
+        match &first {
+            None => first = Some(files),
+            Some(first) => assert!(*first == files, "{variant}: not the same bytes"),
+        }
+    }
+}
+
+#[test]
+fn an_empty_output_is_an_empty_gzip_file() {
+    let folder = Folder::new("empty");
+    folder.write("in.csv", "a\n");
+    folder.write(
+        "pipeline.toml",
+        r#"
+        [[stage]]
+        name = "load"
+        kind = "load_csv"
+        files = ["in.csv"]
+
+        [[stage]]
+        name = "write"
+        kind = "write_files"
+        inputs = ["load"]
+        path = "out/rows.ndjson.gz"
+        "#,
+    );
+    for variant in Variant::EACH {
+        let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        let bytes = fs::read(folder.join("out/rows.ndjson.gz")).expect("it was written");
+        assert_eq!(
+            members(&bytes),
+            [Vec::<u8>::new()],
+            "{variant}: one member, no text"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_is_no_regular_file_is_written_directly() {
+    let folder = Folder::new("device");
+    folder.write("in.csv", "a\n1\n");
+    folder.write(
+        "pipeline.toml",
+        r#"
+        [[stage]]
+        name = "load"
+        kind = "load_csv"
+        files = ["in.csv"]
+
+        [[stage]]
+        name = "write"
+        kind = "write_files"
+        inputs = ["load"]
+        path = "/dev/null"
+        format = "ndjson"
+        "#,
+    );
+    let outcome = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let kind = fs::metadata("/dev/null")
+        .expect("every Linux has it")
+        .file_type();
+    assert!(!kind.is_file(), "the device is still there");
+}
