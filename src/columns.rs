@@ -269,6 +269,7 @@ impl Column {
     }
 
     /// Rows `from..from + rows`, sharing the values.
+    #[must_use]
     pub fn slice(&self, from: usize, rows: usize) -> Column {
         match self {
             Column::Strings(array) => Column::Strings(array.clone().sliced_typed(from, rows)),
@@ -288,6 +289,7 @@ impl Column {
     }
 
     /// The values at `rows`, in that order; [`NONE`] gives null.
+    #[must_use]
     pub fn take(&self, rows: &[u32]) -> Column {
         let validity = take_validity(self.validity(), rows);
         match self {
@@ -406,10 +408,10 @@ impl Column {
             Column::Bools(array) => array.clone().boxed(),
             Column::Lists(list) => {
                 let first = list.offsets[0];
-                let last = list.offsets[list.len()];
+                let end = list.offsets[list.len()];
                 let values = list
                     .values
-                    .slice(index(first), index(last - first))
+                    .slice(index(first), index(end - first))
                     .to_arrow();
                 let offsets: Vec<i64> = list.offsets.iter().map(|offset| offset - first).collect();
                 let offsets =
@@ -644,7 +646,7 @@ fn compact<T: ViewType + ?Sized>(
         if array.is_valid(i) {
             bytes.extend_from_slice(array.value(i).to_bytes());
         }
-        offsets.push(bytes.len() as i64);
+        offsets.push(i64::try_from(bytes.len()).expect("memory ends before 2^63"));
     }
     (
         OffsetsBuffer::try_from(offsets).expect("offsets grow with the bytes"),
@@ -808,7 +810,7 @@ impl<'a> SliceBuilder<'a> {
     /// If `bytes` is not the very memory that the builder sliced.
     pub fn finish(self, bytes: &Buffer<u8>) -> Column {
         assert!(
-            std::ptr::eq(bytes.as_slice(), self.text.as_bytes()),
+            self.text.is_empty() || std::ptr::eq(bytes.as_slice(), self.text.as_bytes()),
             "the buffer is the builder's text"
         );
         let buffers = vec![bytes.clone(), self.side.into_bytes().into()];

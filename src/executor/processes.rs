@@ -170,8 +170,11 @@ pub(super) fn map(deal: Deal) -> Results {
 
 struct Processes {
     table: Arc<Table>,
-    feeder: Option<std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>>,
+    feeder: Option<std::io::Result<Feeder>>,
 }
+
+/// The feeder's thread, which gives back those that keep the children.
+type Feeder = JoinHandle<Result<Vec<JoinHandle<()>>>>;
 
 /// What feeder, readers and writers share.
 struct Table {

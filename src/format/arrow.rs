@@ -22,7 +22,7 @@ const FIELD_KEY: &str = "etl";
 
 /// Writes batches as the record batches of one file.
 pub struct Writer<W: Write> {
-    writer: FileWriter<W>,
+    file: FileWriter<W>,
     schema: Schema,
     arrow: Arc<ArrowSchema>,
 }
@@ -38,11 +38,11 @@ impl<W: Write> Writer<W> {
             (field.name.as_str().into(), arrow)
         });
         let arrow: Arc<ArrowSchema> = Arc::new(fields.collect());
-        let writer =
+        let file =
             FileWriter::try_new(out, arrow.clone(), None, WriteOptions { compression: None })
                 .map_err(write_error)?;
         Ok(Writer {
-            writer,
+            file,
             schema: schema.clone(),
             arrow,
         })
@@ -56,13 +56,13 @@ impl<W: Write> Writer<W> {
             .zip(&self.schema.fields)
             .map(|(column, field)| typed(column.to_arrow(), &field.ty));
         let chunk = RecordBatchT::new(batch.rows(), self.arrow.clone(), arrays.collect());
-        self.writer.write(&chunk, None).map_err(write_error)
+        self.file.write(&chunk, None).map_err(write_error)
     }
 
     /// Ends the file and gives the output back.
     pub fn finish(mut self) -> Result<W> {
-        self.writer.finish().map_err(write_error)?;
-        Ok(self.writer.into_inner())
+        self.file.finish().map_err(write_error)?;
+        Ok(self.file.into_inner())
     }
 }
 

@@ -266,7 +266,7 @@ pub fn write_value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
     match column {
         Column::Strings(strings) => write_string(strings.value(row).as_bytes(), out),
         Column::Bytes(bytes) => {
-            write_string(String::from_utf8_lossy(bytes.value(row)).as_bytes(), out)
+            write_string(String::from_utf8_lossy(bytes.value(row)).as_bytes(), out);
         }
         Column::Ints(ints) => {
             if let Type::Date { utc } = ty {
@@ -277,13 +277,17 @@ pub fn write_value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
                 out.extend_from_slice(itoa::Buffer::new().format(ints.value(row)).as_bytes());
             }
         }
-        Column::Floats(floats) => out.extend_from_slice(
-            zmij::Buffer::new()
-                .format_finite(floats.value(row))
-                .as_bytes(),
-        ),
+        Column::Floats(floats) => {
+            let value = floats.value(row);
+            // A file of others may hold what JSON has no number for.
+            if value.is_finite() {
+                out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+            } else {
+                out.extend_from_slice(b"null");
+            }
+        }
         Column::Bools(bools) => {
-            out.extend_from_slice(if bools.value(row) { b"true" } else { b"false" })
+            out.extend_from_slice(if bools.value(row) { b"true" } else { b"false" });
         }
         Column::Lists(list) => write_list(list, ty, row, out),
     }

@@ -374,7 +374,7 @@ mod tests {
         );
         let options = "latitude = 'lat'\nlongitude = 'lon'\ninto = 'n'";
         assert_eq!(message(options, Type::Float), "two columns are named `n`");
-        assert!(message("latitude = 'lat'", Type::Float).starts_with("missing field"));
+        assert!(message("latitude = 'lat'", Type::Float).contains("missing key"));
     }
 
     #[test]

@@ -359,7 +359,7 @@ mod tests {
             let Column::Lists(lists) = lists else { panic!("a list was promised") };
             let grouped: Vec<_> = (0..batch.rows())
                 .map(|row| {
-                    let values = lists.range(row).map(|i| lists.values.ints().get(i)).collect::<Vec<_>>();
+                    let values = lists.range(row).map(|i| (!lists.values.is_null(i)).then(|| lists.values.ints().value(i))).collect::<Vec<_>>();
                     (found.strings().get(row).map(str::as_bytes), values)
                 })
                 .collect();

@@ -187,9 +187,12 @@ struct LoadCsv {
     stdin: Mutex<Option<Opened>>,
 }
 
+/// Splits the text of a file, inflated if need be.
+type TextSplitter = Splitter<Box<dyn Read + Send>>;
+
 /// A file about to be split, its header read.
 struct Opened {
-    splitter: Splitter<Box<dyn Read + Send>>,
+    splitter: TextSplitter,
     header: Option<Vec<String>>,
 }
 
@@ -622,7 +625,7 @@ struct Blocks {
     header: Option<Vec<String>>,
     batch_rows: usize,
     bytes_done: Arc<AtomicU64>,
-    open: Option<(u16, PathBuf, Splitter<Box<dyn Read + Send>>)>,
+    open: Option<(u16, PathBuf, TextSplitter)>,
     failed: bool,
 }
 

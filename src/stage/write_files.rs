@@ -310,7 +310,7 @@ const MEMBER_BYTES: usize = 1 << 20;
 struct Members {
     target: Target,
     text: Vec<u8>,
-    members: u64,
+    count: u64,
 }
 
 impl Members {
@@ -318,7 +318,7 @@ impl Members {
         Members {
             target,
             text: Vec::with_capacity(MEMBER_BYTES),
-            members: 0,
+            count: 0,
         }
     }
 
@@ -341,7 +341,7 @@ impl Members {
             .write_all(&self.text)
             .and_then(|()| encoder.finish());
         self.text.clear();
-        self.members += 1;
+        self.count += 1;
         let member = written.map_err(|error| self.target.error(&error))?;
         self.target.write(&member)
     }
@@ -366,7 +366,7 @@ impl Out {
         match self {
             Out::Plain(target) => target.flush(),
             Out::Gzip(members) => {
-                if !members.text.is_empty() || members.members == 0 {
+                if !members.text.is_empty() || members.count == 0 {
                     members.member()?;
                 }
                 members.target.flush()

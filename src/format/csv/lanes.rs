@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn bits_stand_for_bytes() {
-        let bytes: [u8; WIDTH] = std::array::from_fn(|i| (i * 7 % 5) as u8 + 0x7E);
+        let bytes: [u8; WIDTH] = std::array::from_fn(|i| [0x7E, 0x80, 0x82, 0x7F, 0x81][i * 7 % 5]);
         let lanes = Lanes::load(&bytes);
         for byte in [0x7E, 0x7F, 0x80, 0x82, 0] {
             let mask = lanes.equal(byte);

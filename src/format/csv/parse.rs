@@ -385,22 +385,22 @@ impl<'a> Table<'a> {
 
     fn decoded_field(&mut self, span: Span) {
         let bytes: &[u8] = &self.block.bytes;
-        match decode(&bytes[span.from..span.to], self.dialect) {
-            Ok(value) => self.owned_value(&value),
-            Err(Junk) => {
-                let at = self.fields;
-                self.fields += 1;
-                if self.fault.is_none() {
-                    let value = String::from_utf8_lossy(&bytes[span.from..span.to]);
-                    let value = Some(crate::error::cut_value(&value));
-                    let reason = "text after a closing quote".into();
-                    self.fault = Some(Found {
-                        column: Some(at),
-                        reason,
-                        value,
-                        split: false,
-                    });
-                }
+        let decoded = decode(&bytes[span.from..span.to], self.dialect);
+        if let Ok(value) = decoded {
+            self.owned_value(&value);
+        } else {
+            let at = self.fields;
+            self.fields += 1;
+            if self.fault.is_none() {
+                let value = String::from_utf8_lossy(&bytes[span.from..span.to]);
+                let value = Some(crate::error::cut_value(&value));
+                let reason = "text after a closing quote".into();
+                self.fault = Some(Found {
+                    column: Some(at),
+                    reason,
+                    value,
+                    split: false,
+                });
             }
         }
     }
@@ -550,11 +550,10 @@ fn decode(field: &[u8], dialect: Dialect) -> Result<Cow<'_, [u8]>, Junk> {
     let mut value = Vec::with_capacity(field.len());
     for &byte in field {
         match machine.step(byte, dialect) {
-            Meaning::Value => value.push(byte),
             Meaning::Notation => {}
             Meaning::Junk => return Err(Junk),
             // A field that was split rightly holds none outside quotes.
-            Meaning::Delimiter | Meaning::Newline => value.push(byte),
+            Meaning::Value | Meaning::Delimiter | Meaning::Newline => value.push(byte),
         }
     }
     Ok(Cow::Owned(value))
@@ -705,5 +704,221 @@ pub fn parse_bool(text: &str) -> Option<bool> {
         "true" | "t" | "1" => Some(true),
         "false" | "f" | "0" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parser(escape: bool, targets: &[Target]) -> Parser {
+        Parser {
+            dialect: Dialect {
+                delimiter: b',',
+                quote: b'"',
+                escape: escape.then_some(b'\\'),
+            },
+            targets: targets.to_vec(),
+            null_values: vec![String::new()],
+            encoding: encoding_rs::UTF_8,
+        }
+    }
+
+    fn rows(parsed: &Parsed) -> Vec<Vec<Option<String>>> {
+        let text = |column: &Column, row: usize| column.strings().get(row).map(str::to_owned);
+        (0..parsed.rows)
+            .map(|row| {
+                parsed
+                    .columns
+                    .iter()
+                    .map(|column| text(column, row))
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn slow(parser: &Parser, text: &[u8]) -> Parsed {
+        let bytes: Buffer<u8> = text.to_vec().into();
+        let intact = std::str::from_utf8(text).is_ok();
+        let block = Block {
+            parser,
+            bytes,
+            intact,
+        };
+        let text = if intact {
+            std::str::from_utf8(&block.bytes).unwrap_or_default()
+        } else {
+            ""
+        };
+        let mut table = Table::new(&block, text);
+        table.read_slow();
+        table.finish()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn fast_and_slow_agree(
+            // Mostly well-formed, so that the fast half is not given up at once.
+            fields in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "", "a", "\"\"", "\"b\"", "\"c,d\"", "\"e\nf\"", "\"g\"\"h\"", "\"\"\"\"", "\"i\\\"j\"", "k\\,l", "é☃", "\"a longer value than fits a view\"",
+                    "m\rn", "\\\\", "\"o\\\\\"", "p\"q", "\"r\"s", "\"t\"\\", "\\\r",
+                ]),
+                0..80,
+            ),
+            ends in proptest::collection::vec(proptest::sample::select(vec![",", ",", "\n", "\n", "\r\n", "\n\n"]), 80),
+            escape in proptest::bool::ANY,
+        ) {
+            let mut text = String::new();
+            for (field, end) in fields.iter().zip(&ends) {
+                text.push_str(field);
+                text.push_str(end);
+            }
+            let parser = parser(escape, &[Target::String; 2]);
+            let fast = parser.parse(text.as_bytes().to_vec().into());
+            let slow = slow(&parser, text.as_bytes());
+            proptest::prop_assert_eq!(rows(&fast), rows(&slow));
+            proptest::prop_assert_eq!(fast.faults, slow.faults);
+        }
+    }
+
+    /// Text, escape, good rows, and record, column and reason of each fault.
+    type Case = (
+        &'static [u8],
+        bool,
+        &'static [[Option<&'static str>; 2]],
+        &'static [(usize, Option<usize>, &'static str)],
+    );
+
+    #[test]
+    fn records_become_rows_or_faults() {
+        let cases: &[Case] = &[
+            (b"a,b\n", false, &[[Some("a"), Some("b")]], &[]),
+            (b"a,b", false, &[[Some("a"), Some("b")]], &[]),
+            (
+                b"a,b\r\n\r\n\nc,\n",
+                false,
+                &[[Some("a"), Some("b")], [Some("c"), None]],
+                &[],
+            ),
+            (
+                b"\"a\"\"b\",\"x\ny\"\n",
+                false,
+                &[[Some("a\"b"), Some("x\ny")]],
+                &[],
+            ),
+            (b"a\\,b,\\\"c\n", true, &[[Some("a,b"), Some("\"c")]], &[]),
+            (b"a\\,b\n", false, &[[Some("a\\"), Some("b")]], &[]),
+            (
+                b"5\" pipe,\"6\"\n",
+                false,
+                &[[Some("5\" pipe"), Some("6")]],
+                &[],
+            ),
+            (
+                b"a\nb,c\nd,e,f\n",
+                false,
+                &[[Some("b"), Some("c")]],
+                &[
+                    (0, None, "expected 2 fields, found 1"),
+                    (2, None, "expected 2 fields, found 3"),
+                ],
+            ),
+            (
+                b"\"a\"x,b\nc,d\n",
+                false,
+                &[[Some("c"), Some("d")]],
+                &[(0, Some(0), "text after a closing quote")],
+            ),
+            (
+                b"a,\xFF\nc,d\n",
+                false,
+                &[[Some("c"), Some("d")]],
+                &[(0, Some(1), "bytes that are not UTF-8")],
+            ),
+        ];
+        for (text, escape, good, faults) in cases {
+            let parsed = parser(*escape, &[Target::String; 2]).parse(text.to_vec().into());
+            let good: Vec<Vec<Option<String>>> = good
+                .iter()
+                .map(|row| row.iter().map(|value| value.map(str::to_owned)).collect())
+                .collect();
+            let shown = String::from_utf8_lossy(text);
+            assert_eq!(rows(&parsed), good, "{shown:?}");
+            let found: Vec<_> = parsed
+                .faults
+                .iter()
+                .map(|fault| (fault.record, fault.column, fault.reason.as_str()))
+                .collect();
+            assert_eq!(found, *faults, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_says_where_and_what() {
+        let parsed = parser(false, &[Target::Int, Target::Float])
+            .parse(b"1,2.5\nx,y\n-7,1e3\n".to_vec().into());
+        assert_eq!(parsed.rows, 2);
+        assert_eq!(
+            parsed.faults,
+            [Fault {
+                record: 1,
+                byte: 6,
+                reason: "expected int, found `x`".into(),
+                column: Some(0),
+                value: Some("x".into()),
+                record_text: RecordText::Fields(vec![Some("x".into()), Some("y".into())]),
+            }]
+        );
+    }
+
+    #[test]
+    fn numbers_are_read_strictly() {
+        for (text, int) in [
+            ("0", Some(0)),
+            ("+7", Some(7)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("1.0", None),
+            (" 1", None),
+            ("", None),
+            ("+", None),
+        ] {
+            assert_eq!(parse_int(text), int, "{text:?}");
+        }
+        for (text, float) in [
+            ("1", Some(1.0)),
+            ("-.5", Some(-0.5)),
+            ("2.5E-3", Some(0.0025)),
+            ("nan", None),
+            ("inf", None),
+            ("1e999", None),
+            ("0x1", None),
+            ("1_0", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_float(text), float, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_byte_encoding_is_decoded_and_offsets_are_those_of_the_file() {
+        let latin = Parser {
+            encoding: encoding_rs::WINDOWS_1252,
+            ..parser(false, &[Target::String, Target::Int])
+        };
+        let parsed = latin.parse(b"caf\xE9,1\n\xFC,x\n".to_vec().into());
+        assert_eq!(parsed.columns[0].strings().value(0), "caf\u{e9}");
+        assert_eq!(
+            (parsed.faults[0].byte, parsed.faults[0].value.as_deref()),
+            (7, Some("x"))
+        );
+        let greek = Parser {
+            encoding: encoding_rs::WINDOWS_1253,
+            ..latin
+        };
+        let parsed = greek.parse(b"\xAA,1\n\xE1,2\n".to_vec().into());
+        assert_eq!(parsed.faults[0].reason, "bytes that are not windows-1253");
+        assert_eq!(parsed.columns[0].strings().value(0), "\u{3b1}");
     }
 }

@@ -351,7 +351,7 @@ mod tests {
                 proptest::prop_assert!(block.records <= block_records);
                 proptest::prop_assert_eq!(&within[..], &records[next..next + within.len()]);
                 let before = &text[..usize::try_from(block.offset).expect("small")];
-                let lines = before.iter().filter(|&&byte| byte == b'\n').count();
+                let lines = memchr::memchr_iter(b'\n', before).count();
                 proptest::prop_assert_eq!(block.first_line, lines as u64 + 1);
                 next += within.len();
             }
