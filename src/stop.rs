@@ -1,7 +1,7 @@
 //! Whether the run was told to stop: set by a signal, looked at between batches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -14,6 +14,11 @@ impl Stop {
     pub fn on_signals() -> Result<Stop> {
         let stop = Stop::default();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // The first one asks, the second one insists: it ends the program where it stands.
+            let asked = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
+                .and_then(|_| signal_hook::flag::register(signal, asked))
+                .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;
             let number = usize::try_from(signal).expect("signal numbers are small");
             signal_hook::flag::register_usize(signal, stop.0.clone(), number)
                 .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;

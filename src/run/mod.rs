@@ -70,7 +70,10 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         inputs: Vec::new(),
         children_peak: 0,
     };
-    let ran = make_folder(&folder).and_then(|()| driver.drive());
+    let ran = make_folder(&folder)
+        .and_then(|()| driver.drive())
+        // What a stopped run met on its way out is not the reason that it ended.
+        .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
     let joined = record::join_rejects(
         driver

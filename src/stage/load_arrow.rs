@@ -17,6 +17,7 @@ use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
 use crate::schema::Schema;
+use crate::stop::Stop;
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -147,7 +148,7 @@ fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
     let bytes = if magic[..read] == [0x1F, 0x8B] {
         // Arrow files are read from their end: a gzipped one has to be inflated whole.
         let mut text = Vec::new();
-        open(path, Arc::default())?
+        open(path, Arc::default(), &Stop::default())?
             .read_to_end(&mut text)
             .map_err(|error| io(&error))?;
         Bytes::Inflated(Cursor::new(text))

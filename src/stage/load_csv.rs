@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,7 @@ use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Fault, Parser, RecordText, Target};
 use crate::format::csv::split::{Block, Limits, Splitter};
 use crate::schema::{Field, Schema, Type};
+use crate::stop::Stop;
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -326,12 +328,12 @@ impl LoadCsv {
     }
 
     /// Opens one file and reads its header, if it has one.
-    fn open_file(&self, path: &Path, bytes_done: Arc<AtomicU64>) -> Result<Opened> {
+    fn open_file(&self, path: &Path, bytes_done: Arc<AtomicU64>, stop: &Stop) -> Result<Opened> {
         let named = |error: Error| Error {
             message: format!("{}: {}", path.display(), error.message),
             ..error
         };
-        let reader = open(path, bytes_done)?;
+        let reader = open(path, bytes_done, stop)?;
         let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
         splitter.skip(self.skip_rows).map_err(named)?;
         let mut header = None;
@@ -358,13 +360,13 @@ impl LoadCsv {
         let first = &paths[0];
         if first != Path::new("-") {
             return Ok(self
-                .open_file(first, Arc::default())?
+                .open_file(first, Arc::default(), &Stop::default())?
                 .header
                 .unwrap_or_default());
         }
         let mut stdin = self.stdin.lock().expect("no one panics holding this lock");
         if stdin.is_none() {
-            *stdin = Some(self.open_file(first, Arc::default())?);
+            *stdin = Some(self.open_file(first, Arc::default(), &Stop::default())?);
         }
         Ok(stdin
             .as_ref()
@@ -456,6 +458,7 @@ impl Stage for LoadCsv {
             header,
             batch_rows,
             bytes_done: bytes_done.clone(),
+            stop: run.stop.clone(),
             open: None,
             failed: false,
         };
@@ -582,10 +585,31 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Standard input, without being deaf to signals while nothing comes.
+struct Stdin(Stop);
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let stdin = std::io::stdin();
+        loop {
+            let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut wanted, PollTimeout::from(100u8)) {
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => return stdin.lock().read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+            if self.0.is_set() {
+                return Err(std::io::Error::other("interrupted"));
+            }
+        }
+    }
+}
+
 /// The text of a file. gzip is told from the bytes, not the name.
-pub(super) fn open(path: &Path, done: Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
+pub(super) fn open(path: &Path, done: Arc<AtomicU64>, stop: &Stop) -> Result<Box<dyn Read + Send>> {
     let reader: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
+        Box::new(Stdin(stop.clone()))
     } else {
         Box::new(File::open(path).map_err(|error| Error::io("open", path.display(), &error))?)
     };
@@ -625,6 +649,7 @@ struct Blocks {
     header: Option<Vec<String>>,
     batch_rows: usize,
     bytes_done: Arc<AtomicU64>,
+    stop: Stop,
     open: Option<(u16, PathBuf, TextSplitter)>,
     failed: bool,
 }
@@ -652,7 +677,9 @@ impl Blocks {
                 .take();
             let mut opened = match stdin.filter(|_| path == Path::new("-")) {
                 Some(opened) => opened,
-                None => self.loader.open_file(&path, self.bytes_done.clone())?,
+                None => self
+                    .loader
+                    .open_file(&path, self.bytes_done.clone(), &self.stop)?,
             };
             if opened.header != self.header {
                 return Err(other_header(
