@@ -138,6 +138,12 @@ impl Column {
         ))
     }
 
+    /// Truth values from owned ones.
+    pub fn from_bools(values: &[bool], validity: Option<Bitmap>) -> Column {
+        let bits = Bitmap::from_trusted_len_iter(values.iter().copied());
+        Column::Bools(BooleanArray::new(ArrowDataType::Boolean, bits, validity))
+    }
+
     /// Bytes, one cell a value.
     pub fn from_cells(cells: Vec<Buffer<u8>>) -> Column {
         let views = cells
@@ -149,6 +155,19 @@ impl Column {
         Column::Bytes(unsafe {
             views_unchecked(ArrowDataType::BinaryView, views, cells.into(), None)
         })
+    }
+
+    /// The bytes of cell `i`, sharing its memory, where the schema says `Type::Binary`.
+    pub fn cell(&self, i: usize) -> Buffer<u8> {
+        let array = self.bytes();
+        let view = array.views()[i];
+        if view.is_inline() {
+            return array.value(i).to_vec().into();
+        }
+        let from = view.offset as usize;
+        array.data_buffers()[view.buffer_idx as usize]
+            .clone()
+            .sliced(from..from + view.length as usize)
     }
 
     /// How many values there are.
@@ -775,10 +794,12 @@ impl<'a> SliceBuilder<'a> {
         self.nulls = true;
     }
 
-    /// Takes the last value back.
-    pub fn pop(&mut self) {
-        self.views.pop();
-        self.validity.pop();
+    /// Takes back all values but the first `rows`.
+    pub fn truncate(&mut self, rows: usize) {
+        self.views.truncate(rows);
+        while self.validity.len() > rows {
+            self.validity.pop();
+        }
     }
 
     /// The column; `bytes` holds the builder's text.

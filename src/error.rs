@@ -65,6 +65,8 @@ pub struct Error {
     pub place: Option<Place>,
     /// The row's origin number, until the driver has turned it into a place.
     pub origin: Option<u64>,
+    /// Line and byte of that row, from a loader.
+    pub line_byte: Option<(u64, u64)>,
     /// What lies behind it, outermost first.
     pub causes: Vec<String>,
     /// What to do next.
@@ -79,6 +81,7 @@ impl Error {
             stage: None,
             place: None,
             origin: None,
+            line_byte: None,
             causes: Vec::new(),
             hint: None,
         }
@@ -168,6 +171,14 @@ impl Error {
         }
         text
     }
+}
+
+/// A longer value is cut where it is shown: a report must stay readable.
+pub const VALUE_BYTES_MAX: usize = 1024;
+
+/// The first [`VALUE_BYTES_MAX`] bytes of a value, whole characters.
+pub fn cut_value(value: &str) -> String {
+    value[..value.floor_char_boundary(VALUE_BYTES_MAX)].to_owned()
 }
 
 /// The known word nearest to `word`, if it is near enough to be what was meant.

@@ -1,9 +1,58 @@
-//! `etl` runs data pipelines from a TOML file.
+//! `etl` runs data pipelines from a TOML file: sequentially, on threads, in child processes or both,
+//! with one and the same answer.
+//!
+//! # Bird's eye
+//! A pipeline is a list of stages. **A stage says how its rows may be dealt out
+//! ([`stage::Distribution`]); an executor says where the dealt hands are played. Neither knows the
+//! other.** So every stage runs unchanged under every executor, and the output is a function of the
+//! input alone.
+//!
+//! ```text
+//! pipeline.toml -> pipeline -> run -> executor -> hand -> stage -> format
+//!                  decode,    wires   orders      a batch  one     CSV, JSON,
+//!                  check      streams results     through  kind    Arrow, dates
+//!                                                 stages
+//! ```
+//!
+//! # Code map: which file do I change?
+//! * a new kind of stage: one file in [`stage`], one line in [`stage::STAGES`]
+//! * a subcommand: one file in [`cli`]
+//! * what a pipeline file may say: [`pipeline`]
+//! * how streams are wired, measured and accounted for: [`run`]
+//! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
+//! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
+//! * grouping, joining and dealing by key: [`keys`], [`partition`]
+//! * how text becomes columns and columns text: [`format`]
+//! * what is said at the end: [`report`]; while it runs: [`progress`]
+//!
+//! # Invariants
+//! * Arrows point down only: cli, run, executor, hand, stage, format, error. A stage never sees an
+//!   executor, a process or a progress bar; an executor never looks inside a batch.
+//! * Results leave an executor in the order their batches came.
+//! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
+//! * Nothing becomes visible outside before every stage has ended without error.
+//! * `unsafe` stands in [`columns`] and in [`format::csv::lanes`], each use with its proof.
+//!
+//! # Absent on purpose
+//! No data frames: columns are polars' Arrow arrays (`polars-arrow`), and there is no process-wide
+//! thread pool to stay out of. No plugin loading, no expression language, no async, no global state,
+//! no sorter (a stage's inputs are defined above it), no scheduler for many machines.
 
 pub mod batch;
+pub mod cli;
+pub mod clock;
 pub mod columns;
+pub mod digest;
 pub mod error;
 pub mod executor;
 pub mod format;
+pub mod hand;
+pub mod keys;
+pub mod partition;
+pub mod pipeline;
+pub mod progress;
+pub mod report;
+pub mod run;
 pub mod schema;
 pub mod stage;
+pub mod stop;

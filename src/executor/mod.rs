@@ -1,6 +1,24 @@
-//! Executors: where the hands that a stage's rows are dealt into are played.
+//! Executors: where the hands that a stage's rows are dealt into are played. An executor is an ordered
+//! map over a stream of batches: results come in input order, whatever finishes first, and of several
+//! failing batches the first one's error is the one reported. It never looks inside a batch.
+//!
+//! Two mechanisms, composed: a pool of threads in one process, and child processes. Hybrid is child
+//! processes that have pools.
+
+pub mod processes;
+mod threads;
+mod window;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::hand::{Chain, Hand, Played, add_closed};
+use crate::stage::Counts;
+use crate::stop::Stop;
 
 /// The word of the pipeline file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,4 +69,128 @@ impl Grid {
     pub fn workers(self) -> usize {
         self.processes * self.threads
     }
+}
+
+/// A stream of batches, in order; behind an error there are no more.
+pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
+/// A stream of what became of them, in the same order; behind an error there are no more.
+pub type Results = Box<dyn Iterator<Item = Played> + Send>;
+/// Makes a chain ready: collects what is broadcast to it.
+pub type Prepare = Box<dyn FnOnce() -> Result<Chain> + Send>;
+
+/// What executing cost beside the work itself.
+#[derive(Debug, Clone, Default)]
+pub struct Costs {
+    /// Starting child processes.
+    pub start: Duration,
+    /// Opening sessions.
+    pub open: Duration,
+    /// Encoding and decoding batches.
+    pub copy: Duration,
+    /// How many sessions were opened.
+    pub sessions: u64,
+    /// What the sessions counted when they closed, one a stage.
+    pub closed: Vec<Counts>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// The peaks of the child processes' memory, added up.
+    pub peak_rss_bytes: u64,
+}
+
+/// Costs as threads share them.
+pub type SharedCosts = Arc<Mutex<Costs>>;
+
+/// A stream to be worked on.
+pub struct Deal {
+    /// Where.
+    pub grid: Grid,
+    /// The batches.
+    pub input: Batches,
+    /// By what.
+    pub prepare: Prepare,
+    /// What it costs.
+    pub costs: SharedCosts,
+    /// Whether to stop.
+    pub stop: Stop,
+    /// For child processes.
+    pub workers: Arc<processes::Workers>,
+    /// The stages' names, for threads and messages.
+    pub name: String,
+}
+
+/// Works on a stream. A parallel stage begins at once, a sequential one when its first result is wanted.
+pub fn map(deal: Deal) -> Results {
+    match deal.grid.kind {
+        Kind::Sequential => Box::new(Sequential {
+            prepare: Some(deal.prepare),
+            hand: None,
+            input: Some(deal.input),
+            costs: deal.costs,
+            stop: deal.stop,
+        }),
+        Kind::Threads => threads::map(deal),
+        Kind::Processes | Kind::Hybrid => processes::map(deal),
+    }
+}
+
+/// One batch after the other on the calling thread.
+struct Sequential {
+    prepare: Option<Prepare>,
+    hand: Option<Hand>,
+    input: Option<Batches>,
+    costs: SharedCosts,
+    stop: Stop,
+}
+
+impl Sequential {
+    fn step(&mut self) -> Result<Option<Played>> {
+        self.stop.check()?;
+        if let Some(prepare) = self.prepare.take() {
+            self.hand = Some(open(prepare()?, &self.costs)?);
+        }
+        let next = self.input.as_mut().and_then(Iterator::next).transpose()?;
+        let (Some(batch), Some(hand)) = (next, &self.hand) else {
+            self.input = None;
+            if let Some(hand) = self.hand.take() {
+                close(hand, &self.costs)?;
+            }
+            return Ok(None);
+        };
+        Ok(Some(hand.play(batch)))
+    }
+}
+
+impl Iterator for Sequential {
+    type Item = Played;
+
+    fn next(&mut self) -> Option<Played> {
+        self.input.as_ref()?;
+        let played = self
+            .step()
+            .unwrap_or_else(|error| Some(Played::failed(error)));
+        if played.as_ref().is_none_or(|played| played.batch.is_err()) {
+            self.input = None;
+        }
+        played
+    }
+}
+
+fn open(chain: Chain, costs: &SharedCosts) -> Result<Hand> {
+    let hand = chain.open()?;
+    let mut costs = costs.lock().expect("no one panics holding this lock");
+    costs.sessions += 1;
+    costs.open += hand.open;
+    Ok(hand)
+}
+
+fn close(hand: Hand, costs: &SharedCosts) -> Result<()> {
+    let counts = hand.close()?;
+    add_closed(
+        &mut costs
+            .lock()
+            .expect("no one panics holding this lock")
+            .closed,
+        counts,
+    );
+    Ok(())
 }

@@ -3,6 +3,18 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod filter;
+pub mod geo_point;
+pub mod group_concat;
+pub mod join;
+pub mod load_arrow;
+pub mod load_csv;
+pub mod normalize_dates;
+pub mod select;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod write_files;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,25 +24,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::batch::Batch;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Place, Result, cut_value};
 use crate::schema::Schema;
+use crate::stop::Stop;
 
 /// Every kind there is, in the order of the reference.
-pub const STAGES: &[&StageKind] = &[];
+pub static STAGES: &[&StageKind] = &[
+    &load_csv::KIND,
+    &load_arrow::KIND,
+    &select::KIND,
+    &filter::KIND,
+    &group_concat::KIND,
+    &join::KIND,
+    &normalize_dates::KIND,
+    &geo_point::KIND,
+    &write_files::KIND,
+];
 
 /// How the rows of one input may be dealt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distribution {
     /// Contiguous runs; results in input order.
     Any,
-    /// As `Any`, but no two rows in flight share the values of these columns.
-    Exclusive(Vec<String>),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
-    /// One session, one batch at a time.
-    Single,
 }
 
 /// One step of a pipeline: what the TOML options decode to.
@@ -48,8 +67,9 @@ pub trait Stage: Send + Sync {
         None
     }
 
-    /// Once per run, in the parent, before any session opens.
-    fn begin(&self, _run: &Run, _inputs: &[Schema]) -> Result<Begun> {
+    /// Once per run, in the parent, before any session opens. A source of its own gives batches of at
+    /// most `batch_rows` rows.
+    fn begin(&self, _run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         Ok(Begun::default())
     }
 
@@ -116,6 +136,8 @@ pub struct Output {
     pub rejects: Vec<Reject>,
     /// Rows of input, where a row of the batch stands for several (a block of records).
     pub rows_in: Option<u64>,
+    /// Rows given, where a row of the output stands for several (rendered text).
+    pub rows_out: Option<u64>,
     /// Rows given beyond one for each row of input.
     pub added: u64,
     /// Rows left out because that is what the stage is for.
@@ -131,6 +153,7 @@ impl Output {
             batch,
             rejects: Vec::new(),
             rows_in: None,
+            rows_out: None,
             added: 0,
             dropped: 0,
             counts: Counts::default(),
@@ -147,7 +170,7 @@ pub struct Reject {
     pub reason: String,
     /// The column at fault.
     pub column: Option<String>,
-    /// The value at fault, at most [`Reject::VALUE_BYTES_MAX`] of it.
+    /// The value at fault, cut at [`VALUE_BYTES_MAX`](crate::error::VALUE_BYTES_MAX).
     pub value: Option<String>,
     /// Where the row came from.
     pub origin: Option<u64>,
@@ -160,9 +183,6 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// A longer value is cut: a report must stay readable.
-    pub const VALUE_BYTES_MAX: usize = 1024;
-
     /// Rejects row `row` of `batch`.
     pub fn of(
         batch: &Batch,
@@ -186,15 +206,6 @@ impl Reject {
     }
 }
 
-/// The first [`Reject::VALUE_BYTES_MAX`] bytes of a value, whole characters.
-pub fn cut_value(value: &str) -> String {
-    let mut end = value.len().min(Reject::VALUE_BYTES_MAX);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
-    value[..end].to_owned()
-}
-
 /// What [`Stage::begin`] makes ready.
 #[derive(Default)]
 pub struct Begun {
@@ -204,6 +215,8 @@ pub struct Begun {
     pub sink: Option<Box<dyn Sink>>,
     /// What every session is told.
     pub told: Value,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 /// Where a stage's batches come from outside.
@@ -285,14 +298,17 @@ pub struct Run {
     pub folder: Folder,
     /// Files by number, for the origins of rows.
     files: Mutex<Vec<String>>,
+    /// Whether it is to stop, for sources that wait for something.
+    pub stop: Stop,
 }
 
 impl Run {
     /// A run of a pipeline in `folder`.
-    pub fn new(id: String, folder: Folder) -> Self {
+    pub fn new(id: String, folder: Folder, stop: Stop) -> Self {
         Run {
             id,
             folder,
+            stop,
             files: Mutex::default(),
         }
     }
@@ -353,6 +369,19 @@ pub struct OptionDoc {
     pub doc: &'static str,
 }
 
+/// What happens to a row with a value that a stage cannot use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The row is rejected.
+    #[default]
+    Reject,
+    /// The row goes on with a null.
+    Null,
+    /// The run fails.
+    Fail,
+}
+
 /// The kind named `name`.
 pub fn kind(name: &str) -> Option<&'static StageKind> {
     STAGES.iter().copied().find(|kind| kind.name == name)
@@ -360,7 +389,13 @@ pub fn kind(name: &str) -> Option<&'static StageKind> {
 
 /// Decodes an option table into a kind's options; unknown keys were refused before.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))
+    table.try_into().map_err(|error: toml::de::Error| {
+        let message = error.message().replace("missing field", "missing key");
+        // The key is told in the whole text only: "message\nin `key`\n".
+        let text = error.to_string();
+        Error::usage(match text.trim_end().rsplit_once("\nin ") {
+            Some((_, key)) => format!("{key}: {message}"),
+            None => message,
+        })
+    })
 }

@@ -1,0 +1,216 @@
+//! `etl plan`: how a pipeline would be run, told without a look at its data.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{PlanArgs, output};
+use crate::error::Result;
+use crate::executor::{Grid, Kind};
+use crate::pipeline::{Pipeline, Step, count, masked};
+use crate::stage::Distribution;
+
+/// Text is kept within this.
+const WIDTH: usize = 80;
+
+/// Prints the plan.
+pub fn run(args: &PlanArgs) -> Result<ExitCode> {
+    let mut pipeline = args.pipeline.load()?;
+    if let Some(stage) = &args.until {
+        pipeline = pipeline.upto(stage)?;
+    }
+    if args.json {
+        output::print_json(&as_json(&pipeline))?;
+    } else {
+        output::print(&as_text(&pipeline))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A paragraph a stage.
+fn as_text(pipeline: &Pipeline) -> String {
+    let collected = pipeline.collected();
+    let mut text = format!(
+        "{}: {}\n",
+        pipeline.name,
+        count(pipeline.steps.len(), "stage")
+    );
+    let longest = |word: fn(&Step) -> &str| {
+        let words = pipeline.steps.iter().map(|step| word(step).chars().count());
+        words.max().unwrap_or(0)
+    };
+    let name_width = longest(|step| &step.name);
+    let kind_width = longest(|step| step.kind.name);
+    let number_width = pipeline.steps.len().to_string().len();
+    for (at, step) in pipeline.steps.iter().enumerate() {
+        text.push_str(&format!(
+            "\n{:>number_width$} {:name_width$}  {:kind_width$}  {}\n",
+            at + 1,
+            step.name,
+            step.kind.name,
+            grid(step.grid)
+        ));
+        for line in details(pipeline, at, collected[at]) {
+            let indent = " ".repeat(number_width + 1);
+            let line = output::wrap(&line, WIDTH - indent.len(), &format!("{indent}  "));
+            text.push_str(&format!("{indent}{line}\n"));
+        }
+    }
+    text
+}
+
+/// What is said of a step below its name.
+fn details(pipeline: &Pipeline, at: usize, collected: bool) -> Vec<String> {
+    let step = &pipeline.steps[at];
+    let dealt = step.stage.inputs();
+    let mut lines = Vec::new();
+    for (number, &input) in step.inputs.iter().enumerate() {
+        let input = &pipeline.steps[input].name;
+        match dealt.get(number) {
+            Some(dealt) => lines.push(format!("reads {input}: {}", in_words(dealt))),
+            None => lines.push(format!("reads {input}")),
+        }
+    }
+    if step.inputs.is_empty()
+        && let Some(dealt) = dealt.first()
+    {
+        lines.push(format!("reads its own source: {}", in_words(dealt)));
+    }
+    if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {
+        lines.push(format!("{rows} rows a batch"));
+    }
+    let mut readers = pipeline.readers(at);
+    readers.dedup();
+    if readers.len() > 1 {
+        let names: Vec<&str> = readers
+            .iter()
+            .map(|&reader| pipeline.steps[reader].name.as_str())
+            .collect();
+        let how = if collected {
+            "collected, as its readers could wait for each other"
+        } else {
+            "each batch to each of them; the slowest sets the pace"
+        };
+        lines.push(format!("read by {}: {how}", names.join(", ")));
+    }
+    if let Some(place) = step.publishes_to() {
+        lines.push(format!(
+            "publishes {place}, when every stage has ended without error"
+        ));
+    } else if readers.is_empty() && !step.kind.sink {
+        lines.push("read by no stage: its rows are counted and dropped".into());
+    }
+    lines
+}
+
+fn grid(grid: Grid) -> String {
+    let word = grid.kind.word();
+    match grid.kind {
+        Kind::Sequential => word.into(),
+        Kind::Threads => format!("{word} x {}", grid.threads),
+        Kind::Processes => format!("{word} x {}", grid.processes),
+        Kind::Hybrid => format!("{word} {} x {}", grid.processes, grid.threads),
+    }
+}
+
+fn in_words(dealt: &Distribution) -> String {
+    match dealt {
+        Distribution::Any => "dealt as it comes".into(),
+        Distribution::Key(columns) => {
+            format!("collected, then dealt by {}", columns.join(", "))
+        }
+        Distribution::Broadcast => "collected, then all of it to every session".into(),
+    }
+}
+
+fn as_json(pipeline: &Pipeline) -> Value {
+    let collected = pipeline.collected();
+    let stages = pipeline.steps.iter().enumerate().map(|(at, step)| {
+        let dealt = step.stage.inputs();
+        let inputs: Vec<Value> = step
+            .inputs
+            .iter()
+            .zip(&dealt)
+            .map(|(&input, dealt)| {
+                let mut input = json!({ "stage": pipeline.steps[input].name });
+                describe(dealt, &mut input);
+                input
+            })
+            .collect();
+        let mut stage = json!({
+            "name": step.name,
+            "kind": step.kind.name,
+            "options": masked(&step.options),
+            "executor": step.grid.kind.word(),
+            "processes": step.grid.processes,
+            "threads": step.grid.threads,
+            "batch_rows": step.batch_rows.or_else(|| step.stage.batch_rows()),
+            "inputs": inputs,
+            "output_collected": collected[at],
+            "publishes": step.publishes_to(),
+        });
+        if step.inputs.is_empty()
+            && let Some(dealt) = dealt.first()
+        {
+            stage["source"] = json!({});
+            describe(dealt, &mut stage["source"]);
+        }
+        stage
+    });
+    json!({
+        "pipeline": pipeline.name,
+        "pipeline_file": pipeline.file,
+        "max_rejects": pipeline.max_rejects,
+        "stages": stages.collect::<Vec<_>>(),
+    })
+}
+
+fn describe(dealt: &Distribution, input: &mut Value) {
+    let (word, columns) = match dealt {
+        Distribution::Any => ("any", None),
+        Distribution::Key(columns) => ("key", Some(columns)),
+        Distribution::Broadcast => ("broadcast", None),
+    };
+    input["dealt"] = word.into();
+    if let Some(columns) = columns {
+        input["columns"] = json!(columns);
+    }
+    let collected = matches!(dealt, Distribution::Key(_) | Distribution::Broadcast);
+    input["collected"] = collected.into();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::{FILE, read};
+
+    #[test]
+    fn a_plan_says_who_reads_whom_and_how() {
+        let pipeline = read(FILE, &["d.path=https://me:pw@host/x"]).unwrap();
+        let text = as_text(&pipeline);
+        let expected = "\
+job: 4 stages
+
+1 a  load   sequential
+  reads its own source: dealt as it comes
+  read by b, c: collected, as its readers could wait for each other
+
+2 b  group  hybrid 2 x 3
+  reads a: collected, then dealt by k
+
+3 c  join   sequential
+  reads a: dealt as it comes
+  reads b: collected, then all of it to every session
+
+4 d  write  sequential
+  reads c: dealt as it comes
+  publishes https://***@host/x, when every stage has ended without error
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        let stages = &as_json(&pipeline)["stages"];
+        assert_eq!(stages[2]["inputs"][1]["dealt"], "broadcast");
+        assert_eq!(stages[0]["source"]["collected"], false);
+        assert_eq!(stages[3]["options"]["path"], "https://***@host/x");
+    }
+}

@@ -1,0 +1,212 @@
+//! `etl stages`: the kinds there are, from what each says of itself.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{StagesArgs, output};
+use crate::error::{Error, Result, nearest};
+use crate::pipeline::count;
+use crate::schema::list;
+use crate::stage::{OptionDoc, STAGES, StageKind};
+
+/// Text is kept within this.
+const WIDTH: usize = 80;
+
+/// Prints every kind, or all about one.
+pub fn run(args: &StagesArgs) -> Result<ExitCode> {
+    let kinds = match &args.kind {
+        Some(name) => vec![find(STAGES, name)?],
+        None => STAGES.to_vec(),
+    };
+    if args.json {
+        let values: Vec<Value> = kinds.iter().map(|kind| as_json(kind)).collect();
+        match (&args.kind, &values[..]) {
+            (Some(_), [kind]) => output::print_json(kind)?,
+            _ => output::print_json(&values.into())?,
+        }
+    } else if args.markdown {
+        output::print(&as_markdown(&kinds))?;
+    } else if args.kind.is_some() {
+        output::print(&about(kinds[0]))?;
+    } else {
+        output::print(&overview(&kinds))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(registry: &[&'static StageKind], name: &str) -> Result<&'static StageKind> {
+    if let Some(kind) = registry.iter().find(|kind| kind.name == name) {
+        return Ok(kind);
+    }
+    let known: Vec<&str> = registry.iter().map(|kind| kind.name).collect();
+    let error = Error::usage(format!("unknown kind `{name}`; there are {}", list(&known)));
+    Err(match nearest(name, known) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    })
+}
+
+/// A line a kind.
+fn overview(kinds: &[&StageKind]) -> String {
+    let width = kinds.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for kind in kinds {
+        text.push_str(&row("", kind.name, width, kind.summary));
+    }
+    text.push_str("\n`etl stages KIND` tells a kind's options and gives an example\n");
+    text
+}
+
+/// Options, defaults and an example.
+fn about(kind: &StageKind) -> String {
+    let mut text = format!("{}: {}\n", kind.name, kind.summary);
+    text.push_str(&format!("Reads {}", count(kind.inputs, "input")));
+    text.push_str(if kind.sink {
+        "; its rows leave the pipeline.\n"
+    } else {
+        ".\n"
+    });
+    let width = kind.options.iter().map(|option| option.name.len()).max();
+    if let Some(width) = width {
+        text.push_str("\nOptions:\n");
+        for option in kind.options {
+            let doc = format!("{} ({}; {})", option.doc, option.ty, default(option));
+            text.push_str(&row("  ", option.name, width, &doc));
+        }
+    }
+    let mut common = String::from(
+        "Of every stage: name, kind, inputs, parallel, executor, workers, processes, threads",
+    );
+    if kind.takes_batch_rows {
+        common.push_str(", batch_rows");
+    }
+    let common = output::wrap(&common, WIDTH, "");
+    text.push_str(&format!(
+        "\n{common}\n\nExample:\n{}\n",
+        kind.example.trim()
+    ));
+    text
+}
+
+/// A name and what it is, wrapped beside it.
+fn row(indent: &str, name: &str, width: usize, doc: &str) -> String {
+    let hanging = " ".repeat(indent.len() + width + 2);
+    let line = format!("{indent}{name:width$}  {doc}");
+    output::wrap(&line, WIDTH, &hanging) + "\n"
+}
+
+fn default(option: &OptionDoc) -> String {
+    match option.default {
+        Some(default) => format!("default: {default}"),
+        None => "required".into(),
+    }
+}
+
+/// The table of the README.
+fn as_markdown(kinds: &[&StageKind]) -> String {
+    let mut text =
+        String::from("| kind | inputs | what it does | options (default) |\n|---|---|---|---|\n");
+    for kind in kinds {
+        let options: Vec<String> = kind
+            .options
+            .iter()
+            .map(|option| match option.default {
+                Some(default) => format!("`{}` ({default})", option.name),
+                None => format!("`{}`", option.name),
+            })
+            .collect();
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} |\n",
+            kind.name,
+            kind.inputs,
+            cell(kind.summary),
+            cell(&options.join(", "))
+        ));
+    }
+    text
+}
+
+/// A bar would end the cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn as_json(kind: &StageKind) -> Value {
+    let options: Vec<Value> = kind
+        .options
+        .iter()
+        .map(|option| {
+            json!({
+                "name": option.name, "type": option.ty,
+                "required": option.default.is_none(), "default": option.default,
+                "doc": option.doc,
+            })
+        })
+        .collect();
+    json!({
+        "kind": kind.name, "summary": kind.summary, "inputs": kind.inputs, "sink": kind.sink,
+        "takes_batch_rows": kind.takes_batch_rows, "options": options, "example": kind.example,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static KIND: StageKind = StageKind {
+        name: "split",
+        summary: "Cuts text at `|`",
+        inputs: 1,
+        sink: false,
+        takes_batch_rows: true,
+        options: &[
+            OptionDoc {
+                name: "column",
+                ty: "column name",
+                default: None,
+                doc: "the column to cut",
+            },
+            OptionDoc {
+                name: "at",
+                ty: "text",
+                default: Some("|"),
+                doc: "where to cut; it is not part of what comes out, and two of them beside each other make an empty value",
+            },
+        ],
+        example: "[[stage]]\nname = \"s\"\nkind = \"split\"\n",
+        decode: |_| Err(Error::usage("an example")),
+    };
+
+    #[test]
+    fn a_kind_is_told_from_what_it_says_of_itself() {
+        let expected = "\
+split: Cuts text at `|`
+Reads 1 input.
+
+Options:
+  column  the column to cut (column name; required)
+  at      where to cut; it is not part of what comes out, and two of them beside
+          each other make an empty value (text; default: |)
+
+Of every stage: name, kind, inputs, parallel, executor, workers, processes,
+threads, batch_rows
+
+Example:
+[[stage]]
+name = \"s\"
+kind = \"split\"
+";
+        assert_eq!(about(&KIND), expected);
+        assert_eq!(
+            as_markdown(&[&KIND]).lines().last(),
+            Some("| `split` | 1 | Cuts text at `\\|` | `column`, `at` (\\|) |")
+        );
+        assert_eq!(as_json(&KIND)["options"][0]["required"], true);
+        let error = find(&[&KIND], "spilt").err().map(|error| error.render());
+        assert_eq!(
+            error.as_deref(),
+            Some("error: unknown kind `spilt`; there are `split`\nhint: did you mean `split`?\n")
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! What time a piece of work took: on the wall, on the processor, and waiting for one.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// Time since some fixed moment, the same in all processes of this machine.
+pub fn monotonic() -> Duration {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}
+
+/// One or several pieces of work, added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// When the first began, by [`monotonic`].
+    pub from: Option<Duration>,
+    /// When the last ended.
+    pub to: Duration,
+    /// Time inside, of all workers.
+    pub busy: Duration,
+    /// Processor time.
+    pub cpu: Duration,
+    /// Time ready to run, but waiting for a processor (Linux only).
+    pub queued: Duration,
+}
+
+impl Span {
+    /// Adds another piece of work.
+    pub fn add(&mut self, other: &Span) {
+        self.from = match (self.from, other.from) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        self.to = self.to.max(other.to);
+        self.busy += other.busy;
+        self.cpu += other.cpu;
+        self.queued += other.queued;
+    }
+
+    /// From the first work to the last.
+    pub fn wall(&self) -> Duration {
+        self.from
+            .map_or(Duration::ZERO, |from| self.to.saturating_sub(from))
+    }
+
+    /// Time inside that was neither spent on a processor nor waiting for one.
+    pub fn waited(&self) -> Duration {
+        self.busy
+            .saturating_sub(self.cpu)
+            .saturating_sub(self.queued)
+    }
+}
+
+/// Measures one piece of work on the calling thread.
+pub struct Meter {
+    from: Duration,
+    cpu: Duration,
+    queued: Duration,
+}
+
+impl Meter {
+    /// Begins.
+    pub fn start() -> Meter {
+        Meter {
+            queued: queued(),
+            cpu: read(ClockId::CLOCK_THREAD_CPUTIME_ID),
+            from: monotonic(),
+        }
+    }
+
+    /// Ends.
+    pub fn stop(self) -> Span {
+        let to = monotonic();
+        let cpu = read(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        Span {
+            from: Some(self.from),
+            to,
+            busy: to.saturating_sub(self.from),
+            cpu: cpu.saturating_sub(self.cpu),
+            queued: queued().saturating_sub(self.queued),
+        }
+    }
+}
+
+/// The calling thread's time in the run queue so far.
+fn queued() -> Duration {
+    let Ok(text) = std::fs::read_to_string("/proc/thread-self/schedstat") else {
+        return Duration::ZERO;
+    };
+    let nanos = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
+/// Processor time of this process and of its children that have ended.
+pub fn process_cpu() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let of = |who| {
+        getrusage(who).map_or(Duration::ZERO, |usage| {
+            [usage.user_time(), usage.system_time()]
+                .iter()
+                .map(|time| {
+                    let micros = u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec())
+                        .unwrap_or_default();
+                    Duration::from_micros(micros)
+                })
+                .sum()
+        })
+    };
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
+}
+
+/// The most memory this process ever held, in bytes. (`ru_maxrss` of a child starts at its parent's.)
+pub fn peak_rss_bytes() -> u64 {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return 0;
+    };
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1024
+}

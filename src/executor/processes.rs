@@ -1,0 +1,800 @@
+//! Child processes: the program itself, started with the hidden subcommand `worker`.
+//!
+//! Parent and child talk in frames over the child's stdin and stdout: a JSON header and, where there
+//! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
+//! environment, and the child opens no file of the parent's. At either end one thread reads and one
+//! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
+//! batch too: a killed parent leaves no orphan.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::threads::Ending;
+use super::window::Window;
+use super::{Deal, Results, SharedCosts};
+use crate::batch::Batch;
+use crate::clock::{monotonic, peak_rss_bytes};
+use crate::error::{Error, Result};
+use crate::hand::{Chain, Hand, Link, Mark, Played, add_closed};
+use crate::stage::Counts;
+
+/// A batch whose child died is sent again so often; then it is taken to be what kills children.
+const RESENDS_MAX: u32 = 2;
+/// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
+const AHEAD: usize = 1;
+/// A child's last words are kept to this length.
+const WORDS_BYTES_MAX: usize = 4 << 10;
+
+/// The first frame: what to open.
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    links: Vec<Link>,
+    threads: usize,
+    digest: bool,
+    /// For each link, for each of its inputs, whether a frame with its rows follows.
+    broadcast: Vec<Vec<bool>>,
+}
+
+/// A frame from the child.
+#[derive(Serialize, Deserialize)]
+enum Reply {
+    /// The sessions are open.
+    Ready { open: Duration },
+    /// They could not be opened.
+    Refused { error: Error },
+    /// A batch was played; its rows follow unless there is an error.
+    Played {
+        number: u64,
+        marks: Vec<Mark>,
+        error: Option<Error>,
+        copy: Duration,
+    },
+    /// The sessions are closed: the last frame.
+    Closed {
+        counts: Vec<Counts>,
+        error: Option<Error>,
+        peak_rss_bytes: u64,
+    },
+}
+
+/// A frame to the child, behind the first ones.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    number: u64,
+}
+
+/// All child processes of a run, so that none outlives it.
+pub struct Workers {
+    program: PathBuf,
+    pids: Mutex<Vec<Pid>>,
+}
+
+impl Workers {
+    /// Children that are this very program.
+    pub fn this_program() -> Self {
+        // The link names the file that runs, even if it was replaced by a new build meanwhile.
+        let link = PathBuf::from("/proc/self/exe");
+        let program = if link.exists() {
+            link
+        } else {
+            std::env::current_exe().unwrap_or_else(|_| "etl".into())
+        };
+        Self::of(program)
+    }
+
+    /// Children that are `program`, which must understand `worker`.
+    pub fn of(program: PathBuf) -> Self {
+        Workers {
+            program,
+            pids: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Pid>> {
+        self.pids.lock().expect("no one panics holding this lock")
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let mut pids = self.lock();
+        let child = Command::new(&self.program)
+            .arg("worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C goes to the foreground group: the parent decides what becomes of its children.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                Error::failed("cannot start a worker process")
+                    .cause(format!("{}: {error}", self.program.display()))
+            })?;
+        pids.push(pid(&child));
+        Ok(child)
+    }
+
+    /// Waits for a child that has ended or is about to.
+    fn reap(&self, mut child: Child) -> std::io::Result<std::process::ExitStatus> {
+        let status = child.wait();
+        self.lock().retain(|&other| other != pid(&child));
+        status
+    }
+
+    /// Ends all children that are left, at once.
+    pub fn kill_all(&self) {
+        for pid in self.lock().drain(..) {
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pid, None);
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"))
+}
+
+/// Works on a stream with `deal.grid.processes` children of `deal.grid.threads` threads each.
+pub(super) fn map(deal: Deal) -> Results {
+    let window = Arc::new(Window::new(deal.grid.workers(), deal.stop.clone()));
+    let table = Arc::new(Table {
+        name: deal.name.clone(),
+        in_child_max: deal.grid.threads + AHEAD,
+        window: window.clone(),
+        costs: deal.costs.clone(),
+        workers: deal.workers.clone(),
+        state: Mutex::default(),
+        changed: Condvar::new(),
+    });
+    let fed = table.clone();
+    let feeder = std::thread::Builder::new()
+        .name(format!("etl-feed-{}", deal.name))
+        .spawn(move || {
+            let _ending = Ending(&fed.window);
+            feed(deal, &fed)
+        });
+    Box::new(Processes {
+        table,
+        feeder: Some(feeder),
+    })
+}
+
+struct Processes {
+    table: Arc<Table>,
+    feeder: Option<std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>>,
+}
+
+/// What feeder, readers and writers share.
+struct Table {
+    name: String,
+    in_child_max: usize,
+    window: Arc<Window>,
+    costs: SharedCosts,
+    workers: Arc<Workers>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// No more batches will come and all results are in.
+    ended: bool,
+    /// Some child has opened its sessions.
+    ready: bool,
+    /// No child can work: every batch gets this error.
+    fatal: Option<Error>,
+}
+
+struct Waiting {
+    number: u64,
+    batch: Batch,
+    sendings: u32,
+}
+
+/// What one child has in hand.
+#[derive(Default)]
+struct InChild {
+    batches: Mutex<BTreeMap<u64, Waiting>>,
+    fewer: Condvar,
+    opened: AtomicBool,
+    gone: AtomicBool,
+}
+
+/// The frames that open a child's sessions.
+type Opening = Arc<Vec<Vec<u8>>>;
+
+fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
+    let opening = Arc::new(table.timed_copy(|| opening(&(deal.prepare)()?, deal.grid.threads))?);
+    let readers = (0..deal.grid.processes)
+        .map(|i| {
+            let (table, opening) = (table.clone(), opening.clone());
+            std::thread::Builder::new()
+                .name(format!("etl-child-{i}"))
+                .spawn(move || table.keep_child(&opening))
+                .map_err(|error| Error::failed("cannot start a thread").cause(error))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // An error in opening comes before one in the input, as under every executor.
+    table.wait_until_ready()?;
+    let mut input = deal.input;
+    while table.window.room() {
+        match input.next() {
+            None => break,
+            Some(Err(error)) => {
+                let number = table.window.take_place(0);
+                table.window.fill(number, Played::failed(error));
+                break;
+            }
+            Some(Ok(batch)) => {
+                let number = table.window.take_place(batch.size());
+                table.push(Waiting {
+                    number,
+                    batch,
+                    sendings: 0,
+                });
+            }
+        }
+    }
+    Ok(readers)
+}
+
+fn opening(chain: &Chain, threads: usize) -> Result<Vec<Vec<u8>>> {
+    let hello = Hello {
+        links: chain.links.clone(),
+        threads,
+        digest: chain.digest,
+        broadcast: chain
+            .broadcast
+            .iter()
+            .map(|inputs| inputs.iter().map(Option::is_some).collect())
+            .collect(),
+    };
+    let mut frames = vec![frame(&hello, None)?];
+    for batch in chain.broadcast.iter().flatten().flatten() {
+        frames.push(frame(&(), Some(batch))?);
+    }
+    Ok(frames)
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics holding this lock")
+    }
+
+    fn timed_copy<T>(&self, work: impl FnOnce() -> T) -> T {
+        let from = monotonic();
+        let result = work();
+        self.costs
+            .lock()
+            .expect("no one panics holding this lock")
+            .copy += monotonic().saturating_sub(from);
+        result
+    }
+
+    fn push(&self, waiting: Waiting) {
+        let mut state = self.lock();
+        if let Some(error) = &state.fatal {
+            self.window
+                .fill(waiting.number, Played::failed(error.clone()));
+            return;
+        }
+        state.waiting.push_back(waiting);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = &state.fatal {
+                return Err(error.clone());
+            }
+            if state.ready || self.window.is_closed() {
+                return Ok(());
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        // Closing and stopping are seen at the next look.
+        self.changed
+            .wait_timeout(state, Duration::from_millis(50))
+            .expect("no one panics holding this lock")
+            .0
+    }
+
+    /// No child can work: whatever waits, and whatever comes, gets this error.
+    fn fail(&self, error: &Error) {
+        let mut state = self.lock();
+        for waiting in state.waiting.drain(..) {
+            self.window
+                .fill(waiting.number, Played::failed(error.clone()));
+        }
+        state.fatal.get_or_insert_with(|| error.clone());
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Keeps one child at work until the stream has ended; replaces it if it dies.
+    fn keep_child(self: &Arc<Self>, opening: &Opening) {
+        let mut stillborn = 0;
+        loop {
+            let in_child = Arc::new(InChild::default());
+            match self.run_child(opening, &in_child) {
+                Ok(true) => {
+                    if !self.lost_child(&in_child, None) {
+                        return;
+                    }
+                }
+                Ok(false) => return,
+                Err(Died::Refused(error)) => return self.fail(&error),
+                Err(Died::Lost(words)) => {
+                    let born = in_child.opened.load(Ordering::SeqCst);
+                    stillborn = if born { 0 } else { stillborn + 1 };
+                    if stillborn > RESENDS_MAX {
+                        let error = Error::failed(format!("a worker process {words}, before it could begin"));
+                        return self.fail(&error.stage(&self.name));
+                    }
+                    self.lost_child(&in_child, Some(words));
+                }
+            }
+            let state = self.lock();
+            if state.ended || state.fatal.is_some() || self.window.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Sends again what a dead child had in hand; whether it had anything.
+    fn lost_child(&self, in_child: &InChild, words: Option<String>) -> bool {
+        let batches = std::mem::take(
+            &mut *in_child
+                .batches
+                .lock()
+                .expect("no one panics holding this lock"),
+        );
+        let words = words.unwrap_or_else(|| "it ended too early".into());
+        let lost = !batches.is_empty();
+        if !self.window.is_closed() {
+            let again = match batches.len() {
+                0 => String::new(),
+                1 => "; its batch was sent again".into(),
+                n => format!("; its {n} batches were sent again"),
+            };
+            let mut costs = self.costs.lock().expect("no one panics holding this lock");
+            costs
+                .warnings
+                .push(format!("a worker process {words} and was replaced{again}"));
+        }
+        let mut state = self.lock();
+        for (_, waiting) in batches.into_iter().rev() {
+            if waiting.sendings > RESENDS_MAX {
+                let rows = waiting.batch.rows();
+                let error = Error::failed(format!(
+                    "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
+                ))
+                .stage(&self.name)
+                .origin((rows > 0).then(|| waiting.batch.origin(0)).flatten())
+                .hint("run the stage with `--set STAGE.executor=sequential` to see what it does to these rows");
+                self.window.fill(waiting.number, Played::failed(error));
+            } else {
+                state.waiting.push_front(waiting);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+        lost
+    }
+
+    /// Starts a child and talks to it until it ends. `Ok(true)`: it closed although more may come.
+    fn run_child(
+        self: &Arc<Self>,
+        opening: &Opening,
+        in_child: &Arc<InChild>,
+    ) -> Result<bool, Died> {
+        let from = monotonic();
+        let mut child = self.workers.spawn().map_err(Died::Refused)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let words = child
+            .stderr
+            .take()
+            .map(|stderr| std::thread::spawn(move || last_words(stderr)));
+        let writer = {
+            let (table, opening, in_child) = (self.clone(), opening.clone(), in_child.clone());
+            std::thread::spawn(move || {
+                stdin.map(|stdin| table.write_jobs(stdin, &opening, &in_child))
+            })
+        };
+        let heard = stdout.map_or(Ok(false), |stdout| {
+            self.read_replies(stdout, in_child, from)
+        });
+        // A child that went silent without a last frame is dead or must be: only then is it killed.
+        if !matches!(heard, Ok(true)) {
+            let _ = child.kill();
+        }
+        in_child.gone.store(true, Ordering::SeqCst);
+        in_child.fewer.notify_all();
+        self.changed.notify_all();
+        let id = child.id();
+        let status = self.workers.reap(child);
+        let said = words
+            .and_then(|words| words.join().ok())
+            .unwrap_or_default();
+        let _ = writer.join();
+        match heard {
+            Ok(true) => Ok(!self.lock().ended && !self.window.is_closed()),
+            Ok(false) if self.window.is_closed() => Ok(false),
+            Ok(false) => Err(Died::Lost(obituary(id, status.ok(), &said))),
+            Err(error) => Err(Died::Refused(error)),
+        }
+    }
+
+    /// Feeds the child; its stdin closes when this returns.
+    fn write_jobs(&self, mut stdin: ChildStdin, opening: &Opening, in_child: &InChild) {
+        // An error in writing means that the child is gone: the reader notices.
+        if opening.iter().any(|frame| stdin.write_all(frame).is_err()) {
+            return;
+        }
+        while let Some(mut waiting) = self.next_job(in_child) {
+            let encoded = self.timed_copy(|| {
+                frame(
+                    &Job {
+                        number: waiting.number,
+                    },
+                    Some(&waiting.batch),
+                )
+            });
+            let frame = match encoded {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.window.fill(waiting.number, Played::failed(error));
+                    continue;
+                }
+            };
+            waiting.sendings += 1;
+            in_child
+                .batches
+                .lock()
+                .expect("no one panics holding this lock")
+                .insert(waiting.number, waiting);
+            if stdin.write_all(&frame).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The next batch for a child that has room; `None`: there will be none, or the child is gone.
+    fn next_job(&self, in_child: &InChild) -> Option<Waiting> {
+        let mut held = in_child
+            .batches
+            .lock()
+            .expect("no one panics holding this lock");
+        while held.len() >= self.in_child_max {
+            if self.window.is_closed() || in_child.gone.load(Ordering::SeqCst) {
+                return None;
+            }
+            let wait = in_child.fewer.wait_timeout(held, Duration::from_millis(50));
+            held = wait.expect("no one panics holding this lock").0;
+        }
+        drop(held);
+        let mut state = self.lock();
+        loop {
+            let over = state.ended || state.fatal.is_some() || self.window.is_closed();
+            if over || in_child.gone.load(Ordering::SeqCst) {
+                return None;
+            }
+            if let Some(waiting) = state.waiting.pop_front() {
+                return Some(waiting);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Hears the child out; `true`: it said that it has closed.
+    fn read_replies(
+        &self,
+        mut stdout: ChildStdout,
+        in_child: &InChild,
+        from: Duration,
+    ) -> Result<bool> {
+        let mut payload = Vec::new();
+        while let Some(header) = read_frame(&mut stdout, &mut payload) {
+            let Ok(reply) = serde_json::from_slice(&header) else {
+                return Ok(false);
+            };
+            match reply {
+                Reply::Ready { open } => {
+                    let mut costs = self.costs.lock().expect("no one panics holding this lock");
+                    costs.start += monotonic().saturating_sub(from).saturating_sub(open);
+                    costs.open += open;
+                    costs.sessions += 1;
+                    drop(costs);
+                    in_child.opened.store(true, Ordering::SeqCst);
+                    self.lock().ready = true;
+                    self.changed.notify_all();
+                }
+                Reply::Refused { error } => return Err(error),
+                Reply::Played {
+                    number,
+                    marks,
+                    error,
+                    copy,
+                } => {
+                    let batch = match error {
+                        Some(error) => Err(error),
+                        None => self.timed_copy(|| Batch::decode(&payload)),
+                    };
+                    self.costs
+                        .lock()
+                        .expect("no one panics holding this lock")
+                        .copy += copy;
+                    in_child
+                        .batches
+                        .lock()
+                        .expect("no one panics holding this lock")
+                        .remove(&number);
+                    in_child.fewer.notify_all();
+                    self.window.fill(number, Played { marks, batch });
+                }
+                Reply::Closed {
+                    counts,
+                    error,
+                    peak_rss_bytes,
+                } => {
+                    let mut costs = self.costs.lock().expect("no one panics holding this lock");
+                    add_closed(&mut costs.closed, counts);
+                    costs.peak_rss_bytes += peak_rss_bytes;
+                    return error.map_or(Ok(true), Err);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Why a child is no more.
+enum Died {
+    /// It, or the system, said what is wrong: another would say the same.
+    Refused(Error),
+    /// It was killed or broke down; the words say how.
+    Lost(String),
+}
+
+fn obituary(id: u32, status: Option<std::process::ExitStatus>, said: &str) -> String {
+    let how = match status {
+        Some(status) => match (status.signal(), status.code()) {
+            (Some(signal), _) => {
+                let name = Signal::try_from(signal)
+                    .map_or_else(|_| format!("signal {signal}"), |name| name.to_string());
+                format!("(pid {id}) was killed by {name}")
+            }
+            (None, code) => format!("(pid {id}) ended with status {}", code.unwrap_or(-1)),
+        },
+        None => format!("(pid {id}) was lost"),
+    };
+    match said.trim() {
+        "" => how,
+        said => format!(
+            "{how}, saying `{}`",
+            said.lines().last().unwrap_or_default()
+        ),
+    }
+}
+
+/// The end of what is said on stderr.
+fn last_words(mut stderr: impl Read) -> String {
+    let mut words = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+        words.extend_from_slice(&buffer[..read]);
+        words.drain(..words.len().saturating_sub(WORDS_BYTES_MAX));
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+impl Processes {
+    fn end(&mut self) -> Result<()> {
+        let Some(feeder) = self.feeder.take() else {
+            return Ok(());
+        };
+        let feeder = feeder.map_err(|error| Error::failed("cannot start a thread").cause(error))?;
+        let readers = feeder
+            .join()
+            .map_err(|_| Error::failed("a source panicked").hint("this is a bug in etl"))??;
+        self.table.lock().ended = true;
+        self.table.changed.notify_all();
+        for reader in readers {
+            let _ = reader.join();
+        }
+        self.table.lock().fatal.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Iterator for Processes {
+    type Item = Played;
+
+    fn next(&mut self) -> Option<Played> {
+        self.feeder.as_ref()?;
+        let played = match self.table.window.next() {
+            Ok(Some(played)) => Some(played),
+            Ok(None) => self.end().err().map(Played::failed),
+            Err(error) => Some(Played::failed(error)),
+        };
+        if played.as_ref().is_none_or(|played| played.batch.is_err()) {
+            self.feeder = None;
+        }
+        played
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.table.window.close();
+        self.table.lock().ended = true;
+        self.table.changed.notify_all();
+    }
+}
+
+/// A frame: length of the header, length of the rows, header, rows.
+fn frame(header: &impl Serialize, batch: Option<&Batch>) -> Result<Vec<u8>> {
+    let header = serde_json::to_vec(header)
+        .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
+    let mut frame =
+        Vec::with_capacity(16 + header.len() + batch.map_or(0, |batch| batch.size() + 4096));
+    frame.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    frame.extend_from_slice(&[0; 8]);
+    frame.extend_from_slice(&header);
+    let rows_from = frame.len();
+    if let Some(batch) = batch {
+        batch.encode(&mut frame)?;
+    }
+    let rows = (frame.len() - rows_from) as u64;
+    frame[8..16].copy_from_slice(&rows.to_le_bytes());
+    Ok(frame)
+}
+
+/// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.
+fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut lengths = [0u8; 16];
+    from.read_exact(&mut lengths).ok()?;
+    let length = |at: usize| {
+        let bytes: [u8; 8] = lengths[at..at + 8]
+            .try_into()
+            .expect("eight bytes are eight bytes");
+        u64::from_le_bytes(bytes)
+    };
+    let mut header = Vec::new();
+    from.take(length(0)).read_to_end(&mut header).ok()?;
+    payload.clear();
+    let rows = length(8);
+    payload.reserve(usize::try_from(rows).ok()?);
+    from.take(rows).read_to_end(payload).ok()?;
+    (header.len() as u64 == length(0) && payload.len() as u64 == rows).then_some(header)
+}
+
+/// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
+pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
+    let mut payload = Vec::new();
+    let broken =
+        || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
+    let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
+    let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
+    let (send, replies) = mpsc::channel::<Vec<u8>>();
+    let writer = std::thread::spawn(move || write_replies(stdout, &replies));
+    let opened = open_told(&mut stdin, &mut payload, &hello);
+    let hand = match opened {
+        Ok(hand) => Arc::new(hand),
+        Err(error) => {
+            let _ = send.send(frame(&Reply::Refused { error }, None)?);
+            drop(send);
+            let _ = writer.join();
+            return Ok(());
+        }
+    };
+    let _ = send.send(frame(&Reply::Ready { open: hand.open }, None)?);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(hello.threads)
+        .thread_name(|i| format!("etl-worker-{i}"))
+        .build()
+        .map_err(|error| Error::failed("cannot start threads").cause(error))?;
+    let in_hand = Arc::new(AtomicUsize::new(0));
+    while let Some(header) = read_frame(&mut stdin, &mut payload) {
+        let Job { number } = serde_json::from_slice(&header).map_err(|_| broken())?;
+        let bytes = std::mem::take(&mut payload);
+        let (hand, send, in_hand) = (hand.clone(), send.clone(), in_hand.clone());
+        in_hand.fetch_add(1, Ordering::SeqCst);
+        pool.spawn_fifo(move || {
+            let reply = play(&hand, number, &bytes);
+            drop(hand);
+            in_hand.fetch_sub(1, Ordering::SeqCst);
+            // Without a reader there is nobody to work for.
+            let _ = send.send(reply);
+        });
+    }
+    if in_hand.load(Ordering::SeqCst) > 0 {
+        // The parent is gone, and what is in hand is wanted by nobody.
+        std::process::exit(0);
+    }
+    let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
+        Ok(Ok(counts)) => (counts, None),
+        Ok(Err(error)) => (Vec::new(), Some(error)),
+        Err(_) => (Vec::new(), None),
+    };
+    let _ = send.send(frame(
+        &Reply::Closed {
+            counts,
+            error,
+            peak_rss_bytes: peak_rss_bytes(),
+        },
+        None,
+    )?);
+    drop(send);
+    let _ = writer.join();
+    Ok(())
+}
+
+fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Vec<u8>>) {
+    for reply in replies {
+        if stdout
+            .write_all(&reply)
+            .and_then(|()| stdout.flush())
+            .is_err()
+        {
+            std::process::exit(0);
+        }
+    }
+}
+
+fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Hand> {
+    let mut broadcast = Vec::new();
+    for inputs in &hello.broadcast {
+        let mut batches = Vec::new();
+        for &sent in inputs {
+            batches.push(if sent {
+                read_frame(stdin, payload).ok_or_else(|| Error::failed("the parent broke off"))?;
+                Some(Batch::decode(payload)?)
+            } else {
+                None
+            });
+        }
+        broadcast.push(batches);
+    }
+    Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
+}
+
+fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
+    let from = monotonic();
+    let decoded = Batch::decode(bytes);
+    let mut copy = monotonic().saturating_sub(from);
+    let Played { marks, batch } = match decoded {
+        Ok(batch) => hand.play(batch),
+        Err(error) => Played::failed(error),
+    };
+    let from = monotonic();
+    let batch = batch.map(Batch::resolve);
+    copy += monotonic().saturating_sub(from);
+    let reply = |error, marks| Reply::Played {
+        number,
+        marks,
+        error,
+        copy,
+    };
+    let framed = match batch {
+        Ok(batch) => frame(&reply(None, marks), Some(&batch)),
+        Err(error) => frame(&reply(Some(error), marks), None),
+    };
+    framed.unwrap_or_else(|error| {
+        frame(&reply(Some(error), Vec::new()), None).expect("an error alone can be encoded")
+    })
+}

@@ -1,0 +1,197 @@
+//! Arrow IPC files. Our column types that Arrow does not know (the unwrap mark) travel in the fields'
+//! metadata, so that a file read back gives the same documents.
+
+use std::io::{Read, Seek, Write};
+use std::sync::Arc;
+
+use polars_arrow::array::{Array, ListArray, PrimitiveArray};
+use polars_arrow::datatypes::{
+    ArrowDataType, ArrowSchema, Field as ArrowField, Metadata, TimeUnit,
+};
+use polars_arrow::io::ipc::read::{FileReader, read_file_metadata};
+use polars_arrow::io::ipc::write::{FileWriter, WriteOptions};
+use polars_arrow::record_batch::RecordBatchT;
+
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::schema::{Field, Schema, Type};
+
+/// The key of a field's metadata that holds our [`Field`] as JSON.
+const FIELD_KEY: &str = "etl";
+
+/// Writes batches as the record batches of one file.
+pub struct Writer<W: Write> {
+    writer: FileWriter<W>,
+    schema: Schema,
+    arrow: Arc<ArrowSchema>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a file of rows of `schema`.
+    pub fn new(out: W, schema: &Schema) -> Result<Self> {
+        let fields = schema.fields.iter().map(|field| {
+            let mut arrow = ArrowField::new(field.name.as_str().into(), dtype(&field.ty), true);
+            let json = serde_json::to_string(field).expect("a field is plain data");
+            let metadata = Metadata::from_iter([(FIELD_KEY.into(), json.into())]);
+            arrow.metadata = Some(Arc::new(metadata));
+            (field.name.as_str().into(), arrow)
+        });
+        let arrow: Arc<ArrowSchema> = Arc::new(fields.collect());
+        let writer =
+            FileWriter::try_new(out, arrow.clone(), None, WriteOptions { compression: None })
+                .map_err(write_error)?;
+        Ok(Writer {
+            writer,
+            schema: schema.clone(),
+            arrow,
+        })
+    }
+
+    /// One record batch.
+    pub fn write(&mut self, batch: &Batch) -> Result<()> {
+        let columns = batch.plain();
+        let arrays = columns
+            .iter()
+            .zip(&self.schema.fields)
+            .map(|(column, field)| typed(column.to_arrow(), &field.ty));
+        let chunk = RecordBatchT::new(batch.rows(), self.arrow.clone(), arrays.collect());
+        self.writer.write(&chunk, None).map_err(write_error)
+    }
+
+    /// Ends the file and gives the output back.
+    pub fn finish(mut self) -> Result<W> {
+        self.writer.finish().map_err(write_error)?;
+        Ok(self.writer.into_inner())
+    }
+}
+
+fn write_error(error: impl std::fmt::Display) -> Error {
+    Error::failed("cannot write Arrow").cause(error)
+}
+
+fn dtype(ty: &Type) -> ArrowDataType {
+    match ty {
+        Type::String => ArrowDataType::LargeUtf8,
+        Type::Int => ArrowDataType::Int64,
+        Type::Float => ArrowDataType::Float64,
+        Type::Bool => ArrowDataType::Boolean,
+        Type::Date { utc } => {
+            ArrowDataType::Timestamp(TimeUnit::Microsecond, utc.then(|| "UTC".into()))
+        }
+        Type::Binary => ArrowDataType::LargeBinary,
+        Type::List(of) => ListArray::<i64>::default_datatype(dtype(of)),
+    }
+}
+
+/// The array with dates said to be dates.
+fn typed(array: Box<dyn Array>, ty: &Type) -> Box<dyn Array> {
+    let any = array.as_any();
+    match ty {
+        Type::Date { .. } => match any.downcast_ref::<PrimitiveArray<i64>>() {
+            Some(micros) => micros.clone().to(dtype(ty)).boxed(),
+            None => array,
+        },
+        Type::List(of) => match any.downcast_ref::<ListArray<i64>>() {
+            Some(list) => {
+                let values = typed(list.values().clone(), of);
+                ListArray::<i64>::new(
+                    dtype(ty),
+                    list.offsets().clone(),
+                    values,
+                    list.validity().cloned(),
+                )
+                .boxed()
+            }
+            None => array,
+        },
+        _ => array,
+    }
+}
+
+/// Reads the record batches of one file.
+pub struct Reader<R: Read + Seek> {
+    reader: FileReader<R>,
+    /// The columns.
+    pub schema: Schema,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Opens a file.
+    pub fn new(mut file: R) -> Result<Self> {
+        let metadata = read_file_metadata(&mut file).map_err(|error| {
+            Error::failed("not an Arrow IPC file")
+                .cause(error)
+                .hint("`load_arrow` reads what `write_files` wrote as `arrow`")
+        })?;
+        let fields = metadata
+            .schema
+            .iter_values()
+            .map(field_of)
+            .collect::<Result<Vec<_>>>()?;
+        let schema = Schema::new(fields)?;
+        Ok(Reader {
+            reader: FileReader::new(file, metadata, None, None),
+            schema,
+        })
+    }
+}
+
+impl<R: Read + Seek> Iterator for Reader<R> {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chunk = match self.reader.next()? {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                return Some(Err(Error::failed("the Arrow file is damaged").cause(error)));
+            }
+        };
+        let rows = chunk.len();
+        let columns = chunk
+            .arrays()
+            .iter()
+            .map(|array| Column::from_arrow(array.as_ref()).ok_or_else(|| unknown(array.dtype())));
+        Some(
+            columns
+                .collect::<Result<Vec<_>>>()
+                .map(|columns| Batch::new(columns, rows)),
+        )
+    }
+}
+
+/// What a field's metadata says it is, if its type is that, or else what its type says.
+fn field_of(arrow: &ArrowField) -> Result<Field> {
+    let ours = arrow
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.get(FIELD_KEY))
+        .and_then(|json| serde_json::from_str::<Field>(json).ok());
+    if let Some(field) =
+        ours.filter(|field| field.name == arrow.name.as_str() && dtype(&field.ty) == arrow.dtype)
+    {
+        return Ok(field);
+    }
+    Ok(Field::new(arrow.name.as_str(), type_of(&arrow.dtype)?))
+}
+
+fn type_of(dtype: &ArrowDataType) -> Result<Type> {
+    Ok(match dtype {
+        ArrowDataType::LargeUtf8 => Type::String,
+        ArrowDataType::Int64 => Type::Int,
+        ArrowDataType::Float64 => Type::Float,
+        ArrowDataType::Boolean => Type::Bool,
+        ArrowDataType::Timestamp(TimeUnit::Microsecond, zone) => Type::Date {
+            utc: zone.is_some(),
+        },
+        ArrowDataType::LargeList(of) => Type::List(Box::new(type_of(&of.dtype)?)),
+        other => return Err(unknown(other)),
+    })
+}
+
+fn unknown(dtype: &ArrowDataType) -> Error {
+    Error::failed(format!(
+        "a column of Arrow type {dtype:?}, which no stage works with"
+    ))
+    .hint("known: LargeUtf8, Int64, Float64, Boolean, Timestamp(us) and LargeList of these")
+}

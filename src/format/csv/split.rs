@@ -1,0 +1,405 @@
+//! Splitting: bytes in, blocks of whole records out. One thread's work for a file, so it does no more
+//! than it must: find where records end and count them.
+
+use std::io::Read;
+
+use super::Dialect;
+use super::machine::{Machine, Meaning};
+use super::masks::{Carry, WIDTH, masks};
+use crate::error::{Error, Result};
+
+/// Whole records, and where they stood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The text, from the first byte of its first record to the last byte of its last.
+    pub bytes: Vec<u8>,
+    /// The number of its first record, from 1.
+    pub first_record: u64,
+    /// The physical line it begins on, from 1.
+    pub first_line: u64,
+    /// Its offset in the decompressed text.
+    pub offset: u64,
+    /// How many records it holds; empty lines are none.
+    pub records: u64,
+}
+
+/// Where to cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A block is cut once it has this many bytes. 1 MiB: fits the second-level cache, so that what
+    /// was inflated is parsed while it is still there.
+    pub block_bytes: usize,
+    /// And never holds more records than this.
+    pub block_records: u64,
+    /// A longer record is an error: one quote must not swallow a million rows.
+    pub record_bytes: usize,
+}
+
+/// Cuts a text into blocks.
+pub struct Splitter<R> {
+    reader: R,
+    dialect: Dialect,
+    limits: Limits,
+    /// Bytes read and not yet given away; the next block begins at 0.
+    buffer: Vec<u8>,
+    /// Up to where `buffer` was scanned.
+    scanned: usize,
+    carry: Carry,
+    /// Where the last complete record in `buffer` ends.
+    complete: usize,
+    /// Where the record begins in which `scanned` lies.
+    open: usize,
+    /// Records in `buffer[..complete]`.
+    records: u64,
+    next_record: u64,
+    line: u64,
+    offset: u64,
+    ended: bool,
+}
+
+/// How much is asked of the reader at once.
+const READ_BYTES: usize = 256 << 10;
+
+impl<R: Read> Splitter<R> {
+    /// A splitter that begins at the first byte of `reader`.
+    pub fn new(reader: R, dialect: Dialect, limits: Limits) -> Self {
+        Splitter {
+            reader,
+            dialect,
+            limits,
+            buffer: Vec::new(),
+            scanned: 0,
+            carry: Carry::START,
+            complete: 0,
+            open: 0,
+            records: 0,
+            next_record: 1,
+            line: 1,
+            offset: 0,
+            ended: false,
+        }
+    }
+
+    /// Cuts by other limits from here on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Drops a byte order mark, then `lines` physical lines.
+    pub fn skip(&mut self, lines: usize) -> Result<()> {
+        while self.buffer.len() < 3 && !self.ended {
+            self.fill()?;
+        }
+        if self.buffer.starts_with(b"\xEF\xBB\xBF") {
+            self.drop_front(3);
+        }
+        for _ in 0..lines {
+            let end = loop {
+                if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+                    break end + 1;
+                }
+                if self.ended || self.buffer.len() > self.limits.record_bytes {
+                    break self.buffer.len();
+                }
+                self.fill()?;
+            };
+            self.line += 1;
+            self.drop_front(end);
+        }
+        Ok(())
+    }
+
+    /// The first record, taken out of the text: the header. `None` at the end of the text.
+    pub fn header(&mut self) -> Result<Option<Vec<u8>>> {
+        let limits = self.limits;
+        self.limits = Limits {
+            block_bytes: 1,
+            block_records: 1,
+            ..limits
+        };
+        let block = self.next_block();
+        self.limits = limits;
+        self.next_record = 1;
+        Ok(block?.map(|block| block.bytes))
+    }
+
+    /// The next block; `None` at the end.
+    pub fn next_block(&mut self) -> Result<Option<Block>> {
+        loop {
+            self.scan();
+            let full = self.complete > 0
+                && (self.complete >= self.limits.block_bytes
+                    || self.records >= self.limits.block_records);
+            if full {
+                return Ok(Some(self.cut()));
+            }
+            self.check_open()?;
+            if self.ended {
+                return self.rest();
+            }
+            self.fill()?;
+        }
+    }
+
+    /// What is left at the end of the text.
+    fn rest(&mut self) -> Result<Option<Block>> {
+        if self.open < self.buffer.len() {
+            let machine = self.carry.machine();
+            if machine.escaped || machine.state == super::machine::State::Quoted {
+                let (line, record) = self.open_record();
+                let what = if machine.escaped {
+                    "an escape with nothing behind it"
+                } else {
+                    "a quote that is never closed"
+                };
+                return Err(Error::failed(format!(
+                    "record {record}, begun on line {line}, is still open at the end of the file: {what}"
+                ))
+                .hint("set `quote` and `escape` to what the file uses"));
+            }
+            if self.buffer[self.open..] != *b"\r" {
+                self.records += 1;
+            }
+            self.complete = self.buffer.len();
+        }
+        Ok((self.records > 0).then(|| self.cut()))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        let open_bytes = self.scanned - self.open;
+        if open_bytes <= self.limits.record_bytes {
+            return Ok(());
+        }
+        let (line, record) = self.open_record();
+        Err(Error::failed(format!(
+            "record {record}, begun on line {line}, is longer than `record_bytes` = {}",
+            self.limits.record_bytes
+        ))
+        .hint("a quote that is never closed? otherwise raise `record_bytes`"))
+    }
+
+    /// Line and number of the record that is open.
+    fn open_record(&self) -> (u64, u64) {
+        let lines = memchr::memchr_iter(b'\n', &self.buffer[..self.open]).count() as u64;
+        (self.line + lines, self.next_record + self.records)
+    }
+
+    /// Reads on from where the scan stands, until a block is full or the buffer is at its end.
+    fn scan(&mut self) {
+        while let Some(bytes) = self.buffer[self.scanned..].first_chunk::<WIDTH>() {
+            if self.complete >= self.limits.block_bytes || self.records >= self.limits.block_records
+            {
+                return;
+            }
+            let (found, carry) = masks(bytes, self.dialect, self.carry);
+            if found.odd {
+                self.scan_slowly(WIDTH);
+                continue;
+            }
+            self.carry = carry;
+            let base = self.scanned;
+            self.scanned += WIDTH;
+            let mut newlines = found.newlines;
+            while newlines != 0 {
+                let end = base + newlines.trailing_zeros() as usize + 1;
+                newlines &= newlines - 1;
+                self.end_record(end);
+                if self.records >= self.limits.block_records {
+                    // The rest of these 64 bytes belongs to the next block.
+                    self.scanned = end;
+                    self.carry = Carry::START;
+                    return;
+                }
+            }
+        }
+        if self.ended {
+            self.scan_slowly(self.buffer.len() - self.scanned);
+        }
+    }
+
+    fn scan_slowly(&mut self, bytes: usize) {
+        let mut machine: Machine = self.carry.machine();
+        for at in self.scanned..self.scanned + bytes {
+            self.scanned = at + 1;
+            if machine.step(self.buffer[at], self.dialect) == Meaning::Newline {
+                self.end_record(at + 1);
+                if self.records >= self.limits.block_records {
+                    break;
+                }
+            }
+        }
+        self.carry = Carry::of(machine);
+    }
+
+    fn end_record(&mut self, end: usize) {
+        let text = &self.buffer[self.open..end];
+        if !matches!(text, b"\n" | b"\r\n") {
+            self.records += 1;
+        }
+        self.open = end;
+        self.complete = end;
+    }
+
+    fn cut(&mut self) -> Block {
+        let rest = self.buffer[self.complete..].to_vec();
+        let mut bytes = std::mem::replace(&mut self.buffer, rest);
+        bytes.truncate(self.complete);
+        let block = Block {
+            first_record: self.next_record,
+            first_line: self.line,
+            offset: self.offset,
+            records: self.records,
+            bytes,
+        };
+        self.line += memchr::memchr_iter(b'\n', &block.bytes).count() as u64;
+        self.offset += block.bytes.len() as u64;
+        self.next_record += block.records;
+        self.scanned -= self.complete;
+        self.open -= self.complete;
+        self.complete = 0;
+        self.records = 0;
+        block
+    }
+
+    fn drop_front(&mut self, bytes: usize) {
+        self.buffer.drain(..bytes);
+        self.offset += bytes as u64;
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let from = self.buffer.len();
+        if self.buffer.capacity() - from < READ_BYTES {
+            let wanted = self.limits.block_bytes.clamp(READ_BYTES, 64 << 20) + READ_BYTES;
+            self.buffer
+                .reserve(wanted.saturating_sub(from).max(READ_BYTES));
+        }
+        self.buffer.resize(from + READ_BYTES, 0);
+        let read = loop {
+            match self.reader.read(&mut self.buffer[from..]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
+        let read = read.map_err(|error| Error::failed(format!("cannot read on: {error}")))?;
+        self.ended = read == 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIALECT: Dialect = Dialect {
+        delimiter: b',',
+        quote: b'"',
+        escape: Some(b'\\'),
+    };
+
+    fn blocks(text: &[u8], dialect: Dialect, limits: Limits) -> Result<Vec<Block>> {
+        let mut splitter = Splitter::new(text, dialect, limits);
+        std::iter::from_fn(|| splitter.next_block().transpose()).collect()
+    }
+
+    fn limits(block_bytes: usize, block_records: u64) -> Limits {
+        Limits {
+            block_bytes,
+            block_records,
+            record_bytes: 1 << 20,
+        }
+    }
+
+    /// The same by the machine alone: (record text) of every record, empty lines left out.
+    fn model(text: &[u8], dialect: Dialect) -> Vec<Vec<u8>> {
+        let mut machine = Machine::default();
+        let mut records = vec![Vec::new()];
+        for &byte in text {
+            let meaning = machine.step(byte, dialect);
+            records.last_mut().expect("never empty").push(byte);
+            if meaning == Meaning::Newline {
+                records.push(Vec::new());
+            }
+        }
+        records.retain(|record| !matches!(record.as_slice(), b"" | b"\n" | b"\r\n" | b"\r"));
+        records
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn masks_and_machine_agree(
+            text in proptest::collection::vec(proptest::sample::select(&b"\"\"\\,,\n\r\nabc"[..]), 0..400),
+            escape in proptest::bool::ANY,
+            block_bytes in 1usize..200,
+            block_records in 1u64..5,
+        ) {
+            let dialect = Dialect { escape: escape.then_some(b'\\'), ..DIALECT };
+            let records = model(&text, dialect);
+            let Ok(blocks) = blocks(&text, dialect, limits(block_bytes, block_records)) else {
+                // Only a text that ends inside a record is refused.
+                let mut machine = Machine::default();
+                for &byte in &text { machine.step(byte, dialect); }
+                proptest::prop_assert!(machine.escaped || machine.state == super::super::machine::State::Quoted);
+                return Ok(());
+            };
+            proptest::prop_assert_eq!(blocks.iter().map(|block| block.records).sum::<u64>(), records.len() as u64);
+            let mut next = 0;
+            for block in &blocks {
+                proptest::prop_assert_eq!(block.first_record, next as u64 + 1);
+                let within = model(&block.bytes, dialect);
+                proptest::prop_assert_eq!(within.len() as u64, block.records);
+                proptest::prop_assert!(block.records <= block_records);
+                proptest::prop_assert_eq!(&within[..], &records[next..next + within.len()]);
+                let before = &text[..usize::try_from(block.offset).expect("small")];
+                let lines = before.iter().filter(|&&byte| byte == b'\n').count();
+                proptest::prop_assert_eq!(block.first_line, lines as u64 + 1);
+                next += within.len();
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_record_is_an_error_that_names_its_first_line() {
+        let error = blocks(b"a,b\n\nc,\"d\ne\n", DIALECT, limits(100, 100)).expect_err("open");
+        assert_eq!(
+            error.message,
+            "record 2, begun on line 3, is still open at the end of the file: a quote that is never closed"
+        );
+        let long = [b"a\n\"".as_slice(), &[b'x'; 5000]].concat();
+        let error = blocks(
+            &long,
+            DIALECT,
+            Limits {
+                record_bytes: 1000,
+                ..limits(100, 100)
+            },
+        )
+        .expect_err("long");
+        assert_eq!(
+            error.message,
+            "record 2, begun on line 2, is longer than `record_bytes` = 1000"
+        );
+    }
+
+    #[test]
+    fn header_and_skipped_lines_are_no_records() {
+        let mut splitter = Splitter::new(
+            &b"\xEF\xBB\xBFjunk \"\na,b\n1,2\n"[..],
+            DIALECT,
+            limits(1 << 20, 100),
+        );
+        splitter.skip(1).expect("skips");
+        assert_eq!(splitter.header().expect("reads"), Some(b"a,b\n".to_vec()));
+        let block = splitter.next_block().expect("reads").expect("one block");
+        assert_eq!(
+            (
+                block.first_record,
+                block.first_line,
+                block.offset,
+                block.records
+            ),
+            (1, 3, 14, 1)
+        );
+        assert_eq!(block.bytes, b"1,2\n");
+    }
+}

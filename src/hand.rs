@@ -1,0 +1,240 @@
+//! A hand: stages that follow each other under one executor, opened once in a process, through which
+//! a batch passes in one go. Each stage is measured by itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::batch::Batch;
+use crate::clock::{self, Span};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::schema::Schema;
+use crate::stage::{self, Counts, Reject, Session, Setup, Stage, add_counts};
+
+/// One stage of a hand, as a worker process is told of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Link {
+    /// The stage's name.
+    pub name: String,
+    /// Its kind, by name.
+    pub kind: String,
+    /// The kind's options.
+    pub options: Value,
+    /// The inputs' columns.
+    pub inputs: Vec<Schema>,
+    /// The output's columns.
+    pub output: Schema,
+    /// What the stage told its sessions.
+    pub told: Value,
+    /// Whether its rows end in a sink, so that a digest is over what came in.
+    pub sink: bool,
+}
+
+/// What is played in one hand: links, their stages, and the rows broadcast to them.
+#[derive(Clone)]
+pub struct Chain {
+    /// The stages in order, as they can be told.
+    pub links: Vec<Link>,
+    /// The stages themselves, where this process has them already.
+    pub stages: Vec<Arc<dyn Stage>>,
+    /// For each link, for each of its inputs, all its rows if it is broadcast.
+    pub broadcast: Vec<Vec<Option<Batch>>>,
+    /// Whether digests are wanted.
+    pub digest: bool,
+}
+
+impl Chain {
+    /// The chain that a worker was told of.
+    pub fn of(links: Vec<Link>, broadcast: Vec<Vec<Option<Batch>>>, digest: bool) -> Result<Chain> {
+        let stages = links.iter().map(|link| {
+            let kind = stage::kind(&link.kind).ok_or_else(|| {
+                Error::failed(format!("this worker knows no kind `{}`", link.kind))
+            })?;
+            let options: toml::Table = serde_json::from_value(link.options.clone())
+                .map_err(|error| Error::failed("cannot decode a stage's options").cause(error))?;
+            (kind.decode)(options)
+                .map(Arc::from)
+                .map_err(|error| error.stage(&link.name))
+        });
+        Ok(Chain {
+            stages: stages.collect::<Result<_>>()?,
+            links,
+            broadcast,
+            digest,
+        })
+    }
+
+    /// The stages' names, for messages.
+    pub fn names(&self) -> String {
+        self.links
+            .iter()
+            .map(|link| link.name.as_str())
+            .collect::<Vec<_>>()
+            .join("+")
+    }
+
+    /// Opens a session of every stage.
+    pub fn open(self) -> Result<Hand> {
+        let start = clock::monotonic();
+        let mut opened = Vec::with_capacity(self.links.len());
+        for ((link, stage), broadcast) in
+            self.links.into_iter().zip(self.stages).zip(self.broadcast)
+        {
+            let setup = Setup {
+                inputs: link.inputs.clone(),
+                output: link.output.clone(),
+                told: link.told.clone(),
+                broadcast,
+            };
+            let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
+            opened.push(Opened { link, session });
+        }
+        Ok(Hand {
+            opened,
+            digest: self.digest,
+            open: clock::monotonic().saturating_sub(start),
+        })
+    }
+}
+
+struct Opened {
+    link: Link,
+    session: Box<dyn Session>,
+}
+
+/// Open sessions of stages that follow each other.
+pub struct Hand {
+    opened: Vec<Opened>,
+    digest: bool,
+    /// What opening them took.
+    pub open: Duration,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Played {
+    /// What each stage did, up to the one that failed.
+    pub marks: Vec<Mark>,
+    /// The batch behind the last stage.
+    pub batch: Result<Batch>,
+}
+
+impl Played {
+    /// A batch that met an error before any stage saw it.
+    pub fn failed(error: Error) -> Self {
+        Played {
+            marks: Vec::new(),
+            batch: Err(error),
+        }
+    }
+}
+
+/// What one stage did with one batch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows that went on.
+    pub rows_out: u64,
+    /// Rows given beyond one each.
+    pub added: u64,
+    /// Rows left out on purpose.
+    pub dropped: u64,
+    /// Rows set aside, with reasons.
+    pub rejects: Vec<Reject>,
+    /// Numbers of the kind.
+    pub counts: Counts,
+    /// Of the rows that went on, or into the sink.
+    pub digest: Option<Digest>,
+    /// When, and how long.
+    pub span: Span,
+}
+
+impl Hand {
+    /// Plays one batch through all stages. A panic becomes an error that names stage and rows.
+    pub fn play(&self, batch: Batch) -> Played {
+        let mut marks = Vec::with_capacity(self.opened.len());
+        let mut batch = batch;
+        for opened in &self.opened {
+            match self.step(opened, batch, &mut marks) {
+                Ok(next) => batch = next,
+                Err(error) => {
+                    return Played {
+                        marks,
+                        batch: Err(error.stage(&opened.link.name)),
+                    };
+                }
+            }
+        }
+        Played {
+            marks,
+            batch: Ok(batch),
+        }
+    }
+
+    fn step(&self, opened: &Opened, batch: Batch, marks: &mut Vec<Mark>) -> Result<Batch> {
+        let rows_in = batch.rows() as u64;
+        let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
+        let given = (self.digest && opened.link.sink).then(|| batch.clone());
+        let meter = clock::Meter::start();
+        let ran = catch_unwind(AssertUnwindSafe(|| opened.session.run(batch)));
+        let span = meter.stop();
+        let output = ran.unwrap_or_else(|panic| {
+            let words = panic_words(panic.as_ref());
+            Err(
+                Error::failed(format!("panicked on a batch of {rows_in} rows: {words}"))
+                    .origin(first)
+                    .hint("this is a bug in etl: please report it with these words"),
+            )
+        })?;
+        let digest = self.digest.then(|| match given {
+            None => Digest::of(&opened.link.output, &output.batch),
+            Some(given) => {
+                let gone: Vec<u32> = output.rejects.iter().map(|reject| reject.row).collect();
+                Digest::of(&opened.link.inputs[0], &given.without(&gone))
+            }
+        });
+        marks.push(Mark {
+            rows_in: output.rows_in.unwrap_or(rows_in),
+            rows_out: output.rows_out.unwrap_or(output.batch.rows() as u64),
+            added: output.added,
+            dropped: output.dropped,
+            rejects: output.rejects,
+            counts: output.counts,
+            digest,
+            span,
+        });
+        Ok(output.batch)
+    }
+
+    /// Ends all sessions; their last counts, one a stage.
+    pub fn close(self) -> Result<Vec<Counts>> {
+        let close = |opened: Opened| {
+            opened
+                .session
+                .close()
+                .map_err(|error| error.stage(&opened.link.name))
+        };
+        self.opened.into_iter().map(close).collect()
+    }
+}
+
+/// Adds up what the sessions of several processes counted last.
+pub fn add_closed(sum: &mut Vec<Counts>, more: Vec<Counts>) {
+    sum.resize_with(sum.len().max(more.len()), Counts::default);
+    for (sum, more) in sum.iter_mut().zip(more) {
+        add_counts(sum, more);
+    }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no words".into())
+}

@@ -1,0 +1,156 @@
+//! Keys of rows: bytes whose order is the order of the values (strings bytewise, numbers by value,
+//! null first), for grouping, joining and dealing.
+
+use polars_arrow::array::Utf8ViewArray;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::schema::{Schema, Type};
+
+/// The keys of a batch's rows.
+pub enum Keys {
+    /// One text column: its values are the keys.
+    Text(Utf8ViewArray),
+    /// Anything else, encoded: row `i` is `bytes[ends[i - 1]..ends[i]]`.
+    Encoded {
+        /// The keys one after the other.
+        bytes: Vec<u8>,
+        /// Where each ends.
+        ends: Vec<usize>,
+        /// Rows in which a column is null.
+        nulls: Vec<bool>,
+    },
+}
+
+/// Whether two rows whose key is null have the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullKeys {
+    /// Null is a key like others, and the first.
+    Equal,
+    /// A row with a null in its key matches no other.
+    MatchNothing,
+}
+
+impl Keys {
+    /// The keys that `columns` of `batch` make.
+    pub fn new(batch: &Batch, columns: &[usize], nulls: NullKeys) -> Keys {
+        let columns: Vec<Column> = columns.iter().map(|&column| batch.column(column)).collect();
+        if let [Column::Strings(text)] = columns.as_slice() {
+            return Keys::Text(text.clone());
+        }
+        let mut bytes = Vec::with_capacity(batch.rows() * columns.len() * 9);
+        let mut ends = Vec::with_capacity(batch.rows());
+        let mut null_rows = Vec::new();
+        for row in 0..batch.rows() {
+            for column in &columns {
+                encode(column, row, &mut bytes);
+            }
+            ends.push(bytes.len());
+            if nulls == NullKeys::MatchNothing {
+                null_rows.push(columns.iter().any(|column| column.is_null(row)));
+            }
+        }
+        Keys::Encoded {
+            bytes,
+            ends,
+            nulls: null_rows,
+        }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Keys::Text(text) => text.len(),
+            Keys::Encoded { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The key of a row; `None` is the null key, which comes first.
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Keys::Text(text) => text.get(row).map(str::as_bytes),
+            Keys::Encoded { bytes, ends, nulls } => {
+                if nulls.get(row) == Some(&true) {
+                    return None;
+                }
+                let from = if row == 0 { 0 } else { ends[row - 1] };
+                Some(&bytes[from..ends[row]])
+            }
+        }
+    }
+}
+
+/// Only columns with an order can be keys.
+pub fn check(schema: &Schema, columns: &[usize]) -> Result<()> {
+    for &column in columns {
+        let field = &schema.fields[column];
+        if matches!(field.ty, Type::List(_) | Type::Binary) {
+            return Err(Error::usage(format!(
+                "column `{}` is a {}, which cannot be a key",
+                field.name,
+                field.ty.word()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The hash of a key.
+#[inline]
+pub fn hash(key: Option<&[u8]>) -> u64 {
+    key.map_or(0, xxh3_64)
+}
+
+/// The first eight bytes of a key as a number that sorts as they do; null sorts with the empty key.
+#[inline]
+pub fn prefix(key: Option<&[u8]>) -> u64 {
+    let key = key.unwrap_or_default();
+    if let Some(first) = key.first_chunk::<8>() {
+        return u64::from_be_bytes(*first);
+    }
+    let mut first = [0; 8];
+    first[..key.len()].copy_from_slice(key);
+    u64::from_be_bytes(first)
+}
+
+fn encode(column: &Column, row: usize, out: &mut Vec<u8>) {
+    if column.is_null(row) {
+        out.push(0);
+        return;
+    }
+    out.push(1);
+    match column {
+        Column::Strings(text) => {
+            // A zero byte becomes 00 FF and the end 00 00, so that "a" sorts before "a\0" and no key
+            // is the beginning of another.
+            for &byte in text.value(row).as_bytes() {
+                out.push(byte);
+                if byte == 0 {
+                    out.push(0xFF);
+                }
+            }
+            out.extend_from_slice(&[0, 0]);
+        }
+        Column::Ints(ints) => out.extend_from_slice(&(ints.value(row) ^ i64::MIN).to_be_bytes()),
+        Column::Floats(floats) => {
+            // Adding zero makes -0 and 0 one value.
+            let bits = (floats.value(row) + 0.0).to_bits();
+            let ordered = if bits >> 63 == 1 {
+                !bits
+            } else {
+                bits | 1 << 63
+            };
+            out.extend_from_slice(&ordered.to_be_bytes());
+        }
+        Column::Bools(bools) => out.push(u8::from(bools.value(row))),
+        Column::Bytes(_) | Column::Lists(_) => unreachable!("`check` refuses such keys"),
+    }
+}

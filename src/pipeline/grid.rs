@@ -1,0 +1,122 @@
+//! Which executor a stage asks for, from `parallel`, `executor`, `workers`, `processes` and `threads`.
+
+use super::source::{Section, suggest};
+use crate::error::{Error, Result};
+use crate::executor::{Grid, Kind};
+use crate::schema::list;
+
+/// More workers than this are a slip of the pen: each has a stack, a queue and maybe a process.
+const WORKERS_MAX: usize = 1024;
+
+/// Hybrid's processes where only the word is given.
+const PROCESSES: usize = 2;
+
+/// A written `parallel = false` wins over all the rest; an `executor` says which, else `parallel = true`
+/// means threads, and a stage that says nothing is sequential.
+///
+/// A count that the executor has no use for is an error only where one place says both: the command line
+/// may give `'*'.workers` to a file in which some stages are hybrid.
+pub(super) fn decide(section: &Section, cores: usize) -> Result<Grid> {
+    let parallel = section.boolean("parallel")?;
+    let executor = executor(section)?;
+    let workers = count(section, "workers")?;
+    let processes = count(section, "processes")?;
+    let threads = count(section, "threads")?;
+    if parallel == Some(false) {
+        return Ok(Grid::SEQUENTIAL);
+    }
+    let kind = match executor {
+        Some(kind) => kind,
+        None if parallel == Some(true) => Kind::Threads,
+        None => Kind::Sequential,
+    };
+    refuse_useless(section, kind, executor.is_some())?;
+
+    let or_cores = |count: Option<usize>| match count {
+        None | Some(0) => cores,
+        Some(count) => count,
+    };
+    let (processes, threads) = match kind {
+        Kind::Sequential => (1, 1),
+        Kind::Threads => (1, or_cores(workers)),
+        Kind::Processes => (or_cores(workers), 1),
+        Kind::Hybrid => {
+            let processes = or_cores(processes.or(Some(PROCESSES)));
+            let threads = match threads {
+                None | Some(0) => (cores / processes).max(1),
+                Some(threads) => threads,
+            };
+            (processes, threads)
+        }
+    };
+    if processes * threads > WORKERS_MAX {
+        let error = Error::usage(format!(
+            "`processes` x `threads`: expected at most {WORKERS_MAX} workers, found {processes} x {threads}"
+        ));
+        return Err(section.locate("processes", error));
+    }
+    Ok(Grid {
+        kind,
+        processes,
+        threads,
+    })
+}
+
+/// How many processors this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn executor(section: &Section) -> Result<Option<Kind>> {
+    const KINDS: [Kind; 4] = [
+        Kind::Sequential,
+        Kind::Threads,
+        Kind::Processes,
+        Kind::Hybrid,
+    ];
+    let Some(word) = section.string("executor")? else {
+        return Ok(None);
+    };
+    if let Some(kind) = KINDS.into_iter().find(|kind| kind.word() == word) {
+        return Ok(Some(kind));
+    }
+    let words = KINDS.map(Kind::word);
+    let error = Error::usage(format!(
+        "`executor`: expected one of {}, found `{word}`",
+        list(&words)
+    ));
+    Err(section.locate("executor", suggest(error, &word, words)))
+}
+
+fn count(section: &Section, key: &str) -> Result<Option<usize>> {
+    let most = i64::try_from(WORKERS_MAX).expect("the limit is small");
+    let count = section.integer(key, 0..=most)?;
+    Ok(count.map(|count| usize::try_from(count).expect("limits were checked")))
+}
+
+fn refuse_useless(section: &Section, kind: Kind, named: bool) -> Result<()> {
+    let said_by = section
+        .set
+        .contains(if named { "executor" } else { "parallel" });
+    let useless: &[&str] = match kind {
+        Kind::Hybrid => &["workers"],
+        _ => &["processes", "threads"],
+    };
+    for &key in useless {
+        if section.table.contains_key(key) && section.set.contains(key) == said_by {
+            let (message, hint) = if kind == Kind::Hybrid {
+                (
+                    "`workers` means nothing to executor `hybrid`".to_owned(),
+                    "write `processes` and `threads`",
+                )
+            } else {
+                (
+                    format!("`{key}` means nothing to executor `{}`", kind.word()),
+                    "write `workers`, or `executor = \"hybrid\"`",
+                )
+            };
+            return Err(section.locate(key, Error::usage(message).hint(hint)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! From a TOML file to a [`Pipeline`]: every stage's options decoded, its executor decided, its inputs
+//! found. Nothing here looks at data; what only data can show comes later, from the stages.
+//!
+//! The way of a value: the file is parsed ([`source`]), `--sequential`, `--parallel` and `--set` are
+//! written into the parsed tables ([`overrides`]), `${NAME}` is replaced in what stands there then
+//! ([`variables`]), the keys that every stage has are decoded here ([`steps`], [`grid`]) and the rest is
+//! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
+//! never changes the structure.
+
+mod grid;
+mod overrides;
+mod secrets;
+mod source;
+mod steps;
+mod variables;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result, nearest};
+use crate::executor::Grid;
+use crate::batch::ROWS_MAX;
+use crate::schema::{Schema, list};
+use crate::stage::{Distribution, Folder, STAGES, Stage, StageKind};
+
+pub use secrets::masked;
+
+/// A pipeline file, decoded and checked as far as the file alone allows.
+pub struct Pipeline {
+    /// What the report calls it; by default the file's stem.
+    pub name: String,
+    /// The file it came from, as it was named.
+    pub file: PathBuf,
+    /// Where its relative paths start.
+    pub folder: Folder,
+    /// More rejected rows than this make a finished run exit 3; -1: no limit.
+    pub max_rejects: i64,
+    /// The stages in the file's order, which is the order of work.
+    pub steps: Vec<Step>,
+}
+
+/// One stage of a pipeline.
+pub struct Step {
+    /// Unique in its pipeline.
+    pub name: String,
+    /// What it does.
+    pub kind: &'static StageKind,
+    /// The steps it reads, by position; each lies above.
+    pub inputs: Vec<usize>,
+    /// Where its hands are played.
+    pub grid: Grid,
+    /// Rows a batch, where the file says so.
+    pub batch_rows: Option<usize>,
+    /// The kind's own options as they are decoded, here and in worker processes.
+    pub options: toml::Table,
+    /// The options decoded.
+    pub stage: Arc<dyn Stage>,
+}
+
+/// What the command line changes in a pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `STAGE.KEY=VALUE`, later ones win.
+    pub sets: Vec<String>,
+    /// `parallel = false` in every stage.
+    pub sequential: bool,
+    /// `parallel = true` in every stage.
+    pub parallel: bool,
+}
+
+/// Reads a pipeline file. Exit 1 if it cannot be read, exit 2 for what stands in it.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let error = Error::io("read pipeline file", path.display(), &error);
+        if path.is_dir() {
+            return error.hint("name a file in it");
+        }
+        error
+    })?;
+    let text = source::utf8(path, bytes)?;
+    decode(STAGES, path, &text, overrides, &|name| {
+        std::env::var_os(name)
+    })
+}
+
+/// [`load`] on a file's text, with a registry and an environment of the caller's.
+fn decode(
+    registry: &[&'static StageKind],
+    path: &Path,
+    text: &str,
+    overrides: &Overrides,
+    environment: variables::Environment,
+) -> Result<Pipeline> {
+    let mut document = source::parse(path, text)?;
+    let mut drafts = steps::drafts(registry, &mut document, environment)?;
+    overrides::apply(overrides, &mut document.top, &mut drafts)?;
+
+    let mut top = document.top;
+    variables::replace(&mut top.table, environment)
+        .map_err(|(key, error)| top.locate(&key, error))?;
+    let name = match top.string("name")? {
+        Some(name) => name,
+        None => path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    };
+    let max_rejects = top.integer("max_rejects", -1..=i64::MAX)?.unwrap_or(0);
+    let pipeline = Pipeline {
+        name,
+        file: path.to_owned(),
+        folder: Folder(path.parent().map(Path::to_owned).unwrap_or_default()),
+        max_rejects,
+        steps: steps::decode(drafts, environment)?,
+    };
+    pipeline.refuse_shared_paths()?;
+    Ok(pipeline)
+}
+
+/// A number of things, in words.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}
+
+impl Pipeline {
+    /// Each step's output columns, found from the top down before any row moves.
+    pub fn schemas(&self) -> Result<Vec<Schema>> {
+        let mut schemas: Vec<Schema> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let inputs: Vec<Schema> = step.inputs.iter().map(|&at| schemas[at].clone()).collect();
+            let schema = step
+                .stage
+                .schema(&inputs, &self.folder)
+                .map_err(|error| step.scrub(error.stage(&step.name)))?;
+            schemas.push(schema);
+        }
+        Ok(schemas)
+    }
+
+    /// What is left to do if only `stage` matters: it and all that it reads, in the file's order.
+    pub fn upto(mut self, stage: &str) -> Result<Pipeline> {
+        let names: Vec<&str> = self.steps.iter().map(|step| step.name.as_str()).collect();
+        let Some(wanted) = names.iter().position(|name| *name == stage) else {
+            let error = Error::usage(format!(
+                "no stage `{stage}` in `{}`; there are {}",
+                self.file.display(),
+                list(&names)
+            ));
+            return Err(match nearest(stage, names) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        };
+        let mut kept = BTreeSet::from([wanted]);
+        for at in (0..=wanted).rev() {
+            if kept.contains(&at) {
+                kept.extend(&self.steps[at].inputs);
+            }
+        }
+        let renumbered: HashMap<usize, usize> = kept
+            .iter()
+            .enumerate()
+            .map(|(new, &old)| (old, new))
+            .collect();
+        let mut at = 0;
+        self.steps.retain(|_| {
+            at += 1;
+            kept.contains(&(at - 1))
+        });
+        for step in &mut self.steps {
+            for input in &mut step.inputs {
+                *input = renumbered[input];
+            }
+        }
+        Ok(self)
+    }
+
+    /// The steps that read step `at`; one that reads it twice stands twice.
+    pub fn readers(&self, at: usize) -> Vec<usize> {
+        let mut readers = Vec::new();
+        for (number, step) in self.steps.iter().enumerate() {
+            readers.extend(
+                step.inputs
+                    .iter()
+                    .filter(|&&input| input == at)
+                    .map(|_| number),
+            );
+        }
+        readers
+    }
+
+    /// Which outputs are collected because several read them and could wait for each other: those whose
+    /// readers meet again downstream, or on the way from which rows are collected anyway.
+    pub fn collected(&self) -> Vec<bool> {
+        let reached: Vec<BTreeSet<usize>> = (0..self.steps.len())
+            .map(|from| self.downstream(from))
+            .collect();
+        (0..self.steps.len())
+            .map(|at| {
+                let readers = self.readers(at);
+                let meet = readers.iter().enumerate().any(|(i, a)| {
+                    readers[i + 1..]
+                        .iter()
+                        .any(|b| !reached[*a].is_disjoint(&reached[*b]))
+                });
+                let held = || readers.iter().any(|&reader| self.holds(reader, at));
+                readers.len() > 1 && (meet || held())
+            })
+            .collect()
+    }
+
+    /// Whether step `reader`, or one that its rows reach, needs all rows before it can work on one.
+    fn holds(&self, reader: usize, input: usize) -> bool {
+        let step = &self.steps[reader];
+        let dealt = step.stage.inputs();
+        let held = dealt
+            .iter()
+            .zip(&step.inputs)
+            .any(|(dealt, &at)| at == input && *dealt != Distribution::Any);
+        held || self
+            .readers(reader)
+            .into_iter()
+            .any(|next| self.holds(next, reader))
+    }
+
+    /// Step `from` and every step its rows can reach.
+    fn downstream(&self, from: usize) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::from([from]);
+        for (number, step) in self.steps.iter().enumerate().skip(from) {
+            if step.inputs.iter().any(|input| reached.contains(input)) {
+                reached.insert(number);
+            }
+        }
+        reached
+    }
+
+    /// Two stages that write one file would overwrite each other.
+    fn refuse_shared_paths(&self) -> Result<()> {
+        let mut writers: HashMap<PathBuf, &str> = HashMap::new();
+        for step in self.steps.iter().filter(|step| step.kind.sink) {
+            let Some(path) = step.options.get("path").and_then(toml::Value::as_str) else {
+                continue;
+            };
+            if let Some(other) = writers.insert(self.written(path), &step.name) {
+                return Err(
+                    Error::usage(format!("stage `{other}` writes `{path}` already"))
+                        .stage(&step.name)
+                        .hint("give each a `path` of its own"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that an option `path` means, the same for all spellings of it.
+    fn written(&self, path: &str) -> PathBuf {
+        if path == "-" {
+            return PathBuf::from(path);
+        }
+        let path = self.folder.resolve(path);
+        let path = std::path::absolute(&path).unwrap_or(path);
+        match (path.parent().map(Path::canonicalize), path.file_name()) {
+            (Some(Ok(folder)), Some(name)) => folder.join(name),
+            _ => path,
+        }
+    }
+}
+
+impl Step {
+    /// The most rows that a batch of it has: the file's word, the kind's own, or the default.
+    pub fn rows_max(&self) -> usize {
+        self.batch_rows
+            .or_else(|| self.stage.batch_rows())
+            .unwrap_or(ROWS_MAX)
+    }
+
+    /// Where its rows leave the pipeline, if they do, secrets masked.
+    pub fn publishes_to(&self) -> Option<String> {
+        if !self.kind.sink {
+            return None;
+        }
+        let place = ["path", "to"]
+            .iter()
+            .find_map(|key| self.options.get(*key))?;
+        let words: Vec<&str> = match place {
+            toml::Value::Array(places) => places.iter().filter_map(toml::Value::as_str).collect(),
+            place => place.as_str().into_iter().collect(),
+        };
+        Some(secrets::mask_urls(&words.join(", ")))
+    }
+
+    /// An error of this step as it may be printed: without the values of its secret options.
+    #[must_use]
+    pub fn scrub(&self, error: Error) -> Error {
+        secrets::scrub(error, &self.options)
+    }
+}

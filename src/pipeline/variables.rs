@@ -1,0 +1,153 @@
+//! `${NAME}`, `${NAME:-default}` and `$$` in the string values of parsed tables.
+//!
+//! As in a shell a default also stands for an empty variable, and may hold variables itself. A `$` that
+//! begins neither form is a character. What a variable holds is not looked at again.
+
+use std::ffi::OsString;
+
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// Where variables come from.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Replaces the variables in every string of a table; an error comes with the top key it stands under.
+pub(super) fn replace(table: &mut Table, environment: Environment) -> Result<(), (String, Error)> {
+    for (key, value) in table.iter_mut() {
+        replace_value(value, key, environment).map_err(|error| (key.clone(), error))?;
+    }
+    Ok(())
+}
+
+fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Result<()> {
+    match value {
+        Value::String(text) if text.contains('$') => {
+            *text = expand(text, environment).map_err(|error| {
+                let message = format!("`{path}`: {}", error.message);
+                Error { message, ..error }
+            })?;
+        }
+        Value::Array(values) => {
+            for value in values {
+                replace_value(value, path, environment)?;
+            }
+        }
+        Value::Table(table) => {
+            for (key, value) in table.iter_mut() {
+                replace_value(value, &format!("{path}.{key}"), environment)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// One string with its variables replaced.
+pub(super) fn expand(text: &str, environment: Environment) -> Result<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let end = closing(after).ok_or_else(|| {
+                Error::usage("`${` without its `}`").hint("a `$` itself is written `$$`")
+            })?;
+            out.push_str(&variable(&after[..end], environment)?);
+            rest = &after[end + 1..];
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Where the `}` stands that ends a `${` begun before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for (at, character) in text.char_indices() {
+        match character {
+            '{' if before == '$' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+        before = character;
+    }
+    None
+}
+
+/// The value of what stands inside `${...}`.
+fn variable(inside: &str, environment: Environment) -> Result<String> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let mut characters = name.chars();
+    let starts = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    if !starts || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(
+            Error::usage(format!("`${{{inside}}}` does not name a variable"))
+                .hint("write `${NAME}` or `${NAME:-default}`; a `$` itself is written `$$`"),
+        );
+    }
+    let value =
+        match environment(name) {
+            None => None,
+            Some(value) => Some(value.into_string().map_err(|_| {
+                Error::usage(format!("environment variable `{name}` is not UTF-8"))
+            })?),
+        };
+    match (value, default) {
+        (Some(value), None) => Ok(value),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => expand(default, environment),
+        (None, None) => Err(
+            Error::usage(format!("environment variable `{name}` is not set"))
+                .hint(format!("set it, or give a default: `${{{name}:-default}}`")),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_expanded_once() {
+        let environment = |name: &str| match name {
+            "A" => Some(OsString::from("a${B}")),
+            "EMPTY" => Some(OsString::new()),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("x${A}y", "xa${B}y"),
+            ("${NO:-d}/${A}", "d/a${B}"),
+            ("${EMPTY}|${EMPTY:-d}", "|d"),
+            ("${NO:-}", ""),
+            ("${NO:-${ALSO:-deep}/x}", "deep/x"),
+            ("${NO:-{}}", "{}"),
+            ("$$ $${A} $A 5$ $", "$ ${A} $A 5$ $"),
+        ] {
+            assert_eq!(expand(text, &environment).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("${NO}", "environment variable `NO` is not set"),
+            ("${A", "`${` without its `}`"),
+            ("${}", "`${}` does not name a variable"),
+            ("${A-x}", "`${A-x}` does not name a variable"),
+        ] {
+            let error = expand(text, &environment).unwrap_err();
+            assert_eq!(error.message, expected, "{text}");
+        }
+    }
+}

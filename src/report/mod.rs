@@ -1,0 +1,171 @@
+//! The report: what was measured, as JSON and as a table.
+
+mod table;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Place;
+use crate::stage::{Counts, InputFile};
+
+pub use table::{render, thousands};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All stages ended, and what they wrote was published.
+    Done,
+    /// An error; nothing was published, unless the error came in publishing.
+    Failed,
+    /// A signal.
+    Interrupted,
+}
+
+/// Everything that is known of a run. Times are in seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Its file.
+    pub pipeline_file: String,
+    /// The run's id.
+    pub run: String,
+    /// How it ended.
+    pub status: Status,
+    /// Why it did not end well.
+    pub error: Option<Failure>,
+    /// `streamed` or `staged`.
+    pub mode: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// From beginning to end.
+    pub wall_s: f64,
+    /// Processor time of the program and its children.
+    pub cpu_s: f64,
+    /// Peak memory: this process's and its children's own.
+    pub peak_rss_bytes: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What it read.
+    pub inputs: Vec<InputFile>,
+    /// What each stage did, in the file's order.
+    pub stages: Vec<StageReport>,
+    /// The rows that were set aside.
+    pub rejects: Rejects,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// In which stage.
+    pub stage: Option<String>,
+    /// What.
+    pub message: String,
+    /// Where the row in question began.
+    pub source: Option<Place>,
+}
+
+/// The machine and the program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processors this process may use.
+    pub cores: usize,
+    /// Memory of the machine.
+    pub memory_bytes: u64,
+    /// The operating system.
+    pub os: String,
+    /// The program and its version.
+    pub version: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kilobytes = total.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Machine {
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory_bytes: kilobytes.unwrap_or_default() * 1024,
+            os: std::env::consts::OS.into(),
+            version: concat!("etl ", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// What one stage did. `rows_in + added = rows_out + rejected + dropped`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StageReport {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its options, secrets masked.
+    pub options: Value,
+    /// Its executor.
+    pub executor: String,
+    /// Child processes.
+    pub processes: usize,
+    /// Threads in each.
+    pub threads: usize,
+    /// Batches worked on.
+    pub batches: u64,
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows given beyond one each.
+    pub added: u64,
+    /// Rows that went on, or are now outside.
+    pub rows_out: u64,
+    /// Rows set aside.
+    pub rejected: u64,
+    /// Rows left out on purpose.
+    pub dropped: u64,
+    /// From the first work to the last.
+    pub wall_s: f64,
+    /// Time inside, of all workers.
+    pub busy_s: f64,
+    /// Processor time of that.
+    pub cpu_s: f64,
+    /// Time of that spent waiting for a processor.
+    pub queued_s: f64,
+    /// Starting child processes.
+    pub start_s: f64,
+    /// Opening sessions.
+    pub open_s: f64,
+    /// Encoding and decoding batches for child processes.
+    pub copy_s: f64,
+    /// How many sessions were opened.
+    pub sessions: u64,
+    /// Of what it gave, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<String>,
+    /// Numbers of its kind.
+    pub counts: Counts,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl StageReport {
+    /// Time inside that was neither spent on a processor nor waiting for one.
+    pub fn waited_s(&self) -> f64 {
+        (self.busy_s - self.cpu_s - self.queued_s).max(0.0)
+    }
+
+    /// Whether every row is accounted for.
+    pub fn balances(&self) -> bool {
+        self.rows_in + self.added == self.rows_out + self.rejected + self.dropped
+    }
+}
+
+/// The rows that were set aside.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Rejects {
+    /// How many.
+    pub rows: u64,
+    /// Where they are, one JSON object a line.
+    pub file: Option<String>,
+    /// The first few, for the table.
+    #[serde(skip)]
+    pub first: Vec<String>,
+}

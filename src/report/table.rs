@@ -1,0 +1,165 @@
+//! The report as text: a table that fits 80 columns, then what else the user should know.
+
+use super::{Report, StageReport, Status};
+
+/// Columns of the narrowest terminal that is looked after.
+const WIDTH: usize = 80;
+
+/// The table, totals, match rates and rejects. Warnings are printed apart.
+pub fn render(report: &Report) -> String {
+    let rows: Vec<[String; 8]> = report.stages.iter().map(row).collect();
+    let heads = ["stage", "executor", "rows in", "rows out", "rejected", "wall s", "busy s", "waited"];
+    let mut widths = heads.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let others: usize = widths[1..].iter().map(|width| width + 1).sum();
+    widths[0] = widths[0].min(WIDTH.saturating_sub(others).max(8));
+    let mut text = line(&heads.map(String::from), &widths);
+    for row in &rows {
+        text.push_str(&line(row, &widths));
+    }
+    text.push('\n');
+    text.push_str(&totals(report));
+    for stage in &report.stages {
+        text.push_str(&matches(stage));
+        text.push_str(&processes(stage));
+    }
+    text.push_str(&rejects(report));
+    text
+}
+
+fn row(stage: &StageReport) -> [String; 8] {
+    let executor = match (stage.processes, stage.threads) {
+        _ if stage.executor == "sequential" => stage.executor.clone(),
+        (1, threads) if stage.executor == "threads" => format!("{} {threads}", stage.executor),
+        (processes, 1) if stage.executor == "processes" => format!("{} {processes}", stage.executor),
+        (processes, threads) => format!("{} {processes}x{threads}", stage.executor),
+    };
+    [
+        stage.name.clone(),
+        executor,
+        thousands(stage.rows_in),
+        thousands(stage.rows_out),
+        thousands(stage.rejected),
+        seconds(stage.wall_s),
+        seconds(stage.busy_s),
+        seconds(stage.waited_s()),
+    ]
+}
+
+fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
+    let mut line = String::new();
+    for (i, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+        let shown = if cell.chars().count() > width {
+            let kept: String = cell.chars().take(width - 1).collect();
+            format!("{kept}…")
+        } else {
+            cell.clone()
+        };
+        // Words to the left, numbers to the right.
+        if i < 2 {
+            line.push_str(&format!("{shown:<width$} "));
+        } else {
+            line.push_str(&format!("{shown:>width$} "));
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
+}
+
+fn totals(report: &Report) -> String {
+    let how = match report.status {
+        Status::Done => "done",
+        Status::Failed => "failed",
+        Status::Interrupted => "interrupted",
+    };
+    format!(
+        "{how} in {} s ({}), {} s CPU on {} cores, peak {} MB; run {}\n",
+        seconds(report.wall_s),
+        report.mode,
+        seconds(report.cpu_s),
+        report.machine.cores,
+        thousands(report.peak_rss_bytes >> 20),
+        report.run
+    )
+}
+
+/// How many left rows of a join found a right one.
+fn matches(stage: &StageReport) -> String {
+    let (Some(matched), Some(unmatched)) = (stage.counts.get("matched"), stage.counts.get("unmatched")) else {
+        return String::new();
+    };
+    let all = matched + unmatched;
+    let share = if all == 0 { 0.0 } else { *matched as f64 * 100.0 / all as f64 };
+    // Rounded down, so that 100 % means all.
+    let share = (share * 10.0).floor() / 10.0;
+    format!("{}: {} of {} rows matched ({share:.1} %)\n", stage.name, thousands(*matched), thousands(all))
+}
+
+/// What child processes cost.
+fn processes(stage: &StageReport) -> String {
+    if stage.start_s + stage.copy_s == 0.0 {
+        return String::new();
+    }
+    format!(
+        "{}: {} processes took {} s to start, {} s to open, {} s to copy rows\n",
+        stage.name,
+        stage.processes,
+        seconds(stage.start_s),
+        seconds(stage.open_s),
+        seconds(stage.copy_s)
+    )
+}
+
+fn rejects(report: &Report) -> String {
+    let Some(file) = &report.rejects.file else { return String::new() };
+    let mut text = format!("{} rejected, all in {file}\n", rows(report.rejects.rows));
+    for reject in &report.rejects.first {
+        text.push_str(&format!("  {reject}\n"));
+    }
+    text
+}
+
+fn rows(count: u64) -> String {
+    if count == 1 { "1 row".into() } else { format!("{} rows", thousands(count)) }
+}
+
+/// Seconds with as many digits as mean something.
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.995 => format!("{s:.2}"),
+        s if s < 99.95 => format!("{s:.1}"),
+        s => format!("{s:.0}"),
+    }
+}
+
+/// A number with commas between thousands.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, text) in cases {
+            assert_eq!(thousands(number), text);
+        }
+        assert_eq!([0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds), ["0.00", "9.99", "10.0", "99.9", "100", "8223"]);
+    }
+}

@@ -1,0 +1,200 @@
+//! What is known of each stage while a run goes on: the ledger, the measures, the rejects.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+use crate::clock::Span;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::executor::SharedCosts;
+use crate::hand::Mark;
+use crate::pipeline::{Step, masked};
+use crate::report::{Rejects, StageReport};
+use crate::stage::{Counts, Reject, Run, add_counts};
+
+/// What can be watched of a stage while it works.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Rows that came in so far.
+    pub rows_in: AtomicU64,
+    /// Rows that went on so far.
+    pub rows_out: AtomicU64,
+    /// Rows set aside so far.
+    pub rejected: AtomicU64,
+    /// Whether it has begun.
+    pub begun: AtomicBool,
+    /// Whether it has ended.
+    pub ended: AtomicBool,
+    /// Bytes of its files.
+    pub bytes_total: AtomicU64,
+    /// Bytes of its files read so far.
+    pub bytes_done: Mutex<Option<Arc<AtomicU64>>>,
+}
+
+/// One stage's record, filled in by whoever pulls its results.
+pub(super) struct Record {
+    totals: Mutex<Totals>,
+    spool: Mutex<Spool>,
+    pub(super) live: Arc<Live>,
+}
+
+/// Sums over the batches so far.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) batches: u64,
+    pub(super) rows_in: u64,
+    pub(super) rows_out: u64,
+    pub(super) added: u64,
+    pub(super) dropped: u64,
+    pub(super) rejected: u64,
+    pub(super) counts: Counts,
+    pub(super) digest: Option<Digest>,
+    pub(super) span: Span,
+    pub(super) warnings: Vec<String>,
+    /// What executing cost; `first`: whether this stage stands for the stages played with it.
+    pub(super) costs: Option<(SharedCosts, bool)>,
+}
+
+impl Record {
+    pub(super) fn new(stage: &str, spool: PathBuf, live: Arc<Live>) -> Self {
+        Record { totals: Mutex::default(), spool: Mutex::new(Spool::new(stage, spool)), live }
+    }
+
+    pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().expect("no one panics holding this lock")
+    }
+
+    /// Adds what became of one batch.
+    pub(super) fn mark(&self, mark: Mark, run: &Run) -> Result<()> {
+        let rejected = mark.rejects.len() as u64;
+        let mut totals = self.totals();
+        totals.batches += 1;
+        totals.rows_in += mark.rows_in;
+        totals.rows_out += mark.rows_out;
+        totals.added += mark.added;
+        totals.dropped += mark.dropped;
+        totals.rejected += rejected;
+        totals.span.add(&mark.span);
+        add_counts(&mut totals.counts, mark.counts);
+        totals.digest = mark.digest.map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
+        drop(totals);
+        self.live.begun.store(true, Ordering::Relaxed);
+        self.live.rows_in.fetch_add(mark.rows_in, Ordering::Relaxed);
+        self.live.rows_out.fetch_add(mark.rows_out, Ordering::Relaxed);
+        self.live.rejected.fetch_add(rejected, Ordering::Relaxed);
+        let mut spool = self.spool.lock().expect("no one panics holding this lock");
+        mark.rejects.into_iter().try_for_each(|reject| spool.write(reject, run))
+    }
+
+    pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
+        let totals = self.totals();
+        let seconds = |duration: std::time::Duration| duration.as_secs_f64();
+        let (costs, first) = totals.costs.as_ref().map_or_else(Default::default, |(costs, first)| {
+            (costs.lock().expect("no one panics holding this lock").clone(), *first)
+        });
+        let mut warnings = totals.warnings.clone();
+        let stands = if first { costs.clone() } else { crate::executor::Costs::default() };
+        warnings.extend(stands.warnings);
+        StageReport {
+            name: step.name.clone(),
+            kind: step.kind.name.into(),
+            options: masked(&step.options),
+            executor: step.grid.kind.word().into(),
+            processes: step.grid.processes,
+            threads: step.grid.threads,
+            batches: totals.batches,
+            rows_in: totals.rows_in,
+            added: totals.added,
+            rows_out: totals.rows_out,
+            rejected: totals.rejected,
+            dropped: totals.dropped,
+            wall_s: seconds(totals.span.wall()),
+            busy_s: seconds(totals.span.busy),
+            cpu_s: seconds(totals.span.cpu),
+            queued_s: seconds(totals.span.queued),
+            start_s: seconds(stands.start),
+            open_s: seconds(stands.open),
+            copy_s: seconds(stands.copy),
+            sessions: costs.sessions,
+            digest: digest.then(|| totals.digest.unwrap_or(Digest::EMPTY).hex()),
+            counts: totals.counts.clone(),
+            warnings,
+        }
+    }
+
+    /// The rejects so far, where they are.
+    pub(super) fn take_spool(&self) -> Spool {
+        let mut spool = self.spool.lock().expect("no one panics holding this lock");
+        std::mem::replace(&mut *spool, Spool::new("", PathBuf::new()))
+    }
+}
+
+/// The rejects of one stage, in input order, on their way to the run's file.
+pub(super) struct Spool {
+    stage: String,
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+    rows: u64,
+    first: Vec<String>,
+}
+
+/// Rejects shown in the table.
+const SHOWN: usize = 3;
+
+impl Spool {
+    fn new(stage: &str, path: PathBuf) -> Self {
+        Spool { stage: stage.to_owned(), path, file: None, rows: 0, first: Vec::new() }
+    }
+
+    fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
+        let place = reject.origin.map(|origin| run.place(origin, reject.line, reject.byte));
+        if self.first.len() < SHOWN {
+            let column = reject.column.as_ref().map(|column| format!("column `{column}`: ")).unwrap_or_default();
+            let at = place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+            self.first.push(format!("{}: {column}{}{at}", self.stage, reject.reason));
+        }
+        let line = json!({
+            "stage": self.stage,
+            "reason": reject.reason,
+            "column": reject.column,
+            "value": reject.value,
+            "source": place,
+            "row": Value::Object(reject.document),
+        });
+        self.rows += 1;
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(File::create(&self.path).map_err(io)?));
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        writeln!(file, "{line}").map_err(io)
+    }
+}
+
+/// Joins the stages' rejects into the run's file, in the order of the stages.
+pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path) -> Result<Rejects> {
+    let mut rejects = Rejects::default();
+    let io = |error: std::io::Error| Error::io("write", path.display(), &error);
+    let mut joined: Option<File> = None;
+    for mut spool in spools {
+        let Some(file) = spool.file.take() else { continue };
+        file.into_inner().map_err(|error| io(error.into_error()))?;
+        if joined.is_none() {
+            joined = Some(File::create(path).map_err(io)?);
+        }
+        if let Some(joined) = &mut joined {
+            std::io::copy(&mut File::open(&spool.path).map_err(io)?, joined).map_err(io)?;
+        }
+        std::fs::remove_file(&spool.path).map_err(io)?;
+        rejects.rows += spool.rows;
+        let room = SHOWN - rejects.first.len().min(SHOWN);
+        rejects.first.extend(spool.first.into_iter().take(room));
+    }
+    rejects.file = joined.map(|_| path.display().to_string());
+    Ok(rejects)
+}

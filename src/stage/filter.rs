@@ -1,0 +1,626 @@
+//! `filter`: the rows that meet one condition on one column go on. What the condition compares with is
+//! turned into the column's type on the schema, so that the loop over rows compares plain values.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+
+use serde::Deserialize;
+use toml::Value;
+
+use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind};
+use crate::batch::Batch;
+use crate::columns::{Column, row_number};
+use crate::error::{Error, Result};
+use crate::format::dates::Format;
+use crate::schema::{Field, Schema, Type, list};
+
+/// The kind.
+pub const KIND: StageKind = StageKind {
+    name: "filter",
+    summary: "keeps the rows that meet one condition on one column",
+    inputs: 1,
+    sink: false,
+    takes_batch_rows: true,
+    options: &[
+        OptionDoc {
+            name: "column",
+            ty: "column",
+            default: None,
+            doc: "the column that is looked at, by exactly one of the conditions below",
+        },
+        OptionDoc {
+            name: "equals",
+            ty: "value of the column's type",
+            default: Some("none"),
+            doc: "keeps the rows with this value",
+        },
+        OptionDoc {
+            name: "in",
+            ty: "list of values",
+            default: Some("none"),
+            doc: "keeps the rows with one of these values",
+        },
+        OptionDoc {
+            name: "not_in",
+            ty: "list of values",
+            default: Some("none"),
+            doc: "keeps the rows with none of these values; null is none of them",
+        },
+        OptionDoc {
+            name: "is_null",
+            ty: "bool",
+            default: Some("none"),
+            doc: "keeps the rows without a value (true) or with one (false)",
+        },
+        OptionDoc {
+            name: "at_least",
+            ty: "value of the column's type",
+            default: Some("none"),
+            doc: "keeps the rows with this value or more; text is compared bytewise",
+        },
+        OptionDoc {
+            name: "below",
+            ty: "value of the column's type",
+            default: Some("none"),
+            doc: "keeps the rows with less than this value",
+        },
+    ],
+    example: r#"
+[[stage]]
+name = "funded"
+kind = "filter"
+inputs = ["projects"]
+column = "funding_status"
+in = ["completed", "live"]
+"#,
+    decode,
+};
+
+/// What to compare with is checked here and taken from the table: serde would make text of TOML dates.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    column: String,
+    #[serde(rename = "equals")]
+    _equals: Option<Value>,
+    #[serde(rename = "in")]
+    _in: Option<Vec<Value>>,
+    #[serde(rename = "not_in")]
+    _not_in: Option<Vec<Value>>,
+    is_null: Option<bool>,
+    #[serde(rename = "at_least")]
+    _at_least: Option<Value>,
+    #[serde(rename = "below")]
+    _below: Option<Value>,
+}
+
+/// The names of the conditions.
+const CONDITIONS: [&str; 6] = ["equals", "in", "not_in", "is_null", "at_least", "below"];
+
+/// A condition as it is written.
+#[derive(Debug)]
+enum Condition {
+    Null(bool),
+    Compare {
+        how: How,
+        /// The option's name, for messages.
+        option: &'static str,
+        /// Exactly one, but for `in` and `not_in`.
+        values: Vec<Value>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    In,
+    NotIn,
+    AtLeast,
+    Below,
+}
+
+fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
+    let options: Options = super::options(table.clone())?;
+    let mut compare = |how, option| {
+        let values = match table.remove(option)? {
+            Value::Array(values) if matches!(option, "in" | "not_in") => values,
+            value => vec![value],
+        };
+        Some(Condition::Compare {
+            how,
+            option,
+            values,
+        })
+    };
+    let given = [
+        compare(How::In, "equals"),
+        compare(How::In, "in"),
+        compare(How::NotIn, "not_in"),
+        compare(How::AtLeast, "at_least"),
+        compare(How::Below, "below"),
+        options.is_null.map(Condition::Null),
+    ];
+    let mut given: Vec<Condition> = given.into_iter().flatten().collect();
+    match (given.pop(), given.len()) {
+        (Some(condition), 0) => Ok(Box::new(Filter {
+            column: options.column,
+            condition,
+        })),
+        (None, _) => Err(Error::usage("a condition is missing")
+            .hint(format!("give one of {}", list(&CONDITIONS)))),
+        (Some(_), more) => Err(Error::usage(format!(
+            "there are {} conditions, and one is expected",
+            more + 1
+        ))
+        .hint(
+            "several stages, one behind the other, each with one condition, keep what meets all",
+        )),
+    }
+}
+
+struct Filter {
+    column: String,
+    condition: Condition,
+}
+
+impl Filter {
+    /// The column's position and the test of its values.
+    fn plan(&self, input: &Schema) -> Result<(usize, Test)> {
+        let position = input.index(&self.column)?;
+        let test = Test::new(&self.condition, &input.fields[position])?;
+        Ok((position, test))
+    }
+}
+
+impl Stage for Filter {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        self.plan(&inputs[0])?;
+        Ok(inputs[0].clone())
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        let (position, test) = self.plan(&setup.inputs[0])?;
+        Ok(Box::new(Filtering { position, test }))
+    }
+}
+
+/// A condition on values of one type.
+#[derive(Debug)]
+enum Test {
+    Null(bool),
+    Strings(Check<String>),
+    /// Dates too.
+    Ints(Check<i64>),
+    Floats(Check<f64>),
+    Bools(Check<bool>),
+}
+
+#[derive(Debug)]
+struct Check<T> {
+    how: How,
+    /// Rising, for `in` and `not_in`; else the one bound.
+    values: Vec<T>,
+}
+
+impl<T: PartialOrd> Check<T> {
+    fn new(how: How, mut values: Vec<T>) -> Self {
+        values.sort_by(|a, b| order(a, b));
+        Check { how, values }
+    }
+
+    fn passes<V: PartialOrd + ?Sized>(&self, value: &V) -> bool
+    where
+        T: Borrow<V>,
+    {
+        match self.how {
+            How::In => self.has(value),
+            How::NotIn => !self.has(value),
+            How::AtLeast => order(value, self.values[0].borrow()).is_ge(),
+            How::Below => order(value, self.values[0].borrow()).is_lt(),
+        }
+    }
+
+    fn has<V: PartialOrd + ?Sized>(&self, value: &V) -> bool
+    where
+        T: Borrow<V>,
+    {
+        self.values
+            .binary_search_by(|known| order(known.borrow(), value))
+            .is_ok()
+    }
+}
+
+fn order<V: PartialOrd + ?Sized>(a: &V, b: &V) -> Ordering {
+    a.partial_cmp(b).expect("no float is NaN")
+}
+
+impl Test {
+    fn new(condition: &Condition, field: &Field) -> Result<Self> {
+        let (how, option, values) = match condition {
+            Condition::Null(null) => return Ok(Test::Null(*null)),
+            Condition::Compare {
+                how,
+                option,
+                values,
+            } => (*how, *option, values),
+        };
+        let refuse = |hint: &str| {
+            let (name, word) = (&field.name, field.ty.word());
+            Err(Error::usage(format!(
+                "`{option}` cannot look at column `{name}`, which is of type {word}"
+            ))
+            .hint(hint))
+        };
+        // Each value as the column's type, or an error that says what it is instead.
+        macro_rules! check {
+            ($read:expr) => {{
+                let read = $read;
+                let values = values
+                    .iter()
+                    .map(|value| read(value).ok_or_else(|| mismatch(option, value, field)))
+                    .collect::<Result<Vec<_>>>()?;
+                Check::new(how, values)
+            }};
+        }
+        Ok(match &field.ty {
+            Type::String => {
+                Test::Strings(check!(|value: &Value| value.as_str().map(str::to_owned)))
+            }
+            Type::Int => Test::Ints(check!(Value::as_integer)),
+            Type::Float => Test::Floats(check!(as_float)),
+            Type::Bool if matches!(how, How::In | How::NotIn) => {
+                Test::Bools(check!(Value::as_bool))
+            }
+            Type::Bool => return refuse("`equals` is for true and false"),
+            Type::Date { utc } => Test::Ints(check!(|value: &Value| as_date(value, *utc))),
+            Type::List(_) | Type::Binary => return refuse("`is_null` is for values of any type"),
+        })
+    }
+
+    /// The numbers of the rows that pass.
+    fn rows(&self, column: &Column) -> Vec<u32> {
+        match (self, column) {
+            (Test::Null(null), _) => (0..row_number(column.len()))
+                .filter(|&row| column.is_null(row as usize) == *null)
+                .collect(),
+            (Test::Strings(check), column) => {
+                let array = column.strings();
+                passing(column, check, |row| check.passes(array.value(row)))
+            }
+            (Test::Ints(check), column) => {
+                let array = column.ints();
+                passing(column, check, |row| check.passes(&array.value(row)))
+            }
+            (Test::Floats(check), column) => {
+                let array = column.floats();
+                passing(column, check, |row| check.passes(&array.value(row)))
+            }
+            (Test::Bools(check), Column::Bools(array)) => {
+                passing(column, check, |row| check.passes(&array.value(row)))
+            }
+            (Test::Bools(_), _) => unreachable!("the schema says that the column is of bools"),
+        }
+    }
+}
+
+/// The rows whose value passes; a null passes `not_in` only.
+fn passing<T>(column: &Column, check: &Check<T>, passes: impl Fn(usize) -> bool) -> Vec<u32> {
+    let null_passes = check.how == How::NotIn;
+    (0..row_number(column.len()))
+        .filter(|&row| {
+            let row = row as usize;
+            if column.is_null(row) {
+                null_passes
+            } else {
+                passes(row)
+            }
+        })
+        .collect()
+}
+
+/// A float, or an integer as one.
+fn as_float(value: &Value) -> Option<f64> {
+    let integer = value.as_integer().map(|integer| integer as f64);
+    value
+        .as_float()
+        .or(integer)
+        .filter(|float| float.is_finite())
+}
+
+/// A TOML date or an ISO 8601 text in microseconds. Where the column is in UTC, a time without a zone is
+/// read as UTC; where it has no zone, there is no way to compare it with a time that has one.
+fn as_date(value: &Value, utc: bool) -> Option<i64> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Datetime(date) if date.date.is_some() => date.to_string(),
+        _ => return None,
+    };
+    let formats = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
+    let zoned = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z"];
+    let zoned = zoned.iter().filter(|_| utc);
+    formats.iter().chain(zoned).find_map(|format| {
+        let format = Format::compile(format).expect("these are right");
+        format.parse(text.as_bytes())
+    })
+}
+
+/// What to say of a value that is not of the column's type.
+fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
+    let expected = match &field.ty {
+        Type::String => "a string",
+        Type::Int => "an integer",
+        Type::Float => "a number",
+        Type::Bool => "true or false",
+        Type::Date { .. } => "a date",
+        Type::List(_) | Type::Binary => "nothing",
+    };
+    let hint = match (&field.ty, value) {
+        (Type::String, Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
+            "put the value in quotes, or give the column its type in the `types` of `load_csv`"
+        }
+        (Type::Date { utc: false }, Value::String(_) | Value::Datetime(_)) => {
+            "a date is `2013-03-02` or `2013-03-02T08:08:03.5`, without a zone as the column has none"
+        }
+        (Type::Date { .. }, _) => {
+            "a date is `2013-03-02` or `2013-03-02T08:08:03.5Z`, with or without quotes"
+        }
+        (_, Value::String(_)) => "leave the quotes out",
+        _ => "a value is of the type of its column",
+    };
+    Error::usage(format!(
+        "`{option}` is `{value}`, and column `{}` is of type {}: {expected} is expected",
+        field.name,
+        field.ty.word()
+    ))
+    .hint(hint)
+}
+
+struct Filtering {
+    position: usize,
+    test: Test,
+}
+
+impl Session for Filtering {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        let kept = self.test.rows(&batch.column(self.position));
+        let dropped = batch.rows() - kept.len();
+        if dropped == 0 {
+            return Ok(Output::new(batch));
+        }
+        Ok(Output {
+            dropped: dropped as u64,
+            ..Output::new(batch.take(&kept))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::super::testing::{self, Random};
+    use super::*;
+    use crate::error::Class;
+
+    fn message(options: &str, ty: Type) -> String {
+        let input = testing::schema(&[("x", ty)]);
+        let refused = testing::decode(&KIND, options)
+            .and_then(|stage| testing::output_schema(stage.as_ref(), &input));
+        let error = refused.expect_err("it is refused");
+        assert_eq!(error.class, Class::Usage);
+        assert!(error.hint.is_some() || error.message.starts_with("unknown field"));
+        error.message
+    }
+
+    const LOCAL: Type = Type::Date { utc: false };
+    const UTC: Type = Type::Date { utc: true };
+
+    #[test]
+    fn what_cannot_be_is_a_usage_error() {
+        let string = || Type::String;
+        assert_eq!(message("column = 'x'", string()), "a condition is missing");
+        assert_eq!(
+            message("column = 'x'\nbelow = 'b'\nat_least = 'a'", string()),
+            "there are 2 conditions, and one is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nequals = 5", string()),
+            "`equals` is `5`, and column `x` is of type string: a string is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nin = [5, '6']", Type::Int),
+            "`in` is `\"6\"`, and column `x` is of type int: an integer is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nbelow = 2.5", Type::Int),
+            "`below` is `2.5`, and column `x` is of type int: an integer is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nbelow = nan", Type::Float),
+            "`below` is `nan`, and column `x` is of type float: a number is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nbelow = true", Type::Bool),
+            "`below` cannot look at column `x`, which is of type bool"
+        );
+        assert_eq!(
+            message(
+                "column = 'x'\nequals = [1]",
+                Type::List(Box::new(Type::Int))
+            ),
+            "`equals` cannot look at column `x`, which is of type list of int"
+        );
+        assert_eq!(
+            message("column = 'x'\nbelow = 2013-03-02T00:00:00Z", LOCAL),
+            "`below` is `2013-03-02T00:00:00Z`, and column `x` is of type date: a date is expected"
+        );
+        assert_eq!(
+            message("column = 'x'\nbelow = 08:00:00", UTC),
+            "`below` is `08:00:00`, and column `x` is of type date: a date is expected"
+        );
+        assert!(message("column = 'x'\nequal = 1", Type::Int).starts_with("unknown field"));
+    }
+
+    #[test]
+    fn dates_are_written_as_toml_or_as_text() {
+        let day = Some(1_362_182_400_000_000);
+        let date = |text: &str, utc| {
+            let table: toml::Table = format!("x = {text}").parse().expect("it is TOML");
+            as_date(&table["x"], utc)
+        };
+        for utc in [false, true] {
+            assert_eq!(date("2013-03-02", utc), day);
+            assert_eq!(date("'2013-03-02'", utc), day);
+            assert_eq!(date("2013-03-02 00:00:00", utc), day);
+            assert_eq!(date("'2013-03-02T00:00:00.000'", utc), day);
+            assert_eq!(date("'2013-03-02T00:00:00.0000001'", utc), None);
+            assert_eq!(date("'yesterday'", utc), None);
+            assert_eq!(date("1362182400", utc), None);
+        }
+        assert_eq!(date("2013-03-02T01:30:00+01:30", true), day);
+        assert_eq!(date("'2013-03-02 00:00:00Z'", true), day);
+        assert_eq!(date("'2013-03-02 00:00:00Z'", false), None);
+    }
+
+    /// Conditions on one type, each with what it says of a value, null or not.
+    type Model = (&'static str, fn(&Json) -> bool);
+
+    const STRINGS: &[Model] = &[
+        ("equals = 'é'", |v| v == "é"),
+        ("in = ['', 'b', 'zz']", |v| v == "" || v == "b" || v == "zz"),
+        ("not_in = ['a', 'é']", |v| v != "a" && v != "é"),
+        ("not_in = []", |_| true),
+        ("in = []", |_| false),
+        ("is_null = true", Json::is_null),
+        ("is_null = false", |v| !v.is_null()),
+        ("at_least = 'b'", |v| {
+            v.as_str().is_some_and(|v| v.as_bytes() >= "b".as_bytes())
+        }),
+        ("below = 'é'", |v| {
+            v.as_str().is_some_and(|v| v.as_bytes() < "é".as_bytes())
+        }),
+    ];
+    const INTS: &[Model] = &[
+        ("equals = 3", |v| v == 3),
+        ("in = [7, -1, 3]", |v| v == 7 || v == -1 || v == 3),
+        ("not_in = [0, 3]", |v| v != 0 && v != 3),
+        ("is_null = false", |v| !v.is_null()),
+        ("at_least = 3", |v| v.as_i64().is_some_and(|v| v >= 3)),
+        ("below = 3", |v| v.as_i64().is_some_and(|v| v < 3)),
+    ];
+    const FLOATS: &[Model] = &[
+        ("equals = 0.0", |v| v.as_f64() == Some(0.0)),
+        ("in = [1, 2.5]", |v| {
+            v.as_f64() == Some(1.0) || v.as_f64() == Some(2.5)
+        }),
+        ("not_in = [0]", |v| v.as_f64() != Some(0.0)),
+        ("at_least = 1", |v| v.as_f64().is_some_and(|v| v >= 1.0)),
+        ("below = 2.5", |v| v.as_f64().is_some_and(|v| v < 2.5)),
+    ];
+    const BOOLS: &[Model] = &[
+        ("equals = true", |v| v == true),
+        ("not_in = [true]", |v| v != true),
+        ("is_null = true", Json::is_null),
+    ];
+    const DATES: &[Model] = &[
+        ("at_least = 1970-01-01", |v| {
+            v.as_i64().is_some_and(|v| v >= 0)
+        }),
+        ("below = '1970-01-01T00:00:00.000001'", |v| {
+            v.as_i64().is_some_and(|v| v < 1)
+        }),
+        ("equals = 1969-12-31T23:59:59.999999", |v| v == -1),
+    ];
+
+    /// Generated values of a type, a fifth of them null.
+    fn column(ty: &Type, rows: usize, random: &mut Random) -> Column {
+        let mut some = |values: &[Json]| -> Vec<Json> {
+            (0..rows)
+                .map(|_| match random.below(5) {
+                    0 => Json::Null,
+                    _ => random.pick(values),
+                })
+                .collect()
+        };
+        let valid = |values: &[Json]| Some(values.iter().map(|v| !v.is_null()).collect());
+        match ty {
+            Type::String => {
+                let values = some(
+                    &[
+                        "",
+                        "a",
+                        "b",
+                        "zz",
+                        "é",
+                        "ß-long-enough-to-be-no-inline-view",
+                    ]
+                    .map(Json::from),
+                );
+                Column::from_strings(values.iter().map(Json::as_str))
+            }
+            Type::Float => {
+                let values = some(&[0.0, -0.0, 1.0, 2.5, -1e300].map(Json::from));
+                let floats = values.iter().map(|v| v.as_f64().unwrap_or(0.0));
+                Column::from_floats(floats.collect(), valid(&values))
+            }
+            Type::Bool => {
+                let values = some(&[json!(true), json!(false)]);
+                let bools = values.iter().map(|v| v == true).collect();
+                Column::Bools(polars_arrow::array::BooleanArray::new(
+                    polars_arrow::datatypes::ArrowDataType::Boolean,
+                    bools,
+                    valid(&values),
+                ))
+            }
+            _ => {
+                let values = some(&[-1, 0, 1, 3, 7, i64::MIN].map(Json::from));
+                let ints = values.iter().map(|v| v.as_i64().unwrap_or(0));
+                Column::from_ints(ints.collect(), valid(&values))
+            }
+        }
+    }
+
+    #[test]
+    fn the_rows_that_pass_are_those_of_the_model() {
+        let mut random = Random::new(11);
+        let kinds = [
+            (Type::String, STRINGS),
+            (Type::Int, INTS),
+            (Type::Float, FLOATS),
+            (Type::Bool, BOOLS),
+            (LOCAL, DATES),
+            (UTC, DATES),
+        ];
+        for (ty, models) in kinds {
+            let input = testing::schema(&[("n", Type::Int), ("x", ty.clone())]);
+            for (condition, passes) in models {
+                let options = format!("column = 'x'\n{condition}");
+                for rows in [0, 1, 60] {
+                    let numbers = Column::from_ints((0..).take(rows).collect(), None);
+                    let values = column(&ty, 20, &mut random);
+                    let shared = testing::share(vec![numbers, values], &[1], rows, &mut random);
+                    let plain = shared.clone().resolve();
+                    let (given, origins) = testing::contents(&plain);
+                    let expected: Vec<u64> = origins
+                        .into_iter()
+                        .flatten()
+                        .zip(&given[1])
+                        .filter(|(_, value)| passes(value))
+                        .map(|(origin, _)| origin)
+                        .collect();
+
+                    let output = testing::run(&KIND, &options, &input, plain).expect("it runs");
+                    let (_, kept) = testing::contents(&output.batch);
+                    assert_eq!(kept, Some(expected), "{condition}");
+                    let from_shared = testing::run(&KIND, &options, &input, shared);
+                    let from_shared = from_shared.expect("it runs");
+                    assert!(from_shared.batch.lookup().is_some(), "it stays shared");
+                    testing::assert_same(&from_shared, &output);
+                }
+            }
+        }
+    }
+}

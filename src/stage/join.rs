@@ -1,0 +1,451 @@
+//! `join`: left rows with what the right side has for their key. The right side is indexed once a
+//! session; its columns stay shared (see [`crate::batch`]).
+
+use hashbrown::HashTable;
+use serde::Deserialize;
+
+use super::group_concat::Names;
+use super::{
+    Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind, Totals, options,
+};
+use crate::batch::{Batch, Cells, Lookup, new_set};
+use crate::columns::{Column, NONE, row_number};
+use crate::error::{Error, Result};
+use crate::format::json;
+use crate::keys::{self, Keys, NullKeys};
+use crate::schema::{Field, Schema};
+
+/// The kind.
+pub static KIND: StageKind = StageKind {
+    name: "join",
+    summary: "left rows with what the right side has for their key",
+    inputs: 2,
+    sink: false,
+    takes_batch_rows: true,
+    options: &[
+        OptionDoc {
+            name: "on",
+            ty: "column or list of columns",
+            default: Some("none"),
+            doc: "the key, where both sides name it alike",
+        },
+        OptionDoc {
+            name: "left_on",
+            ty: "column or list of columns",
+            default: Some("none"),
+            doc: "the left side's key, with `right_on`",
+        },
+        OptionDoc {
+            name: "right_on",
+            ty: "column or list of columns",
+            default: Some("none"),
+            doc: "the right side's key; null keys match nothing",
+        },
+        OptionDoc {
+            name: "how",
+            ty: "`left`, `inner`, `semi`, `anti`",
+            default: Some("left"),
+            doc: "which left rows go on, and whether right columns join them",
+        },
+        OptionDoc {
+            name: "suffix",
+            ty: "string",
+            default: Some("none"),
+            doc: "added to right columns whose name the left side has too",
+        },
+        OptionDoc {
+            name: "duplicates",
+            ty: "`expand`, `fail`",
+            default: Some("expand"),
+            doc: "what a key twice on the right side is",
+        },
+        OptionDoc {
+            name: "min_match",
+            ty: "number from 0 to 1",
+            default: Some("0.0"),
+            doc: "the run fails if a smaller share of left rows matches",
+        },
+    ],
+    example: r#"[[stage]]
+name = "documents"
+kind = "join"
+inputs = ["donations", "projects"]
+on = "projectid"
+duplicates = "fail"
+"#,
+    decode: |table| Ok(Box::new(Join::decode(table)?)),
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    on: Option<Names>,
+    left_on: Option<Names>,
+    right_on: Option<Names>,
+    #[serde(default)]
+    how: How,
+    suffix: Option<String>,
+    #[serde(default)]
+    duplicates: Duplicates,
+    #[serde(default)]
+    min_match: f64,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum How {
+    #[default]
+    Left,
+    Inner,
+    Semi,
+    Anti,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Duplicates {
+    #[default]
+    Expand,
+    Fail,
+}
+
+struct Join {
+    left_on: Vec<String>,
+    right_on: Vec<String>,
+    how: How,
+    suffix: Option<String>,
+    duplicates: Duplicates,
+    min_match: f64,
+}
+
+impl Join {
+    fn decode(table: toml::Table) -> Result<Self> {
+        let given: Options = options(table)?;
+        let (left_on, right_on) = match (given.on, given.left_on, given.right_on) {
+            (Some(on), None, None) => (on.list(), on.list()),
+            (None, Some(left), Some(right)) => (left.list(), right.list()),
+            _ => return Err(Error::usage("give `on`, or `left_on` and `right_on`")),
+        };
+        if left_on.len() != right_on.len() || left_on.is_empty() {
+            return Err(Error::usage(format!(
+                "the key has {} columns on the left and {} on the right",
+                left_on.len(),
+                right_on.len()
+            )));
+        }
+        if !(0.0..=1.0).contains(&given.min_match) {
+            return Err(Error::usage(format!(
+                "`min_match` is a share from 0 to 1, found {}",
+                given.min_match
+            )));
+        }
+        Ok(Join {
+            left_on,
+            right_on,
+            how: given.how,
+            suffix: given.suffix,
+            duplicates: given.duplicates,
+            min_match: given.min_match,
+        })
+    }
+
+    /// The right columns that join the left ones, by position.
+    fn right_columns(&self, right: &Schema) -> Result<Vec<usize>> {
+        if matches!(self.how, How::Semi | How::Anti) {
+            return Ok(Vec::new());
+        }
+        let keys = right.indices(&self.right_on)?;
+        Ok((0..right.fields.len())
+            .filter(|column| !keys.contains(column))
+            .collect())
+    }
+}
+
+impl Stage for Join {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any, Distribution::Broadcast]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        let side = |name: &str| {
+            let name = name.to_owned();
+            move |error: Error| Error {
+                message: format!("{name} input: {}", error.message),
+                ..error
+            }
+        };
+        let (left, right) = (&inputs[0], &inputs[1]);
+        let left_keys = left.indices(&self.left_on).map_err(side("left"))?;
+        let right_keys = right.indices(&self.right_on).map_err(side("right"))?;
+        keys::check(left, &left_keys)?;
+        keys::check(right, &right_keys)?;
+        for (&l, &r) in left_keys.iter().zip(&right_keys) {
+            let (l, r) = (&left.fields[l], &right.fields[r]);
+            if l.ty != r.ty {
+                return Err(Error::usage(format!(
+                    "key `{}` is {} on the left and `{}` is {} on the right",
+                    l.name,
+                    l.ty.word(),
+                    r.name,
+                    r.ty.word()
+                ))
+                .hint("load both with the same type"));
+            }
+        }
+        let mut fields = left.fields.clone();
+        for column in self.right_columns(right)? {
+            let field = &right.fields[column];
+            let mut name = field.name.clone();
+            if left.names().any(|left| left == name) {
+                let Some(suffix) = &self.suffix else {
+                    return Err(Error::usage(format!("both inputs have a column `{name}`"))
+                        .hint("give `suffix`, or rename or drop it in a `select` before"));
+                };
+                name.push_str(suffix);
+            }
+            fields.push(Field {
+                name,
+                ..field.clone()
+            });
+        }
+        Schema::new(fields)
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        let right_schema = &setup.inputs[1];
+        let right = setup
+            .broadcast
+            .into_iter()
+            .nth(1)
+            .flatten()
+            .expect("the second input is broadcast");
+        let keys = Keys::new(
+            &right,
+            &right_schema.indices(&self.right_on)?,
+            NullKeys::MatchNothing,
+        );
+        let index = Index::new(keys);
+        if let (Duplicates::Fail, Some(row)) = (self.duplicates, index.duplicate) {
+            let named: Vec<String> = self
+                .right_on
+                .iter()
+                .map(|name| {
+                    let column = right_schema.index(name)?;
+                    let mut value = Vec::new();
+                    json::write_plain(
+                        &right.column(column),
+                        &right_schema.fields[column].ty,
+                        row as usize,
+                        &mut value,
+                    );
+                    Ok(format!("`{name}` = `{}`", String::from_utf8_lossy(&value)))
+                })
+                .collect::<Result<_>>()?;
+            return Err(
+                Error::failed(format!("the right input has {} twice", named.join(", ")))
+                    .origin(right.origin(row as usize))
+                    .hint("`duplicates = \"expand\"` gives a row for each"),
+            );
+        }
+        let columns = self
+            .right_columns(right_schema)?
+            .into_iter()
+            .map(|column| right.column(column))
+            .collect();
+        Ok(Box::new(Joining {
+            left_on: setup.inputs[0].indices(&self.left_on)?,
+            how: self.how,
+            index,
+            columns,
+            set: new_set(),
+        }))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        let [left, right] = totals.rows_in[..] else {
+            return Ok(());
+        };
+        totals.counts.insert("right_rows".into(), right);
+        let matched = totals.counts.get("matched").copied().unwrap_or_default();
+        let share = if left == 0 {
+            1.0
+        } else {
+            matched as f64 / left as f64
+        };
+        if share < self.min_match {
+            return Err(Error::failed(format!(
+                "only {matched} of {left} left rows matched ({:.1} %), and `min_match` = {}",
+                share * 100.0,
+                self.min_match
+            ))
+            .hint("compare the keys of both inputs: quotes, blanks, case, leading zeros"));
+        }
+        if matched == 0 && left > 0 {
+            totals.warnings.push(format!(
+                "matched nothing: none of {left} left rows has its key among {right} right rows; \
+                 compare the keys of both inputs: quotes, blanks, case, leading zeros"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Right rows by key.
+struct Index {
+    keys: Keys,
+    /// The first right row of each key.
+    table: HashTable<u32>,
+    /// For each right row the next one with its key; empty where no key stands twice.
+    next: Vec<u32>,
+    /// A row whose key stood before.
+    duplicate: Option<u32>,
+}
+
+impl Index {
+    fn new(keys: Keys) -> Self {
+        let mut table = HashTable::with_capacity(keys.len());
+        let mut hashes = vec![0u64; keys.len()];
+        // Rows from the last to the first: each takes the chain of its key over.
+        let mut next = Vec::new();
+        let mut duplicate = None;
+        for row in (0..row_number(keys.len())).rev() {
+            let key = keys.get(row as usize);
+            if key.is_none() {
+                continue;
+            }
+            let hash = keys::hash(key);
+            hashes[row as usize] = hash;
+            let same =
+                |other: &u32| hashes[*other as usize] == hash && keys.get(*other as usize) == key;
+            if let Some(other) = table.find_mut(hash, same) {
+                if next.is_empty() {
+                    next = vec![NONE; keys.len()];
+                }
+                next[row as usize] = *other;
+                duplicate = Some(*other);
+                *other = row;
+            } else {
+                table.insert_unique(hash, row, |row| hashes[*row as usize]);
+            }
+        }
+        Index {
+            keys,
+            table,
+            next,
+            duplicate,
+        }
+    }
+
+    fn first(&self, key: Option<&[u8]>) -> u32 {
+        if key.is_none() {
+            return NONE;
+        }
+        let same = |row: &u32| self.keys.get(*row as usize) == key;
+        self.table
+            .find(keys::hash(key), same)
+            .copied()
+            .unwrap_or(NONE)
+    }
+
+    fn after(&self, row: u32) -> u32 {
+        self.next.get(row as usize).copied().unwrap_or(NONE)
+    }
+}
+
+struct Joining {
+    left_on: Vec<usize>,
+    how: How,
+    index: Index,
+    columns: Vec<Column>,
+    set: u64,
+}
+
+impl Session for Joining {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        let left_keys = Keys::new(&batch, &self.left_on, NullKeys::MatchNothing);
+        let rows = batch.rows();
+        let first: Vec<u32> = (0..rows)
+            .map(|row| self.index.first(left_keys.get(row)))
+            .collect();
+        let matched = first.iter().filter(|&&row| row != NONE).count();
+        let mut output = match self.how {
+            How::Semi | How::Anti => {
+                let kept: Vec<u32> = (0..row_number(rows))
+                    .filter(|&row| (first[row as usize] != NONE) == (self.how == How::Semi))
+                    .collect();
+                let kept_rows = kept.len();
+                let mut output = Output::new(if kept_rows == rows {
+                    batch
+                } else {
+                    batch.take(&kept)
+                });
+                output.dropped = (rows - kept_rows) as u64;
+                output
+            }
+            How::Left | How::Inner => self.joined(batch, first, matched),
+        };
+        output.counts.insert("matched".into(), matched as u64);
+        output
+            .counts
+            .insert("unmatched".into(), (rows - matched) as u64);
+        Ok(output)
+    }
+}
+
+impl Joining {
+    fn joined(&self, batch: Batch, first: Vec<u32>, matched: usize) -> Output {
+        let rows = batch.rows();
+        // A batch has one set of shared rows: those of the last join, where most columns come from.
+        let batch = batch.resolve();
+        let one_each = self.index.next.is_empty() && (self.how == How::Left || matched == rows);
+        let (batch, right_rows) = if one_each {
+            (batch, first)
+        } else {
+            let (left, right) = self.expand(&first);
+            (batch.take(&left), right)
+        };
+        let joined_rows = batch.rows();
+        let dropped = if self.how == How::Inner {
+            rows - matched
+        } else {
+            0
+        };
+        let mut cells: Vec<Cells> = batch.cells().to_vec();
+        cells.extend(
+            self.columns
+                .iter()
+                .map(|column| Cells::Shared(column.clone())),
+        );
+        let lookup = (!self.columns.is_empty()).then(|| Lookup {
+            set: self.set,
+            rows: right_rows.into(),
+        });
+        let origins = batch.origins().cloned();
+        let mut output =
+            Output::new(Batch::with_lookup(cells, lookup, joined_rows).with_origins(origins));
+        output.dropped = dropped as u64;
+        output.added = (joined_rows + dropped - rows) as u64;
+        output
+    }
+
+    /// Left and right row numbers of the result.
+    fn expand(&self, first: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let (mut left, mut right) = (
+            Vec::with_capacity(first.len()),
+            Vec::with_capacity(first.len()),
+        );
+        for (row, &found) in (0..).zip(first) {
+            if found == NONE && self.how == How::Left {
+                left.push(row);
+                right.push(NONE);
+            }
+            let mut at = found;
+            while at != NONE {
+                left.push(row);
+                right.push(at);
+                at = self.index.after(at);
+            }
+        }
+        (left, right)
+    }
+}

@@ -1,0 +1,214 @@
+//! `load_arrow`: reads what `write_files` wrote as `arrow`, types and marks included.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Deserialize;
+
+use super::load_csv::{expand, input_file, open};
+use super::{
+    Begun, Distribution, Folder, OptionDoc, Output, Run, Session, Setup, Source, Stage, StageKind,
+    options,
+};
+use crate::batch::{Batch, origin};
+use crate::error::{Error, Result};
+use crate::format::arrow::Reader;
+use crate::schema::Schema;
+
+/// The kind.
+pub static KIND: StageKind = StageKind {
+    name: "load_arrow",
+    summary: "read Arrow files that `write_files` wrote, types and all",
+    inputs: 0,
+    sink: false,
+    takes_batch_rows: true,
+    options: &[OptionDoc {
+        name: "files",
+        ty: "list of paths or globs",
+        default: None,
+        doc: "what to read, in this order; a glob's matches sorted; all of the same columns",
+    }],
+    example: r#"[[stage]]
+name = "documents"
+kind = "load_arrow"
+files = ["documents.arrow"]
+"#,
+    decode: |table| {
+        let given: Options = options(table)?;
+        if given.files.is_empty() {
+            return Err(Error::usage("`files` is empty").hint("name at least one file or glob"));
+        }
+        if given.files.iter().any(|file| file == "-") {
+            return Err(Error::usage(
+                "an Arrow file cannot be read from standard input: its index is at its end",
+            ));
+        }
+        Ok(Box::new(LoadArrow(given)))
+    },
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    files: Vec<String>,
+}
+
+struct LoadArrow(Options);
+
+impl Stage for LoadArrow {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
+        let paths = expand(&self.0.files, folder)?;
+        Ok(open_reader(&paths[0])?.schema)
+    }
+
+    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let paths = expand(&self.0.files, &run.folder)?;
+        let schema = self.schema(&[], &run.folder)?;
+        let bytes_done = Arc::new(AtomicU64::new(0));
+        let files = paths
+            .iter()
+            .map(|path| input_file(path))
+            .collect::<Result<Vec<_>>>()?;
+        let numbered = paths
+            .iter()
+            .map(|path| Ok((run.add_file(path)?, path.clone())))
+            .collect::<Result<Vec<_>>>()?;
+        let batches = Batches {
+            files: numbered.into_iter(),
+            open: None,
+            schema,
+            bytes_done: bytes_done.clone(),
+        };
+        Ok(Begun {
+            source: Some(Source {
+                batches: Box::new(batches),
+                bytes_done,
+                files,
+            }),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Passing))
+    }
+}
+
+/// Reading is done by the source: nothing is left to do.
+struct Passing;
+
+impl Session for Passing {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        Ok(Output::new(batch))
+    }
+}
+
+/// A file, or what was inflated of one.
+enum Bytes {
+    File(BufReader<File>),
+    Inflated(Cursor<Vec<u8>>),
+}
+
+impl Read for Bytes {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Bytes::File(file) => file.read(buffer),
+            Bytes::Inflated(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
+impl Seek for Bytes {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match self {
+            Bytes::File(file) => file.seek(to),
+            Bytes::Inflated(bytes) => bytes.seek(to),
+        }
+    }
+}
+
+fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
+    let named = |error: Error| Error {
+        message: format!("{}: {}", path.display(), error.message),
+        ..error
+    };
+    let io = |error: &std::io::Error| Error::io("read", path.display(), error);
+    let mut file = File::open(path).map_err(|error| io(&error))?;
+    let mut magic = [0u8; 2];
+    let read = file.read(&mut magic).map_err(|error| io(&error))?;
+    file.rewind().map_err(|error| io(&error))?;
+    let bytes = if magic[..read] == [0x1F, 0x8B] {
+        // Arrow files are read from their end: a gzipped one has to be inflated whole.
+        let mut text = Vec::new();
+        open(path, Arc::default())?
+            .read_to_end(&mut text)
+            .map_err(|error| io(&error))?;
+        Bytes::Inflated(Cursor::new(text))
+    } else {
+        Bytes::File(BufReader::with_capacity(256 << 10, file))
+    };
+    Reader::new(bytes).map_err(named)
+}
+
+/// The source: record batch after record batch of file after file.
+struct Batches {
+    files: std::vec::IntoIter<(u16, PathBuf)>,
+    open: Option<(u16, PathBuf, Reader<Bytes>, u64)>,
+    schema: Schema,
+    bytes_done: Arc<AtomicU64>,
+}
+
+impl Batches {
+    fn next_batch(&mut self) -> Result<Option<Batch>> {
+        loop {
+            if let Some((number, path, reader, records)) = &mut self.open {
+                let named = |error: Error| Error {
+                    message: format!("{}: {}", path.display(), error.message),
+                    ..error
+                };
+                if let Some(batch) = reader.next().transpose().map_err(named)? {
+                    let first = *records + 1;
+                    *records += batch.rows() as u64;
+                    let origins: Vec<u64> = (first..=*records)
+                        .map(|record| origin::of(*number, record))
+                        .collect();
+                    self.bytes_done
+                        .fetch_add(batch.size() as u64, Ordering::Relaxed);
+                    return Ok(Some(batch.with_origins(Some(origins.into()))));
+                }
+            }
+            let Some((number, path)) = self.files.next() else {
+                return Ok(None);
+            };
+            let reader = open_reader(&path)?;
+            if reader.schema != self.schema {
+                return Err(Error::failed(format!(
+                    "`{}` has other columns than the files before it",
+                    path.display()
+                ))
+                .hint("load files of different columns in stages of their own"));
+            }
+            self.open = Some((number, path, reader, 0));
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_batch().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.files = Vec::new().into_iter();
+            self.open = None;
+        }
+        next
+    }
+}
