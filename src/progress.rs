@@ -37,8 +37,15 @@ impl Progress {
     pub fn start(style: Style, names: Vec<String>, live: Vec<Arc<Live>>) -> Progress {
         let done = Arc::new((Mutex::new(false), Condvar::new()));
         let shared = done.clone();
-        let stages: Vec<Stage> =
-            names.into_iter().zip(live).map(|(name, live)| Stage { name, live, begun: None }).collect();
+        let stages: Vec<Stage> = names
+            .into_iter()
+            .zip(live)
+            .map(|(name, live)| Stage {
+                name,
+                live,
+                begun: None,
+            })
+            .collect();
         let thread = std::thread::Builder::new()
             .name("etl-progress".into())
             .spawn(move || match style {
@@ -83,7 +90,12 @@ impl Stage {
             line.push_str(&format!("  {:>9.0}/s", rows as f64 / seconds));
         }
         let total = self.live.bytes_total.load(Ordering::Relaxed);
-        let done = self.live.bytes_done.lock().expect("no one panics holding this lock").clone();
+        let done = self
+            .live
+            .bytes_done
+            .lock()
+            .expect("no one panics holding this lock")
+            .clone();
         if let (Some(done), false, 1..) = (done, ended, total) {
             let share = done.load(Ordering::Relaxed) as f64 / total as f64;
             line.push_str(&format!("  {:>3.0} % read", share.min(1.0) * 100.0));
@@ -102,13 +114,24 @@ fn wait(done: &(Mutex<bool>, Condvar), time: Duration) -> bool {
     if *guard {
         return true;
     }
-    *done.1.wait_timeout(guard, time).expect("no one panics holding this lock").0
+    *done
+        .1
+        .wait_timeout(guard, time)
+        .expect("no one panics holding this lock")
+        .0
 }
 
 fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-    let Ok(style) = ProgressStyle::with_template("{prefix} {msg}") else { return };
-    let width = stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or_default().min(24);
+    let Ok(style) = ProgressStyle::with_template("{prefix} {msg}") else {
+        return;
+    };
+    let width = stages
+        .iter()
+        .map(|stage| stage.name.chars().count())
+        .max()
+        .unwrap_or_default()
+        .min(24);
     let bars: Vec<ProgressBar> = stages
         .iter()
         .map(|stage| {

@@ -20,8 +20,10 @@ const TOO_MANY_REJECTS: u8 = 3;
 /// Runs the pipeline, reports, and says by the exit code how it went.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     if args.resume.is_some() {
-        return Err(Error::usage("`--resume` goes on with a load into a server, which this version does not do yet")
-            .hint("files and local indices are whole or not there: run the pipeline again"));
+        return Err(Error::usage(
+            "`--resume` goes on with a load into a server, which this version does not do yet",
+        )
+        .hint("files and local indices are whole or not there: run the pipeline again"));
     }
     let mut pipeline = args.pipeline.load()?;
     if let Some(stage) = &args.until {
@@ -36,19 +38,30 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     };
     let live = run::watch(&pipeline);
     let progress = style(args).map(|style| {
-        let names = pipeline.steps.iter().map(|step| step.name.clone()).collect();
+        let names = pipeline
+            .steps
+            .iter()
+            .map(|step| step.name.clone())
+            .collect();
         Progress::start(style, names, live.clone())
     });
     let (report, error) = run::run(&pipeline, &options, &live);
     drop(progress);
-    let kept = args.state.join("runs").join(&report.run).join("report.json");
+    let kept = args
+        .state
+        .join("runs")
+        .join(&report.run)
+        .join("report.json");
     let written = write_report(&report, &kept).and_then(|()| match &args.report {
         Some(path) => write_report(&report, path),
         None => Ok(()),
     });
     for stage in &report.stages {
         for warning in &stage.warnings {
-            output::print_warning(&format!("stage `{}`: {warning}", stage.name), args.color.color);
+            output::print_warning(
+                &format!("stage `{}`: {warning}", stage.name),
+                args.color.color,
+            );
         }
     }
     print_report(args, &pipeline, &report)?;
@@ -59,7 +72,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let allowed = u64::try_from(pipeline.max_rejects).unwrap_or(u64::MAX);
     if report.rejects.rows > allowed {
         output::print_warning(
-            &format!("{} rows were rejected, and `max_rejects` is {allowed}", report.rejects.rows),
+            &format!(
+                "{} rows were rejected, and `max_rejects` is {allowed}",
+                report.rejects.rows
+            ),
             args.color.color,
         );
         return Ok(ExitCode::from(TOO_MANY_REJECTS));
@@ -78,13 +94,15 @@ fn style(args: &RunArgs) -> Option<Style> {
 
 fn write_report(report: &Report, path: &Path) -> Result<()> {
     let json = serde_json::to_string_pretty(report).expect("a report is plain data");
-    std::fs::write(path, json + "\n").map_err(|error| Error::io("write the report", path.display(), &error))
+    std::fs::write(path, json + "\n")
+        .map_err(|error| Error::io("write the report", path.display(), &error))
 }
 
 /// The table, or the report as JSON. A run that writes rows to standard output keeps it for them.
 fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<()> {
-    let stdout_taken =
-        pipeline.steps.iter().any(|step| step.kind.sink && step.options.get("path").and_then(toml::Value::as_str) == Some("-"));
+    let stdout_taken = pipeline.steps.iter().any(|step| {
+        step.kind.sink && step.options.get("path").and_then(toml::Value::as_str) == Some("-")
+    });
     let text = if args.json {
         serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"
     } else if args.quiet {

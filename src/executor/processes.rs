@@ -343,7 +343,9 @@ impl Table {
                     let born = in_child.opened.load(Ordering::SeqCst);
                     stillborn = if born { 0 } else { stillborn + 1 };
                     if stillborn > RESENDS_MAX {
-                        let error = Error::failed(format!("a worker process {words}, before it could begin"));
+                        let error = Error::failed(format!(
+                            "a worker process {words}, before it could begin"
+                        ));
                         return self.fail(&error.stage(&self.name));
                     }
                     self.lost_child(&in_child, Some(words));

@@ -21,9 +21,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::batch::ROWS_MAX;
 use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
-use crate::batch::ROWS_MAX;
 use crate::schema::{Schema, list};
 use crate::stage::{Distribution, Folder, STAGES, Stage, StageKind};
 

@@ -83,7 +83,9 @@ impl Machine {
     /// This one.
     pub fn this() -> Self {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let total = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"));
         let kilobytes = total.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         Machine {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

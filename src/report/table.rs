@@ -8,7 +8,9 @@ const WIDTH: usize = 80;
 /// The table, totals, match rates and rejects. Warnings are printed apart.
 pub fn render(report: &Report) -> String {
     let rows: Vec<[String; 8]> = report.stages.iter().map(row).collect();
-    let heads = ["stage", "executor", "rows in", "rows out", "rejected", "wall s", "busy s", "waited"];
+    let heads = [
+        "stage", "executor", "rows in", "rows out", "rejected", "wall s", "busy s", "waited",
+    ];
     let mut widths = heads.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -35,7 +37,9 @@ fn row(stage: &StageReport) -> [String; 8] {
     let executor = match (stage.processes, stage.threads) {
         _ if stage.executor == "sequential" => stage.executor.clone(),
         (1, threads) if stage.executor == "threads" => format!("{} {threads}", stage.executor),
-        (processes, 1) if stage.executor == "processes" => format!("{} {processes}", stage.executor),
+        (processes, 1) if stage.executor == "processes" => {
+            format!("{} {processes}", stage.executor)
+        }
         (processes, threads) => format!("{} {processes}x{threads}", stage.executor),
     };
     [
@@ -90,14 +94,25 @@ fn totals(report: &Report) -> String {
 
 /// How many left rows of a join found a right one.
 fn matches(stage: &StageReport) -> String {
-    let (Some(matched), Some(unmatched)) = (stage.counts.get("matched"), stage.counts.get("unmatched")) else {
+    let (Some(matched), Some(unmatched)) =
+        (stage.counts.get("matched"), stage.counts.get("unmatched"))
+    else {
         return String::new();
     };
     let all = matched + unmatched;
-    let share = if all == 0 { 0.0 } else { *matched as f64 * 100.0 / all as f64 };
+    let share = if all == 0 {
+        0.0
+    } else {
+        *matched as f64 * 100.0 / all as f64
+    };
     // Rounded down, so that 100 % means all.
     let share = (share * 10.0).floor() / 10.0;
-    format!("{}: {} of {} rows matched ({share:.1} %)\n", stage.name, thousands(*matched), thousands(all))
+    format!(
+        "{}: {} of {} rows matched ({share:.1} %)\n",
+        stage.name,
+        thousands(*matched),
+        thousands(all)
+    )
 }
 
 /// What child processes cost.
@@ -116,7 +131,9 @@ fn processes(stage: &StageReport) -> String {
 }
 
 fn rejects(report: &Report) -> String {
-    let Some(file) = &report.rejects.file else { return String::new() };
+    let Some(file) = &report.rejects.file else {
+        return String::new();
+    };
     let mut text = format!("{} rejected, all in {file}\n", rows(report.rejects.rows));
     for reject in &report.rejects.first {
         text.push_str(&format!("  {reject}\n"));
@@ -125,7 +142,11 @@ fn rejects(report: &Report) -> String {
 }
 
 fn rows(count: u64) -> String {
-    if count == 1 { "1 row".into() } else { format!("{} rows", thousands(count)) }
+    if count == 1 {
+        "1 row".into()
+    } else {
+        format!("{} rows", thousands(count))
+    }
 }
 
 /// Seconds with as many digits as mean something.
@@ -156,10 +177,18 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
         for (number, text) in cases {
             assert_eq!(thousands(number), text);
         }
-        assert_eq!([0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds), ["0.00", "9.99", "10.0", "99.9", "100", "8223"]);
+        assert_eq!(
+            [0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds),
+            ["0.00", "9.99", "10.0", "99.9", "100", "8223"]
+        );
     }
 }

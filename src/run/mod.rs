@@ -56,13 +56,28 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         .enumerate()
         .map(|(i, (step, live))| Arc::new(Record::new(&step.name, spool(i), live.clone())))
         .collect();
-    let run = Arc::new(Run::new(id.clone(), pipeline.folder.clone(), options.stop.clone()));
-    let mut driver =
-        Driver { pipeline, options, run: run.clone(), records, schemas: Vec::new(), inputs: Vec::new(), children_peak: 0 };
+    let run = Arc::new(Run::new(
+        id.clone(),
+        pipeline.folder.clone(),
+        options.stop.clone(),
+    ));
+    let mut driver = Driver {
+        pipeline,
+        options,
+        run: run.clone(),
+        records,
+        schemas: Vec::new(),
+        inputs: Vec::new(),
+        children_peak: 0,
+    };
     let ran = make_folder(&folder).and_then(|()| driver.drive());
     options.workers.kill_all();
     let joined = record::join_rejects(
-        driver.records.iter().map(|record| record.take_spool()).collect(),
+        driver
+            .records
+            .iter()
+            .map(|record| record.take_spool())
+            .collect(),
         &folder.join("rejects.ndjson"),
     );
     let (rejects, error) = match (joined, ran) {
@@ -70,7 +85,11 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         (Err(error), ran) => (Rejects::default(), Some(ran.err().unwrap_or(error))),
     };
     let error = error.map(|error| located(error, &run, pipeline));
-    let stages = pipeline.steps.iter().zip(&driver.records).map(|(step, record)| record.report(step, options.digest));
+    let stages = pipeline
+        .steps
+        .iter()
+        .zip(&driver.records)
+        .map(|(step, record)| record.report(step, options.digest));
     let report = Report {
         pipeline: pipeline.name.clone(),
         pipeline_file: pipeline.file.display().to_string(),
@@ -119,7 +138,11 @@ fn located(error: Error, run: &Run, pipeline: &Pipeline) -> Error {
         let line_byte = error.line_byte.unzip();
         error.place = Some(run.place(origin, line_byte.0, line_byte.1));
     }
-    match pipeline.steps.iter().find(|step| Some(&step.name) == error.stage.as_ref()) {
+    match pipeline
+        .steps
+        .iter()
+        .find(|step| Some(&step.name) == error.stage.as_ref())
+    {
         Some(step) => step.scrub(error),
         None => error,
     }
@@ -147,7 +170,11 @@ struct Terminal {
 impl Terminal {
     /// How many batches wait for it somewhere.
     fn backlog(&self) -> usize {
-        self.tees.iter().map(|(tee, reader)| tee.waiting(*reader)).max().unwrap_or_default()
+        self.tees
+            .iter()
+            .map(|(tee, reader)| tee.waiting(*reader))
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -164,8 +191,15 @@ impl Driver<'_> {
         };
         let costs = std::mem::take(&mut wiring.costs);
         drop(wiring);
-        self.children_peak =
-            costs.iter().map(|costs| costs.lock().expect("no one panics holding this lock").peak_rss_bytes).sum();
+        self.children_peak = costs
+            .iter()
+            .map(|costs| {
+                costs
+                    .lock()
+                    .expect("no one panics holding this lock")
+                    .peak_rss_bytes
+            })
+            .sum();
         ended?;
         self.account()?;
         for terminal in &mut terminals {
@@ -197,7 +231,11 @@ impl Driver<'_> {
     fn begin(&mut self) -> Result<Vec<Begun>> {
         let mut all = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
-            let inputs: Vec<Schema> = step.inputs.iter().map(|&input| self.schemas[input].clone()).collect();
+            let inputs: Vec<Schema> = step
+                .inputs
+                .iter()
+                .map(|&input| self.schemas[input].clone())
+                .collect();
             let mut begun = step
                 .stage
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
@@ -208,8 +246,11 @@ impl Driver<'_> {
                 use std::sync::atomic::Ordering;
                 let bytes = source.files.iter().map(|file| file.bytes).sum();
                 record.live.bytes_total.store(bytes, Ordering::Relaxed);
-                *record.live.bytes_done.lock().expect("no one panics holding this lock") =
-                    Some(source.bytes_done.clone());
+                *record
+                    .live
+                    .bytes_done
+                    .lock()
+                    .expect("no one panics holding this lock") = Some(source.bytes_done.clone());
                 self.inputs.extend(source.files.iter().cloned());
             }
             all.push(begun);
@@ -224,19 +265,33 @@ impl Driver<'_> {
                 let mut tees = Vec::new();
                 let stream = Some(wiring.step(at, &mut tees));
                 let sink = wiring.begun[at].sink.take();
-                terminals.push(Terminal { at, stream, sink, tees });
+                terminals.push(Terminal {
+                    at,
+                    stream,
+                    sink,
+                    tees,
+                });
             }
         }
         loop {
             // The one for which most is waiting: so a shared output holds little.
-            let running = terminals.iter_mut().filter(|terminal| terminal.stream.is_some());
-            let Some(terminal) = running.max_by_key(|terminal| terminal.backlog()) else { return Ok(()) };
+            let running = terminals
+                .iter_mut()
+                .filter(|terminal| terminal.stream.is_some());
+            let Some(terminal) = running.max_by_key(|terminal| terminal.backlog()) else {
+                return Ok(());
+            };
             self.pull(terminal)?;
         }
     }
 
     fn pull(&self, terminal: &mut Terminal) -> Result<()> {
-        let Some(batch) = terminal.stream.as_mut().and_then(Iterator::next).transpose()? else {
+        let Some(batch) = terminal
+            .stream
+            .as_mut()
+            .and_then(Iterator::next)
+            .transpose()?
+        else {
             terminal.stream = None;
             return Ok(());
         };
@@ -253,14 +308,25 @@ impl Driver<'_> {
             let readers = self.pipeline.readers(at).len();
             if readers == 0 {
                 let sink = wiring.begun[at].sink.take();
-                let mut terminal = Terminal { at, stream: Some(stream), sink, tees: Vec::new() };
+                let mut terminal = Terminal {
+                    at,
+                    stream: Some(stream),
+                    sink,
+                    tees: Vec::new(),
+                };
                 while terminal.stream.is_some() {
                     self.pull(&mut terminal)?;
                 }
                 terminals.push(terminal);
             } else {
                 let batches = stream.collect::<Result<Vec<_>>>()?;
-                wiring.held.insert(at, Held { batches: Arc::new(batches), readers });
+                wiring.held.insert(
+                    at,
+                    Held {
+                        batches: Arc::new(batches),
+                        readers,
+                    },
+                );
             }
         }
         Ok(())
@@ -274,21 +340,30 @@ impl Driver<'_> {
             let mut totals = self.records[at].totals();
             if let Some((costs, _)) = &totals.costs {
                 let position = self.position_in_chain(at);
-                let closed =
-                    costs.lock().expect("no one panics holding this lock").closed.get(position).cloned().unwrap_or_default();
+                let closed = costs
+                    .lock()
+                    .expect("no one panics holding this lock")
+                    .closed
+                    .get(position)
+                    .cloned()
+                    .unwrap_or_default();
                 add_counts(&mut totals.counts, closed);
             }
             if let Some(first) = rows_in.first_mut() {
                 if *first != totals.rows_in {
                     let (given, taken) = (*first, totals.rows_in);
-                    return Err(Error::failed(format!("the ledger does not balance: {given} rows were given to it, it saw {taken}"))
-                        .stage(&step.name)
-                        .hint("this is a bug in etl: nothing was published"));
+                    return Err(Error::failed(format!(
+                        "the ledger does not balance: {given} rows were given to it, it saw {taken}"
+                    ))
+                    .stage(&step.name)
+                    .hint("this is a bug in etl: nothing was published"));
                 }
                 *first = totals.rows_in;
             }
-            let (left, right) =
-                (totals.rows_in + totals.added, totals.rows_out + totals.rejected + totals.dropped);
+            let (left, right) = (
+                totals.rows_in + totals.added,
+                totals.rows_out + totals.rejected + totals.dropped,
+            );
             if left != right {
                 return Err(Error::failed(format!(
                     "the ledger does not balance: {} rows in + {} added = {left}, but {} out + {} rejected + {} dropped = {right}",
@@ -298,8 +373,14 @@ impl Driver<'_> {
                 .hint("this is a bug in etl: nothing was published"));
             }
             let mut warnings = Vec::new();
-            let mut last = Totals { rows_in, counts: &mut totals.counts, warnings: &mut warnings };
-            step.stage.finish(&mut last).map_err(|error| error.stage(&step.name))?;
+            let mut last = Totals {
+                rows_in,
+                counts: &mut totals.counts,
+                warnings: &mut warnings,
+            };
+            step.stage
+                .finish(&mut last)
+                .map_err(|error| error.stage(&step.name))?;
             totals.warnings.append(&mut warnings);
         }
         Ok(())
@@ -366,7 +447,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
             run: driver.run.clone(),
             records: driver.records.clone(),
             schemas: driver.schemas.clone(),
-            before: (0..driver.pipeline.steps.len()).map(|at| driver.played_before(at)).collect(),
+            before: (0..driver.pipeline.steps.len())
+                .map(|at| driver.played_before(at))
+                .collect(),
             begun,
             collected: driver.pipeline.collected(),
             shared: HashMap::new(),
@@ -399,7 +482,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
             let shared = if self.collected[at] {
                 Shared::Collected(Arc::new(Collected::new(stream)))
             } else {
-                Shared::Tee(Arc::new(Tee::new(stream, readers, self.options.stop.clone())), 0)
+                Shared::Tee(
+                    Arc::new(Tee::new(stream, readers, self.options.stop.clone())),
+                    0,
+                )
             };
             self.shared.insert(at, shared);
         }
@@ -432,7 +518,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
             (Some(Distribution::Key(columns)), Some(&above)) => {
                 let schema = self.schemas[above].clone();
                 match schema.indices(columns) {
-                    Ok(columns) => stream::by_key(input, schema, columns, self.records[first].clone()),
+                    Ok(columns) => {
+                        stream::by_key(input, schema, columns, self.records[first].clone())
+                    }
                     Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
                 }
             }
@@ -443,7 +531,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
         for (position, &link) in chain.iter().enumerate() {
             self.records[link].totals().costs = Some((costs.clone(), position == 0));
         }
-        let names: Vec<&str> = chain.iter().map(|&link| pipeline.steps[link].name.as_str()).collect();
+        let names: Vec<&str> = chain
+            .iter()
+            .map(|&link| pipeline.steps[link].name.as_str())
+            .collect();
         let results = executor::map(Deal {
             grid: step.grid,
             name: names.join("+"),
@@ -453,7 +544,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
         });
-        let records = chain.iter().map(|&link| self.records[link].clone()).collect();
+        let records = chain
+            .iter()
+            .map(|&link| self.records[link].clone())
+            .collect();
         stream::recorded(results, records, self.run.clone())
     }
 
@@ -467,30 +561,51 @@ impl<'a, 'b> Wiring<'a, 'b> {
             links.push(Link {
                 name: step.name.clone(),
                 kind: step.kind.name.into(),
-                options: serde_json::to_value(&step.options).expect("a table of options is plain data"),
-                inputs: step.inputs.iter().map(|&input| self.schemas[input].clone()).collect(),
+                options: serde_json::to_value(&step.options)
+                    .expect("a table of options is plain data"),
+                inputs: step
+                    .inputs
+                    .iter()
+                    .map(|&input| self.schemas[input].clone())
+                    .collect(),
                 output: self.schemas[at].clone(),
                 told: std::mem::take(&mut self.begun[at].told),
                 sink: step.kind.sink,
             });
             let dealt = step.stage.inputs();
             let inputs = dealt.iter().zip(&step.inputs).map(|(dealt, &input)| {
-                (*dealt == Distribution::Broadcast)
-                    .then(|| (self.output(input, &mut Vec::new()), self.schemas[input].clone()))
+                (*dealt == Distribution::Broadcast).then(|| {
+                    (
+                        self.output(input, &mut Vec::new()),
+                        self.schemas[input].clone(),
+                    )
+                })
             });
             broadcast.push(inputs.collect());
         }
-        let stages = chain.iter().map(|&at| pipeline.steps[at].stage.clone()).collect();
+        let stages = chain
+            .iter()
+            .map(|&at| pipeline.steps[at].stage.clone())
+            .collect();
         let digest = self.options.digest;
         Box::new(move || {
             let collected = broadcast
                 .into_iter()
                 .map(|inputs| {
-                    let collect = |(stream, schema): (Batches, Schema)| stream::collect(stream, &schema);
-                    inputs.into_iter().map(|input| input.map(collect).transpose()).collect::<Result<Vec<_>>>()
+                    let collect =
+                        |(stream, schema): (Batches, Schema)| stream::collect(stream, &schema);
+                    inputs
+                        .into_iter()
+                        .map(|input| input.map(collect).transpose())
+                        .collect::<Result<Vec<_>>>()
                 })
                 .collect::<Result<Vec<_>>>()?;
-            Ok(Chain { links, stages, broadcast: collected, digest })
+            Ok(Chain {
+                links,
+                stages,
+                broadcast: collected,
+                digest,
+            })
         })
     }
 }

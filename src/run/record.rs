@@ -62,7 +62,11 @@ pub(super) struct Totals {
 
 impl Record {
     pub(super) fn new(stage: &str, spool: PathBuf, live: Arc<Live>) -> Self {
-        Record { totals: Mutex::default(), spool: Mutex::new(Spool::new(stage, spool)), live }
+        Record {
+            totals: Mutex::default(),
+            spool: Mutex::new(Spool::new(stage, spool)),
+            live,
+        }
     }
 
     pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {
@@ -81,24 +85,44 @@ impl Record {
         totals.rejected += rejected;
         totals.span.add(&mark.span);
         add_counts(&mut totals.counts, mark.counts);
-        totals.digest = mark.digest.map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
+        totals.digest = mark
+            .digest
+            .map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
         drop(totals);
         self.live.begun.store(true, Ordering::Relaxed);
         self.live.rows_in.fetch_add(mark.rows_in, Ordering::Relaxed);
-        self.live.rows_out.fetch_add(mark.rows_out, Ordering::Relaxed);
+        self.live
+            .rows_out
+            .fetch_add(mark.rows_out, Ordering::Relaxed);
         self.live.rejected.fetch_add(rejected, Ordering::Relaxed);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
-        mark.rejects.into_iter().try_for_each(|reject| spool.write(reject, run))
+        mark.rejects
+            .into_iter()
+            .try_for_each(|reject| spool.write(reject, run))
     }
 
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
         let totals = self.totals();
         let seconds = |duration: std::time::Duration| duration.as_secs_f64();
-        let (costs, first) = totals.costs.as_ref().map_or_else(Default::default, |(costs, first)| {
-            (costs.lock().expect("no one panics holding this lock").clone(), *first)
-        });
+        let (costs, first) =
+            totals
+                .costs
+                .as_ref()
+                .map_or_else(Default::default, |(costs, first)| {
+                    (
+                        costs
+                            .lock()
+                            .expect("no one panics holding this lock")
+                            .clone(),
+                        *first,
+                    )
+                });
         let mut warnings = totals.warnings.clone();
-        let stands = if first { costs.clone() } else { crate::executor::Costs::default() };
+        let stands = if first {
+            costs.clone()
+        } else {
+            crate::executor::Costs::default()
+        };
         warnings.extend(stands.warnings);
         StageReport {
             name: step.name.clone(),
@@ -148,15 +172,31 @@ const SHOWN: usize = 3;
 
 impl Spool {
     fn new(stage: &str, path: PathBuf) -> Self {
-        Spool { stage: stage.to_owned(), path, file: None, rows: 0, first: Vec::new() }
+        Spool {
+            stage: stage.to_owned(),
+            path,
+            file: None,
+            rows: 0,
+            first: Vec::new(),
+        }
     }
 
     fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
-        let place = reject.origin.map(|origin| run.place(origin, reject.line, reject.byte));
+        let place = reject
+            .origin
+            .map(|origin| run.place(origin, reject.line, reject.byte));
         if self.first.len() < SHOWN {
-            let column = reject.column.as_ref().map(|column| format!("column `{column}`: ")).unwrap_or_default();
-            let at = place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
-            self.first.push(format!("{}: {column}{}{at}", self.stage, reject.reason));
+            let column = reject
+                .column
+                .as_ref()
+                .map(|column| format!("column `{column}`: "))
+                .unwrap_or_default();
+            let at = place
+                .as_ref()
+                .map(|place| format!(" at {place}"))
+                .unwrap_or_default();
+            self.first
+                .push(format!("{}: {column}{}{at}", self.stage, reject.reason));
         }
         let line = json!({
             "stage": self.stage,
@@ -171,7 +211,9 @@ impl Spool {
         if self.file.is_none() {
             self.file = Some(BufWriter::new(File::create(&self.path).map_err(io)?));
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         writeln!(file, "{line}").map_err(io)
     }
 }
@@ -182,7 +224,9 @@ pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path) -> Result<Rejects> {
     let io = |error: std::io::Error| Error::io("write", path.display(), &error);
     let mut joined: Option<File> = None;
     for mut spool in spools {
-        let Some(file) = spool.file.take() else { continue };
+        let Some(file) = spool.file.take() else {
+            continue;
+        };
         file.into_inner().map_err(|error| io(error.into_error()))?;
         if joined.is_none() {
             joined = Some(File::create(path).map_err(io)?);

@@ -17,7 +17,14 @@ use crate::stop::Stop;
 
 /// A batch without rows.
 pub(super) fn empty(schema: &Schema) -> Batch {
-    Batch::new(schema.fields.iter().map(|field| Column::empty(&field.ty)).collect(), 0)
+    Batch::new(
+        schema
+            .fields
+            .iter()
+            .map(|field| Column::empty(&field.ty))
+            .collect(),
+        0,
+    )
 }
 
 /// All rows of a stream as one batch.
@@ -35,7 +42,12 @@ pub(super) fn cut(stream: Batches, rows_max: usize) -> Batches {
 }
 
 /// Collects a stream when its first batch is wanted, and deals it by key.
-pub(super) fn by_key(stream: Batches, schema: Schema, columns: Vec<usize>, record: Arc<Record>) -> Batches {
+pub(super) fn by_key(
+    stream: Batches,
+    schema: Schema,
+    columns: Vec<usize>,
+    record: Arc<Record>,
+) -> Batches {
     let mut stream = Some(stream);
     let mut hands = VecDeque::new();
     Box::new(std::iter::from_fn(move || {
@@ -56,7 +68,10 @@ pub(super) fn by_key(stream: Batches, schema: Schema, columns: Vec<usize>, recor
 /// Adds the time that a source takes to its stage's record.
 pub(super) fn metered(mut source: Batches, record: Arc<Record>) -> Batches {
     Box::new(std::iter::from_fn(move || {
-        record.live.begun.store(true, std::sync::atomic::Ordering::Relaxed);
+        record
+            .live
+            .begun
+            .store(true, std::sync::atomic::Ordering::Relaxed);
         let meter = Meter::start();
         let next = source.next();
         record.totals().span.add(&meter.stop());
@@ -69,7 +84,10 @@ pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc
     Box::new(std::iter::from_fn(move || {
         let Some(played) = results.next() else {
             for record in &records {
-                record.live.ended.store(true, std::sync::atomic::Ordering::Relaxed);
+                record
+                    .live
+                    .ended
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
             }
             return None;
         };
@@ -94,11 +112,16 @@ enum Upstream {
 
 impl Collected {
     pub(super) fn new(upstream: Batches) -> Self {
-        Collected { upstream: Mutex::new(Upstream::Waiting(upstream)) }
+        Collected {
+            upstream: Mutex::new(Upstream::Waiting(upstream)),
+        }
     }
 
     fn batches(&self) -> Result<Arc<Vec<Batch>>> {
-        let mut upstream = self.upstream.lock().map_err(|_| Error::failed("a stage above panicked"))?;
+        let mut upstream = self
+            .upstream
+            .lock()
+            .map_err(|_| Error::failed("a stage above panicked"))?;
         if let Upstream::Waiting(stream) = &mut *upstream {
             let batches = stream.collect::<Result<Vec<_>>>().map(Arc::new);
             *upstream = Upstream::Done(batches);
@@ -115,7 +138,10 @@ impl Collected {
         let mut this = Some(self);
         Box::new(std::iter::from_fn(move || {
             if let Some(this) = this.take() {
-                batches = Some(this.batches().map(|batches| batches.as_ref().clone().into_iter()));
+                batches = Some(
+                    this.batches()
+                        .map(|batches| batches.as_ref().clone().into_iter()),
+                );
             }
             match batches.as_mut()? {
                 Ok(batches) => batches.next().map(Ok),
@@ -150,7 +176,12 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 impl Tee {
     pub(super) fn new(upstream: Batches, readers: usize, stop: Stop) -> Self {
         let queues = (0..readers).map(|_| Queue::default()).collect();
-        Tee { upstream: Mutex::new(Some(upstream)), queues: Mutex::new(queues), changed: Condvar::new(), stop }
+        Tee {
+            upstream: Mutex::new(Some(upstream)),
+            queues: Mutex::new(queues),
+            changed: Condvar::new(),
+            stop,
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
@@ -183,7 +214,11 @@ impl Tee {
             return Some(batch);
         }
         let mut queues = self.queues();
-        let full = |queues: &[Queue]| queues.iter().any(|queue| !queue.gone && queue.bytes >= WAITING_BYTES_MAX);
+        let full = |queues: &[Queue]| {
+            queues
+                .iter()
+                .any(|queue| !queue.gone && queue.bytes >= WAITING_BYTES_MAX)
+        };
         while full(&queues) {
             if let Err(error) = self.stop.check() {
                 return Some(Err(error));
