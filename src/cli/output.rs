@@ -31,10 +31,18 @@ pub fn failed(error: &io::Error) -> Error {
 
 /// Writes an error to standard error; the only place that does.
 pub fn print_error(error: &Error, color: Color) {
-    if error.class == Class::ClosedStdout {
-        return;
+    if error.class != Class::ClosedStdout {
+        print_stderr(error.render(), color);
     }
-    let mut text = error.render();
+}
+
+/// Writes a warning to standard error.
+pub fn print_warning(warning: &str, color: Color) {
+    print_stderr(format!("warning: {warning}\n"), color);
+}
+
+fn print_stderr(text: String, color: Color) {
+    let mut text = text;
     let mut stderr = io::stderr().lock();
     if color.on(stderr.is_terminal()) {
         text = colored(&text);
@@ -43,11 +51,15 @@ pub fn print_error(error: &Error, color: Color) {
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// The words `error:` and `hint:` at the beginning of lines in red and cyan, the rest as it is.
+/// The words `error:`, `warning:` and `hint:` at the beginning of lines in colour, the rest as it is.
 fn colored(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 20);
     for line in text.split_inclusive('\n') {
-        let words = [("error:", "\x1b[1;31m"), ("hint:", "\x1b[1;36m")];
+        let words = [
+            ("error:", "\x1b[1;31m"),
+            ("warning:", "\x1b[1;33m"),
+            ("hint:", "\x1b[1;36m"),
+        ];
         match words.iter().find(|(word, _)| line.starts_with(word)) {
             Some((word, on)) => out.push_str(&format!("{on}{word}\x1b[0m{}", &line[word.len()..])),
             None => out.push_str(line),
