@@ -596,7 +596,7 @@ fn a_full_disk() {
     let Some(disk) = SmallDisk::mount(folder.join("out")) else {
         return;
     };
-    folder.write("in.csv", rows(100_000));
+    folder.write("in.csv", rows(20_000));
     folder.write("pipeline.toml", pipeline("", ""));
     let mut words = Vec::new();
     for variant in VARIANTS {
