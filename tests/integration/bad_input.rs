@@ -174,7 +174,7 @@ fn faults_of_text() -> Vec<Fault> {
     long.resize(100 << 20, b'x');
     long.extend(b"\n3,3,c\n");
     vec![
-        Fault::new("ragged rows", 3, &["in.csv"])
+        Fault::new("ragged rows", 3, &["rejected", "`max_rejects`"])
             .input("1,1,a\n2,2\n3,3,c\n4,4,d,e\n5,5,f\n")
             .rejects(2),
         Fault::new(
@@ -186,13 +186,17 @@ fn faults_of_text() -> Vec<Fault> {
         .pipeline(pipeline("on_error = \"fail\"", "")),
         Fault::new("unclosed quote", 1, &["stage `load`", "in.csv", "line 2"])
             .input("1,1,a\n2,2,\"b\n3,3,c\n4,4,d\n"),
-        Fault::new("text after a closing quote", 3, &["in.csv"])
-            .input("1,1,a\n2,2,\"b\"c\n3,3,c\n")
-            .rejects(1),
-        Fault::new("bad UTF-8", 3, &["in.csv"])
+        Fault::new(
+            "text after a closing quote",
+            3,
+            &["rejected", "`max_rejects`"],
+        )
+        .input("1,1,a\n2,2,\"b\"c\n3,3,c\n")
+        .rejects(1),
+        Fault::new("bad UTF-8", 3, &["rejected", "`max_rejects`"])
             .input(b"1,1,a\n2,2,\xff\xfe\n3,3,\xc3\n4,4,\xc3\xa9\n")
             .rejects(2),
-        Fault::new("wrong type", 3, &["in.csv"])
+        Fault::new("wrong type", 3, &["rejected", "`max_rejects`"])
             .input("1,1,a\n2,two,b\n3,3.0,c\n4,99999999999999999999,d\n")
             .rejects(3),
         Fault::new(
@@ -302,7 +306,13 @@ fn faults_of_rows() -> Vec<Fault> {
         ))
     };
     vec![
-        with("a date that is none", 3, &["in.csv"], dates("reject")).rejects(1),
+        with(
+            "a date that is none",
+            3,
+            &["rejected", "`max_rejects`"],
+            dates("reject"),
+        )
+        .rejects(1),
         with(
             "a date that is none, on_error = fail",
             1,
@@ -586,7 +596,7 @@ fn a_full_disk() {
     let Some(disk) = SmallDisk::mount(folder.join("out")) else {
         return;
     };
-    folder.write("in.csv", rows(100_000));
+    folder.write("in.csv", rows(20_000));
     folder.write("pipeline.toml", pipeline("", ""));
     let mut words = Vec::new();
     for variant in VARIANTS {

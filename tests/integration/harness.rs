@@ -261,7 +261,7 @@ impl Etl {
         command.args(arguments).current_dir(folder);
         // The pipelines' own variables must not come from whoever runs the tests.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ETL_") {
+            if name.to_string_lossy().starts_with("ETL_") || name == "RUST_BACKTRACE" {
                 command.env_remove(name);
             }
         }

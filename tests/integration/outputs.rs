@@ -5,7 +5,7 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
-use crate::harness::{Etl, Folder, Variant};
+use crate::harness::{Etl, Folder, Variant, files};
 
 const MEMBER_BYTES: usize = 1 << 20;
 
@@ -156,4 +156,151 @@ fn a_path_that_is_no_regular_file_is_written_directly() {
         .expect("every Linux has it")
         .file_type();
     assert!(!kind.is_file(), "the device is still there");
+}
+
+/// Rows and groups, as Arrow and as text.
+const OUT: &str = r#"
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["in.csv"]
+types = { n = "int", f = "float", b = "bool" }
+
+[[stage]]
+name = "dates"
+kind = "normalize_dates"
+inputs = ["load"]
+columns = ["at"]
+
+[[stage]]
+name = "grouped"
+kind = "group_concat"
+inputs = ["dates"]
+by = "k"
+unwrap_single = true
+
+[[stage]]
+name = "flat"
+kind = "write_files"
+inputs = ["dates"]
+path = "out/flat.arrow"
+
+[[stage]]
+name = "lists"
+kind = "write_files"
+inputs = ["grouped"]
+path = "out/lists.arrow"
+
+[[stage]]
+name = "flat_text"
+kind = "write_files"
+inputs = ["dates"]
+path = "out/flat.ndjson"
+
+[[stage]]
+name = "lists_text"
+kind = "write_files"
+inputs = ["grouped"]
+path = "out/lists.ndjson"
+"#;
+
+/// The Arrow files read back, and written again.
+const BACK: &str = r#"
+[[stage]]
+name = "flat"
+kind = "load_arrow"
+files = ["out/flat.arrow"]
+
+[[stage]]
+name = "lists"
+kind = "load_arrow"
+files = ["out/lists.arrow"]
+
+[[stage]]
+name = "flat_again"
+kind = "write_files"
+inputs = ["flat"]
+path = "back/flat.arrow"
+
+[[stage]]
+name = "flat_text"
+kind = "write_files"
+inputs = ["flat"]
+path = "back/flat.ndjson"
+
+[[stage]]
+name = "lists_text"
+kind = "write_files"
+inputs = ["lists"]
+path = "back/lists.ndjson"
+"#;
+
+#[test]
+fn arrow_files_bring_back_types_dates_and_marks() {
+    let folder = Folder::new("arrow");
+    // More than the 65,536 rows of one record batch; groups of one value and of several.
+    let mut csv = String::from("k,n,f,b,at,s\n");
+    for i in 0..70_000 {
+        let day = 1 + i % 28;
+        csv.push_str(&format!(
+            "{},{i},{}.25,t,2020-01-{day} 1:2:3.{i:06},é {i}\n",
+            i / 2 + i % 2,
+            i % 9
+        ));
+    }
+    csv.push_str(",,,,,\n");
+    folder.write("in.csv", csv);
+    folder.write("out.toml", OUT);
+    folder.write("back.toml", BACK);
+    let mut first = None;
+    for variant in [
+        Variant::SEQUENTIAL.batch_rows(1000),
+        Variant::SEQUENTIAL.staged(),
+        Variant::new("threads", 1, 2),
+        Variant::new("processes", 2, 1).batch_rows(777),
+        Variant::new("hybrid", 2, 2),
+    ] {
+        for pipeline in ["out.toml", "back.toml"] {
+            let outcome = Etl::run(folder.path(), pipeline, variant).outcome();
+            assert_eq!(
+                outcome.code,
+                Some(0),
+                "{pipeline} ({variant}): {}",
+                outcome.stderr
+            );
+            assert_eq!(
+                outcome.faults(),
+                Vec::<String>::new(),
+                "{pipeline} ({variant})"
+            );
+        }
+        let (out, mut back) = (files(&folder.join("out")), files(&folder.join("back")));
+        for (name, bytes) in &back {
+            assert!(
+                out[name] == *bytes,
+                "{variant}: {name} did not come back as it was"
+            );
+        }
+        let text = String::from_utf8(out["lists.ndjson"].clone()).expect("documents are UTF-8");
+        let single = text
+            .lines()
+            .find(|line| line.starts_with("{\"k\":\"0\","))
+            .expect("it is there");
+        assert!(
+            single.contains("\"n\":0,"),
+            "the mark of a single value came back: {single}"
+        );
+        back.extend(out);
+        match &first {
+            None => first = Some(back),
+            Some(first) => {
+                let differ = first.iter().find(|(name, bytes)| back[*name] != **bytes);
+                assert_eq!(
+                    differ.map(|(name, _)| name),
+                    None,
+                    "{variant}: not the same bytes"
+                );
+            }
+        }
+    }
 }
