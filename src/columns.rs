@@ -256,14 +256,8 @@ impl Column {
             Column::Floats(array) => array.len() * 8,
             Column::Bools(array) => array.len() / 8,
             Column::Lists(list) => {
-                let values = list.values.len().max(1);
-                let used = list.range(0).start..index(list.offsets[list.len()]);
-                list.len() * 8
-                    + if list.is_empty() {
-                        0
-                    } else {
-                        list.values.size() / values * used.len()
-                    }
+                let used = index(list.offsets[list.len()] - list.offsets[0]);
+                list.len() * 8 + list.values.size() / list.values.len().max(1) * used
             }
         }
     }
@@ -371,6 +365,41 @@ impl Column {
                     .collect();
                 Column::Lists(concat_lists(&lists, validity))
             }
+        }
+    }
+
+    /// The same values in the one form that depends on nothing but them: no validity where nothing is
+    /// null, and nothing behind what is.
+    #[must_use]
+    pub fn canonical(&self) -> Column {
+        let rows = 0..row_number(self.len());
+        let rows: Vec<u32> = match self.validity().filter(|validity| validity.unset_bits() > 0) {
+            Some(validity) => rows
+                .map(|row| {
+                    if validity.get_bit(row as usize) {
+                        row
+                    } else {
+                        NONE
+                    }
+                })
+                .collect(),
+            None => rows.collect(),
+        };
+        let mut column = self.clone().with_validity(None).take(&rows);
+        if let Column::Lists(list) = &mut column {
+            list.values = Arc::new(list.values.canonical());
+        }
+        column
+    }
+
+    fn with_validity(self, validity: Option<Bitmap>) -> Column {
+        match self {
+            Column::Strings(array) => Column::Strings(array.with_validity(validity)),
+            Column::Bytes(array) => Column::Bytes(array.with_validity(validity)),
+            Column::Ints(array) => Column::Ints(array.with_validity(validity)),
+            Column::Floats(array) => Column::Floats(array.with_validity(validity)),
+            Column::Bools(array) => Column::Bools(array.with_validity(validity)),
+            Column::Lists(list) => Column::Lists(List { validity, ..list }),
         }
     }
 

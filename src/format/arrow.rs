@@ -54,7 +54,7 @@ impl<W: Write> Writer<W> {
         let arrays = columns
             .iter()
             .zip(&self.schema.fields)
-            .map(|(column, field)| typed(column.to_arrow(), &field.ty));
+            .map(|(column, field)| typed(column.canonical().to_arrow(), &field.ty));
         let chunk = RecordBatchT::new(batch.rows(), self.arrow.clone(), arrays.collect());
         self.file.write(&chunk, None).map_err(write_error)
     }

@@ -3,4 +3,5 @@
 pub mod arrow;
 pub mod csv;
 pub mod dates;
+pub mod gzip;
 pub mod json;

@@ -513,7 +513,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let pipeline = self.pipeline;
         let step = &pipeline.steps[first];
         let input = match (self.begun[first].source.take(), step.inputs.first()) {
-            (Some(source), _) => stream::metered(source.batches, self.records[first].clone()),
+            (Some(source), _) => {
+                stream::metered(source.batches, self.records[first].clone(), &step.name)
+            }
             (None, Some(&above)) => self.output(above, tees),
             (None, None) => Box::new(std::iter::empty()),
         };

@@ -65,8 +65,9 @@ pub(super) fn by_key(
     }))
 }
 
-/// Adds the time that a source takes to its stage's record.
-pub(super) fn metered(mut source: Batches, record: Arc<Record>) -> Batches {
+/// Adds the time that a source takes to its stage's record, and its name to the source's errors.
+pub(super) fn metered(mut source: Batches, record: Arc<Record>, name: &str) -> Batches {
+    let name = name.to_owned();
     Box::new(std::iter::from_fn(move || {
         record
             .live
@@ -75,7 +76,7 @@ pub(super) fn metered(mut source: Batches, record: Arc<Record>) -> Batches {
         let meter = Meter::start();
         let next = source.next();
         record.totals().span.add(&meter.stop());
-        next
+        next.map(|batch| batch.map_err(|error| error.stage(&name)))
     }))
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
+use crate::format::gzip;
 use crate::schema::Schema;
 use crate::stop::Stop;
 
@@ -145,7 +146,7 @@ fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
     let mut magic = [0u8; 2];
     let read = file.read(&mut magic).map_err(|error| io(&error))?;
     file.rewind().map_err(|error| io(&error))?;
-    let bytes = if magic[..read] == [0x1F, 0x8B] {
+    let bytes = if magic[..read] == gzip::MAGIC {
         // Arrow files are read from their end: a gzipped one has to be inflated whole.
         let mut text = Vec::new();
         open(path, Arc::default(), &Stop::default())?

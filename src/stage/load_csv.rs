@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use encoding_rs::Encoding;
-use flate2::bufread::MultiGzDecoder;
 use polars_buffer::Buffer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,6 +23,7 @@ use crate::error::{Error, Result, nearest};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Fault, Parser, RecordText, Target};
 use crate::format::csv::split::{Block, Limits, Splitter};
+use crate::format::gzip;
 use crate::schema::{Field, Schema, Type};
 use crate::stop::Stop;
 
@@ -618,28 +618,10 @@ pub(super) fn open(path: &Path, done: Arc<AtomicU64>, stop: &Stop) -> Result<Box
     let first = reader
         .fill_buf()
         .map_err(|error| Error::io("read", path.display(), &error))?;
-    if first.starts_with(&[0x1F, 0x8B]) {
-        return Ok(Box::new(Gunzip(MultiGzDecoder::new(reader))));
+    if first.starts_with(&gzip::MAGIC) {
+        return Ok(Box::new(gzip::Reader::new(reader)));
     }
     Ok(Box::new(reader))
-}
-
-/// Says of an error in a gzip stream what it is.
-struct Gunzip<R>(MultiGzDecoder<R>);
-
-impl<R: BufRead> Read for Gunzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer).map_err(|error| {
-            let what = match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => "the gzip stream is cut short".to_owned(),
-                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
-                    format!("the gzip stream is corrupt ({error})")
-                }
-                _ => return error,
-            };
-            std::io::Error::new(error.kind(), what)
-        })
-    }
 }
 
 /// The source: block after block of file after file.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
 use serde::Deserialize;
 
 use super::{
@@ -16,7 +15,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Class, Error, Result};
 use crate::format::json::Nulls;
-use crate::format::{arrow, csv, json};
+use crate::format::{arrow, csv, gzip, json};
 use crate::schema::Schema;
 
 /// The kind.
@@ -334,12 +333,7 @@ impl Members {
     }
 
     fn member(&mut self) -> Result<()> {
-        let mut encoder = GzBuilder::new()
-            .mtime(0)
-            .write(Vec::new(), Compression::new(6));
-        let written = encoder
-            .write_all(&self.text)
-            .and_then(|()| encoder.finish());
+        let written = gzip::member(&self.text);
         self.text.clear();
         self.count += 1;
         let member = written.map_err(|error| self.target.error(&error))?;

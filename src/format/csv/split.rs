@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use super::Dialect;
-use super::machine::{Machine, Meaning};
+use super::machine::{Machine, Meaning, State};
 use super::masks::{Carry, WIDTH, masks};
 use crate::error::{Error, Result};
 
@@ -54,7 +54,14 @@ pub struct Splitter<R> {
     next_record: u64,
     line: u64,
     offset: u64,
+    /// The reader is at its end.
     ended: bool,
+    /// The last record is found.
+    done: bool,
+    /// Line and number of the first record that is too long.
+    long: Option<(u64, u64)>,
+    /// What is to be said once all before it was given away.
+    failed: Option<Error>,
 }
 
 /// How much is asked of the reader at once.
@@ -77,6 +84,9 @@ impl<R: Read> Splitter<R> {
             line: 1,
             offset: 0,
             ended: false,
+            done: false,
+            long: None,
+            failed: None,
         }
     }
 
@@ -123,54 +133,63 @@ impl<R: Read> Splitter<R> {
         Ok(block?.map(|block| block.bytes))
     }
 
-    /// The next block; `None` at the end.
+    /// The next block; `None` at the end. What lies before a fault comes first, then the error.
     pub fn next_block(&mut self) -> Result<Option<Block>> {
         loop {
             self.scan();
-            let full = self.complete > 0
-                && (self.complete >= self.limits.block_bytes
-                    || self.records >= self.limits.block_records);
-            if full {
+            let full = self.complete >= self.limits.block_bytes
+                || self.records >= self.limits.block_records;
+            let last = self.failed.is_some() || self.done;
+            if self.complete > 0 && (full || last) {
                 return Ok(Some(self.cut()));
             }
-            self.check_open()?;
-            if self.ended {
-                return self.rest();
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
-            self.fill()?;
+            if self.done {
+                return Ok(None);
+            }
+            if let Err(error) = self.advance() {
+                self.failed = Some(error);
+            }
         }
     }
 
-    /// What is left at the end of the text.
-    fn rest(&mut self) -> Result<Option<Block>> {
-        if self.open < self.buffer.len() {
-            let machine = self.carry.machine();
-            if machine.escaped || machine.state == super::machine::State::Quoted {
-                let (line, record) = self.open_record();
-                let what = if machine.escaped {
-                    "an escape with nothing behind it"
-                } else {
-                    "a quote that is never closed"
-                };
-                return Err(Error::failed(format!(
-                    "record {record}, begun on line {line}, is still open at the end of the file: {what}"
-                ))
-                .hint("set `quote` and `escape` to what the file uses"));
-            }
-            if self.buffer[self.open..] != *b"\r" {
-                self.records += 1;
-            }
-            self.complete = self.buffer.len();
-        }
-        Ok((self.records > 0).then(|| self.cut()))
-    }
-
-    fn check_open(&self) -> Result<()> {
+    /// All that could be scanned is: reads on, or ends.
+    fn advance(&mut self) -> Result<()> {
         let open_bytes = self.scanned - self.open;
-        if open_bytes <= self.limits.record_bytes {
-            return Ok(());
+        if self.long.is_none() && open_bytes > self.limits.record_bytes {
+            self.long = Some(self.open_record());
         }
-        let (line, record) = self.open_record();
+        self.refuse_long()?;
+        if !self.ended {
+            return self.fill();
+        }
+        self.done = true;
+        let machine = self.carry.machine();
+        if machine.escaped || machine.state == State::Quoted {
+            let (line, record) = self.open_record();
+            let what = if machine.escaped {
+                "an escape with nothing behind it"
+            } else {
+                "a quote that is never closed"
+            };
+            return Err(Error::failed(format!(
+                "record {record}, begun on line {line}, is still open at the end of the file: {what}"
+            ))
+            .hint("set `quote` and `escape` to what the file uses"));
+        }
+        if self.open < self.buffer.len() {
+            // A last line without newline counts.
+            self.end_record(self.buffer.len());
+        }
+        self.refuse_long()
+    }
+
+    fn refuse_long(&self) -> Result<()> {
+        let Some((line, record)) = self.long else {
+            return Ok(());
+        };
         Err(Error::failed(format!(
             "record {record}, begun on line {line}, is longer than `record_bytes` = {}",
             self.limits.record_bytes
@@ -187,6 +206,9 @@ impl<R: Read> Splitter<R> {
     /// Reads on from where the scan stands, until a block is full or the buffer is at its end.
     fn scan(&mut self) {
         while let Some(bytes) = self.buffer[self.scanned..].first_chunk::<WIDTH>() {
+            if self.long.is_some() {
+                return;
+            }
             if self.complete >= self.limits.block_bytes || self.records >= self.limits.block_records
             {
                 return;
@@ -204,6 +226,9 @@ impl<R: Read> Splitter<R> {
                 let end = base + newlines.trailing_zeros() as usize + 1;
                 newlines &= newlines - 1;
                 self.end_record(end);
+                if self.long.is_some() {
+                    return;
+                }
                 if self.records >= self.limits.block_records {
                     // The rest of these 64 bytes belongs to the next block.
                     self.scanned = end;
@@ -212,7 +237,7 @@ impl<R: Read> Splitter<R> {
                 }
             }
         }
-        if self.ended {
+        if (self.ended || self.failed.is_some()) && self.long.is_none() {
             self.scan_slowly(self.buffer.len() - self.scanned);
         }
     }
@@ -223,7 +248,7 @@ impl<R: Read> Splitter<R> {
             self.scanned = at + 1;
             if machine.step(self.buffer[at], self.dialect) == Meaning::Newline {
                 self.end_record(at + 1);
-                if self.records >= self.limits.block_records {
+                if self.long.is_some() || self.records >= self.limits.block_records {
                     break;
                 }
             }
@@ -233,7 +258,12 @@ impl<R: Read> Splitter<R> {
 
     fn end_record(&mut self, end: usize) {
         let text = &self.buffer[self.open..end];
-        if !matches!(text, b"\n" | b"\r\n") {
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        if text.len() > self.limits.record_bytes {
+            self.long = Some(self.open_record());
+            return;
+        }
+        if !matches!(text, b"" | b"\r") {
             self.records += 1;
         }
         self.open = end;
@@ -335,13 +365,20 @@ mod tests {
         ) {
             let dialect = Dialect { escape: escape.then_some(b'\\'), ..DIALECT };
             let records = model(&text, dialect);
-            let Ok(blocks) = blocks(&text, dialect, limits(block_bytes, block_records)) else {
-                // Only a text that ends inside a record is refused.
-                let mut machine = Machine::default();
-                for &byte in &text { machine.step(byte, dialect); }
-                proptest::prop_assert!(machine.escaped || machine.state == super::super::machine::State::Quoted);
-                return Ok(());
+            let mut splitter = Splitter::new(&text[..], dialect, limits(block_bytes, block_records));
+            let mut blocks = Vec::new();
+            let refused = loop {
+                match splitter.next_block() {
+                    Ok(Some(block)) => blocks.push(block),
+                    Ok(None) => break false,
+                    Err(_) => break true,
+                }
             };
+            // Only a text that ends inside a record is refused, and what lies before comes all the same.
+            let mut machine = Machine::default();
+            for &byte in &text { machine.step(byte, dialect); }
+            proptest::prop_assert_eq!(refused, machine.escaped || machine.state == State::Quoted);
+            let records = if refused { &records[..records.len() - 1] } else { &records[..] };
             proptest::prop_assert_eq!(blocks.iter().map(|block| block.records).sum::<u64>(), records.len() as u64);
             let mut next = 0;
             for block in &blocks {
