@@ -3,6 +3,8 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod bulk_index;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,7 @@ use crate::error::{Error, Place, Result};
 use crate::schema::Schema;
 
 /// Every kind there is, in the order of the reference.
-pub const STAGES: &[&StageKind] = &[];
+pub const STAGES: &[&StageKind] = &[&bulk_index::KIND];
 
 /// How the rows of one input may be dealt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
