@@ -96,25 +96,22 @@ fn values(column: &Column, ty: &Type, kind: Kind) -> (Column, Wrong) {
         }
         (Kind::Long { min, max }, ..) => {
             let (ints, valid, wrong) = numbers(column, ty, |cell| {
-                cell.long()
-                    .filter(|value| value.is_none_or(|value| (min..=max).contains(&value)))
+                cell.long().filter(|value| (min..=max).contains(value))
             });
             (Column::from_ints(ints, valid), wrong)
         }
         (Kind::Date(forms), ..) => {
             let (ints, valid, wrong) = numbers(column, ty, |cell| {
-                cell.date(forms)
-                    .filter(|at| DATES_US.contains(at))
-                    .map(Some)
+                cell.date(forms).filter(|at| DATES_US.contains(at)).into()
             });
             (Column::from_ints(ints, valid), wrong)
         }
         (Kind::Double, ..) => {
-            let (floats, valid, wrong) = numbers(column, ty, |cell| cell.double());
+            let (floats, valid, wrong) = numbers(column, ty, double);
             (Column::from_floats(floats, valid), wrong)
         }
         (Kind::Boolean, ..) => {
-            let (bools, valid, wrong) = numbers(column, ty, |cell| cell.boolean().map(Some));
+            let (bools, valid, wrong) = numbers(column, ty, |cell| cell.boolean().into());
             let bools = Bitmap::from_trusted_len_iter(bools.into_iter());
             (
                 Column::Bools(BooleanArray::new(ArrowDataType::Boolean, bools, valid)),
@@ -167,32 +164,16 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// `Some(None)`: empty, so null. `None`: not an integer.
-    fn long(self) -> Option<Option<i64>> {
+    fn long(self) -> Fit<i64> {
         match self {
-            Cell::Int(int) => Some(Some(int)),
-            Cell::Float(float) => truncate(float).map(Some),
-            Cell::Text("") => Some(None),
+            Cell::Int(int) => Fit::Value(int),
+            Cell::Float(float) => truncate(float).into(),
+            Cell::Text("") => Fit::Empty,
             Cell::Text(text) => {
                 let int = text.parse().ok();
-                int.or_else(|| truncate(float(text)?)).map(Some)
+                int.or_else(|| truncate(float(text)?)).into()
             }
-            Cell::Bool(_) | Cell::Date { .. } => None,
-        }
-    }
-
-    /// `Some(None)`: empty, so null. `None`: not a number.
-    fn double(self) -> Option<Option<f64>> {
-        match self {
-            #[allow(
-                clippy::cast_precision_loss,
-                reason = "that is what the field's type does to it"
-            )]
-            Cell::Int(int) => Some(Some(int as f64)),
-            Cell::Float(float) => Some(Some(float)),
-            Cell::Text("") => Some(None),
-            Cell::Text(text) => float(text).map(Some),
-            Cell::Bool(_) | Cell::Date { .. } => None,
+            Cell::Bool(_) | Cell::Date { .. } => Fit::Wrong,
         }
     }
 
@@ -217,6 +198,45 @@ impl<'a> Cell<'a> {
             }
             Cell::Float(_) | Cell::Bool(_) => None,
         }
+    }
+}
+
+fn double(cell: Cell) -> Fit<f64> {
+    match cell {
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "that is what the field's type does to it"
+        )]
+        Cell::Int(int) => Fit::Value(int as f64),
+        Cell::Float(float) => Fit::Value(float),
+        Cell::Text("") => Fit::Empty,
+        Cell::Text(text) => float(text).into(),
+        Cell::Bool(_) | Cell::Date { .. } => Fit::Wrong,
+    }
+}
+
+/// What a value is to a field.
+enum Fit<T> {
+    /// It fits, as this.
+    Value(T),
+    /// An empty text, which stands for no number.
+    Empty,
+    /// It does not fit.
+    Wrong,
+}
+
+impl<T> Fit<T> {
+    fn filter(self, fits: impl Fn(&T) -> bool) -> Self {
+        match self {
+            Fit::Value(value) if !fits(&value) => Fit::Wrong,
+            fit => fit,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Fit<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Fit::Wrong, Fit::Value)
     }
 }
 
@@ -246,28 +266,27 @@ fn each(column: &Column, ty: &Type, mut take: impl FnMut(Option<Cell>) -> bool) 
     wrong
 }
 
-/// Each value by `number`: `None` is a fault, `Some(None)` null.
+/// Each value by `number`; those that do not fit are null.
 fn numbers<T: Default>(
     column: &Column,
     ty: &Type,
-    number: impl Fn(Cell) -> Option<Option<T>>,
+    number: impl Fn(Cell) -> Fit<T>,
 ) -> (Vec<T>, Option<Bitmap>, Wrong) {
     let mut numbers = Vec::with_capacity(column.len());
     let mut valid = Vec::with_capacity(column.len());
     let wrong = each(column, ty, |cell| {
-        let number = cell.map(&number);
-        let fits = !matches!(number, Some(None));
-        let value = number.flatten().flatten();
-        valid.push(value.is_some());
-        numbers.push(value.unwrap_or_default());
+        let fit = cell.map_or(Fit::Empty, &number);
+        let fits = !matches!(fit, Fit::Wrong);
+        valid.push(matches!(fit, Fit::Value(_)));
+        numbers.push(match fit {
+            Fit::Value(value) => value,
+            Fit::Empty | Fit::Wrong => T::default(),
+        });
         fits
     });
     let nulls = valid.contains(&false);
-    (
-        numbers,
-        nulls.then(|| Bitmap::from_trusted_len_iter(valid.into_iter())),
-        wrong,
-    )
+    let valid = nulls.then(|| Bitmap::from_trusted_len_iter(valid.into_iter()));
+    (numbers, valid, wrong)
 }
 
 /// Lists of single values: each is a value of the field.
@@ -329,7 +348,10 @@ fn points(list: &List, of: &Type) -> (Column, Wrong) {
         let range = list.range(row);
         let numbers: Vec<Option<f64>> = range
             .clone()
-            .map(|i| Cell::at(&list.values, of, i)?.double()?)
+            .map(|i| match double(Cell::at(&list.values, of, i)?) {
+                Fit::Value(number) => Some(number),
+                Fit::Empty | Fit::Wrong => None,
+            })
             .collect();
         // A third number is the height, which a point of two has no place for.
         match numbers[..] {
@@ -360,7 +382,7 @@ fn points_of_text(column: &Column, ty: &Type) -> (Column, Wrong) {
             .map(|(lat, lon)| (float(lat.trim()), float(lon.trim())));
         match parts {
             Some((Some(latitude), Some(longitude))) => {
-                builder.push(longitude, latitude, || text.clone())
+                builder.push(longitude, latitude, || text.clone());
             }
             _ => builder.push_wrong(text),
         }
@@ -594,7 +616,7 @@ mod tests {
     fn points_come_from_pairs_and_texts() {
         let point = |numbers: &[f64]| {
             let list = List {
-                offsets: vec![0, numbers.len() as i64].into(),
+                offsets: vec![0, i64::try_from(numbers.len()).expect("few numbers")].into(),
                 values: Arc::new(Column::from_floats(numbers.to_vec(), None)),
                 validity: None,
             };

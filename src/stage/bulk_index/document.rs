@@ -250,7 +250,7 @@ impl<'a> Iterator for Fields<'a> {
                 },
                 Read::Part { column, part } => part_of(&columns[*column], *part, row),
                 Read::Object(members) => Some(Cell::Object(Members {
-                    members: members.iter(),
+                    rest: members.iter(),
                     columns,
                     row,
                 })),
@@ -354,7 +354,7 @@ impl<'a> Iterator for Values<'a> {
 /// The members of a row that the mapping does not name.
 #[derive(Debug, Clone)]
 pub(super) struct Members<'a> {
-    members: std::slice::Iter<'a, Member>,
+    rest: std::slice::Iter<'a, Member>,
     columns: &'a [Column],
     row: usize,
 }
@@ -364,7 +364,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (columns, row) = (self.columns, self.row);
-        self.members.find_map(|member| {
+        self.rest.find_map(|member| {
             let cell = Cell::at(&columns[member.column], member.date, row)?;
             Some((member.name.as_str(), cell))
         })

@@ -38,7 +38,9 @@ pub(super) fn malformed(query: &str) -> Error {
 fn rewrite(ast: &mut UserInputAst, schema: &Schema) {
     match ast {
         UserInputAst::Clause(parts) => {
-            parts.iter_mut().for_each(|(_, part)| rewrite(part, schema));
+            for (_, part) in parts.iter_mut() {
+                rewrite(part, schema);
+            }
             *parts = std::mem::take(parts)
                 .into_iter()
                 .flat_map(|(occur, part)| lift_negations(occur, part))

@@ -120,12 +120,12 @@ impl Bm25StatisticsProvider for Statistics<'_> {
         let mut docs = 0;
         for segment in self.0.segment_readers() {
             let terms = segment.inverted_index(term.field())?;
-            docs += match segment.alive_bitset() {
+            docs += u64::from(match segment.alive_bitset() {
                 None => terms.doc_freq(term)?,
                 Some(alive) => terms
                     .read_postings(term, IndexRecordOption::Basic)?
                     .map_or(0, |postings| postings.doc_freq_given_deletes(alive)),
-            } as u64;
+            });
         }
         Ok(docs)
     }

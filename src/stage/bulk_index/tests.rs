@@ -285,7 +285,8 @@ fn a_mapping_file_that_is_missing_or_wrong_fails_the_run_by_name() {
             )
             .expect("the options are right"),
         };
-        let (exit, text) = failing(stage.schema(&[schema.clone()], &Folder(place.0.clone())));
+        let (exit, text) =
+            failing(stage.schema(std::slice::from_ref(&schema), &Folder(place.0.clone())));
         assert_eq!(exit, 1, "{text}");
         assert!(text.contains(expected), "{text}");
     }
@@ -443,7 +444,7 @@ fn each_value_of_a_list_is_a_value_of_its_field() {
     .expect("names differ");
     let list = |texts: &[Option<&str>]| {
         Column::Lists(List {
-            offsets: vec![0, 0, texts.len() as i64].into(),
+            offsets: vec![0, 0, i64::try_from(texts.len()).expect("few texts")].into(),
             values: Arc::new(Column::from_strings(texts.iter().copied())),
             validity: None,
         })
