@@ -3,6 +3,7 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod bulk_index;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
@@ -39,6 +40,7 @@ pub static STAGES: &[&StageKind] = &[
     &normalize_dates::KIND,
     &geo_point::KIND,
     &write_files::KIND,
+    &bulk_index::KIND,
 ];
 
 /// How the rows of one input may be dealt out.

@@ -1,0 +1,490 @@
+//! Loading the embedded index, a tantivy index in a folder. The session, which may run anywhere, turns
+//! rows into ids, document texts and values of the fields' types; the sink, in the parent and in input
+//! order, feeds them to tantivy's writer. A new index is built in a folder beside its own and put in
+//! place whole; rows for an index that is there are committed at once or not at all.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tantivy::directory::error::LockError;
+use tantivy::directory::{Directory, DirectoryLock, INDEX_WRITER_LOCK, MmapDirectory};
+use tantivy::indexer::IndexWriterOptions;
+use tantivy::query::TermSetQuery;
+use tantivy::schema::Field;
+use tantivy::{Index, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+
+use super::Load;
+use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
+use super::mapping::Mapping;
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::schema::{Schema, list};
+use crate::stage::{Counts, Run, Sink};
+
+/// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
+const MAPPING_FILE: &str = "mapping.json";
+/// Tantivy's list of segments, without which a folder is no index.
+const META_FILE: &str = "meta.json";
+
+/// What one indexing thread gathers before it writes a segment: some 50,000 donors documents. At half
+/// of it a load costs a third more, as segments must be merged; at twice it gains nothing.
+const THREAD_BYTES: usize = 128 << 20;
+/// What all of them gather, so that many cores do not take all the memory.
+const HEAP_BYTES: usize = 512 << 20;
+/// Tantivy takes no more indexing threads.
+const THREADS_MAX: usize = 8;
+
+/// The index in `dir`, opened.
+pub(super) fn open(dir: &Path) -> Result<Index> {
+    if !is_index(dir) {
+        let error = Error::failed(format!("no index in `{}`", dir.display()));
+        return Err(
+            error.hint("a pipeline makes one: `kind = \"bulk_index\"`, `to = \"local:DIR\"`")
+        );
+    }
+    let index = Index::open_in_dir(dir).map_err(|error| failed("open", dir, &error))?;
+    register_tokenizer(&index);
+    Ok(index)
+}
+
+/// Whether `dir` holds an index that this program made.
+fn is_index(dir: &Path) -> bool {
+    [MAPPING_FILE, META_FILE]
+        .iter()
+        .all(|file| dir.join(file).is_file())
+}
+
+/// Whether nothing would be lost if `dir` were replaced: it is not there, or empty.
+fn is_vacant(dir: &Path) -> Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Error::io("read", dir.display(), &error)),
+    }
+}
+
+/// The mapping that the index in `dir` was made with.
+fn stored_mapping(dir: &Path) -> Result<Mapping> {
+    let file = dir.join(MAPPING_FILE);
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(&file).map_err(|error| Error::io("read", &shown, &error))?;
+    Mapping::parse(&text, &shown)
+}
+
+/// An error of the index in `dir`.
+pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
+    if let TantivyError::LockFailure(LockError::LockBusy, _) = error {
+        return locked(dir);
+    }
+    Error::failed(format!("cannot {doing} the index in `{}`", dir.display())).cause(error)
+}
+
+fn locked(dir: &Path) -> Error {
+    Error::failed(format!(
+        "the index in `{}` is being written by another run",
+        dir.display()
+    ))
+    .hint("wait until that run has ended")
+}
+
+/// Where the rows end: the writer of an index, and what makes its work visible.
+pub(super) struct LocalSink {
+    /// The index's folder as it will be read.
+    dir: PathBuf,
+    place: Place,
+    index: Index,
+    /// `None` once all is written to a new index.
+    writer: Option<IndexWriter<Row>>,
+    plan: Arc<Plan>,
+    id: Field,
+    /// Whether batches hold ids; otherwise rows are numbered.
+    with_ids: bool,
+    run: String,
+    rows: u64,
+    docs_before: u64,
+    seen: Seen,
+    published: bool,
+}
+
+/// Where the index is written.
+enum Place {
+    /// Beside its folder, to be put there when done.
+    Beside {
+        part: PathBuf,
+        /// Held where an index is replaced: no other run may write to what will be deleted.
+        replaced: Option<DirectoryLock>,
+    },
+    /// In its folder, where all before the last commit stays as it is.
+    Within,
+}
+
+/// Opens the sink of a load into `dir`, and says which mapping holds.
+pub(super) fn begin(
+    run: &Run,
+    dir: &Path,
+    load: Load,
+    mapping: Option<Mapping>,
+    input: &Schema,
+    with_ids: bool,
+) -> Result<(LocalSink, Mapping)> {
+    // A link to a folder stays a link: what it points to is what is replaced.
+    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let shown = dir.display();
+    let vacant = is_vacant(&dir)?;
+    if !vacant && !is_index(&dir) {
+        return Err(
+            Error::failed(format!("`{shown}` is there and is not an index"))
+                .hint("nothing was changed; name another folder"),
+        );
+    }
+    if !vacant && load == Load::Create {
+        return Err(
+            Error::failed(format!("the index in `{shown}` is there already"))
+                .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
+        );
+    }
+    if !vacant && load == Load::Append {
+        let stored = stored_mapping(&dir)?;
+        let differing = mapping
+            .as_ref()
+            .map(|given| given.differing(&stored))
+            .unwrap_or_default();
+        if !differing.is_empty() {
+            return Err(Error::failed(format!(
+                "the mapping differs from that of the index in `{shown}` in {}",
+                list(&differing)
+            ))
+            .hint("`load = \"replace\"` makes the index anew"));
+        }
+        let index = open(&dir)?;
+        return Ok((
+            LocalSink::new(run, dir, Place::Within, index, &stored, input, with_ids)?,
+            stored,
+        ));
+    }
+    let replaced = if vacant { None } else { Some(lock(&dir)?) };
+    let mapping = mapping.unwrap_or_else(Mapping::empty);
+    let mut part = dir.clone().into_os_string();
+    part.push(format!(".{}.part", run.id));
+    let part = PathBuf::from(part);
+    let place = Place::Beside {
+        part: part.clone(),
+        replaced,
+    };
+    let made = create(&part, &mapping)
+        .and_then(|index| LocalSink::new(run, dir, place, index, &mapping, input, with_ids));
+    if made.is_err() {
+        // What is there was made just now; the error to report is the one at hand.
+        let _ = std::fs::remove_dir_all(&part);
+    }
+    Ok((made?, mapping))
+}
+
+/// Keeps other runs from writing to the index in `dir`.
+fn lock(dir: &Path) -> Result<DirectoryLock> {
+    let folder = MmapDirectory::open(dir).map_err(|error| failed("open", dir, &error.into()))?;
+    folder
+        .acquire_lock(&INDEX_WRITER_LOCK)
+        .map_err(|error| match error {
+            LockError::LockBusy => locked(dir),
+            other @ LockError::IoError(_) => {
+                failed("lock", dir, &TantivyError::LockFailure(other, None))
+            }
+        })
+}
+
+/// An empty index in the new folder `part`.
+fn create(part: &Path, mapping: &Mapping) -> Result<Index> {
+    std::fs::create_dir_all(part).map_err(|error| Error::io("create", part.display(), &error))?;
+    let file = part.join(MAPPING_FILE);
+    std::fs::write(&file, format!("{:#}\n", mapping.to_json()))
+        .map_err(|error| Error::io("write", file.display(), &error))?;
+    let index = Index::builder()
+        .schema(index_schema(mapping))
+        .settings(IndexSettings::default())
+        .create_in_dir(part)
+        .map_err(|error| failed("create", part, &error))?;
+    register_tokenizer(&index);
+    Ok(index)
+}
+
+impl LocalSink {
+    fn new(
+        run: &Run,
+        dir: PathBuf,
+        place: Place,
+        index: Index,
+        mapping: &Mapping,
+        input: &Schema,
+        with_ids: bool,
+    ) -> Result<Self> {
+        let plan = Arc::new(Plan::new(&index.schema(), mapping, input)?);
+        let id = index
+            .schema()
+            .get_field(ID)
+            .map_err(|error| failed("read", &dir, &error))?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = cores.min(THREADS_MAX);
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(threads)
+            .memory_budget_per_thread(THREAD_BYTES.min(HEAP_BYTES / threads))
+            .num_merge_threads(threads)
+            .build();
+        let writer = index
+            .writer_with_options(options)
+            .map_err(|error| failed("write to", &dir, &error))?;
+        let docs_before = match place {
+            Place::Within => count_docs(&index, &dir)?,
+            Place::Beside { .. } => 0,
+        };
+        Ok(LocalSink {
+            dir,
+            place,
+            index,
+            writer: Some(writer),
+            plan,
+            id,
+            with_ids,
+            run: run.id.clone(),
+            rows: 0,
+            docs_before,
+            seen: Seen::new(docs_before > 0),
+            published: false,
+        })
+    }
+
+    fn failed(&self, doing: &str, error: &TantivyError) -> Error {
+        failed(doing, &self.dir, error)
+    }
+
+    /// Why the writer takes no more documents: `error` only says that it does not; the thread that
+    /// failed (on a full disk, say) tells when it is joined.
+    fn stopped(&mut self, error: &TantivyError) -> Error {
+        let writer = self.writer.as_mut();
+        let cause = writer.and_then(|writer| writer.prepare_commit().err());
+        self.failed("write to", cause.as_ref().unwrap_or(error))
+    }
+
+    /// Ids for rows that bring none.
+    fn numbered(&self, rows: usize) -> Column {
+        let numbers = (self.rows..).take(rows);
+        Column::from_strings(numbers.map(|row| Some(format!("{}-{row}", self.run))))
+    }
+}
+
+/// How many documents can be found.
+fn count_docs(index: &Index, dir: &Path) -> Result<u64> {
+    let reader = index
+        .reader_builder()
+        .reload_policy(ReloadPolicy::Manual)
+        .try_into();
+    let reader: tantivy::IndexReader = reader.map_err(|error| failed("read", dir, &error))?;
+    Ok(reader.searcher().num_docs())
+}
+
+impl Sink for LocalSink {
+    fn push(&mut self, batch: Batch) -> Result<()> {
+        let rows = batch.rows();
+        let mut columns = batch.plain();
+        if !self.with_ids {
+            columns.insert(0, self.numbered(rows));
+        }
+        self.rows += rows as u64;
+        let Some(writer) = &self.writer else {
+            return Err(Error::failed("the index is finished"));
+        };
+        let rows_of = Arc::new(Rows {
+            columns,
+            plan: self.plan.clone(),
+        });
+        let ids = rows_of.columns[0].strings();
+        // Of rows with one id the last wins: in a batch the others are left out; what came with an
+        // earlier one is deleted, which tantivy does before it adds what follows.
+        let mut last = vec![false; rows];
+        let mut later: HashSet<&str> = HashSet::with_capacity(rows);
+        let mut old = Vec::new();
+        for row in (0..rows).rev() {
+            let id = ids.value(row);
+            last[row] = later.insert(id);
+            if last[row] && self.seen.add(id) {
+                old.push(Term::from_field_text(self.id, id));
+            }
+        }
+        if !old.is_empty() {
+            writer
+                .delete_query(Box::new(TermSetQuery::new(old)))
+                .map_err(|error| failed("write to", &self.dir, &error))?;
+        }
+        for row in (0..rows).filter(|&row| last[row]) {
+            let rows = rows_of.clone();
+            if let Err(error) = writer.add_document(Row { rows, row }) {
+                return Err(self.stopped(&error));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Counts> {
+        if let Place::Within = self.place {
+            let writer = self
+                .writer
+                .as_mut()
+                .expect("an index written within keeps its writer");
+            let flushed = writer.prepare_commit().map(drop);
+            flushed.map_err(|error| failed("write to", &self.dir, &error))?;
+        } else if let Some(mut writer) = self.writer.take() {
+            // No one sees it yet, so that all can be done here, and publishing is a rename.
+            let done = writer.commit().and_then(|_| writer.wait_merging_threads());
+            done.map_err(|error| self.failed("write to", &error))?;
+        }
+        Ok(Counts::default())
+    }
+
+    fn publish(mut self: Box<Self>) -> Result<Counts> {
+        match &mut self.place {
+            Place::Within => {
+                let mut writer = self
+                    .writer
+                    .take()
+                    .expect("an index written within keeps its writer");
+                writer
+                    .commit()
+                    .map_err(|error| failed("commit to", &self.dir, &error))?;
+                self.published = true;
+                let merged = writer.wait_merging_threads();
+                merged.map_err(|error| failed("merge segments of", &self.dir, &error))?;
+            }
+            Place::Beside { part, replaced } => {
+                put_in_place(part, &self.dir, replaced.is_some())?;
+                self.published = true;
+                if replaced.take().is_some() {
+                    std::fs::remove_dir_all(&part).map_err(|error| {
+                        Error::io("remove the replaced index in", part.display(), &error)
+                    })?;
+                }
+                self.index = open(&self.dir)?;
+            }
+        }
+        let docs = count_docs(&self.index, &self.dir)?;
+        let created = docs - self.docs_before;
+        Ok(Counts::from([
+            ("created".to_owned(), created),
+            ("updated".to_owned(), self.rows - created),
+        ]))
+    }
+}
+
+impl Drop for LocalSink {
+    /// Takes back what was not published. The files in question are of no use to anyone, so that a
+    /// failure to remove them is not worth hiding the error that led here.
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        match (&self.place, self.writer.take()) {
+            (Place::Beside { part, .. }, writer) => {
+                drop(writer);
+                let _ = std::fs::remove_dir_all(part);
+            }
+            (Place::Within, Some(mut writer)) => {
+                if writer.rollback().is_ok() {
+                    let _ = writer.garbage_collect_files().wait();
+                }
+            }
+            (Place::Within, None) => {}
+        }
+    }
+}
+
+/// Makes folder `part` the folder `dir`; what `dir` was is then in `part`, if it was anything.
+fn put_in_place(part: &Path, dir: &Path, replaces: bool) -> Result<()> {
+    let fault =
+        |error: std::io::Error| Error::io("put the index in place as", dir.display(), &error);
+    if !replaces {
+        std::fs::rename(part, dir).map_err(fault)?;
+    } else if let Err(error) = exchange(part, dir) {
+        // A file system that cannot exchange two folders: for a moment there is none.
+        if !matches!(
+            error,
+            nix::Error::EINVAL | nix::Error::ENOSYS | nix::Error::ENOTSUP
+        ) {
+            return Err(fault(error.into()));
+        }
+        let mut aside = part.as_os_str().to_owned();
+        aside.push(".old");
+        let aside = PathBuf::from(aside);
+        std::fs::rename(dir, &aside).map_err(fault)?;
+        if let Err(error) = std::fs::rename(part, dir) {
+            std::fs::rename(&aside, dir).map_err(fault)?;
+            return Err(fault(error));
+        }
+        std::fs::rename(&aside, part).map_err(fault)?;
+    }
+    let Some(parent) = dir.parent() else {
+        return Ok(());
+    };
+    // Without this a power cut may undo the rename.
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    std::fs::File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fault)
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(part: &Path, dir: &Path) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, part, AT_FDCWD, dir, RenameFlags::RENAME_EXCHANGE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_part: &Path, _dir: &Path) -> nix::Result<()> {
+    Err(nix::Error::ENOSYS)
+}
+
+/// The ids that came before, as a Bloom filter: deleting an id that is not there costs a little, and
+/// a set of all ids would grow with the load. At ten million ids one in a hundred is taken for seen.
+struct Seen {
+    /// An index with documents may hold any id.
+    always: bool,
+    bits: Vec<u64>,
+}
+
+impl Seen {
+    /// 16 MiB, of which a small load touches little.
+    const WORDS: usize = 1 << 21;
+    const PROBES: u32 = 4;
+
+    fn new(always: bool) -> Self {
+        let words = if always { 0 } else { Self::WORDS };
+        Seen {
+            always,
+            bits: vec![0; words],
+        }
+    }
+
+    /// Adds an id; whether it may have been there.
+    fn add(&mut self, id: &str) -> bool {
+        if self.always {
+            return true;
+        }
+        let hash = xxhash_rust::xxh3::xxh3_128(id.as_bytes());
+        let mut there = true;
+        for probe in 0..Self::PROBES {
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "some bits of the hash are wanted"
+            )]
+            let bits = (hash >> (probe * 32)) as u32 as usize;
+            let (word, bit) = (bits / 64 % Self::WORDS, 1 << (bits % 64));
+            there &= self.bits[word] & bit != 0;
+            self.bits[word] |= bit;
+        }
+        there
+    }
+}

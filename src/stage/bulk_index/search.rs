@@ -1,0 +1,270 @@
+//! Asking the embedded index. What is found, and in which order, depends on the documents alone: not
+//! on how they fell into segments, nor on documents that were overwritten and linger there.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::path::Path;
+
+use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::columnar::StrColumn;
+use tantivy::query::{Bm25StatisticsProvider, QueryParser};
+use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema, Value};
+use tantivy::{
+    DocAddress, DocId, IndexReader, ReloadPolicy, Score, Searcher, SegmentOrdinal, SegmentReader,
+    TantivyDocument, TantivyError, Term,
+};
+
+use super::document::{DYNAMIC, ID, SOURCE, WORDS};
+use super::local::{failed, open};
+use super::query;
+use crate::error::Result;
+
+/// What a query found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hits {
+    /// How many documents match.
+    pub total: u64,
+    /// The best of them: by score, falling, then by id.
+    pub hits: Vec<Hit>,
+}
+
+/// A document that matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Its id.
+    pub id: String,
+    /// How well it matches.
+    pub score: f32,
+    /// The document as JSON text.
+    pub source: String,
+}
+
+/// Asks the index in `dir`, in tantivy's query syntax; gives at most `limit` hits. Bare words are
+/// looked for in all text and keyword fields, and in the texts that the mapping does not name.
+pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+    let index = open(dir)?;
+    let fault = |error: TantivyError| failed("search", dir, &error);
+    let reader: IndexReader = index
+        .reader_builder()
+        .reload_policy(ReloadPolicy::Manual)
+        .try_into()
+        .map_err(fault)?;
+    let schema = index.schema();
+    let parser = QueryParser::for_index(&index, default_fields(&schema));
+    let parsed = parser
+        .build_query_from_user_input_ast(query::parse(query, &schema)?)
+        .map_err(|error| query::malformed(query).cause(error))?;
+    let searcher = reader.searcher();
+    let statistics = Statistics(&searcher);
+    let found = searcher.search_with_statistics_provider(&*parsed, &Best { limit }, &statistics);
+    let (total, best) = found.map_err(|error| match error {
+        // Such as `FIELD:*` for a field that cannot be asked so.
+        TantivyError::SchemaError(_) | TantivyError::InvalidArgument(_) => {
+            query::malformed(query).cause(error)
+        }
+        other => fault(other),
+    })?;
+    let source = schema.get_field(SOURCE).map_err(fault)?;
+    let hits = best.into_iter().map(|found| {
+        let document: TantivyDocument = searcher.doc(found.at)?;
+        let text = document.get_first(source).and_then(|value| value.as_str());
+        Ok(Hit {
+            id: found.id,
+            score: found.score,
+            source: text.unwrap_or("{}").to_owned(),
+        })
+    });
+    Ok(Hits {
+        total,
+        hits: hits.collect::<tantivy::Result<_>>().map_err(fault)?,
+    })
+}
+
+/// The fields of bare words.
+fn default_fields(schema: &Schema) -> Vec<Field> {
+    let fields = schema.fields().filter(|(_, entry)| match entry.name() {
+        ID | SOURCE => false,
+        // No bare word is found here, but it makes tantivy look here for members that are no field.
+        DYNAMIC | WORDS => true,
+        _ => matches!(entry.field_type(), FieldType::Str(_)),
+    });
+    fields.map(|(field, _)| field).collect()
+}
+
+/// The numbers that scores are made from, of the documents that can be found. Tantivy's own count
+/// overwritten ones until their segment is merged, so that equal indexes would score differently.
+struct Statistics<'a>(&'a Searcher);
+
+impl Bm25StatisticsProvider for Statistics<'_> {
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        Ok(self.0.num_docs())
+    }
+
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        if !self.0.schema().get_field_entry(field).has_fieldnorms() {
+            // Without lengths each document counts as one token long.
+            return Ok(self.0.num_docs());
+        }
+        let mut tokens = 0;
+        for segment in self.0.segment_readers() {
+            let lengths = segment.get_fieldnorms_reader(field)?;
+            tokens += segment
+                .doc_ids_alive()
+                .map(|doc| u64::from(lengths.fieldnorm(doc)))
+                .sum::<u64>();
+        }
+        Ok(tokens)
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        let mut docs = 0;
+        for segment in self.0.segment_readers() {
+            let terms = segment.inverted_index(term.field())?;
+            docs += u64::from(match segment.alive_bitset() {
+                None => terms.doc_freq(term)?,
+                Some(alive) => terms
+                    .read_postings(term, IndexRecordOption::Basic)?
+                    .map_or(0, |postings| postings.doc_freq_given_deletes(alive)),
+            });
+        }
+        Ok(docs)
+    }
+}
+
+/// Counts all hits and keeps the best.
+struct Best {
+    limit: usize,
+}
+
+/// A hit of the whole index.
+struct Found {
+    score: Score,
+    id: String,
+    at: DocAddress,
+}
+
+impl Collector for Best {
+    type Fruit = (u64, Vec<Found>);
+    type Child = SegmentBest;
+
+    fn for_segment(
+        &self,
+        segment: SegmentOrdinal,
+        reader: &SegmentReader,
+    ) -> tantivy::Result<SegmentBest> {
+        Ok(SegmentBest {
+            limit: self.limit,
+            segment,
+            ids: reader.fast_fields().str(ID)?,
+            total: 0,
+            best: BinaryHeap::new(),
+        })
+    }
+
+    fn requires_scoring(&self) -> bool {
+        self.limit > 0
+    }
+
+    fn merge_fruits(
+        &self,
+        segments: Vec<tantivy::Result<Self::Fruit>>,
+    ) -> tantivy::Result<Self::Fruit> {
+        let mut total = 0;
+        let mut best = Vec::new();
+        for segment in segments {
+            let (hits, of_segment) = segment?;
+            total += hits;
+            best.extend(of_segment);
+        }
+        best.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+        best.truncate(self.limit);
+        Ok((total, best))
+    }
+}
+
+/// The best hits of one segment. Its ids are numbered in their order, so that ties need no text.
+struct SegmentBest {
+    limit: usize,
+    segment: SegmentOrdinal,
+    ids: Option<StrColumn>,
+    total: u64,
+    /// The worst on top.
+    best: BinaryHeap<Reverse<Ranked>>,
+}
+
+/// A hit of one segment; the greater the better.
+#[derive(Clone, Copy, PartialEq)]
+struct Ranked {
+    score: Score,
+    id: Reverse<u64>,
+    doc: DocId,
+}
+
+impl Eq for Ranked {}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score
+            .total_cmp(&other.score)
+            .then(self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl SegmentCollector for SegmentBest {
+    type Fruit = tantivy::Result<(u64, Vec<Found>)>;
+
+    fn collect(&mut self, doc: DocId, score: Score) {
+        self.total += 1;
+        if self.limit == 0 {
+            return;
+        }
+        let score = even(score);
+        let full = self.best.len() == self.limit;
+        if full
+            && self
+                .best
+                .peek()
+                .is_some_and(|Reverse(worst)| score < worst.score)
+        {
+            return;
+        }
+        let ids = self.ids.as_ref();
+        let id = Reverse(
+            ids.and_then(|ids| ids.ords().first(doc))
+                .unwrap_or(u64::MAX),
+        );
+        self.best.push(Reverse(Ranked { score, id, doc }));
+        if full {
+            self.best.pop();
+        }
+    }
+
+    fn harvest(self) -> Self::Fruit {
+        let mut found = Vec::with_capacity(self.best.len());
+        for Reverse(ranked) in self.best {
+            let mut id = String::new();
+            if let Some(ids) = &self.ids {
+                ids.ord_to_str(ranked.id.0, &mut id)?;
+            }
+            found.push(Found {
+                score: ranked.score,
+                id,
+                at: DocAddress::new(self.segment, ranked.doc),
+            });
+        }
+        Ok((self.total, found))
+    }
+}
+
+/// A score without its last bits. Tantivy adds a document's terms up in an order that depends on its
+/// segment, and sums of floats on their order; so that equal documents tie, 16 bits are kept.
+fn even(score: Score) -> Score {
+    const LAST: u32 = 1 << 7;
+    Score::from_bits((score.to_bits() + LAST / 2) & !(LAST - 1))
+}

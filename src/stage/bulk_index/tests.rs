@@ -1,0 +1,927 @@
+//! The kind as a pipeline uses it: options to index to hits.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::batch::Batch;
+use crate::columns::{Column, List};
+use crate::schema::{Field, Type};
+use crate::stage::{Counts, Reject, Sink, add_counts};
+
+/// A folder of one test, gone with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "etl-index-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let place = Place(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&place.0).expect("the temporary folder takes folders");
+        place
+    }
+
+    fn index(&self) -> PathBuf {
+        self.0.join("index")
+    }
+
+    /// What lies beside and within the index, but for what tantivy names by chance.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("the folder is there");
+        let mut names: Vec<String> = entries
+            .map(|entry| {
+                entry
+                    .expect("it can be listed")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Rows as a test writes them: each value as its column's text, or none.
+fn rows(rows: &[(&str, &str)]) -> (Schema, Batch) {
+    let schema = Schema::new(vec![
+        Field::new("key", Type::String),
+        Field::new("title", Type::String),
+    ]);
+    let keys = Column::from_strings(rows.iter().map(|(key, _)| Some(*key)));
+    let titles = Column::from_strings(rows.iter().map(|(_, title)| Some(*title)));
+    (
+        schema.expect("names differ"),
+        Batch::new(vec![keys, titles], rows.len()),
+    )
+}
+
+struct Loaded {
+    counts: Counts,
+    rejects: Vec<Reject>,
+}
+
+/// What a load is told beside its rows.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    load: &'a str,
+    mapping: Option<&'a str>,
+    id: &'a str,
+}
+
+const PLAN: Plan = Plan {
+    load: "append",
+    mapping: None,
+    id: "id = 'key'",
+};
+
+fn stage(place: &Place, plan: Plan) -> Result<Box<dyn Stage>> {
+    let mut options = format!("to = 'local:index'\nload = '{}'\n{}\n", plan.load, plan.id);
+    if let Some(mapping) = plan.mapping {
+        std::fs::write(place.0.join("mapping.json"), mapping).expect("the folder takes files");
+        options.push_str("mapping = 'mapping.json'\n");
+    }
+    decode(options.parse().expect("it is TOML"))
+}
+
+fn run(place: &Place) -> Run {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    Run::new(
+        format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        Folder(place.0.clone()),
+    )
+}
+
+/// Everything up to publishing.
+fn fill(
+    place: &Place,
+    plan: Plan,
+    schema: &Schema,
+    batches: Vec<Batch>,
+) -> Result<(Box<dyn Sink>, Vec<Reject>, Counts)> {
+    let stage = stage(place, plan)?;
+    let run = run(place);
+    let inputs = [schema.clone()];
+    let output = stage.schema(&inputs, &run.folder)?;
+    let begun = stage.begin(&run, &inputs)?;
+    let session = stage.open(Setup {
+        inputs: inputs.to_vec(),
+        output,
+        told: begun.told,
+        broadcast: vec![None],
+    })?;
+    let mut sink = begun.sink.expect("the kind has a sink");
+    let mut rejects = Vec::new();
+    for batch in batches {
+        let rows = batch.rows();
+        let out = session.run(batch)?;
+        assert_eq!(
+            out.batch.rows() + out.rejects.len(),
+            rows,
+            "the ledger holds"
+        );
+        rejects.extend(out.rejects);
+        // As it comes back from a worker process.
+        let mut bytes = Vec::new();
+        out.batch.encode(&mut bytes)?;
+        sink.push(Batch::decode(&bytes)?)?;
+    }
+    let counts = sink.finish()?;
+    Ok((sink, rejects, counts))
+}
+
+fn load(place: &Place, plan: Plan, schema: &Schema, batches: Vec<Batch>) -> Result<Loaded> {
+    let (sink, rejects, mut counts) = fill(place, plan, schema, batches)?;
+    add_counts(&mut counts, sink.publish()?);
+    Ok(Loaded { counts, rejects })
+}
+
+/// Loads a few rows of key and title.
+fn load_rows(place: &Place, plan: Plan, batches: &[&[(&str, &str)]]) -> Result<(u64, u64)> {
+    let (schema, _) = rows(&[]);
+    let batches = batches.iter().map(|batch| rows(batch).1).collect();
+    let loaded = load(place, plan, &schema, batches)?;
+    assert!(loaded.rejects.is_empty());
+    Ok((loaded.counts["created"], loaded.counts["updated"]))
+}
+
+fn ids(place: &Place, query: &str) -> Vec<String> {
+    let hits =
+        search(&place.index(), query, 1_000).unwrap_or_else(|error| panic!("{}", error.render()));
+    assert_eq!(hits.total, hits.hits.len() as u64);
+    let mut ids: Vec<String> = hits.hits.into_iter().map(|hit| hit.id).collect();
+    ids.sort();
+    ids
+}
+
+/// All documents by id.
+fn documents(dir: &Path) -> BTreeMap<String, Value> {
+    let hits = search(dir, "*", 10_000).unwrap_or_else(|error| panic!("{}", error.render()));
+    let documents: BTreeMap<_, _> = hits
+        .hits
+        .into_iter()
+        .map(|hit| {
+            (
+                hit.id,
+                serde_json::from_str(&hit.source).expect("a source is JSON"),
+            )
+        })
+        .collect();
+    assert_eq!(hits.total, documents.len() as u64, "ids are unique");
+    documents
+}
+
+fn failing<T>(result: Result<T>) -> (u8, String) {
+    match result {
+        Ok(_) => panic!("an error was expected"),
+        Err(error) => (error.exit_code(), error.render()),
+    }
+}
+
+#[test]
+fn the_example_decodes() {
+    let mut table: toml::Table = KIND.example.parse().expect("it is TOML");
+    let stages = table
+        .remove("stage")
+        .and_then(|stages| stages.as_array().cloned());
+    let mut options = stages.expect("it has a stage")[0]
+        .as_table()
+        .expect("a stage is a table")
+        .clone();
+    for common in ["name", "kind", "inputs"] {
+        options.remove(common);
+    }
+    assert!(
+        options
+            .keys()
+            .all(|key| KIND.options.iter().any(|option| option.name == key))
+    );
+    let stage = decode(options).expect("the example is right");
+    assert_eq!(stage.inputs(), [Distribution::Any]);
+    assert_eq!(stage.batch_rows(), None);
+}
+
+#[test]
+fn wrong_options_are_usage_errors() {
+    let cases = [
+        (
+            "to = 'http://localhost:9200'\nindex = 'i'",
+            "`http://localhost:9200`",
+        ),
+        ("to = ['local:a', 'local:b']", "local:DIR"),
+        ("to = 'local:'", "names no folder"),
+        ("to = 'local:a'\nop = 'delete'", "`op = \"delete\"`"),
+        ("to = 'local:a'\nload = 'merge'", "merge"),
+        ("to = 'local:a'\nbatch_docs = 0", "`batch_docs` is 0"),
+        ("to = 'local:a'\nbogus = 1", "bogus"),
+        ("index = 'a'", "to"),
+        ("to = 7", "expected a string"),
+    ];
+    for (options, expected) in cases {
+        let (exit, text) = failing(decode(options.parse().expect("it is TOML")));
+        assert_eq!(exit, 2, "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_column_that_cannot_be_loaded_is_a_usage_error() {
+    let place = Place::new();
+    let fields = |fields: Vec<Field>| [Schema::new(fields).expect("names differ")];
+    let list = Type::List(Box::new(Type::String));
+    let cases = [
+        (
+            fields(vec![Field::new("_id", Type::String)]),
+            "column `_id`",
+        ),
+        (
+            fields(vec![Field::new("_source", Type::String)]),
+            "column `_source`",
+        ),
+        (
+            fields(vec![Field::new("kee", Type::String)]),
+            "did you mean `kee`",
+        ),
+        (fields(vec![Field::new("key", list)]), "cannot be an `id`"),
+    ];
+    for (schema, expected) in cases {
+        let stage = stage(&place, PLAN).expect("the options are right");
+        let (exit, text) = failing(stage.schema(&schema, &Folder(place.0.clone())));
+        assert_eq!(exit, 2, "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_mapping_file_that_is_missing_or_wrong_fails_the_run_by_name() {
+    let place = Place::new();
+    let (schema, _) = rows(&[]);
+    let cases = [
+        (None, "mapping.json"),
+        (Some("{"), "mapping.json` is not JSON"),
+    ];
+    for (mapping, expected) in cases {
+        let stage = stage(&place, Plan { mapping, ..PLAN }).expect("the options are right");
+        let stage = match mapping {
+            Some(_) => stage,
+            None => decode(
+                "to = 'local:index'\nmapping = 'no/mapping.json'"
+                    .parse()
+                    .expect("it is TOML"),
+            )
+            .expect("the options are right"),
+        };
+        let (exit, text) =
+            failing(stage.schema(std::slice::from_ref(&schema), &Folder(place.0.clone())));
+        assert_eq!(exit, 1, "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+const TYPES: &str = r#"{"properties": {
+    "word": {"type": "keyword"}, "text": {"type": "text"}, "long": {"type": "long"},
+    "int": {"type": "integer"}, "short": {"type": "short"}, "byte": {"type": "byte"},
+    "double": {"type": "double"}, "float": {"type": "float"}, "flag": {"type": "boolean"},
+    "day": {"type": "date", "format": "date_optional_time"}, "place": {"type": "geo_point"}
+}}"#;
+
+/// Two rows with a value for each type of a mapping.
+fn typed() -> (Schema, Batch) {
+    let list = Type::List(Box::new(Type::Float));
+    let fields = [
+        ("key", Type::Int),
+        ("word", Type::String),
+        ("text", Type::String),
+        ("long", Type::Int),
+        ("int", Type::String),
+        ("short", Type::Float),
+        ("byte", Type::Int),
+        ("double", Type::Float),
+        ("float", Type::Int),
+        ("flag", Type::Bool),
+        ("day", Type::Date { utc: false }),
+        ("place", list),
+    ];
+    let schema =
+        Schema::new(fields.map(|(name, ty)| Field::new(name, ty)).to_vec()).expect("names differ");
+    let texts = |texts: [&str; 2]| Column::from_strings(texts.map(Some));
+    let ints = |ints: [i64; 2]| Column::from_ints(ints.to_vec(), None);
+    let flags = polars_arrow::array::BooleanArray::from_slice([true, false]);
+    let at = |text: &str| dates::parse(text).expect("it is a date").from;
+    let places = List {
+        offsets: vec![0, 2, 4].into(),
+        values: Arc::new(Column::from_floats(vec![-122.4, 37.8, -73.9, 40.7], None)),
+        validity: None,
+    };
+    let columns = vec![
+        ints([1, 2]),
+        texts(["San Francisco", "New York"]),
+        texts(["The Crab sells Seafood", "Straße zum Café, größer"]),
+        ints([i64::MAX, -5]),
+        texts(["12", "400"]),
+        Column::from_floats(vec![7.9, 9.0], None),
+        ints([100, 101]),
+        Column::from_floats(vec![1.5, 2e10], None),
+        ints([3, 4]),
+        Column::Bools(flags),
+        ints([at("2013-03-02T08:09:10.5"), at("2013-04-01")]),
+        Column::Lists(places),
+    ];
+    (schema, Batch::new(columns, 2))
+}
+
+#[test]
+fn every_type_is_found_by_value_and_by_range() {
+    let place = Place::new();
+    let (schema, batch) = typed();
+    let plan = Plan {
+        mapping: Some(TYPES),
+        ..PLAN
+    };
+    let loaded = load(&place, plan, &schema, vec![batch]).expect("the load is right");
+    assert_eq!(
+        loaded.counts,
+        Counts::from([("created".into(), 2), ("updated".into(), 0)])
+    );
+    let cases: &[(&str, &[&str])] = &[
+        ("*", &["1", "2"]),
+        ("word:\"San Francisco\"", &["1"]),
+        ("word:Francisco", &[]),
+        ("\"New York\"", &["2"]),
+        ("crab", &["1"]),
+        ("CRAB AND seafood", &["1"]),
+        ("text:\"sells seafood\"", &["1"]),
+        ("text:\"seafood sells\"", &[]),
+        ("text:größer", &["2"]),
+        ("café", &["2"]),
+        ("* -crab", &["2"]),
+        ("flag:true AND NOT crab", &[]),
+        ("flag:true OR NOT crab", &["1", "2"]),
+        ("NOT (crab OR word:nowhere) AND *", &["2"]),
+        ("crab OR straße", &["1", "2"]),
+        ("* AND NOT crab", &["2"]),
+        ("long:9223372036854775807", &["1"]),
+        ("long:[-10 TO 0]", &["2"]),
+        ("int:12", &["1"]),
+        ("int:[13 TO *]", &["2"]),
+        ("short:[7 TO 7]", &["1"]),
+        ("byte:{100 TO 101]", &["2"]),
+        ("double:[1.4 TO 1.6]", &["1"]),
+        ("double:2e10", &["2"]),
+        ("float:3", &["1"]),
+        ("float:[3.5 TO 4.5]", &["2"]),
+        ("flag:true", &["1"]),
+        ("flag:false", &["2"]),
+        ("day:2013", &["1", "2"]),
+        ("day:2013-03", &["1"]),
+        ("day:\"2013-03-02T08:09:10.5Z\"", &["1"]),
+        ("day:\"2013-03-02T08:09:10.4Z\"", &[]),
+        ("day:[2013-03-02 TO 2013-03-02]", &["1"]),
+        ("day:[2013-03-03 TO 2013-04-01]", &["2"]),
+        ("day:[2013-03-03 TO 2013-04-01}", &[]),
+        ("day:{2013-03-02 TO *]", &["2"]),
+        (
+            "day:[2013-03-02T00:00:00Z TO 2013-03-02T08:09:10.500Z]",
+            &["1"],
+        ),
+        ("day:[0001-01-01 TO 9999-12-31]", &["1", "2"]),
+        ("place.lat:[40 TO 41]", &["2"]),
+        ("place.lon:[-123 TO -122] AND place.lat:[37 TO 38]", &["1"]),
+        ("long:[* TO 0] OR flag:true", &["1", "2"]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(ids(&place, query), *expected, "{query}");
+    }
+}
+
+#[test]
+fn members_that_are_not_mapped_are_found_too() {
+    let place = Place::new();
+    let (schema, batch) = typed();
+    load(&place, PLAN, &schema, vec![batch]).expect("the load is right");
+    let cases: &[(&str, &[&str])] = &[
+        ("word:francisco", &["1"]),
+        ("word:\"new york\"", &["2"]),
+        ("york", &["2"]),
+        ("long:[-10 TO 0]", &["2"]),
+        ("long:-5", &["2"]),
+        ("double:[1.4 TO 1.6]", &["1"]),
+        ("flag:true", &["1"]),
+        ("flag:*", &["1", "2"]),
+        ("nosuch:*", &[]),
+        ("nosuch:word", &[]),
+        ("day:[2013-03-01T00:00:00Z TO 2013-03-31T00:00:00Z]", &["1"]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(ids(&place, query), *expected, "{query}");
+    }
+}
+
+#[test]
+fn each_value_of_a_list_is_a_value_of_its_field() {
+    let place = Place::new();
+    let text_list = Type::List(Box::new(Type::String));
+    let schema = Schema::new(vec![
+        Field::new("key", Type::String),
+        Field::new("names", text_list.clone()),
+        Field::new("prices", text_list.clone()),
+        Field::new("free", text_list),
+    ])
+    .expect("names differ");
+    let list = |texts: &[Option<&str>]| {
+        Column::Lists(List {
+            offsets: vec![0, 0, i64::try_from(texts.len()).expect("few texts")].into(),
+            values: Arc::new(Column::from_strings(texts.iter().copied())),
+            validity: None,
+        })
+    };
+    let columns = vec![
+        Column::from_strings([Some("empty"), Some("full")]),
+        list(&[Some("Red pens"), None, Some("Blue books")]),
+        list(&[Some("1.5"), Some("20"), None]),
+        list(&[Some("loose leaf"), Some("bound")]),
+    ];
+    let mapping = r#"{"properties": {"names": {"type": "text"}, "prices": {"type": "double"}}}"#;
+    let plan = Plan {
+        mapping: Some(mapping),
+        ..PLAN
+    };
+    let loaded =
+        load(&place, plan, &schema, vec![Batch::new(columns, 2)]).expect("the load is right");
+    assert!(loaded.rejects.is_empty());
+    for query in [
+        "names:books",
+        "red AND blue",
+        "prices:[19 TO 21]",
+        "prices:1.5",
+        "free:bound",
+        "leaf",
+    ] {
+        assert_eq!(ids(&place, query), ["full"], "{query}");
+    }
+    assert!(
+        ids(&place, "names:\"pens blue\"").is_empty(),
+        "a phrase does not cross values"
+    );
+    assert_eq!(
+        documents(&place.index())["full"]["names"],
+        json!(["Red pens", null, "Blue books"])
+    );
+}
+
+#[test]
+fn the_last_row_of_an_id_wins() {
+    let place = Place::new();
+    let first = load_rows(
+        &place,
+        PLAN,
+        &[
+            &[("a", "one"), ("b", "two"), ("a", "three")],
+            &[("b", "four"), ("c", "five")],
+        ],
+    );
+    assert_eq!(first.expect("the load is right"), (3, 2));
+    let titles = |place: &Place| -> Vec<String> {
+        let documents = documents(&place.index());
+        documents
+            .values()
+            .map(|document| document["title"].as_str().unwrap_or("?").to_owned())
+            .collect()
+    };
+    assert_eq!(titles(&place), ["three", "four", "five"]);
+    assert!(
+        ids(&place, "one").is_empty(),
+        "what was overwritten is not found"
+    );
+    let second = load_rows(
+        &place,
+        PLAN,
+        &[&[("c", "six")], &[("d", "seven"), ("c", "eight")]],
+    );
+    assert_eq!(second.expect("the load is right"), (1, 2));
+    assert_eq!(titles(&place), ["three", "four", "eight", "seven"]);
+}
+
+/// Rows in batches of any size leave the same index, and score alike.
+#[test]
+fn hits_do_not_depend_on_batches_or_on_what_was_overwritten() {
+    let words = ["red", "green", "blue", "black", "white"];
+    let all: Vec<(String, String)> = (0..500)
+        .map(|i| {
+            let title: Vec<&str> = (0..=i % 4)
+                .map(|k| words[(i * 7 + k * k) % words.len()])
+                .collect();
+            (format!("k{:03}", (i * 13) % 300), title.join(" "))
+        })
+        .collect();
+    let mut model: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, title) in &all {
+        model.insert(key, title);
+    }
+    let mapping = r#"{"properties": {"key": {"type": "keyword"}, "title": {"type": "text"}}}"#;
+    let hits = |sizes: &[usize]| {
+        let place = Place::new();
+        for &size in sizes {
+            let borrowed: Vec<(&str, &str)> = all
+                .iter()
+                .map(|(key, title)| (&key[..], &title[..]))
+                .collect();
+            let batches: Vec<&[(&str, &str)]> = borrowed.chunks(size).collect();
+            load_rows(
+                &place,
+                Plan {
+                    mapping: Some(mapping),
+                    ..PLAN
+                },
+                &batches,
+            )
+            .expect("the load is right");
+        }
+        let found = documents(&place.index());
+        let expected: Vec<_> = model
+            .iter()
+            .map(|(key, title)| ((*key).to_owned(), Value::from(*title)))
+            .collect();
+        assert_eq!(
+            found
+                .into_iter()
+                .map(|(id, mut document)| (id, document["title"].take()))
+                .collect::<Vec<_>>(),
+            expected
+        );
+        ["red", "red AND blue", "title:green OR black OR white", "*"]
+            .map(|query| search(&place.index(), query, 25).expect("the query is right"))
+    };
+    let once = hits(&[1_000]);
+    assert_eq!(hits(&[7]), once);
+    assert_eq!(hits(&[100, 33]), once, "loaded twice");
+}
+
+#[test]
+fn equal_scores_are_ordered_by_id_also_at_the_cut() {
+    let place = Place::new();
+    let keys: Vec<String> = (0..300).map(|i| format!("k{:03}", (i * 7) % 300)).collect();
+    let all: Vec<(&str, &str)> = keys
+        .iter()
+        .map(|key| (&key[..], if key == "k250" { "same same" } else { "same" }))
+        .collect();
+    for part in all.chunks(60) {
+        load_rows(&place, PLAN, &[part]).expect("the load is right");
+    }
+    let found = |limit| {
+        let hits = search(&place.index(), "same", limit).expect("the query is right");
+        assert_eq!(hits.total, 300);
+        hits.hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>()
+    };
+    let mut expected: Vec<String> = (0..300).map(|i| format!("k{i:03}")).collect();
+    let best = expected.remove(250);
+    expected.insert(0, best);
+    for limit in [0, 1, 2, 10, 299, 300, 1_000] {
+        assert_eq!(found(limit), expected[..limit.min(300)], "{limit}");
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_rejected_and_says_why() {
+    let place = Place::new();
+    let schema = Schema::new(vec![
+        Field::new("key", Type::String),
+        Field::new("n", Type::String),
+        Field::new("at", Type::String),
+    ])
+    .expect("names differ");
+    let long = "x".repeat(513);
+    let columns = vec![
+        Column::from_strings([
+            Some("a"),
+            None,
+            Some(""),
+            Some("b"),
+            Some("c"),
+            Some(&long),
+            Some("d"),
+        ]),
+        Column::from_strings([
+            Some("1"),
+            Some("2"),
+            Some("3"),
+            Some("abc"),
+            Some("4"),
+            Some("5"),
+            Some("6"),
+        ]),
+        Column::from_strings([
+            Some("2013"),
+            None,
+            None,
+            Some("never"),
+            Some("never"),
+            None,
+            None,
+        ]),
+    ];
+    let mapping = r#"{"properties": {"n": {"type": "long"}, "at": {"type": "date"}}}"#;
+    let plan = Plan {
+        mapping: Some(mapping),
+        ..PLAN
+    };
+    let batch = Batch::new(columns, 7).with_origins(Some((100..107).collect::<Vec<u64>>().into()));
+    let loaded = load(&place, plan, &schema, vec![batch]).expect("the load is right");
+    let rejects: Vec<_> = loaded
+        .rejects
+        .iter()
+        .map(|reject| {
+            (
+                reject.row,
+                reject.origin,
+                reject.column.as_deref(),
+                &reject.reason[..reject.reason.len().min(40)],
+            )
+        })
+        .collect();
+    let expected = [
+        (1, Some(101), Some("key"), "id column `key` is null"),
+        (2, Some(102), Some("key"), "the id is empty"),
+        (3, Some(103), Some("n"), "cannot index `abc` as long"),
+        (4, Some(104), Some("at"), "cannot index `never` as date"),
+        (
+            5,
+            Some(105),
+            Some("key"),
+            "id `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        ),
+    ];
+    assert_eq!(rejects, expected);
+    assert_eq!(loaded.rejects[2].value.as_deref(), Some("abc"));
+    assert_eq!(
+        documents(&place.index()).into_keys().collect::<Vec<_>>(),
+        ["a", "d"]
+    );
+    assert_eq!(
+        documents(&place.index())["d"],
+        json!({"key": "d", "n": "6"})
+    );
+}
+
+#[test]
+fn ids_are_joined_from_columns_or_numbered() {
+    let place = Place::new();
+    let plan = Plan {
+        id: "id = ['title', 'key']",
+        ..PLAN
+    };
+    load_rows(&place, plan, &[&[("a", "one"), ("b", "two")]]).expect("the load is right");
+    assert_eq!(ids(&place, "*"), ["one-a", "two-b"]);
+    let numbered = Plan {
+        id: "",
+        load: "replace",
+        ..PLAN
+    };
+    let counts = load_rows(
+        &place,
+        numbered,
+        &[&[("a", "one")], &[("a", "one"), ("a", "one")]],
+    );
+    assert_eq!(counts.expect("the load is right"), (3, 0));
+    let ids = ids(&place, "one");
+    assert!(ids[0].ends_with("-0") && ids[2].ends_with("-2"), "{ids:?}");
+}
+
+/// The index after a load that did not end well is the index before it.
+#[test]
+fn a_load_that_is_not_published_leaves_everything_as_it_was() {
+    let (schema, batch) = rows(&[("a", "new"), ("z", "new")]);
+    for load in ["append", "replace", "create"] {
+        for filled in [false, true] {
+            let place = Place::new();
+            if filled {
+                load_rows(&place, PLAN, &[&[("a", "old"), ("b", "old")]])
+                    .expect("the load is right");
+            }
+            if filled && load == "create" {
+                continue;
+            }
+            let before = (place.names(), filled.then(|| documents(&place.index())));
+            let plan = Plan { load, ..PLAN };
+            let (sink, ..) =
+                fill(&place, plan, &schema, vec![batch.clone()]).expect("the load is right");
+            assert_eq!(
+                filled.then(|| documents(&place.index())),
+                before.1,
+                "{load}: nothing is visible yet"
+            );
+            drop(sink);
+            let after = (place.names(), filled.then(|| documents(&place.index())));
+            assert_eq!(after, before, "{load}, filled: {filled}");
+            if filled {
+                let files = std::fs::read_dir(place.index())
+                    .expect("it is there")
+                    .count();
+                load_rows(&place, plan, &[&[("c", "old")]]).expect("it can be written again");
+                assert!(files < 40, "no segments are left behind: {files} files");
+            }
+        }
+    }
+}
+
+#[test]
+fn replace_puts_a_whole_index_in_place() {
+    let place = Place::new();
+    let old = r#"{"properties": {"title": {"type": "text"}}}"#;
+    let new = r#"{"properties": {"title": {"type": "keyword"}}}"#;
+    load_rows(
+        &place,
+        Plan {
+            mapping: Some(old),
+            ..PLAN
+        },
+        &[&[("a", "old words"), ("b", "old")]],
+    )
+    .expect("a load");
+    let replace = Plan {
+        load: "replace",
+        mapping: Some(new),
+        ..PLAN
+    };
+    let counts = load_rows(
+        &place,
+        replace,
+        &[&[("a", "new words"), ("a", "new words"), ("c", "new")]],
+    );
+    assert_eq!(counts.expect("the load is right"), (2, 1));
+    assert_eq!(
+        documents(&place.index()).into_keys().collect::<Vec<_>>(),
+        ["a", "c"]
+    );
+    assert_eq!(ids(&place, "title:\"new words\""), ["a"]);
+    assert!(ids(&place, "words").is_empty(), "the new mapping holds");
+    assert_eq!(place.names(), ["index", "mapping.json"]);
+}
+
+#[test]
+fn a_link_to_the_index_stays_a_link() {
+    let place = Place::new();
+    std::fs::create_dir(place.0.join("real")).expect("the folder takes folders");
+    std::os::unix::fs::symlink(place.0.join("real"), place.index()).expect("it takes links");
+    load_rows(&place, PLAN, &[&[("a", "old")]]).expect("a load into an empty folder");
+    load_rows(
+        &place,
+        Plan {
+            load: "replace",
+            ..PLAN
+        },
+        &[&[("b", "new")]],
+    )
+    .expect("a load");
+    assert!(place.index().is_symlink());
+    assert_eq!(ids(&place, "*"), ["b"]);
+    assert_eq!(place.names(), ["index", "real"]);
+}
+
+#[test]
+fn a_mapping_that_differs_is_refused() {
+    let place = Place::new();
+    let mapping = |of: &str| {
+        format!(
+            r#"{{"properties": {{"title": {{"type": "{of}"}}, "key": {{"type": "keyword"}}}}}}"#
+        )
+    };
+    let (text, keyword) = (mapping("text"), mapping("keyword"));
+    let with = |mapping| Plan { mapping, ..PLAN };
+    load_rows(&place, with(Some(&text)), &[&[("a", "one two")]]).expect("a load");
+    let (exit, error) = failing(load_rows(
+        &place,
+        with(Some(&keyword)),
+        &[&[("b", "one two")]],
+    ));
+    assert_eq!(exit, 1);
+    assert!(
+        error.contains("in `title`\n") && error.contains("hint: `load = \"replace\"`"),
+        "{error}"
+    );
+    let same =
+        r#"{"mappings": {"properties": {"key": {"type": "keyword"}, "title": {"type": "text"}}}}"#;
+    load_rows(&place, with(Some(same)), &[&[("b", "one two")]]).expect("the same in another order");
+    load_rows(&place, with(None), &[&[("c", "one two")]]).expect("none given: the index's own");
+    assert_eq!(ids(&place, "title:two"), ["a", "b", "c"]);
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_and_kept() {
+    let place = Place::new();
+    load_rows(&place, PLAN, &[&[("a", "one")]]).expect("a load");
+    let (exit, error) = failing(load_rows(
+        &place,
+        Plan {
+            load: "create",
+            ..PLAN
+        },
+        &[],
+    ));
+    assert_eq!(exit, 1);
+    assert!(error.contains("is there already"), "{error}");
+
+    let (schema, batch) = rows(&[("b", "two")]);
+    let (writing, ..) = fill(&place, PLAN, &schema, vec![batch]).expect("a load");
+    for load in ["append", "replace"] {
+        let (exit, error) = failing(load_rows(&place, Plan { load, ..PLAN }, &[]));
+        assert_eq!(exit, 1);
+        assert!(error.contains("is being written by another run"), "{error}");
+    }
+    writing.publish().expect("the first run is not disturbed");
+    assert_eq!(ids(&place, "*"), ["a", "b"]);
+
+    let other = Place::new();
+    std::fs::create_dir(other.index()).expect("the folder takes folders");
+    std::fs::write(other.index().join("thesis.txt"), "years of work").expect("and files");
+    for load in ["append", "create", "replace"] {
+        let (exit, error) = failing(load_rows(&other, Plan { load, ..PLAN }, &[&[("a", "one")]]));
+        assert_eq!(exit, 1);
+        assert!(error.contains("is there and is not an index"), "{error}");
+        assert!(other.index().join("thesis.txt").is_file());
+    }
+    std::fs::remove_dir_all(other.index()).expect("it is ours");
+    std::fs::write(other.index(), "a file").expect("the folder takes files");
+    let (exit, _) = failing(load_rows(&other, PLAN, &[&[("a", "one")]]));
+    assert_eq!(exit, 1);
+}
+
+#[test]
+fn an_empty_load_is_an_index_without_documents() {
+    let place = Place::new();
+    assert_eq!(load_rows(&place, PLAN, &[]).expect("a load"), (0, 0));
+    assert!(ids(&place, "* OR word").is_empty());
+    assert_eq!(load_rows(&place, PLAN, &[&[]]).expect("a load"), (0, 0));
+}
+
+#[test]
+fn a_query_that_cannot_be_asked_says_so() {
+    let place = Place::new();
+    let (schema, batch) = typed();
+    load(
+        &place,
+        Plan {
+            mapping: Some(TYPES),
+            ..PLAN
+        },
+        &schema,
+        vec![batch],
+    )
+    .expect("a load");
+    for query in [
+        "text:(",
+        "(a OR",
+        "long:abc",
+        "day:soon",
+        "[1 TO 2]",
+        "day:[soon TO later]",
+        "word:*",
+        "\"open",
+    ] {
+        let (exit, error) = failing(search(&place.index(), query, 10));
+        assert_eq!(exit, 2, "{query}: {error}");
+        assert!(error.contains(query) && error.contains("hint:"), "{error}");
+    }
+    let (exit, error) = failing(search(&place.0.join("nowhere"), "a", 10));
+    assert_eq!(exit, 1);
+    assert!(
+        error.contains("no index in") && error.contains("hint:"),
+        "{error}"
+    );
+}
+
+#[test]
+fn unicode_and_awkward_text_come_back_as_they_were() {
+    let place = Place::new();
+    let long_word = "w".repeat(200);
+    let cases = [
+        ("ключ", "Привет мир"),
+        ("鍵", "東京 タワー"),
+        ("😀", "emoji 👩‍👩‍👧 family"),
+        ("q\"uote", "back\\slash \"quotes\" \u{1} control"),
+        ("long", &long_word),
+        ("empty", ""),
+    ];
+    load_rows(&place, PLAN, &[&cases]).expect("the load is right");
+    let documents = documents(&place.index());
+    for (key, title) in cases {
+        assert_eq!(documents[key], json!({"key": key, "title": title}));
+    }
+    assert_eq!(ids(&place, "привет"), ["ключ"]);
+    assert_eq!(ids(&place, "title:東京"), ["鍵"]);
+    assert_eq!(ids(&place, &long_word), ["long"], "a long word is found");
+}
