@@ -51,7 +51,7 @@ pub const KIND: StageKind = StageKind {
         OptionDoc {
             name: "on_error",
             ty: "`reject`, `null` or `fail`",
-            default: Some("\"reject\""),
+            default: Some("reject"),
             doc: "what becomes of a row with degrees out of range",
         },
     ],

@@ -16,7 +16,7 @@ use crate::schema::{Field, Schema, Type};
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "group_concat",
-    summary: "one row a key, with its rows' values as a list or joined text",
+    summary: "makes one row a key, with its rows' values as a list or joined text",
     inputs: 1,
     sink: false,
     takes_batch_rows: true,

@@ -18,7 +18,7 @@ use crate::schema::{Field, Schema};
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "join",
-    summary: "left rows with what the right side has for their key",
+    summary: "joins to left rows what the right side has for their key",
     inputs: 2,
     sink: false,
     takes_batch_rows: true,

@@ -23,7 +23,7 @@ use crate::stop::Stop;
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "load_arrow",
-    summary: "read Arrow files that `write_files` wrote, types and all",
+    summary: "reads Arrow files that `write_files` wrote, types and all",
     inputs: 0,
     sink: false,
     takes_batch_rows: true,

@@ -30,7 +30,7 @@ use crate::stop::Stop;
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "load_csv",
-    summary: "read CSV files, plain or gzipped, with quotes, escapes and typed columns",
+    summary: "reads CSV files, plain or gzipped, with quotes, escapes and typed columns",
     inputs: 0,
     sink: false,
     takes_batch_rows: true,

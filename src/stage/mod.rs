@@ -11,6 +11,7 @@ pub mod join;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
+mod part;
 pub mod select;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -43,7 +43,7 @@ pub const KIND: StageKind = StageKind {
         OptionDoc {
             name: "on_error",
             ty: "`reject`, `null` or `fail`",
-            default: Some("\"reject\""),
+            default: Some("reject"),
             doc: "what becomes of a row with a value that no format fits",
         },
     ],

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Begun, Counts, Distribution, Folder, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
-    StageKind, options,
+    StageKind, options, part,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -21,7 +21,7 @@ use crate::schema::Schema;
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "write_files",
-    summary: "write rows to a file as NDJSON, CSV or Arrow",
+    summary: "writes rows to a file as NDJSON, CSV or Arrow",
     inputs: 1,
     sink: true,
     takes_batch_rows: true,
@@ -232,11 +232,12 @@ impl Target {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Error::io("create the folder", folder.display(), &error))?;
         }
-        let mut part = path.clone().into_os_string();
-        part.push(format!(".{}.part", run.id));
-        let part = PathBuf::from(part);
+        part::clear_abandoned(&path, None);
+        let part = part::path(&path, &run.id);
         let file =
             File::create_new(&part).map_err(|error| Error::io("create", part.display(), &error))?;
+        // Held until the file is closed. A file system without locks does without.
+        let _ = file.try_lock();
         Ok(Target {
             writer: Some(buffered(Box::new(file))),
             part: Some((part, path)),

@@ -54,6 +54,19 @@ fn the_example_of_every_kind_decodes() {
 }
 
 #[test]
+fn the_readme_lists_the_kinds_as_the_program_does() {
+    let folder = Folder::new("kinds");
+    let printed = Etl::new(folder.path(), &["stages", "--markdown"]).outcome();
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    let readme = fs::read_to_string(project().join("README.md")).expect("it can be read");
+    assert!(
+        readme.contains(&printed.stdout),
+        "the table of kinds in README.md should be what `etl stages --markdown` prints:\n{}",
+        printed.stdout
+    );
+}
+
+#[test]
 fn every_pipeline_checks() {
     let folder = Folder::new("check");
     let data = shared().map(|shared| shared.join("data"));

@@ -21,7 +21,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
-use crate::stage::{Counts, Run, Sink};
+use crate::stage::{Counts, Run, Sink, part};
 
 /// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
 const MAPPING_FILE: &str = "mapping.json";
@@ -166,9 +166,8 @@ pub(super) fn begin(
     }
     let replaced = if vacant { None } else { Some(lock(&dir)?) };
     let mapping = mapping.unwrap_or_else(Mapping::empty);
-    let mut part = dir.clone().into_os_string();
-    part.push(format!(".{}.part", run.id));
-    let part = PathBuf::from(part);
+    part::clear_abandoned(&dir, INDEX_WRITER_LOCK.filepath.to_str());
+    let part = part::path(&dir, &run.id);
     let place = Place::Beside {
         part: part.clone(),
         replaced,

@@ -1,0 +1,72 @@
+//! What a sink writes beside its target until it is published: `TARGET.RUN.part`, locked while its run
+//! lives. A run that was killed leaves its part behind; the next one with that target clears it away.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where run `run` writes what is to become `target`.
+pub(super) fn path(target: &Path, run: &str) -> PathBuf {
+    let mut part = target.to_path_buf().into_os_string();
+    part.push(format!(".{run}.part"));
+    PathBuf::from(part)
+}
+
+/// Removes parts of `target` whose run has ended: those whose lock is free. The lock of a folder is
+/// its file `lock`. What cannot be removed stays: it is in nobody's way.
+pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) {
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return;
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let begins = format!("{}.", name.to_string_lossy());
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        if !found.starts_with(&begins) || !found.ends_with(".part") {
+            continue;
+        }
+        let part = entry.path();
+        let locked = lock.map_or_else(|| part.clone(), |lock| part.join(lock));
+        let free = File::open(locked).is_ok_and(|file| file.try_lock().is_ok());
+        if free && lock.is_some() {
+            let _ = std::fs::remove_dir_all(part);
+        } else if free {
+            let _ = std::fs::remove_file(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_parts_whose_run_has_ended_are_cleared_away() {
+        let folder = std::env::temp_dir().join(format!("etl-part-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let target = folder.join("out.csv");
+        let (dead, alive, other) = (
+            path(&target, "1"),
+            path(&target, "2"),
+            folder.join("out.csv.bak"),
+        );
+        for file in [&dead, &other] {
+            File::create(file).expect("creates");
+        }
+        let held = File::create(&alive).expect("creates");
+        held.try_lock().expect("nobody else has it");
+        clear_abandoned(&target, None);
+        assert_eq!(
+            [&dead, &alive, &other].map(|file| file.exists()),
+            [false, true, true]
+        );
+        std::fs::remove_dir_all(&folder).expect("removes");
+    }
+}
