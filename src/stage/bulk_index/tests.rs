@@ -103,6 +103,7 @@ fn run(place: &Place) -> Run {
     Run::new(
         format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed)),
         Folder(place.0.clone()),
+        crate::stop::Stop::default(),
     )
 }
 
@@ -117,7 +118,7 @@ fn fill(
     let run = run(place);
     let inputs = [schema.clone()];
     let output = stage.schema(&inputs, &run.folder)?;
-    let begun = stage.begin(&run, &inputs)?;
+    let begun = stage.begin(&run, &inputs, crate::batch::ROWS_MAX)?;
     let session = stage.open(Setup {
         inputs: inputs.to_vec(),
         output,

@@ -5,10 +5,18 @@
 //!
 //! Members that come from shared rows are rendered once per shared row and copied from then on.
 
+mod text;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use polars_arrow::array::{BooleanArray, PrimitiveArray, View};
+use polars_arrow::bitmap::Bitmap;
+use polars_buffer::Buffer;
 use serde_json::{Map, Value};
+
+pub use text::write_string;
+use text::{put, write_view};
 
 use crate::batch::{Batch, Cells, Once};
 use crate::columns::{Column, List, NONE};
@@ -45,9 +53,48 @@ struct Stretch(Vec<OnceLock<Box<[u8]>>>);
 
 struct Member {
     /// `"name":`
-    name: Vec<u8>,
+    name: Name,
     ty: Type,
     unwrap: bool,
+}
+
+/// A member's name as it is written, in a block that is copied whole.
+struct Name {
+    block: [u8; Name::BLOCK],
+    len: usize,
+    /// The name where it does not fit the block.
+    long: Vec<u8>,
+}
+
+impl Name {
+    /// Most names are shorter, and two cache lines are copied as fast as one.
+    const BLOCK: usize = 64;
+
+    fn new(name: &str) -> Name {
+        let mut text = Vec::new();
+        write_string(name.as_bytes(), &mut text);
+        text.push(b':');
+        let mut block = [0; Name::BLOCK];
+        let len = text.len();
+        if let Some(place) = block.get_mut(..len) {
+            place.copy_from_slice(&text);
+            text.clear();
+        }
+        Name {
+            block,
+            len,
+            long: text,
+        }
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.long.is_empty() {
+            put(&self.block, self.len, out);
+        } else {
+            out.extend_from_slice(&self.long);
+        }
+    }
 }
 
 /// Rendered rows: row `i` is `bytes[ends[i - 1]..ends[i]]`.
@@ -69,22 +116,40 @@ impl Rows {
 
 /// A stretch of neighbouring columns that are rendered in one go.
 enum Part<'a> {
-    Own(usize, &'a Column),
+    Own(usize, Access<'a>),
     Shared(usize, Vec<&'a Column>, Arc<OnceLock<Stretch>>),
+}
+
+/// A column as the loop over rows wants it: what is the same for all rows looked up once.
+enum Access<'a> {
+    Text(&'a [View], &'a [Buffer<u8>], Option<&'a Bitmap>),
+    Ints(&'a PrimitiveArray<i64>),
+    Floats(&'a PrimitiveArray<f64>),
+    Bools(&'a BooleanArray),
+    Other(&'a Column),
+}
+
+impl Access<'_> {
+    fn of(column: &Column) -> Access<'_> {
+        match column {
+            Column::Strings(array) => {
+                Access::Text(array.views(), array.data_buffers(), column.validity())
+            }
+            Column::Ints(array) => Access::Ints(array),
+            Column::Floats(array) => Access::Floats(array),
+            Column::Bools(array) => Access::Bools(array),
+            Column::Bytes(_) | Column::Lists(_) => Access::Other(column),
+        }
+    }
 }
 
 impl Writer {
     /// A writer for rows of `schema`.
     pub fn new(schema: &Schema, nulls: Nulls) -> Self {
-        let members = schema.fields.iter().map(|field| {
-            let mut name = Vec::new();
-            write_string(field.name.as_bytes(), &mut name);
-            name.push(b':');
-            Member {
-                name,
-                ty: field.ty.clone(),
-                unwrap: field.unwrap,
-            }
+        let members = schema.fields.iter().map(|field| Member {
+            name: Name::new(&field.name),
+            ty: field.ty.clone(),
+            unwrap: field.unwrap,
         });
         Writer {
             members: members.collect(),
@@ -115,11 +180,7 @@ impl Writer {
     }
 
     fn guess(&self, batch: &Batch) -> usize {
-        let names: usize = self
-            .members
-            .iter()
-            .map(|member| member.name.len() + 4)
-            .sum();
+        let names: usize = self.members.iter().map(|member| member.name.len + 4).sum();
         batch.size() + batch.rows() * names
     }
 
@@ -132,7 +193,7 @@ impl Writer {
             let start = out.len();
             for part in &parts {
                 match part {
-                    Part::Own(at, column) => self.member(*at, column, row, out),
+                    Part::Own(at, access) => self.own_member(*at, access, row, out),
                     Part::Shared(first, columns, stretch) => {
                         let at = lookup.map_or(NONE, |lookup| lookup.rows[row]);
                         let kept = stretch
@@ -160,7 +221,7 @@ impl Writer {
         for (at, cell) in cells.iter().enumerate() {
             let (Cells::Own(column) | Cells::Shared(column)) = cell;
             if matches!(cell, Cells::Own(_)) {
-                parts.push(Part::Own(at, column));
+                parts.push(Part::Own(at, Access::of(column)));
                 continue;
             }
             stretch.push(column);
@@ -216,9 +277,39 @@ impl Writer {
 
     fn null(&self, at: usize, out: &mut Vec<u8>) {
         if self.nulls == Nulls::Null {
-            out.extend_from_slice(&self.members[at].name);
+            self.members[at].name.write(out);
             out.extend_from_slice(b"null,");
         }
+    }
+
+    /// As [`Writer::member`], for the columns that every row has its own values of.
+    #[inline]
+    fn own_member(&self, at: usize, access: &Access, row: usize, out: &mut Vec<u8>) {
+        let validity = match access {
+            Access::Text(_, _, validity) => *validity,
+            Access::Ints(array) => array.validity(),
+            Access::Floats(array) => array.validity(),
+            Access::Bools(array) => array.validity(),
+            Access::Other(column) => return self.member(at, column, row, out),
+        };
+        if validity.is_some_and(|validity| !validity.get_bit(row)) {
+            return self.null(at, out);
+        }
+        let member = &self.members[at];
+        member.name.write(out);
+        match access {
+            Access::Text(views, buffers, _) => {
+                out.push(b'"');
+                write_view(views[row], buffers, out);
+                out.extend_from_slice(b"\",");
+                return;
+            }
+            Access::Ints(array) => write_int(array.value(row), &member.ty, out),
+            Access::Floats(array) => write_float(array.value(row), out),
+            Access::Bools(array) => write_bool(array.value(row), out),
+            Access::Other(_) => {}
+        }
+        out.push(b',');
     }
 
     /// `"name":value,` or nothing.
@@ -236,13 +327,13 @@ impl Writer {
                     self.null(at, out);
                     return;
                 }
-                out.extend_from_slice(&member.name);
+                member.name.write(out);
                 write_value(&list.values, element(&member.ty), range.start, out);
                 out.push(b',');
                 return;
             }
         }
-        out.extend_from_slice(&member.name);
+        member.name.write(out);
         write_value(column, &member.ty, row, out);
         out.push(b',');
     }
@@ -268,29 +359,34 @@ pub fn write_value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
         Column::Bytes(bytes) => {
             write_string(String::from_utf8_lossy(bytes.value(row)).as_bytes(), out);
         }
-        Column::Ints(ints) => {
-            if let Type::Date { utc } = ty {
-                out.push(b'"');
-                dates::write_iso(ints.value(row), *utc, out);
-                out.push(b'"');
-            } else {
-                out.extend_from_slice(itoa::Buffer::new().format(ints.value(row)).as_bytes());
-            }
-        }
-        Column::Floats(floats) => {
-            let value = floats.value(row);
-            // A file of others may hold what JSON has no number for.
-            if value.is_finite() {
-                out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
-            } else {
-                out.extend_from_slice(b"null");
-            }
-        }
-        Column::Bools(bools) => {
-            out.extend_from_slice(if bools.value(row) { b"true" } else { b"false" });
-        }
+        Column::Ints(ints) => write_int(ints.value(row), ty, out),
+        Column::Floats(floats) => write_float(floats.value(row), out),
+        Column::Bools(bools) => write_bool(bools.value(row), out),
         Column::Lists(list) => write_list(list, ty, row, out),
     }
+}
+
+fn write_int(value: i64, ty: &Type, out: &mut Vec<u8>) {
+    if let Type::Date { utc } = ty {
+        out.push(b'"');
+        dates::write_iso(value, *utc, out);
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+}
+
+fn write_float(value: f64, out: &mut Vec<u8>) {
+    // A file of others may hold what JSON has no number for.
+    if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn write_bool(value: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
 fn write_list(list: &List, ty: &Type, row: usize, out: &mut Vec<u8>) {
@@ -314,41 +410,107 @@ pub fn write_plain(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Text between quotes, escaped as JSON wants it and no more.
-pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut clean = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text[clean..at]);
-        clean = at + 1;
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0C => b'f',
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-                continue;
-            }
-        };
-        out.push(b'\\');
-        out.push(short);
-    }
-    out.extend_from_slice(&text[clean..]);
-    out.push(b'"');
-}
-
 /// The first row of `batch` as a JSON object, null members left out.
 pub fn document(schema: &Schema, batch: &Batch) -> Map<String, Value> {
     let rows = Writer::new(schema, Nulls::Omit).rows(batch);
     serde_json::from_slice(rows.row(0)).expect("the writer writes JSON objects")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Lookup, new_set};
+    use crate::schema::Field;
+
+    fn field(name: &str, ty: Type, unwrap: bool) -> Field {
+        Field {
+            unwrap,
+            ..Field::new(name, ty)
+        }
+    }
+
+    fn lists(values: &[Option<i64>], offsets: &[i64]) -> Column {
+        let rows: Vec<u32> = (0..)
+            .zip(values)
+            .map(|(i, value)| value.map_or(NONE, |_| i))
+            .collect();
+        let numbers = Column::from_ints(
+            values
+                .iter()
+                .map(|value| value.unwrap_or_default())
+                .collect(),
+            None,
+        );
+        Column::Lists(List {
+            offsets: offsets.to_vec().into(),
+            values: Arc::new(numbers.take(&rows)),
+            validity: None,
+        })
+    }
+
+    #[test]
+    fn documents_follow_the_rules() {
+        let long = "n".repeat(70);
+        let schema = Schema::new(vec![
+            field("s", Type::String, false),
+            field("i", Type::Int, false),
+            field("f", Type::Float, false),
+            field("d", Type::Date { utc: true }, false),
+            field("l", Type::List(Box::new(Type::Int)), true),
+            field("m", Type::List(Box::new(Type::Int)), false),
+            field(&long, Type::Bool, false),
+        ])
+        .expect("names differ");
+        let batch = Batch::new(
+            vec![
+                Column::from_strings([Some("a\"b"), None]),
+                Column::from_ints(vec![-7, 0], None),
+                Column::from_floats(vec![40.0, 0.1], None),
+                Column::from_ints(vec![1_500_000, 0], None),
+                lists(&[Some(1), None], &[0, 1, 2]),
+                lists(&[Some(1), None, Some(2)], &[0, 1, 3]),
+                Column::from_bools(&[true, false], None),
+            ],
+            2,
+        );
+        let omit = Writer::new(&schema, Nulls::Omit).lines(&batch);
+        let first = format!(
+            r#"{{"s":"a\"b","i":-7,"f":40.0,"d":"1970-01-01T00:00:01.500Z","l":1,"m":[1],"{long}":true}}"#
+        );
+        let second =
+            format!(r#"{{"i":0,"f":0.1,"d":"1970-01-01T00:00:00Z","m":[null,2],"{long}":false}}"#);
+        assert_eq!(
+            String::from_utf8_lossy(&omit),
+            format!("{first}\n{second}\n")
+        );
+        let null = Writer::new(&schema, Nulls::Null).lines(&batch.slice(1, 1));
+        let second = second
+            .replacen('{', r#"{"s":null,"#, 1)
+            .replace(r#","m""#, r#","l":null,"m""#);
+        assert_eq!(String::from_utf8_lossy(&null), format!("{second}\n"));
+    }
+
+    #[test]
+    fn shared_rows_give_the_same_documents() {
+        let schema = Schema::new(vec![
+            field("left", Type::Int, false),
+            field("right", Type::String, false),
+            field("after", Type::Int, false),
+        ])
+        .expect("names differ");
+        let own = |values: &[i64]| Cells::Own(Column::from_ints(values.to_vec(), None));
+        let shared = Cells::Shared(Column::from_strings([Some("x"), None, Some("z")]));
+        let lookup = Lookup {
+            set: new_set(),
+            rows: vec![2, NONE, 0, 2, 1].into(),
+        };
+        let cells = vec![own(&[1, 2, 3, 4, 5]), shared, own(&[6, 7, 8, 9, 0])];
+        let batch = Batch::with_lookup(cells, Some(lookup), 5);
+        for nulls in [Nulls::Omit, Nulls::Null] {
+            let writer = Writer::new(&schema, nulls);
+            let twice = [writer.lines(&batch), writer.lines(&batch)];
+            let plain = Writer::new(&schema, nulls).lines(&batch.clone().resolve());
+            assert_eq!(twice, [plain.clone(), plain]);
+        }
+    }
 }
