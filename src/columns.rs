@@ -797,13 +797,35 @@ impl<'a> SliceBuilder<'a> {
     /// The value that is `text[from..to]`.
     #[inline]
     pub fn push_slice(&mut self, from: usize, to: usize) {
-        let value = &self.text[from..to];
+        let bytes = self.text.as_bytes();
+        let len = to - from;
+        assert!(
+            to <= bytes.len() && self.text.is_char_boundary(from) && self.text.is_char_boundary(to)
+        );
         #[allow(
             clippy::cast_possible_truncation,
             reason = "`new` checked that offsets fit 32 bits"
         )]
-        self.views
-            .push(View::new_from_bytes(value.as_bytes(), TEXT, from as u32));
+        let view = match bytes[from..].first_chunk::<16>() {
+            // A short value lies in its view: loaded as 16 bytes, what lies behind it masked off.
+            Some(block) if len <= View::MAX_INLINE_SIZE as usize => {
+                let value = u128::from_le_bytes(*block) & ((1 << (8 * len)) - 1);
+                View {
+                    length: len as u32,
+                    prefix: value as u32,
+                    buffer_idx: (value >> 32) as u32,
+                    offset: (value >> 64) as u32,
+                }
+            }
+            Some(block) => View {
+                length: len as u32,
+                prefix: u32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+                buffer_idx: TEXT,
+                offset: from as u32,
+            },
+            None => View::new_from_bytes(&bytes[from..to], TEXT, from as u32),
+        };
+        self.views.push(view);
         self.validity.push(true);
     }
 
@@ -844,9 +866,9 @@ impl<'a> SliceBuilder<'a> {
         );
         let buffers = vec![bytes.clone(), self.side.into_bytes().into()];
         let validity = self.nulls.then(|| self.validity.freeze());
-        // SAFETY: `push_slice` slices a `str` (which checks the bounds and that they fall between
-        // characters) and points to the same place in `bytes`, the same memory; `push_owned` appends
-        // a `str` at the offset it notes.
+        // SAFETY: `push_slice` asserts that its bounds lie in the text and fall between characters, and
+        // points to the same place in `bytes`, the same memory, or holds the value itself, laid out as
+        // `View::new_inline` does; `push_owned` appends a `str` at the offset it notes.
         Column::Strings(unsafe {
             views_unchecked(
                 ArrowDataType::Utf8View,
