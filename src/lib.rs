@@ -31,7 +31,7 @@
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
 //! * Nothing becomes visible outside before every stage has ended without error.
-//! * `unsafe` stands in [`columns`] and in [`format::csv::lanes`], each use with its proof.
+//! * `unsafe` stands in `columns::views` and [`format::csv::lanes`], each use with its proof.
 //!
 //! # Absent on purpose
 //! No data frames: columns are polars' Arrow arrays (`polars-arrow`), and there is no process-wide

@@ -2,26 +2,26 @@
 
 mod record;
 mod stream;
+mod wiring;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use record::Live;
 
-use crate::batch::{Batch, ROWS_MAX};
+use crate::batch::ROWS_MAX;
 use crate::clock;
 use crate::error::{Class, Error, Result};
+use crate::executor::Batches;
 use crate::executor::processes::Workers;
-use crate::executor::{self, Batches, Deal};
-use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::schema::Schema;
 use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
 use record::Record;
-use stream::{Collected, Tee};
+use stream::Tee;
+use wiring::{Held, Wiring};
 
 /// How to run.
 pub struct Options {
@@ -412,205 +412,5 @@ impl Driver<'_> {
         let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
         let dealt = step.stage.inputs().first() == Some(&Distribution::Any);
         (alike && dealt && self.pipeline.readers(before).len() == 1).then_some(before)
-    }
-}
-
-/// An output that waits for its readers, in a staged run.
-struct Held {
-    batches: Arc<Vec<Batch>>,
-    readers: usize,
-}
-
-/// An output that several stages read.
-enum Shared {
-    Collected(Arc<Collected>),
-    Tee(Arc<Tee>, usize),
-}
-
-/// Makes streams of stages.
-struct Wiring<'a, 'b> {
-    pipeline: &'a Pipeline,
-    options: &'a Options,
-    run: Arc<Run>,
-    records: Vec<Arc<Record>>,
-    schemas: Vec<Schema>,
-    before: Vec<Option<usize>>,
-    begun: &'b mut Vec<Begun>,
-    collected: Vec<bool>,
-    shared: HashMap<usize, Shared>,
-    held: HashMap<usize, Held>,
-    costs: Vec<executor::SharedCosts>,
-}
-
-impl<'a, 'b> Wiring<'a, 'b> {
-    fn new(driver: &Driver<'a>, begun: &'b mut Vec<Begun>) -> Self {
-        Wiring {
-            pipeline: driver.pipeline,
-            options: driver.options,
-            run: driver.run.clone(),
-            records: driver.records.clone(),
-            schemas: driver.schemas.clone(),
-            before: (0..driver.pipeline.steps.len())
-                .map(|at| driver.played_before(at))
-                .collect(),
-            begun,
-            collected: driver.pipeline.collected(),
-            shared: HashMap::new(),
-            held: HashMap::new(),
-            costs: Vec::new(),
-        }
-    }
-
-    /// What stage `at` gives to one reader.
-    fn output(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        if let Some(held) = self.held.get_mut(&at) {
-            held.readers -= 1;
-            let batches = held.batches.clone();
-            if held.readers == 0 {
-                self.held.remove(&at);
-            }
-            // The last reader lets go of each batch as it takes it.
-            return match Arc::try_unwrap(batches) {
-                Ok(batches) => Box::new(batches.into_iter().map(Ok)),
-                Err(batches) => Box::new((0..batches.len()).map(move |i| Ok(batches[i].clone()))),
-            };
-        }
-        let readers = self.pipeline.readers(at).len();
-        if readers < 2 {
-            return self.step(at, tees);
-        }
-        if !self.shared.contains_key(&at) {
-            let mut above = Vec::new();
-            let stream = self.step(at, &mut above);
-            let shared = if self.collected[at] {
-                Shared::Collected(Arc::new(Collected::new(stream)))
-            } else {
-                Shared::Tee(
-                    Arc::new(Tee::new(stream, readers, self.options.stop.clone())),
-                    0,
-                )
-            };
-            self.shared.insert(at, shared);
-        }
-        match self.shared.get_mut(&at).expect("it was just put there") {
-            Shared::Collected(collected) => collected.clone().reader(),
-            Shared::Tee(tee, next) => {
-                let reader = *next;
-                *next += 1;
-                tees.push((tee.clone(), reader));
-                tee.clone().reader(reader)
-            }
-        }
-    }
-
-    /// The stream of stage `at`, with those that are played in one hand with it.
-    fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        let mut chain = vec![at];
-        while let Some(before) = self.before[chain[0]] {
-            chain.insert(0, before);
-        }
-        let first = chain[0];
-        let pipeline = self.pipeline;
-        let step = &pipeline.steps[first];
-        let input = match (self.begun[first].source.take(), step.inputs.first()) {
-            (Some(source), _) => {
-                stream::metered(source.batches, self.records[first].clone(), &step.name)
-            }
-            (None, Some(&above)) => self.output(above, tees),
-            (None, None) => Box::new(std::iter::empty()),
-        };
-        let input = match (step.stage.inputs().first(), step.inputs.first()) {
-            (Some(Distribution::Key(columns)), Some(&above)) => {
-                let schema = self.schemas[above].clone();
-                match schema.indices(columns) {
-                    Ok(columns) => {
-                        stream::by_key(input, schema, columns, self.records[first].clone())
-                    }
-                    Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
-                }
-            }
-            _ => stream::cut(input, step.rows_max()),
-        };
-        let costs = executor::SharedCosts::default();
-        self.costs.push(costs.clone());
-        for (position, &link) in chain.iter().enumerate() {
-            self.records[link].totals().costs = Some((costs.clone(), position == 0));
-        }
-        let names: Vec<&str> = chain
-            .iter()
-            .map(|&link| pipeline.steps[link].name.as_str())
-            .collect();
-        let results = executor::map(Deal {
-            grid: step.grid,
-            name: names.join("+"),
-            prepare: self.prepare(&chain),
-            input,
-            costs,
-            stop: self.options.stop.clone(),
-            workers: self.options.workers.clone(),
-        });
-        let records = chain
-            .iter()
-            .map(|&link| self.records[link].clone())
-            .collect();
-        stream::recorded(results, records, self.run.clone())
-    }
-
-    /// What makes the chain ready: its links, and what is broadcast to them, collected.
-    fn prepare(&mut self, chain: &[usize]) -> executor::Prepare {
-        let pipeline = self.pipeline;
-        let mut links = Vec::new();
-        let mut broadcast: Vec<Vec<Option<(Batches, Schema)>>> = Vec::new();
-        for &at in chain {
-            let step = &pipeline.steps[at];
-            links.push(Link {
-                name: step.name.clone(),
-                kind: step.kind.name.into(),
-                options: serde_json::to_value(&step.options)
-                    .expect("a table of options is plain data"),
-                inputs: step
-                    .inputs
-                    .iter()
-                    .map(|&input| self.schemas[input].clone())
-                    .collect(),
-                output: self.schemas[at].clone(),
-                told: std::mem::take(&mut self.begun[at].told),
-                sink: step.kind.sink,
-            });
-            let dealt = step.stage.inputs();
-            let inputs = dealt.iter().zip(&step.inputs).map(|(dealt, &input)| {
-                (*dealt == Distribution::Broadcast).then(|| {
-                    (
-                        self.output(input, &mut Vec::new()),
-                        self.schemas[input].clone(),
-                    )
-                })
-            });
-            broadcast.push(inputs.collect());
-        }
-        let stages = chain
-            .iter()
-            .map(|&at| pipeline.steps[at].stage.clone())
-            .collect();
-        let digest = self.options.digest;
-        Box::new(move || {
-            let collected = broadcast
-                .into_iter()
-                .map(|inputs| {
-                    let collect =
-                        |(stream, schema): (Batches, Schema)| stream::collect(stream, &schema);
-                    inputs
-                        .into_iter()
-                        .map(|input| input.map(collect).transpose())
-                        .collect::<Result<Vec<_>>>()
-                })
-                .collect::<Result<Vec<_>>>()?;
-            Ok(Chain {
-                links,
-                stages,
-                broadcast: collected,
-                digest,
-            })
-        })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::load_csv::{expand, input_file, open};
+use super::load_csv::source::{expand, input_file, open};
 use super::{
     Begun, Distribution, Folder, OptionDoc, Output, Run, Session, Setup, Source, Stage, StageKind,
     options,

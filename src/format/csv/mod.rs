@@ -13,6 +13,7 @@ pub mod machine;
 pub mod masks;
 pub mod parse;
 pub mod split;
+pub mod values;
 pub mod write;
 
 /// The bytes that structure the text.

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use encoding_rs::Encoding;
-use polars_arrow::bitmap::MutableBitmap;
 use polars_buffer::Buffer;
 use serde::{Deserialize, Serialize};
 
 use super::Dialect;
 use super::machine::{Machine, Meaning};
 use super::masks::{Carry, WIDTH, masks};
-use crate::columns::{Column, SliceBuilder};
+use super::values::Builder;
+use crate::columns::Column;
 
 /// What a value is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -580,131 +580,6 @@ fn slow_spans(record: &[u8], dialect: Dialect) -> Vec<Span> {
         special: true,
     });
     spans
-}
-
-enum Builder<'a> {
-    String(SliceBuilder<'a>),
-    Int(Numbers<i64>),
-    Float(Numbers<f64>),
-    Bool(Numbers<bool>),
-}
-
-struct Numbers<T> {
-    values: Vec<T>,
-    validity: MutableBitmap,
-    nulls: bool,
-}
-
-impl<T: Default> Numbers<T> {
-    fn new(rows: usize) -> Self {
-        Numbers {
-            values: Vec::with_capacity(rows),
-            validity: MutableBitmap::with_capacity(rows),
-            nulls: false,
-        }
-    }
-
-    fn push(&mut self, value: Option<T>) {
-        self.validity.push(value.is_some());
-        self.nulls |= value.is_none();
-        self.values.push(value.unwrap_or_default());
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.values.truncate(rows);
-        while self.validity.len() > rows {
-            self.validity.pop();
-        }
-    }
-}
-
-impl<'a> Builder<'a> {
-    fn new(target: Target, text: &'a str, rows: usize) -> Self {
-        match target {
-            Target::String => Builder::String(SliceBuilder::new(text, rows)),
-            Target::Int => Builder::Int(Numbers::new(rows)),
-            Target::Float => Builder::Float(Numbers::new(rows)),
-            Target::Bool => Builder::Bool(Numbers::new(rows)),
-        }
-    }
-
-    #[inline]
-    fn null(&mut self) {
-        match self {
-            Builder::String(strings) => strings.push_null(),
-            Builder::Int(numbers) => numbers.push(None),
-            Builder::Float(numbers) => numbers.push(None),
-            Builder::Bool(numbers) => numbers.push(None),
-        }
-    }
-
-    /// Appends a value; `false` if it is none of this type.
-    #[inline]
-    fn value(&mut self, value: &str) -> bool {
-        let fits = match self {
-            Builder::String(strings) => {
-                strings.push_owned(value);
-                return true;
-            }
-            Builder::Int(numbers) => parse_int(value).map(|number| numbers.push(Some(number))),
-            Builder::Float(numbers) => parse_float(value).map(|number| numbers.push(Some(number))),
-            Builder::Bool(numbers) => parse_bool(value).map(|truth| numbers.push(Some(truth))),
-        };
-        fits.is_some()
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        match self {
-            Builder::String(strings) => strings.truncate(rows),
-            Builder::Int(numbers) => numbers.truncate(rows),
-            Builder::Float(numbers) => numbers.truncate(rows),
-            Builder::Bool(numbers) => numbers.truncate(rows),
-        }
-    }
-
-    fn finish(self, text: &Buffer<u8>) -> Column {
-        match self {
-            Builder::String(strings) => strings.finish(text),
-            Builder::Int(numbers) => Column::from_ints(
-                numbers.values,
-                numbers.nulls.then(|| numbers.validity.freeze()),
-            ),
-            Builder::Float(numbers) => Column::from_floats(
-                numbers.values,
-                numbers.nulls.then(|| numbers.validity.freeze()),
-            ),
-            Builder::Bool(numbers) => Column::from_bools(
-                &numbers.values,
-                numbers.nulls.then(|| numbers.validity.freeze()),
-            ),
-        }
-    }
-}
-
-/// `[+-]?[0-9]+` in 64 bits.
-pub fn parse_int(text: &str) -> Option<i64> {
-    // Rust's parser takes just this notation.
-    text.parse().ok()
-}
-
-/// Decimal or exponent, finite.
-pub fn parse_float(text: &str) -> Option<f64> {
-    // Rust's parser also takes words: `nan`, `inf`, `infinity`.
-    let notation =
-        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
-    if !text.bytes().all(notation) {
-        return None;
-    }
-    text.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
-/// true/false/t/f/1/0
-pub fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "true" | "t" | "1" => Some(true),
-        "false" | "f" | "0" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

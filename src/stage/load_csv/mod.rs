@@ -1,11 +1,11 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is what is dealt out.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+pub(super) mod source;
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use encoding_rs::Encoding;
@@ -14,18 +14,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Begun, Distribution, Folder, InputFile, OptionDoc, Output, Reject, Run, Session, Setup, Source,
-    Stage, StageKind, options,
+    Begun, Distribution, Folder, OptionDoc, Output, Reject, Run, Session, Setup, Source, Stage,
+    StageKind, options,
 };
 use crate::batch::{Batch, origin};
-use crate::columns::Column;
 use crate::error::{Error, Result, nearest};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Fault, Parser, RecordText, Target};
-use crate::format::csv::split::{Block, Limits, Splitter};
-use crate::format::gzip;
+use crate::format::csv::split::{Limits, Splitter};
 use crate::schema::{Field, Schema, Type};
 use crate::stop::Stop;
+use source::{Blocks, expand, input_file, open};
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -504,223 +503,6 @@ fn target_of(ty: &Type) -> Target {
         Type::Bool => Target::Bool,
         _ => Target::String,
     }
-}
-
-/// The files that paths and globs stand for; `-` stays `-`.
-pub(super) fn expand(patterns: &[String], folder: &Folder) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for pattern in patterns {
-        if pattern == "-" {
-            paths.push(PathBuf::from("-"));
-            continue;
-        }
-        let path = folder.resolve(pattern);
-        if path.exists() || !pattern.contains(['*', '?', '[']) {
-            if path.is_dir() {
-                return Err(
-                    Error::failed(format!("`{}` is a directory", path.display())).hint(format!(
-                        "`{}/*` names the files in it",
-                        pattern.trim_end_matches('/')
-                    )),
-                );
-            }
-            paths.push(path);
-            continue;
-        }
-        let matches = glob::glob(&path.to_string_lossy())
-            .map_err(|error| Error::usage(format!("`{pattern}` is no glob: {error}")))?;
-        let mut found = Vec::new();
-        for entry in matches {
-            let entry =
-                entry.map_err(|error| Error::io("read", error.path().display(), error.error()))?;
-            if entry.is_file() {
-                found.push(entry);
-            }
-        }
-        if found.is_empty() {
-            return Err(Error::failed(format!(
-                "`{}` matches no file",
-                path.display()
-            )));
-        }
-        found.sort();
-        paths.extend(found);
-    }
-    Ok(paths)
-}
-
-/// What the report says of a file; it must be there.
-pub(super) fn input_file(path: &Path) -> Result<InputFile> {
-    if path == Path::new("-") {
-        return Ok(InputFile {
-            file: "-".into(),
-            bytes: 0,
-            modified: None,
-        });
-    }
-    let metadata =
-        std::fs::metadata(path).map_err(|error| Error::io("read", path.display(), &error))?;
-    let modified = metadata.modified().ok().map(|time| {
-        chrono::DateTime::<chrono::Utc>::from(time)
-            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-    });
-    Ok(InputFile {
-        file: path.display().to_string(),
-        bytes: metadata.len(),
-        modified,
-    })
-}
-
-/// Counts what is read of a file as it lies there.
-struct Counted<R> {
-    reader: R,
-    done: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.done.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// Standard input, without being deaf to signals while nothing comes.
-struct Stdin(Stop);
-
-impl Read for Stdin {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let stdin = std::io::stdin();
-        loop {
-            let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut wanted, PollTimeout::from(100u8)) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => return stdin.lock().read(buffer),
-                Err(error) => return Err(error.into()),
-            }
-            if self.0.is_set() {
-                return Err(std::io::Error::other("interrupted"));
-            }
-        }
-    }
-}
-
-/// The text of a file. gzip is told from the bytes, not the name.
-pub(super) fn open(path: &Path, done: Arc<AtomicU64>, stop: &Stop) -> Result<Box<dyn Read + Send>> {
-    let reader: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(Stdin(stop.clone()))
-    } else {
-        Box::new(File::open(path).map_err(|error| Error::io("open", path.display(), &error))?)
-    };
-    // 256 KiB: few system calls, and still in the cache when it is inflated.
-    let mut reader = BufReader::with_capacity(256 << 10, Counted { reader, done });
-    let first = reader
-        .fill_buf()
-        .map_err(|error| Error::io("read", path.display(), &error))?;
-    if first.starts_with(&gzip::MAGIC) {
-        return Ok(Box::new(gzip::Reader::new(reader)));
-    }
-    Ok(Box::new(reader))
-}
-
-/// The source: block after block of file after file.
-struct Blocks {
-    loader: LoadCsv,
-    files: std::vec::IntoIter<(u16, PathBuf)>,
-    header: Option<Vec<String>>,
-    batch_rows: usize,
-    bytes_done: Arc<AtomicU64>,
-    stop: Stop,
-    open: Option<(u16, PathBuf, TextSplitter)>,
-    failed: bool,
-}
-
-impl Blocks {
-    fn next_block(&mut self) -> Result<Option<(u16, Block)>> {
-        loop {
-            if let Some((number, path, splitter)) = &mut self.open {
-                let block = splitter.next_block().map_err(|error| Error {
-                    message: format!("{}: {}", path.display(), error.message),
-                    ..error
-                })?;
-                if let Some(block) = block {
-                    return Ok(Some((*number, block)));
-                }
-            }
-            let Some((number, path)) = self.files.next() else {
-                return Ok(None);
-            };
-            let stdin = self
-                .loader
-                .stdin
-                .lock()
-                .expect("no one panics holding this lock")
-                .take();
-            let mut opened = match stdin.filter(|_| path == Path::new("-")) {
-                Some(opened) => opened,
-                None => self
-                    .loader
-                    .open_file(&path, self.bytes_done.clone(), &self.stop)?,
-            };
-            if opened.header != self.header {
-                return Err(other_header(
-                    &path,
-                    opened.header.as_deref(),
-                    self.header.as_deref(),
-                ));
-            }
-            opened
-                .splitter
-                .set_limits(self.loader.limits(self.batch_rows));
-            self.open = Some((number, path, opened.splitter));
-        }
-    }
-}
-
-fn other_header(path: &Path, found: Option<&[String]>, wanted: Option<&[String]>) -> Error {
-    let (found, wanted) = (found.unwrap_or_default(), wanted.unwrap_or_default());
-    let at = found.iter().zip(wanted).take_while(|(a, b)| a == b).count();
-    let show = |names: &[String]| {
-        names
-            .get(at)
-            .map_or("nothing".into(), |name| format!("`{name}`"))
-    };
-    Error::failed(format!(
-        "`{}` has another header than the files before it: column {} is {} instead of {}",
-        path.display(),
-        at + 1,
-        show(found),
-        show(wanted)
-    ))
-    .hint("load files of different columns in stages of their own")
-}
-
-impl Iterator for Blocks {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.next_block().transpose()?;
-        self.failed = next.is_err();
-        Some(next.map(|(file, block)| to_batch(file, block)))
-    }
-}
-
-/// A block as a batch of one row, so that executors ship nothing but batches.
-fn to_batch(file: u16, block: Block) -> Batch {
-    let number = |value: u64| Column::from_ints(vec![value.cast_signed()], None);
-    let columns = vec![
-        Column::from_cells(vec![block.bytes.into()]),
-        number(u64::from(file)),
-        number(block.first_record),
-        number(block.first_line),
-        number(block.offset),
-        number(block.records),
-    ];
-    Batch::new(columns, 1)
 }
 
 struct Parsing {

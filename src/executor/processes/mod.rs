@@ -6,28 +6,33 @@
 //! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
 //! batch too: a killed parent leaves no orphan.
 
+mod frames;
+mod worker;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
 use super::threads::Ending;
 use super::window::Window;
 use super::{Deal, Results, SharedCosts};
 use crate::batch::Batch;
-use crate::clock::{monotonic, peak_rss_bytes};
+use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::hand::{Chain, Hand, Link, Mark, Played, add_closed};
-use crate::stage::Counts;
+use crate::hand::{Chain, Played, add_closed};
+
+pub use worker::work;
+
+use frames::{Hello, Job, Reply, frame, read_frame};
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 const RESENDS_MAX: u32 = 2;
@@ -35,44 +40,6 @@ const RESENDS_MAX: u32 = 2;
 const AHEAD: usize = 1;
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
-
-/// The first frame: what to open.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    links: Vec<Link>,
-    threads: usize,
-    digest: bool,
-    /// For each link, for each of its inputs, whether a frame with its rows follows.
-    broadcast: Vec<Vec<bool>>,
-}
-
-/// A frame from the child.
-#[derive(Serialize, Deserialize)]
-enum Reply {
-    /// The sessions are open.
-    Ready { open: Duration },
-    /// They could not be opened.
-    Refused { error: Error },
-    /// A batch was played; its rows follow unless there is an error.
-    Played {
-        number: u64,
-        marks: Vec<Mark>,
-        error: Option<Error>,
-        copy: Duration,
-    },
-    /// The sessions are closed: the last frame.
-    Closed {
-        counts: Vec<Counts>,
-        error: Option<Error>,
-        peak_rss_bytes: u64,
-    },
-}
-
-/// A frame to the child, behind the first ones.
-#[derive(Serialize, Deserialize)]
-struct Job {
-    number: u64,
-}
 
 /// All child processes of a run, so that none outlives it.
 pub struct Workers {
@@ -649,157 +616,4 @@ impl Drop for Processes {
         self.table.lock().ended = true;
         self.table.changed.notify_all();
     }
-}
-
-/// A frame: length of the header, length of the rows, header, rows.
-fn frame(header: &impl Serialize, batch: Option<&Batch>) -> Result<Vec<u8>> {
-    let header = serde_json::to_vec(header)
-        .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
-    let mut frame =
-        Vec::with_capacity(16 + header.len() + batch.map_or(0, |batch| batch.size() + 4096));
-    frame.extend_from_slice(&(header.len() as u64).to_le_bytes());
-    frame.extend_from_slice(&[0; 8]);
-    frame.extend_from_slice(&header);
-    let rows_from = frame.len();
-    if let Some(batch) = batch {
-        batch.encode(&mut frame)?;
-    }
-    let rows = (frame.len() - rows_from) as u64;
-    frame[8..16].copy_from_slice(&rows.to_le_bytes());
-    Ok(frame)
-}
-
-/// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.
-fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut lengths = [0u8; 16];
-    from.read_exact(&mut lengths).ok()?;
-    let length = |at: usize| {
-        let bytes: [u8; 8] = lengths[at..at + 8]
-            .try_into()
-            .expect("eight bytes are eight bytes");
-        u64::from_le_bytes(bytes)
-    };
-    let mut header = Vec::new();
-    from.take(length(0)).read_to_end(&mut header).ok()?;
-    payload.clear();
-    let rows = length(8);
-    payload.reserve(usize::try_from(rows).ok()?);
-    from.take(rows).read_to_end(payload).ok()?;
-    (header.len() as u64 == length(0) && payload.len() as u64 == rows).then_some(header)
-}
-
-/// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
-pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
-    let mut payload = Vec::new();
-    let broken =
-        || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
-    let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
-    let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
-    let (send, replies) = mpsc::channel::<Vec<u8>>();
-    let writer = std::thread::spawn(move || write_replies(stdout, &replies));
-    let opened = open_told(&mut stdin, &mut payload, &hello);
-    let hand = match opened {
-        Ok(hand) => Arc::new(hand),
-        Err(error) => {
-            let _ = send.send(frame(&Reply::Refused { error }, None)?);
-            drop(send);
-            let _ = writer.join();
-            return Ok(());
-        }
-    };
-    let _ = send.send(frame(&Reply::Ready { open: hand.open }, None)?);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(hello.threads)
-        .thread_name(|i| format!("etl-worker-{i}"))
-        .build()
-        .map_err(|error| Error::failed("cannot start threads").cause(error))?;
-    let in_hand = Arc::new(AtomicUsize::new(0));
-    while let Some(header) = read_frame(&mut stdin, &mut payload) {
-        let Job { number } = serde_json::from_slice(&header).map_err(|_| broken())?;
-        let bytes = std::mem::take(&mut payload);
-        let (hand, send, in_hand) = (hand.clone(), send.clone(), in_hand.clone());
-        in_hand.fetch_add(1, Ordering::SeqCst);
-        pool.spawn_fifo(move || {
-            let reply = play(&hand, number, &bytes);
-            drop(hand);
-            in_hand.fetch_sub(1, Ordering::SeqCst);
-            // Without a reader there is nobody to work for.
-            let _ = send.send(reply);
-        });
-    }
-    if in_hand.load(Ordering::SeqCst) > 0 {
-        // The parent is gone, and what is in hand is wanted by nobody.
-        std::process::exit(0);
-    }
-    let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
-        Ok(Ok(counts)) => (counts, None),
-        Ok(Err(error)) => (Vec::new(), Some(error)),
-        Err(_) => (Vec::new(), None),
-    };
-    let _ = send.send(frame(
-        &Reply::Closed {
-            counts,
-            error,
-            peak_rss_bytes: peak_rss_bytes(),
-        },
-        None,
-    )?);
-    drop(send);
-    let _ = writer.join();
-    Ok(())
-}
-
-fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Vec<u8>>) {
-    for reply in replies {
-        if stdout
-            .write_all(&reply)
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
-            std::process::exit(0);
-        }
-    }
-}
-
-fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Hand> {
-    let mut broadcast = Vec::new();
-    for inputs in &hello.broadcast {
-        let mut batches = Vec::new();
-        for &sent in inputs {
-            batches.push(if sent {
-                read_frame(stdin, payload).ok_or_else(|| Error::failed("the parent broke off"))?;
-                Some(Batch::decode(payload)?)
-            } else {
-                None
-            });
-        }
-        broadcast.push(batches);
-    }
-    Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
-}
-
-fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
-    let from = monotonic();
-    let decoded = Batch::decode(bytes);
-    let mut copy = monotonic().saturating_sub(from);
-    let Played { marks, batch } = match decoded {
-        Ok(batch) => hand.play(batch),
-        Err(error) => Played::failed(error),
-    };
-    let from = monotonic();
-    let batch = batch.map(Batch::resolve);
-    copy += monotonic().saturating_sub(from);
-    let reply = |error, marks| Reply::Played {
-        number,
-        marks,
-        error,
-        copy,
-    };
-    let framed = match batch {
-        Ok(batch) => frame(&reply(None, marks), Some(&batch)),
-        Err(error) => frame(&reply(Some(error), marks), None),
-    };
-    framed.unwrap_or_else(|error| {
-        frame(&reply(Some(error), Vec::new()), None).expect("an error alone can be encoded")
-    })
 }

@@ -1,0 +1,127 @@
+//! The child's side: opens what it is told, plays what it is sent, ends with its standard input.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use super::frames::{Hello, Job, Reply, frame, read_frame};
+use crate::batch::Batch;
+use crate::clock::{monotonic, peak_rss_bytes};
+use crate::error::{Error, Result};
+use crate::hand::{Chain, Hand, Played};
+
+/// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
+pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
+    let mut payload = Vec::new();
+    let broken =
+        || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
+    let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
+    let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
+    let (send, replies) = mpsc::channel::<Vec<u8>>();
+    let writer = std::thread::spawn(move || write_replies(stdout, &replies));
+    let opened = open_told(&mut stdin, &mut payload, &hello);
+    let hand = match opened {
+        Ok(hand) => Arc::new(hand),
+        Err(error) => {
+            let _ = send.send(frame(&Reply::Refused { error }, None)?);
+            drop(send);
+            let _ = writer.join();
+            return Ok(());
+        }
+    };
+    let _ = send.send(frame(&Reply::Ready { open: hand.open }, None)?);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(hello.threads)
+        .thread_name(|i| format!("etl-worker-{i}"))
+        .build()
+        .map_err(|error| Error::failed("cannot start threads").cause(error))?;
+    let in_hand = Arc::new(AtomicUsize::new(0));
+    while let Some(header) = read_frame(&mut stdin, &mut payload) {
+        let Job { number } = serde_json::from_slice(&header).map_err(|_| broken())?;
+        let bytes = std::mem::take(&mut payload);
+        let (hand, send, in_hand) = (hand.clone(), send.clone(), in_hand.clone());
+        in_hand.fetch_add(1, Ordering::SeqCst);
+        pool.spawn_fifo(move || {
+            let reply = play(&hand, number, &bytes);
+            drop(hand);
+            in_hand.fetch_sub(1, Ordering::SeqCst);
+            // Without a reader there is nobody to work for.
+            let _ = send.send(reply);
+        });
+    }
+    if in_hand.load(Ordering::SeqCst) > 0 {
+        // The parent is gone, and what is in hand is wanted by nobody.
+        std::process::exit(0);
+    }
+    let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
+        Ok(Ok(counts)) => (counts, None),
+        Ok(Err(error)) => (Vec::new(), Some(error)),
+        Err(_) => (Vec::new(), None),
+    };
+    let _ = send.send(frame(
+        &Reply::Closed {
+            counts,
+            error,
+            peak_rss_bytes: peak_rss_bytes(),
+        },
+        None,
+    )?);
+    drop(send);
+    let _ = writer.join();
+    Ok(())
+}
+
+fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Vec<u8>>) {
+    for reply in replies {
+        if stdout
+            .write_all(&reply)
+            .and_then(|()| stdout.flush())
+            .is_err()
+        {
+            std::process::exit(0);
+        }
+    }
+}
+
+fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Hand> {
+    let mut broadcast = Vec::new();
+    for inputs in &hello.broadcast {
+        let mut batches = Vec::new();
+        for &sent in inputs {
+            batches.push(if sent {
+                read_frame(stdin, payload).ok_or_else(|| Error::failed("the parent broke off"))?;
+                Some(Batch::decode(payload)?)
+            } else {
+                None
+            });
+        }
+        broadcast.push(batches);
+    }
+    Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
+}
+
+fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
+    let from = monotonic();
+    let decoded = Batch::decode(bytes);
+    let mut copy = monotonic().saturating_sub(from);
+    let Played { marks, batch } = match decoded {
+        Ok(batch) => hand.play(batch),
+        Err(error) => Played::failed(error),
+    };
+    let from = monotonic();
+    let batch = batch.map(Batch::resolve);
+    copy += monotonic().saturating_sub(from);
+    let reply = |error, marks| Reply::Played {
+        number,
+        marks,
+        error,
+        copy,
+    };
+    let framed = match batch {
+        Ok(batch) => frame(&reply(None, marks), Some(&batch)),
+        Err(error) => frame(&reply(Some(error), marks), None),
+    };
+    framed.unwrap_or_else(|error| {
+        frame(&reply(Some(error), Vec::new()), None).expect("an error alone can be encoded")
+    })
+}
