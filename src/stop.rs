@@ -10,10 +10,14 @@ use crate::error::{Error, Result};
 pub struct Stop(Arc<AtomicUsize>);
 
 impl Stop {
-    /// Is set by SIGINT and SIGTERM from now on.
+    /// Is set by SIGINT, SIGTERM and SIGHUP from now on.
     pub fn on_signals() -> Result<Stop> {
         let stop = Stop::default();
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        if !hangup_is_ignored() {
+            signals.push(signal_hook::consts::SIGHUP);
+        }
+        for signal in signals {
             // The first one asks, the second one insists: it ends the program where it stands.
             let asked = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
@@ -40,4 +44,12 @@ impl Stop {
             )),
         }
     }
+}
+
+/// Whether the program was started by `nohup` or the like, and is to outlive its terminal.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default() >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
 }

@@ -12,6 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::{self, Options};
+use crate::stage::write_files;
 use crate::stop::Stop;
 
 /// More rejects than the pipeline allows: done all the same.
@@ -25,10 +26,25 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         )
         .hint("files and local indices are whole or not there: run the pipeline again"));
     }
-    let mut pipeline = args.pipeline.load()?;
-    if let Some(stage) = &args.until {
-        pipeline = pipeline.upto(stage)?;
+    if let Some(path) = &args.report {
+        // Better to know now than behind the run.
+        let opened = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        opened.map_err(|error| Error::io("write the report", path.display(), &error))?;
     }
+    let loaded = args.pipeline.load().and_then(|pipeline| match &args.until {
+        Some(stage) => pipeline.upto(stage),
+        None => Ok(pipeline),
+    });
+    let pipeline = match (loaded, &args.report) {
+        (Err(error), Some(path)) => {
+            write_report(&Report::of_no_run(&args.pipeline.file, &error), path)?;
+            return Err(error);
+        }
+        (loaded, _) => loaded?,
+    };
     let options = Options {
         staged: args.staged,
         digest: args.digest,
@@ -101,7 +117,8 @@ fn write_report(report: &Report, path: &Path) -> Result<()> {
 /// The table, or the report as JSON. A run that writes rows to standard output keeps it for them.
 fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<()> {
     let stdout_taken = pipeline.steps.iter().any(|step| {
-        step.kind.sink && step.options.get("path").and_then(toml::Value::as_str) == Some("-")
+        let path = step.options.get("path").and_then(toml::Value::as_str);
+        step.kind.sink && path.is_some_and(write_files::is_stdout)
     });
     let text = if args.json {
         serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"

@@ -25,6 +25,7 @@ use crate::batch::ROWS_MAX;
 use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
+use crate::stage::write_files;
 use crate::stage::{Distribution, Folder, STAGES, Stage, StageKind};
 
 pub use secrets::masked;
@@ -246,14 +247,15 @@ impl Pipeline {
     fn refuse_shared_paths(&self) -> Result<()> {
         let mut writers: HashMap<PathBuf, &str> = HashMap::new();
         for step in self.steps.iter().filter(|step| step.kind.sink) {
-            let Some(path) = step.options.get("path").and_then(toml::Value::as_str) else {
-                continue;
-            };
+            let place = ["path", "to"]
+                .iter()
+                .find_map(|key| step.options.get(*key)?.as_str());
+            let Some(path) = place else { continue };
             if let Some(other) = writers.insert(self.written(path), &step.name) {
                 return Err(
                     Error::usage(format!("stage `{other}` writes `{path}` already"))
                         .stage(&step.name)
-                        .hint("give each a `path` of its own"),
+                        .hint("give each a place of its own"),
                 );
             }
         }
@@ -262,10 +264,11 @@ impl Pipeline {
 
     /// The file that an option `path` means, the same for all spellings of it.
     fn written(&self, path: &str) -> PathBuf {
-        if path == "-" {
+        if write_files::is_stdout(path) || path.contains("://") {
             return PathBuf::from(path);
         }
-        let path = self.folder.resolve(path);
+        let path = path.strip_prefix("local:").unwrap_or(path);
+        let path = write_files::follow(self.folder.resolve(path));
         let path = std::path::absolute(&path).unwrap_or(path);
         match (path.parent().map(Path::canonicalize), path.file_name()) {
             (Some(Ok(folder)), Some(name)) => folder.join(name),

@@ -2,10 +2,12 @@
 
 mod table;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Place;
+use crate::error::{Error, Place};
 use crate::stage::{Counts, InputFile};
 
 pub use table::{render, thousands};
@@ -53,6 +55,43 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// The rows that were set aside.
     pub rejects: Rejects,
+}
+
+impl Report {
+    /// Of a pipeline that could not even be begun.
+    pub fn of_no_run(file: &Path, error: &Error) -> Report {
+        Report {
+            pipeline: file
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            pipeline_file: file.display().to_string(),
+            run: String::new(),
+            status: Status::Failed,
+            error: Some(Failure::of(error)),
+            mode: "streamed".into(),
+            started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            wall_s: 0.0,
+            cpu_s: 0.0,
+            peak_rss_bytes: 0,
+            machine: Machine::this(),
+            inputs: Vec::new(),
+            stages: Vec::new(),
+            rejects: Rejects::default(),
+        }
+    }
+}
+
+impl Failure {
+    /// What the report says of an error.
+    pub fn of(error: &Error) -> Failure {
+        Failure {
+            stage: error.stage.clone(),
+            message: error.message.clone(),
+            source: error.place.clone(),
+        }
+    }
 }
 
 /// What went wrong.

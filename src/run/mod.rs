@@ -85,7 +85,10 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     );
     let (rejects, error) = match (joined, ran) {
         (Ok(rejects), ran) => (rejects, ran.err()),
-        (Err(error), ran) => (Rejects::default(), Some(ran.err().unwrap_or(error))),
+        (Err(error), ran) => {
+            (0..pipeline.steps.len()).for_each(|i| drop(std::fs::remove_file(spool(i))));
+            (Rejects::default(), Some(ran.err().unwrap_or(error)))
+        }
     };
     let error = error.map(|error| located(error, &run, pipeline));
     let stages = pipeline
@@ -102,11 +105,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
             Some(Class::Interrupted(_)) => Status::Interrupted,
             Some(_) => Status::Failed,
         },
-        error: error.as_ref().map(|error| Failure {
-            stage: error.stage.clone(),
-            message: error.message.clone(),
-            source: error.place.clone(),
-        }),
+        error: error.as_ref().map(Failure::of),
         mode: if options.staged { "staged" } else { "streamed" }.into(),
         started_at: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         wall_s: clock::monotonic().saturating_sub(started).as_secs_f64(),

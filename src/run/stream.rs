@@ -154,14 +154,20 @@ impl Collected {
 
 /// An output whose readers get every batch as it comes; the slowest sets the pace.
 ///
-/// Whoever finds its queue empty pulls for all. That cannot lock up: readers of a tee lead to
-/// different ends through stages that give a batch for each batch, so whoever waits for room in
-/// another's queue has fed its own reader before.
+/// Whoever finds its queue empty pulls for all, one at a time; no lock is held meanwhile, so that
+/// others take what waits for them. Readers of a tee lead to different ends through stages that give a
+/// batch for each batch: whoever waits for room in another's queue has fed its own reader before.
 pub(super) struct Tee {
-    upstream: Mutex<Option<Batches>>,
-    queues: Mutex<Vec<Queue>>,
+    state: Mutex<TeeState>,
     changed: Condvar,
     stop: Stop,
+}
+
+struct TeeState {
+    /// The stream above; not here while somebody pulls, nor behind its end.
+    upstream: Option<Batches>,
+    pulling: bool,
+    queues: Vec<Queue>,
 }
 
 #[derive(Default)]
@@ -177,76 +183,89 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 impl Tee {
     pub(super) fn new(upstream: Batches, readers: usize, stop: Stop) -> Self {
         let queues = (0..readers).map(|_| Queue::default()).collect();
+        let state = TeeState {
+            upstream: Some(upstream),
+            pulling: false,
+            queues,
+        };
         Tee {
-            upstream: Mutex::new(Some(upstream)),
-            queues: Mutex::new(queues),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             stop,
         }
     }
 
-    fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
-        self.queues.lock().expect("no one panics holding this lock")
+    fn lock(&self) -> MutexGuard<'_, TeeState> {
+        self.state.lock().expect("no one panics holding this lock")
     }
 
     /// How many batches wait for reader `i`.
     pub(super) fn waiting(&self, i: usize) -> usize {
-        self.queues()[i].batches.len()
-    }
-
-    fn pop(&self, i: usize) -> Option<Result<Batch>> {
-        let mut queues = self.queues();
-        let batch = queues[i].batches.pop_front()?;
-        queues[i].bytes -= batch.as_ref().map_or(0, Batch::size);
-        drop(queues);
-        self.changed.notify_all();
-        Some(batch)
+        self.lock().queues[i].batches.len()
     }
 
     fn next(&self, i: usize) -> Option<Result<Batch>> {
-        if let Some(batch) = self.pop(i) {
-            return Some(batch);
-        }
-        let Ok(mut upstream) = self.upstream.lock() else {
-            return Some(Err(Error::failed("a stage above panicked")));
-        };
-        // Another reader may have pulled meanwhile.
-        if let Some(batch) = self.pop(i) {
-            return Some(batch);
-        }
-        let mut queues = self.queues();
-        let full = |queues: &[Queue]| {
-            queues
-                .iter()
-                .any(|queue| !queue.gone && queue.bytes >= WAITING_BYTES_MAX)
-        };
-        while full(&queues) {
+        let mut state = self.lock();
+        loop {
+            if let Some(batch) = state.queues[i].batches.pop_front() {
+                state.queues[i].bytes -= batch.as_ref().map_or(0, Batch::size);
+                drop(state);
+                self.changed.notify_all();
+                return Some(batch);
+            }
             if let Err(error) = self.stop.check() {
                 return Some(Err(error));
             }
-            let wait = self.changed.wait_timeout(queues, Duration::from_millis(50));
-            queues = wait.expect("no one panics holding this lock").0;
+            let full = |queue: &Queue| !queue.gone && queue.bytes >= WAITING_BYTES_MAX;
+            if state.pulling || state.queues.iter().any(full) {
+                let wait = self.changed.wait_timeout(state, Duration::from_millis(50));
+                state = wait.expect("no one panics holding this lock").0;
+                continue;
+            }
+            let upstream = state.upstream.take()?;
+            state.pulling = true;
+            drop(state);
+            return self.pull(i, upstream);
         }
-        drop(queues);
-        let next = upstream.as_mut().and_then(Iterator::next);
-        if next.as_ref().is_none_or(Result::is_err) {
-            *upstream = None;
-        }
-        let batch = next?;
-        let bytes = batch.as_ref().map_or(0, Batch::size);
-        for (other, queue) in self.queues().iter_mut().enumerate() {
-            if other != i && !queue.gone {
-                queue.batches.push_back(batch.clone());
-                queue.bytes += bytes;
+    }
+
+    /// Pulls a batch for all; the caller's is given back.
+    fn pull(&self, i: usize, mut upstream: Batches) -> Option<Result<Batch>> {
+        // Whatever becomes of it, others may pull again.
+        let pulling = Pulling(self);
+        let next = upstream.next();
+        let mut state = self.lock();
+        if let Some(batch) = &next {
+            if batch.is_ok() {
+                state.upstream = Some(upstream);
+            }
+            let bytes = batch.as_ref().map_or(0, Batch::size);
+            for (other, queue) in state.queues.iter_mut().enumerate() {
+                if other != i && !queue.gone {
+                    queue.batches.push_back(batch.clone());
+                    queue.bytes += bytes;
+                }
             }
         }
-        Some(batch)
+        drop(state);
+        drop(pulling);
+        next
     }
 
     /// The stream of reader `i`.
     pub(super) fn reader(self: Arc<Self>, i: usize) -> Batches {
         let reader = Reader { tee: self, i };
         Box::new(std::iter::from_fn(move || reader.tee.next(reader.i)))
+    }
+}
+
+/// Somebody pulls as long as this is there.
+struct Pulling<'a>(&'a Tee);
+
+impl Drop for Pulling<'_> {
+    fn drop(&mut self) {
+        self.0.lock().pulling = false;
+        self.0.changed.notify_all();
     }
 }
 
@@ -257,11 +276,10 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut queues = self.tee.queues();
-        queues[self.i].gone = true;
-        queues[self.i].batches.clear();
-        queues[self.i].bytes = 0;
-        drop(queues);
+        self.tee.lock().queues[self.i] = Queue {
+            gone: true,
+            ..Queue::default()
+        };
         self.tee.changed.notify_all();
     }
 }

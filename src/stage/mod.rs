@@ -290,6 +290,9 @@ fn clean(path: &Path) -> PathBuf {
             part => cleaned.push(part),
         }
     }
+    if cleaned.as_os_str().is_empty() {
+        cleaned.push(".");
+    }
     cleaned
 }
 

@@ -81,6 +81,12 @@ struct WriteFiles {
 impl WriteFiles {
     fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
+        if given.path.is_empty() || given.path.ends_with(['/', '.']) {
+            return Err(Error::usage(format!(
+                "`path` = `{}` names no file",
+                given.path
+            )));
+        }
         let gzip = has_extension(&given.path, "gz");
         let stem = if gzip {
             &given.path[..given.path.len() - 3]
@@ -205,13 +211,13 @@ impl Target {
             part: None,
             shown,
         };
-        if path == "-" {
+        if is_stdout(path) {
             return Ok(direct(
                 Box::new(std::io::stdout()),
                 "standard output".into(),
             ));
         }
-        let path = run.folder.resolve(path);
+        let path = follow(run.folder.resolve(path));
         let shown = path.display().to_string();
         if path.is_dir() {
             return Err(
@@ -236,6 +242,10 @@ impl Target {
         let part = part::path(&path, &run.id);
         let file =
             File::create_new(&part).map_err(|error| Error::io("create", part.display(), &error))?;
+        if let Ok(replaced) = std::fs::metadata(&path) {
+            // A private file stays private. Where that cannot be, it is the target that counts.
+            let _ = file.set_permissions(replaced.permissions());
+        }
         // Held until the file is closed. A file system without locks does without.
         let _ = file.try_lock();
         Ok(Target {
@@ -284,6 +294,26 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Whether a path means standard output, which keeps the table elsewhere.
+pub fn is_stdout(path: &str) -> bool {
+    matches!(path, "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1")
+}
+
+/// What a symbolic link stands for, there or not: the link stays, its target is replaced.
+pub fn follow(path: PathBuf) -> PathBuf {
+    let mut path = path;
+    // A chain of links longer than this is a circle: opening it says so.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path
+            .parent()
+            .map_or_else(|| target.clone(), |folder| folder.join(&target));
+    }
+    path
 }
 
 /// Large writes go through as they are; small ones are gathered.

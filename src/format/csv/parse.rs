@@ -128,6 +128,24 @@ impl Parser {
         self.null_values.iter().any(|null| null == value)
     }
 
+    /// The names of a header line, or why it is none.
+    pub fn header(&self, line: &[u8]) -> Result<Vec<String>, String> {
+        let (text, faulty) = self.encoding.decode_without_bom_handling(line);
+        if faulty {
+            return Err(format!("bytes that are not {}", self.encoding.name()));
+        }
+        let line = text.trim_matches(['\n', '\r']).as_bytes();
+        slow_spans(line, self.dialect)
+            .into_iter()
+            .map(
+                |span| match decode(&line[span.from..span.to], self.dialect) {
+                    Ok(name) => Ok(String::from_utf8_lossy(&name).into_owned()),
+                    Err(Junk) => Err("text after a closing quote".to_owned()),
+                },
+            )
+            .collect()
+    }
+
     /// One field of a record, decoded, as a faulty record is shown.
     pub fn fields(&self, record: &[u8]) -> Vec<String> {
         slow_spans(record, self.dialect)
@@ -265,10 +283,12 @@ impl<'a> Table<'a> {
             base += WIDTH;
         }
         if field.from < bytes.len() || self.fields > 0 {
-            self.newline(Span {
+            // No newline: a CR here is a character.
+            self.field(Span {
                 to: bytes.len(),
                 ..field
             })?;
+            self.end_record(bytes.len());
         }
         Ok(())
     }
@@ -502,13 +522,9 @@ impl<'a> Table<'a> {
             }
             escaped_last = literal;
         }
-        let end = if bytes.ends_with(b"\r") && !escaped_last {
-            bytes.len() - 1
-        } else {
-            bytes.len()
-        };
+        let end = bytes.len();
         if self.fields > 0 || from < end {
-            self.slow_field(from, end.max(from), notation);
+            self.slow_field(from, end, notation);
             self.end_record(end);
         }
     }

@@ -130,7 +130,9 @@ impl<R: Read> Splitter<R> {
         let block = self.next_block();
         self.limits = limits;
         self.next_record = 1;
-        Ok(block?.map(|block| block.bytes))
+        Ok(block?
+            .filter(|block| block.records > 0)
+            .map(|block| block.bytes))
     }
 
     /// The next block; `None` at the end. What lies before a fault comes first, then the error.
@@ -180,8 +182,13 @@ impl<R: Read> Splitter<R> {
             .hint("set `quote` and `escape` to what the file uses"));
         }
         if self.open < self.buffer.len() {
-            // A last line without newline counts.
-            self.end_record(self.buffer.len());
+            // A last line without newline counts, and a CR at its end is a character.
+            let end = self.buffer.len();
+            let records = self.records;
+            self.end_record(end);
+            if self.long.is_none() {
+                self.records = records + 1;
+            }
         }
         self.refuse_long()
     }
@@ -351,7 +358,7 @@ mod tests {
                 records.push(Vec::new());
             }
         }
-        records.retain(|record| !matches!(record.as_slice(), b"" | b"\n" | b"\r\n" | b"\r"));
+        records.retain(|record| !matches!(record.as_slice(), b"" | b"\n" | b"\r\n"));
         records
     }
 

@@ -24,7 +24,10 @@ pub fn lines(schema: &Schema, batch: &Batch) -> Vec<u8> {
     let mut out = Vec::with_capacity(batch.size());
     for row in 0..batch.rows() {
         for (column, of) in columns.iter().zip(&schema.fields) {
-            if !column.is_null(row) {
+            if column.is_null(row) && columns.len() == 1 {
+                // An empty line would be skipped when it is read.
+                out.extend_from_slice(b"\"\"");
+            } else if !column.is_null(row) {
                 value(column, &of.ty, row, &mut out);
             }
             out.push(b',');

@@ -344,9 +344,14 @@ impl LoadCsv {
                 ))
                 .hint("give `columns` if the file has no header")
             })?;
-            let (line, _) = self.encoding.decode_without_bom_handling(&line);
-            let line = line.trim_matches(['\n', '\r']);
-            header = Some(self.names(self.parser(Vec::new()).fields(line.as_bytes())));
+            let names = self.parser(Vec::new()).header(&line).map_err(|reason| {
+                Error::failed(format!(
+                    "`{}`: its header line has {reason}",
+                    path.display()
+                ))
+                .hint("set `encoding`, `quote` and `escape` to what the file uses; is it CSV?")
+            })?;
+            header = Some(self.names(names));
         }
         Ok(Opened { splitter, header })
     }
