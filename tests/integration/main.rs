@@ -11,6 +11,7 @@ mod docs;
 #[path = "../../examples/generate_donors.rs"]
 mod generate_donors;
 mod harness;
+mod law;
 mod oracle;
 mod outputs;
 mod real;

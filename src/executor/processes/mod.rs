@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -90,11 +90,16 @@ impl Workers {
         Ok(child)
     }
 
-    /// Waits for a child that has ended or is about to.
-    fn reap(&self, mut child: Child) -> std::io::Result<std::process::ExitStatus> {
+    /// Waits for a child that has ended or is about to. The flag: it was [`Workers::kill_all`] that ended
+    /// it.
+    fn reap(&self, mut child: Child) -> (std::io::Result<ExitStatus>, bool) {
         let status = child.wait();
-        self.lock().retain(|&other| other != pid(&child));
-        status
+        let mut pids = self.lock();
+        let position = pids.iter().position(|&other| other == pid(&child));
+        if let Some(position) = position {
+            pids.swap_remove(position);
+        }
+        (status, position.is_none())
     }
 
     /// Ends all children that are left, at once.
@@ -309,6 +314,18 @@ impl Table {
                 }
                 Ok(false) => return,
                 Err(Died::Refused(error)) => return self.fail(&error),
+                Err(Died::WithTheRun) => {
+                    let error = Error::failed("the run has ended");
+                    for &number in in_child
+                        .batches
+                        .lock()
+                        .expect("no one panics holding this lock")
+                        .keys()
+                    {
+                        self.window.fill(number, Played::failed(error.clone()));
+                    }
+                    return self.fail(&error);
+                }
                 Err(Died::Lost(words)) => {
                     let born = in_child.opened.load(Ordering::SeqCst);
                     stillborn = if born { 0 } else { stillborn + 1 };
@@ -399,7 +416,7 @@ impl Table {
         in_child.fewer.notify_all();
         self.changed.notify_all();
         let id = child.id();
-        let status = self.workers.reap(child);
+        let (status, with_the_run) = self.workers.reap(child);
         let said = words
             .and_then(|words| words.join().ok())
             .unwrap_or_default();
@@ -407,6 +424,7 @@ impl Table {
         match heard {
             Ok(true) => Ok(!self.lock().ended && !self.window.is_closed()),
             Ok(false) if self.window.is_closed() => Ok(false),
+            Ok(false) if with_the_run => Err(Died::WithTheRun),
             Ok(false) => Err(Died::Lost(obituary(id, status.ok(), &said))),
             Err(error) => Err(Died::Refused(error)),
         }
@@ -541,9 +559,11 @@ enum Died {
     Refused(Error),
     /// It was killed or broke down; the words say how.
     Lost(String),
+    /// The run has ended without it: another stage failed, whose readers have yet to notice.
+    WithTheRun,
 }
 
-fn obituary(id: u32, status: Option<std::process::ExitStatus>, said: &str) -> String {
+fn obituary(id: u32, status: Option<ExitStatus>, said: &str) -> String {
     let how = match status {
         Some(status) => match (status.signal(), status.code()) {
             (Some(signal), _) => {

@@ -1,0 +1,800 @@
+//! Generated pipelines: for every kind, for what makes a run fail, and longer ones.
+
+use serde_json::{Map, Value, json};
+
+use super::data::{COLUMNS, Random, Style, gzip, member, row, rows};
+
+/// A stage as it stands in the file.
+pub(super) struct Stage {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    inputs: Vec<String>,
+    options: Options,
+}
+
+/// A pipeline and the files that it reads.
+#[derive(Default)]
+pub(super) struct Job {
+    pub(super) files: Vec<(String, Vec<u8>)>,
+    pub(super) stages: Vec<Stage>,
+    /// A pipeline that makes more files for it.
+    pub(super) before: Option<String>,
+    pub(super) max_rejects: i64,
+    /// The embedded index that it loads, in folder `index`: whether its documents have ids of their own.
+    pub(super) index: Option<bool>,
+    /// Stages that lie before the fault of a run that fails: they do all their work however it is run.
+    pub(super) whole: Vec<String>,
+}
+
+/// Options as JSON, which has all of TOML that is needed.
+type Options = Vec<(&'static str, Value)>;
+
+impl Job {
+    /// Adds a stage.
+    fn stage(
+        &mut self,
+        name: &str,
+        kind: &'static str,
+        inputs: &[&str],
+        options: Options,
+    ) -> String {
+        self.stages.push(Stage {
+            name: name.into(),
+            kind,
+            inputs: inputs.iter().map(|&input| input.into()).collect(),
+            options,
+        });
+        name.into()
+    }
+
+    /// The pipeline file.
+    pub(super) fn toml(&self) -> String {
+        let mut text = format!("name = \"law\"\nmax_rejects = {}\n", self.max_rejects);
+        for stage in &self.stages {
+            let Stage {
+                name, kind, inputs, ..
+            } = stage;
+            text += &format!("\n[[stage]]\nname = \"{name}\"\nkind = \"{kind}\"\n");
+            if !inputs.is_empty() {
+                text += &format!("inputs = {}\n", json!(inputs));
+            }
+            for (key, value) in &stage.options {
+                let value = toml::Value::try_from(value).expect("no option is null");
+                text += &format!("{key} = {value}\n");
+            }
+        }
+        text
+    }
+
+    /// Writes rows to one file or several, and adds the stage that loads them.
+    fn load(
+        &mut self,
+        random: &mut Random,
+        name: &str,
+        rows: &[Vec<Value>],
+        style: &Style,
+    ) -> String {
+        let mut paths = Vec::new();
+        let mut rest = rows;
+        for number in 0..random.pick(&[1, 1, 2, 3]) {
+            let (these, others) = match random.below(3) {
+                0 => rest.split_at(0),
+                _ => rest.split_at(random.below(rest.len() + 1)),
+            };
+            paths.push(self.file(random, &format!("{name}-{number}"), these, style));
+            rest = others;
+        }
+        paths.push(self.file(random, &format!("{name}-9"), rest, style));
+        if random.chance(30) {
+            paths = vec![format!("in/{name}-*")];
+        }
+        let mut options = style.options();
+        options.push(("files", json!(paths)));
+        options.push(("types", types()));
+        self.stage(name, "load_csv", &[], options)
+    }
+
+    fn file(
+        &mut self,
+        random: &mut Random,
+        name: &str,
+        rows: &[Vec<Value>],
+        style: &Style,
+    ) -> String {
+        let text = style.write(random, rows);
+        let (path, bytes) = if random.chance(30) {
+            (format!("in/{name}.csv.gz"), gzip(random, &text))
+        } else {
+            (format!("in/{name}.csv"), text)
+        };
+        self.files.push((path.clone(), bytes));
+        path
+    }
+
+    /// A table of up to so many rows; now and then with records that cannot be used.
+    fn table(&mut self, random: &mut Random, name: &str, rows_max: usize) -> String {
+        let rows = rows(random, rows_max);
+        let mut style = Style::plain();
+        style.broken = random.pick(&[0, 0, 5]);
+        self.load(random, name, &rows, &style)
+    }
+
+    /// One stage of a kind over these tables, and what it gives as NDJSON with null members.
+    pub(super) fn over(
+        &mut self,
+        random: &mut Random,
+        tables: &[&[Vec<Value>]],
+        kind: &'static str,
+        options: Options,
+    ) {
+        let mut inputs = Vec::new();
+        for (number, rows) in tables.iter().enumerate() {
+            inputs.push(self.load(random, &format!("load-{number}"), rows, &Style::plain()));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.stage("last", kind, &inputs, options);
+        self.write_as("last", "ndjson", "null");
+    }
+
+    /// Dates of both date columns, whatever does not fit being null.
+    fn dates(&mut self, name: &str, input: &str) -> String {
+        let options = vec![("columns", json!(["d", "e"])), ("on_error", json!("null"))];
+        self.stage(name, "normalize_dates", &[input], options)
+    }
+
+    /// Writes `input` to a file of some format.
+    fn write(&mut self, random: &mut Random, input: &str) {
+        let format = random.pick(&["ndjson", "csv", "arrow", "ndjson.gz", "csv.gz", "arrow.gz"]);
+        let nulls = random.pick(&["omit", "null"]);
+        self.write_as(input, format, nulls);
+    }
+
+    fn write_as(&mut self, input: &str, format: &str, nulls: &str) {
+        let name = format!("write-{input}-{}-{nulls}", format.replace('.', "-"));
+        if self.stages.iter().any(|stage| stage.name == name) {
+            return;
+        }
+        let path = format!("out/{input}-{nulls}.{format}");
+        let options = vec![("path", json!(path)), ("nulls", json!(nulls))];
+        self.stage(&name, "write_files", &[input], options);
+    }
+
+    /// Loads `input` into the embedded index.
+    fn index(&mut self, random: &mut Random, input: &str) {
+        let mut fields = vec![
+            ("k", "keyword"),
+            ("t", "text"),
+            ("b", "boolean"),
+            ("x", "double"),
+        ];
+        fields.push(("n", random.pick(&["long", "byte", "keyword"])));
+        fields.push(("d", random.pick(&["date", "text", "date"])));
+        let fields = random.some(&fields);
+        let properties: Map<String, Value> = fields
+            .into_iter()
+            .map(|(field, ty)| (field.into(), json!({ "type": ty })))
+            .collect();
+        let mapping = json!({ "properties": properties });
+        self.files
+            .push(("in/mapping.json".into(), mapping.to_string().into_bytes()));
+        let mut options = vec![
+            ("to", json!("local:index")),
+            ("mapping", json!("in/mapping.json")),
+            ("batch_docs", random.pick(&[1, 7, 500]).into()),
+        ];
+        let id = random.pick(&[
+            json!("id"),
+            json!("k"),
+            json!(["k", "n"]),
+            json!(["t", "id"]),
+            Value::Null,
+        ]);
+        self.index = Some(!id.is_null());
+        if !id.is_null() {
+            options.push(("id", id));
+        }
+        self.stage("index", "bulk_index", &[input], options);
+    }
+}
+
+fn types() -> Value {
+    let types: Map<String, Value> = COLUMNS
+        .iter()
+        .map(|(name, ty)| ((*name).into(), json!(ty)))
+        .collect();
+    types.into()
+}
+
+pub(super) type Generator = fn(&mut Random, &mut Job);
+
+/// A generator for every kind.
+pub(super) const KINDS: &[(&str, Generator)] = &[
+    ("load_csv", load_csv),
+    ("load_arrow", load_arrow),
+    ("select", select),
+    ("filter", filter),
+    ("group_concat", group_concat),
+    ("join", join),
+    ("normalize_dates", normalize_dates),
+    ("geo_point", geo_point),
+    ("write_files", write_files),
+    ("bulk_index", bulk_index),
+];
+
+/// Pipelines of many stages.
+pub(super) const CHAINS: &[(&str, Generator)] = &[
+    ("long", long),
+    ("both sides", both_sides),
+    ("two readers", two_readers),
+];
+
+/// What makes a run fail.
+pub(super) const FAILURES: &[(&str, Generator)] = &[
+    ("load_csv on_error", record_fails),
+    ("normalize_dates on_error", date_fails),
+    ("geo_point on_error", degrees_fail),
+    ("join duplicates", duplicates_fail),
+    ("join min_match", too_few_match),
+    ("damaged gzip", gzip_damaged),
+    ("damaged arrow", arrow_damaged),
+    ("other header", other_header),
+    ("open quote", open_quote),
+    ("long record", long_record),
+];
+
+fn load_csv(random: &mut Random, job: &mut Job) {
+    let rows = rows(random, 300);
+    let style = Style::any(random);
+    job.load(random, "load", &rows, &style);
+    job.write(random, "load");
+    job.max_rejects = random.pick(&[0, 5, -1]);
+}
+
+fn load_arrow(random: &mut Random, job: &mut Job) {
+    let rows = rows(random, 200);
+    job.load(random, "csv", &rows, &Style::plain());
+    let mut last = job.dates("dated", "csv");
+    if random.chance(50) {
+        let options = group_options(random, &["n", "b", "k"]);
+        last = job.stage("grouped", "group_concat", &[&last], options);
+    }
+    let formats = random.some(&["arrow", "arrow.gz"]);
+    let mut paths = Vec::new();
+    for format in formats {
+        for nulls in random.some(&["omit", "null"]) {
+            job.write_as(&last, format, nulls);
+            paths.push(format!("out/{last}-{nulls}.{format}"));
+        }
+    }
+    job.before = Some(job.toml().replace("out/", "in/"));
+    job.stages.clear();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.replace("out/", "in/"))
+        .collect();
+    job.stage("load", "load_arrow", &[], vec![("files", json!(paths))]);
+    let formats: &[&str] = &["ndjson", "csv", "arrow"];
+    for format in random.some(formats) {
+        job.write_as("load", format, "null");
+    }
+}
+
+fn select(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 150);
+    let options = select_options(random);
+    job.stage("select", "select", &[&input], options);
+    job.write(random, "select");
+}
+
+/// Any `select` of the table's columns.
+fn select_options(random: &mut Random) -> Options {
+    let names = COLUMNS.map(|(name, _)| name);
+    let mut options = Vec::new();
+    let mut left = names.to_vec();
+    if random.chance(70) {
+        left = random.some(&names);
+        options.push(("keep", json!(left)));
+    }
+    if random.chance(50) {
+        let gone = left.split_off(1 + random.below(left.len()));
+        options.push(("drop", json!(gone)));
+    }
+    let mut except = Vec::new();
+    if random.chance(50) {
+        let old = left.remove(random.below(left.len()));
+        options.push(("rename", json!({ old: "new name" })));
+        except = vec!["new name"];
+    }
+    if random.chance(50) {
+        options.push(("prefix", json!("p_")));
+        if random.chance(50) {
+            options.push(("prefix_except", json!(except)));
+        }
+    }
+    options
+}
+
+fn filter(random: &mut Random, job: &mut Job) {
+    let table = rows(random, 200);
+    job.load(random, "load", &table, &Style::plain());
+    let (column, condition, value) = condition(random, &table);
+    let options = vec![("column", json!(column)), (condition, value)];
+    job.stage("filter", "filter", &["load"], options);
+    job.write(random, "filter");
+    // A date can be compared too.
+    let dated = job.dates("dated", "load");
+    let options = vec![
+        ("column", json!("d")),
+        (random.pick(&["at_least", "below"]), json!("2013-03-15")),
+    ];
+    job.stage("filter-dates", "filter", &[&dated], options);
+    job.write(random, "filter-dates");
+}
+
+/// A column, a condition on it and what it compares with.
+pub(super) fn condition(
+    random: &mut Random,
+    rows: &[Vec<Value>],
+) -> (&'static str, &'static str, Value) {
+    let at = random.below(COLUMNS.len());
+    let (column, ty) = COLUMNS[at];
+    let condition = random.pick(match ty {
+        "bool" => &["equals", "in", "not_in", "is_null"],
+        _ => &["equals", "in", "not_in", "is_null", "at_least", "below"],
+    });
+    let known: Vec<Value> = rows
+        .iter()
+        .map(|row| &row[at])
+        .chain(&row(random, 7)[at..=at])
+        .filter(|value| !value.is_null() && **value != "")
+        .cloned()
+        .collect();
+    let values = if known.is_empty() {
+        vec![match ty {
+            "int" => json!(1),
+            "float" => json!(0.5),
+            "bool" => json!(true),
+            _ => json!("none"),
+        }]
+    } else {
+        (0..4).map(|_| random.pick(&known)).collect()
+    };
+    let value = match condition {
+        "in" | "not_in" => json!(values),
+        "is_null" => json!(random.chance(50)),
+        _ => values[0].clone(),
+    };
+    (column, condition, value)
+}
+
+fn group_concat(random: &mut Random, job: &mut Job) {
+    let loaded = job.table(random, "load", 200);
+    let input = job.dates("dated", &loaded);
+    let options = group_options(random, &["k", "n", "b", "x", "d", "t"]);
+    job.stage("group", "group_concat", &[&input], options);
+    job.write(random, "group");
+    job.write_as("group", "ndjson", "omit");
+}
+
+/// Groups by some of `keys`.
+fn group_options(random: &mut Random, keys: &[&'static str]) -> Options {
+    let by = if random.chance(60) {
+        vec![random.pick(keys)]
+    } else {
+        random.some(keys)
+    };
+    let others: Vec<&str> = COLUMNS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !by.contains(name))
+        .collect();
+    let mut options = vec![("by", json!(by))];
+    if random.chance(40) {
+        options.push(("columns", json!(random.some(&others))));
+    }
+    match random.below(3) {
+        0 => options.push(("separator", json!(random.pick(&["; ", "", "\n"])))),
+        1 => options.push(("unwrap_single", true.into())),
+        _ => {}
+    }
+    options
+}
+
+fn join(random: &mut Random, job: &mut Job) {
+    let left = job.table(random, "left", 150);
+    let right = job.table(random, "right", 60);
+    let mut options = key(random);
+    options.push(("suffix", json!("_r")));
+    let how = random.pick(&["left", "left", "inner", "semi", "anti"]);
+    options.push(("how", json!(how)));
+    job.stage("join", "join", &[&left, &right], options);
+    job.write(random, "join");
+    if matches!(how, "left" | "inner") {
+        // Work on the right side's columns, which are shared by the rows that they joined.
+        let options = vec![("columns", json!(["d_r", "e"]))];
+        job.stage("dates", "normalize_dates", &["join"], options);
+        let mut options = point("y_r", "x_r");
+        options.push(("drop", json!(random.chance(50))));
+        job.stage("point", "geo_point", &["dates"], options);
+        let options = vec![("column", json!("t_r")), ("not_in", json!(["plain", "\""]))];
+        job.stage("some", "filter", &["point"], options);
+        job.write(random, "some");
+    }
+}
+
+/// Some key of a join of two tables.
+fn key(random: &mut Random) -> Options {
+    match random.below(6) {
+        0 => vec![("on", json!(["k", "b"]))],
+        1 => vec![
+            ("left_on", json!(["n", "k"])),
+            ("right_on", json!(["id", "k"])),
+        ],
+        2 => vec![("left_on", json!("n")), ("right_on", json!("id"))],
+        3 => vec![("on", json!("n"))],
+        _ => vec![("on", json!("k"))],
+    }
+}
+
+fn point(latitude: &str, longitude: &str) -> Options {
+    vec![
+        ("latitude", json!(latitude)),
+        ("longitude", json!(longitude)),
+        ("into", json!("point")),
+    ]
+}
+
+fn normalize_dates(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 200);
+    let mut options = vec![("columns", json!(random.some(&["d", "e"])))];
+    let formats: Option<&[&str]> = random.pick(&[
+        None,
+        Some(&["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y"]),
+        Some(&["%d/%m/%Y", "%m/%d/%Y"]),
+        Some(&["%Y-%m-%d"]),
+        Some(&["%Y-%m-%dT%H:%M:%S%z"]),
+    ]);
+    if let Some(formats) = formats {
+        options.push(("formats", json!(formats)));
+    }
+    options.push((
+        "on_error",
+        json!(random.pick(&["reject", "reject", "null"])),
+    ));
+    job.stage("dates", "normalize_dates", &[&input], options);
+    job.write(random, "dates");
+    job.max_rejects = random.pick(&[0, -1]);
+}
+
+fn geo_point(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 200);
+    let (latitude, longitude) = random.pick(&[("x", "y"), ("y", "x"), ("n", "x"), ("x", "n")]);
+    let mut options = point(latitude, longitude);
+    options.push(("drop", json!(random.chance(60))));
+    options.push((
+        "on_error",
+        json!(random.pick(&["reject", "reject", "null"])),
+    ));
+    job.stage("point", "geo_point", &[&input], options);
+    job.write(random, "point");
+}
+
+fn write_files(random: &mut Random, job: &mut Job) {
+    let rows = rows(random, 250);
+    job.load(random, "load", &rows, &Style::plain());
+    let mut input = job.dates("dated", "load");
+    if random.chance(50) {
+        let options = group_options(random, &["k", "n"]);
+        input = job.stage("group", "group_concat", &[&input], options);
+    }
+    for format in ["ndjson", "csv", "arrow", "ndjson.gz", "csv.gz", "arrow.gz"] {
+        for nulls in random.some(&["omit", "null"]) {
+            job.write_as(&input, format, nulls);
+        }
+    }
+}
+
+fn bulk_index(random: &mut Random, job: &mut Job) {
+    let mut input = job.table(random, "load", 120);
+    if random.chance(30) {
+        input = job.dates("dated", &input);
+    }
+    job.index(random, &input);
+}
+
+fn long(random: &mut Random, job: &mut Job) {
+    let people = rows(random, 200);
+    let mut style = Style::any(random);
+    style.latin = false;
+    job.load(random, "people", &people, &style);
+    let options = vec![
+        ("drop", json!(["y"])),
+        ("rename", json!({ "x": "latitude" })),
+    ];
+    job.stage("renamed", "select", &["people"], options);
+    let options = vec![
+        ("column", json!("n")),
+        ("below", random.within(-1..=5).into()),
+    ];
+    job.stage("few", "filter", &["renamed"], options);
+
+    let things = job.table(random, "things", 120);
+    let text = [("unwrap_single", json!(true)), ("separator", json!(" | "))];
+    let options = vec![("by", json!("k")), random.pick(&text)];
+    job.stage("grouped", "group_concat", &[&things], options);
+    let options = vec![
+        ("keep", json!(["k", "t", "id"])),
+        ("prefix", json!("thing_")),
+    ];
+    job.stage("grouped-some", "select", &["grouped"], options);
+
+    let options = vec![
+        ("left_on", json!("k")),
+        ("right_on", json!("thing_k")),
+        ("how", json!(random.pick(&["left", "inner"]))),
+        ("duplicates", json!("fail")),
+    ];
+    job.stage("joined", "join", &["few", "grouped-some"], options);
+    let places = job.table(random, "places", 60);
+    let options = vec![
+        ("keep", json!(["n", "y", "d"])),
+        ("prefix", json!("place_")),
+    ];
+    job.stage("places-some", "select", &[&places], options);
+    let options = vec![("left_on", json!("n")), ("right_on", json!("place_n"))];
+    job.stage("placed", "join", &["joined", "places-some"], options);
+    let options = vec![("columns", json!(["place_d", "d"]))];
+    job.stage("dated", "normalize_dates", &["placed"], options);
+    let options = point("latitude", "place_y");
+    job.stage("located", "geo_point", &["dated"], options);
+    job.write(random, "located");
+    job.write_as("located", "jsonl", "null");
+    if random.chance(50) {
+        job.index(random, "located");
+    }
+}
+
+/// A stage that stands on both sides of a join, once through a grouping.
+fn both_sides(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 80);
+    let options = vec![
+        ("on", json!(random.pick(&["k", "n", "id"]))),
+        (
+            "how",
+            json!(random.pick(&["left", "inner", "semi", "anti"])),
+        ),
+        ("suffix", json!("_r")),
+    ];
+    job.stage("self", "join", &[&input, &input], options);
+    job.write(random, "self");
+    let options = vec![("by", json!("k")), ("columns", json!(["t", "n"]))];
+    job.stage("grouped", "group_concat", &[&input], options);
+    let options = vec![("on", json!("k")), ("suffix", json!("s"))];
+    job.stage("with-others", "join", &[&input, "grouped"], options);
+    job.write(random, "with-others");
+    let options = vec![("column", json!("b")), ("equals", true.into())];
+    job.stage("true", "filter", &[&input], options);
+    let options = vec![("on", json!("k")), ("how", json!("anti"))];
+    job.stage("never-true", "join", &[&input, "true"], options);
+    job.write(random, "never-true");
+}
+
+/// Stages with several readers of which each rejects something else.
+fn two_readers(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 250);
+    let options = vec![("columns", json!(["d"]))];
+    job.stage("dates", "normalize_dates", &[&input], options);
+    job.stage("point", "geo_point", &[&input], point("x", "y"));
+    let options = vec![("columns", json!(["e"]))];
+    job.stage("other-dates", "normalize_dates", &["point"], options);
+    for stage in ["dates", "point", "other-dates", "load"] {
+        job.write(random, stage);
+    }
+    job.write_as("dates", "json", "null");
+    job.max_rejects = -1;
+}
+
+/// Good rows, so that a run fails at what was put among them only.
+fn good_rows(random: &mut Random, count: usize) -> Vec<Vec<Value>> {
+    (1..)
+        .take(count)
+        .map(|id| {
+            let mut row = row(random, id);
+            row[4] = json!(0.25);
+            row[5] = json!(1.5);
+            row[7] = json!("2013-03-02");
+            row[8] = json!("2012-02-29 08:09:10.5");
+            row
+        })
+        .collect()
+}
+
+fn some_good_rows(random: &mut Random) -> Vec<Vec<Value>> {
+    let count = 40 + random.below(120);
+    good_rows(random, count)
+}
+
+fn record_fails(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    let mut style = Style::plain();
+    style.broken = 30;
+    job.load(random, "load", &rows, &style);
+    let load = job.stages.last_mut().expect("it was just put there");
+    load.options.push(("on_error", json!("fail")));
+    job.write(random, "load");
+}
+
+fn date_fails(random: &mut Random, job: &mut Job) {
+    let mut rows = some_good_rows(random);
+    // Each column has faults of its own: the first row counts, not the first column.
+    for column in [7, 8, 7, 8] {
+        let at = random.below(rows.len());
+        rows[at][column] = json!("2013-02-30");
+    }
+    job.load(random, "load", &rows, &Style::plain());
+    let options = vec![("columns", json!(["e", "d"])), ("on_error", json!("fail"))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    job.write(random, "dates");
+}
+
+fn degrees_fail(random: &mut Random, job: &mut Job) {
+    let mut rows = some_good_rows(random);
+    // A stage above rejects some rows, but none of those at fault.
+    for _ in 0..8 {
+        let at = random.below(rows.len());
+        rows[at][7] = json!("2013-02-30");
+    }
+    for column in [4, 5, 4, 5] {
+        let at = random.below(rows.len());
+        rows[at][column] = json!(200.5);
+        rows[at][7] = json!("2013-03-02");
+    }
+    job.load(random, "load", &rows, &Style::plain());
+    let options = vec![("columns", json!(["d"]))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    let mut options = point("x", "y");
+    options.push(("on_error", json!("fail")));
+    job.stage("point", "geo_point", &["dates"], options);
+    job.write(random, "point");
+    job.write(random, "dates");
+}
+
+fn duplicates_fail(random: &mut Random, job: &mut Job) {
+    let left = some_good_rows(random);
+    let right = some_good_rows(random);
+    job.load(random, "left", &left, &Style::plain());
+    job.load(
+        random,
+        "right",
+        &right,
+        &Style {
+            broken: 5,
+            ..Style::plain()
+        },
+    );
+    let options = vec![
+        ("on", json!(random.pick(&["k", "n"]))),
+        ("duplicates", json!("fail")),
+        ("suffix", json!("_r")),
+    ];
+    job.stage("join", "join", &["left", "right"], options);
+    job.write(random, "join");
+    job.whole = vec!["right".into()];
+}
+
+fn too_few_match(random: &mut Random, job: &mut Job) {
+    let left = some_good_rows(random);
+    let right = good_rows(random, 3);
+    job.load(
+        random,
+        "left",
+        &left,
+        &Style {
+            broken: 5,
+            ..Style::plain()
+        },
+    );
+    job.load(random, "right", &right, &Style::plain());
+    let options = vec![
+        ("left_on", json!("id")),
+        ("right_on", json!("id")),
+        ("min_match", json!(0.9)),
+        (
+            "how",
+            json!(random.pick(&["left", "inner", "semi", "anti"])),
+        ),
+        ("suffix", json!("_r")),
+    ];
+    job.stage("join", "join", &["left", "right"], options);
+    let options = vec![("columns", json!(["d"]))];
+    job.stage("dates", "normalize_dates", &["join"], options);
+    job.write(random, "dates");
+    // It is known only when all rows are through.
+    job.whole = ["left", "right", "join", "dates"].map(str::to_owned).into();
+}
+
+/// A file after a good one, and a stage behind that rejects.
+fn second_file(random: &mut Random, job: &mut Job, name: &str, bytes: Vec<u8>, options: Options) {
+    let rows = rows(random, 100);
+    let style = Style {
+        broken: 10,
+        ..Style::plain()
+    };
+    let first = style.write(random, &rows);
+    job.files.push(("in/1.csv".into(), first));
+    job.files.push((name.into(), bytes));
+    let mut all = vec![("files", json!(["in/1.csv", name])), ("types", types())];
+    all.extend(options);
+    job.stage("load", "load_csv", &[], all);
+    let options = vec![("columns", json!(["d", "e"]))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    job.write(random, "dates");
+    job.whole = vec!["load".into()];
+}
+
+fn gzip_damaged(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    let text = Style {
+        broken: 10,
+        ..Style::plain()
+    }
+    .write(random, &rows);
+    let mut bytes = gzip(random, &text);
+    match random.below(3) {
+        // Within the last member: what ends with a member is whole.
+        0 => bytes.truncate(bytes.len() - 1 - random.below(18)),
+        1 => {
+            bytes = member(&text);
+            bytes.truncate(20 + random.below(bytes.len() - 21));
+        }
+        // The check sum.
+        _ => {
+            let at = bytes.len() - 8;
+            bytes[at] ^= 1;
+        }
+    }
+    second_file(random, job, "in/2.csv.gz", bytes, Vec::new());
+}
+
+fn other_header(random: &mut Random, job: &mut Job) {
+    let text = "id,k,n,b,x,y,t,d\n1,2,3,true,5,6,7,8\n";
+    second_file(random, job, "in/2.csv", text.into(), Vec::new());
+}
+
+fn open_quote(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    let mut bytes = Style {
+        broken: 10,
+        ..Style::plain()
+    }
+    .write(random, &rows);
+    bytes.extend(b"\n17,\"open\n18,a,1,true,1,1,b,c,d\n");
+    second_file(random, job, "in/2.csv", bytes, Vec::new());
+}
+
+fn long_record(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    let mut bytes = Style::plain().write(random, &rows);
+    bytes.extend(format!("\n17,{},1\n18,b,1,true,1,1,b,c,d\n", "long ".repeat(200)).bytes());
+    let options = vec![("record_bytes", 900.into())];
+    second_file(random, job, "in/2.csv", bytes, options);
+}
+
+fn arrow_damaged(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    job.load(random, "csv", &rows, &Style::plain());
+    job.write_as("csv", "arrow", "omit");
+    job.write_as("csv", "arrow", "null");
+    job.before = Some(job.toml().replace("out/", "in/"));
+    job.stages.clear();
+    job.files.push((
+        "in/damaged.arrow".into(),
+        b"ARROW1\0\0 and no more".to_vec(),
+    ));
+    let paths = ["in/csv-omit.arrow", "in/csv-null.arrow", "in/damaged.arrow"];
+    job.stage("load", "load_arrow", &[], vec![("files", json!(paths))]);
+    let options = vec![("columns", json!(["d", "e"]))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    job.write(random, "dates");
+    job.whole = vec!["load".into()];
+}
