@@ -434,7 +434,7 @@ fn a_fault_is_named_with_its_place() {
                 "kind = \"write\"\ninputs = [\"a\"]\npath = \"x/../o\"\n[[stage]]\nname = \"c\"\nkind = \"write\"\npath = \"./o\"\ninputs = [\"a\"]",
             ),
             &[],
-            "stage `c`: stage `b` writes `./o` already\nhint: give each a `path` of its own",
+            "stage `c`: stage `b` writes `./o` already\nhint: give each a place of its own",
         ),
         (
             HEAD.into(),

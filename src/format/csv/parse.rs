@@ -600,6 +600,7 @@ fn slow_spans(record: &[u8], dialect: Dialect) -> Vec<Span> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::values::{parse_float, parse_int};
     use super::*;
 
     fn parser(escape: bool, targets: &[Target]) -> Parser {
