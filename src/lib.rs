@@ -22,7 +22,7 @@
 //! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
-//! * how text becomes columns and columns text: [`format`]
+//! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
 //!
 //! # Invariants

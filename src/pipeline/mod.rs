@@ -1,9 +1,9 @@
 //! From a TOML file to a [`Pipeline`]: every stage's options decoded, its executor decided, its inputs
 //! found. Nothing here looks at data; what only data can show comes later, from the stages.
 //!
-//! The way of a value: the file is parsed ([`source`]), `--sequential`, `--parallel` and `--set` are
-//! written into the parsed tables ([`overrides`]), `${NAME}` is replaced in what stands there then
-//! ([`variables`]), the keys that every stage has are decoded here ([`steps`], [`grid`]) and the rest is
+//! The way of a value: the file is parsed (`source`), `--sequential`, `--parallel` and `--set` are
+//! written into the parsed tables (`overrides`), `${NAME}` is replaced in what stands there then
+//! (`variables`), the keys that every stage has are decoded here (`steps`, `grid`) and the rest is
 //! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
 //! never changes the structure.
 

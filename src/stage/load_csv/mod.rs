@@ -344,14 +344,14 @@ impl LoadCsv {
                 ))
                 .hint("give `columns` if the file has no header")
             })?;
-            let names = self.parser(Vec::new()).header(&line).map_err(|reason| {
+            let read = self.parser(Vec::new()).header(&line).map_err(|reason| {
                 Error::failed(format!(
                     "`{}`: its header line has {reason}",
                     path.display()
                 ))
                 .hint("set `encoding`, `quote` and `escape` to what the file uses; is it CSV?")
             })?;
-            header = Some(self.names(names));
+            header = Some(self.names(read));
         }
         Ok(Opened { splitter, header })
     }
