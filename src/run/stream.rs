@@ -283,3 +283,38 @@ impl Drop for Reader {
         self.tee.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_of_a_tee_each_get_every_batch_however_they_take_turns() {
+        // Three times what may wait for a reader, so that each has to wait for the other.
+        let megabyte = "x".repeat(1 << 20);
+        let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
+        let batches = 3 * (WAITING_BYTES_MAX >> 20);
+        for _ in 0..20 {
+            let upstream: Batches = Box::new(std::iter::repeat_n(batch.clone(), batches).map(Ok));
+            let tee = Arc::new(Tee::new(upstream, 2, Stop::default()));
+            let read = |i: usize| {
+                let reader = tee.clone().reader(i);
+                std::thread::spawn(move || reader.filter(Result::is_ok).count())
+            };
+            let threads = [read(0), read(1)];
+            let counts = threads.map(|thread| thread.join().expect("no reader panics"));
+            assert_eq!(counts, [batches, batches]);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_holds_nobody_up() {
+        let megabyte = "x".repeat(1 << 20);
+        let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
+        let batches = 2 * (WAITING_BYTES_MAX >> 20);
+        let upstream: Batches = Box::new(std::iter::repeat_n(batch, batches).map(Ok));
+        let tee = Arc::new(Tee::new(upstream, 2, Stop::default()));
+        drop(tee.clone().reader(1));
+        assert_eq!(tee.reader(0).filter(Result::is_ok).count(), batches);
+    }
+}
