@@ -142,6 +142,11 @@ impl Error {
         self
     }
 
+    /// Whether it is about a row of the input: the same in every run.
+    pub fn is_of_a_row(&self) -> bool {
+        self.origin.is_some() || self.place.is_some()
+    }
+
     /// The process's exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self.class {

@@ -68,22 +68,23 @@ impl Chain {
         })
     }
 
-    /// The stages' names, for messages.
-    pub fn names(&self) -> String {
-        self.links
-            .iter()
-            .map(|link| link.name.as_str())
-            .collect::<Vec<_>>()
-            .join("+")
+    /// Its last `n` stages alone.
+    #[must_use]
+    pub fn last(mut self, n: usize) -> Self {
+        let before = self.links.len() - n;
+        self.links.drain(..before);
+        self.stages.drain(..before);
+        self.broadcast.drain(..self.broadcast.len() - n);
+        self
     }
 
-    /// Opens a session of every stage.
+    /// Opens a session of every stage, the last one's first: as if each were played in a hand of its
+    /// own, and pulled the one above when it is ready.
     pub fn open(self) -> Result<Hand> {
         let start = clock::monotonic();
         let mut opened = Vec::with_capacity(self.links.len());
-        for ((link, stage), broadcast) in
-            self.links.into_iter().zip(self.stages).zip(self.broadcast)
-        {
+        let links = self.links.into_iter().zip(self.stages).zip(self.broadcast);
+        for ((link, stage), broadcast) in links.rev() {
             let setup = Setup {
                 inputs: link.inputs.clone(),
                 output: link.output.clone(),
@@ -93,6 +94,7 @@ impl Chain {
             let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
             opened.push(Opened { link, session });
         }
+        opened.reverse();
         Ok(Hand {
             opened,
             digest: self.digest,
@@ -119,8 +121,10 @@ pub struct Hand {
 pub struct Played {
     /// What each stage did, up to the one that failed.
     pub marks: Vec<Mark>,
-    /// The batch behind the last stage.
-    pub batch: Result<Batch>,
+    /// The rows behind the last stage; without a stage to end them (an error before), none.
+    pub batch: Option<Batch>,
+    /// What ended the stream behind them.
+    pub fault: Option<Error>,
 }
 
 impl Played {
@@ -128,7 +132,8 @@ impl Played {
     pub fn failed(error: Error) -> Self {
         Played {
             marks: Vec::new(),
-            batch: Err(error),
+            batch: None,
+            fault: Some(error),
         }
     }
 }
@@ -155,28 +160,35 @@ pub struct Mark {
 }
 
 impl Hand {
-    /// Plays one batch through all stages. A panic becomes an error that names stage and rows.
+    /// Plays one batch through all stages. Rows in front of a faulty one go all the way: of several
+    /// faults the one that is told is that of the first row, wherever batches are cut. A panic becomes
+    /// an error that names stage and rows.
     pub fn play(&self, batch: Batch) -> Played {
-        let mut marks = Vec::with_capacity(self.opened.len());
-        let mut batch = batch;
+        let mut played = Played {
+            marks: Vec::with_capacity(self.opened.len()),
+            batch: Some(batch),
+            fault: None,
+        };
         for opened in &self.opened {
-            match self.step(opened, batch, &mut marks) {
-                Ok(next) => batch = next,
-                Err(error) => {
-                    return Played {
-                        marks,
-                        batch: Err(error.stage(&opened.link.name)),
-                    };
+            let Some(batch) = played.batch.take() else {
+                break;
+            };
+            let fault = match self.step(opened, batch) {
+                Ok((mark, rows, fault)) => {
+                    played.marks.push(mark);
+                    played.batch = Some(rows);
+                    fault
                 }
+                Err(error) => Some(error),
+            };
+            if let Some(fault) = fault {
+                played.fault = Some(fault.stage(&opened.link.name));
             }
         }
-        Played {
-            marks,
-            batch: Ok(batch),
-        }
+        played
     }
 
-    fn step(&self, opened: &Opened, batch: Batch, marks: &mut Vec<Mark>) -> Result<Batch> {
+    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Option<Error>)> {
         let rows_in = batch.rows() as u64;
         let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
         let given = (self.digest && opened.link.sink).then(|| batch.clone());
@@ -198,7 +210,7 @@ impl Hand {
                 Digest::of(&opened.link.inputs[0], &given.without(&gone))
             }
         });
-        marks.push(Mark {
+        let mark = Mark {
             rows_in: output.rows_in.unwrap_or(rows_in),
             rows_out: output.rows_out.unwrap_or(output.batch.rows() as u64),
             added: output.added,
@@ -207,8 +219,8 @@ impl Hand {
             counts: output.counts,
             digest,
             span,
-        });
-        Ok(output.batch)
+        };
+        Ok((mark, output.batch, output.fault))
     }
 
     /// Ends all sessions; their last counts, one a stage.

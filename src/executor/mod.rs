@@ -168,7 +168,7 @@ impl Iterator for Sequential {
         let played = self
             .step()
             .unwrap_or_else(|error| Some(Played::failed(error)));
-        if played.as_ref().is_none_or(|played| played.batch.is_err()) {
+        if played.as_ref().is_none_or(|played| played.fault.is_some()) {
             self.input = None;
         }
         played

@@ -1,10 +1,9 @@
 //! Threads: a feeder takes batches from upstream and spawns them on a rayon pool of its own.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use super::window::Window;
-use super::{Deal, Results, SharedCosts, close, open};
+use super::window::{Ending, Ordered, Window, joined};
+use super::{Deal, Results, close, open};
 use crate::error::{Error, Result};
 use crate::hand::{Hand, Played};
 
@@ -20,29 +19,12 @@ pub(super) fn map(deal: Deal) -> Results {
             let _ending = Ending(&fed);
             feed(deal, &fed)
         });
-    Box::new(Threads {
-        window,
-        feeder: Some(feeder),
-        costs,
-    })
-}
-
-/// A thread that ended, with the open sessions if it got that far.
-type Feeder = std::io::Result<JoinHandle<Result<Arc<Hand>>>>;
-
-struct Threads {
-    window: Arc<Window>,
-    feeder: Option<Feeder>,
-    costs: SharedCosts,
-}
-
-/// Ends the window when it goes.
-pub(super) struct Ending<'a>(pub(super) &'a Window);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
+    Box::new(Ordered::new(window, move || {
+        match Arc::try_unwrap(joined(feeder)?) {
+            Ok(hand) => close(hand, &costs),
+            Err(_) => unreachable!("tasks let go of the hand before their result is seen"),
+        }
+    }))
 }
 
 fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
@@ -77,44 +59,4 @@ fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
         }
     }
     Ok(hand)
-}
-
-impl Threads {
-    /// Behind the last result: the feeder's own error, if it had one, and the sessions' last words.
-    fn end(&mut self) -> Result<()> {
-        let Some(feeder) = self.feeder.take() else {
-            return Ok(());
-        };
-        let feeder = feeder.map_err(|error| Error::failed("cannot start a thread").cause(error))?;
-        let hand = feeder
-            .join()
-            .map_err(|_| Error::failed("a source panicked").hint("this is a bug in etl"))??;
-        match Arc::try_unwrap(hand) {
-            Ok(hand) => close(hand, &self.costs),
-            Err(_) => unreachable!("tasks let go of the hand before their result is seen"),
-        }
-    }
-}
-
-impl Iterator for Threads {
-    type Item = Played;
-
-    fn next(&mut self) -> Option<Played> {
-        self.feeder.as_ref()?;
-        let played = match self.window.next() {
-            Ok(Some(played)) => Some(played),
-            Ok(None) => self.end().err().map(Played::failed),
-            Err(error) => Some(Played::failed(error)),
-        };
-        if played.as_ref().is_none_or(|played| played.batch.is_err()) {
-            self.feeder = None;
-        }
-        played
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.window.close();
-    }
 }

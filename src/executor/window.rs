@@ -2,10 +2,12 @@
 //! finishes first, and what is in flight is bounded in bytes and batches.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
 use crate::hand::Played;
 use crate::stop::Stop;
 
@@ -93,7 +95,7 @@ impl Window {
 
     /// Puts a result in its place.
     pub(super) fn fill(&self, number: u64, played: Played) {
-        let bytes = played.batch.as_ref().map_or(0, crate::batch::Batch::size);
+        let bytes = played.batch.as_ref().map_or(0, Batch::size);
         let mut state = self.lock();
         let at = usize::try_from(number - state.first).expect("few batches are in flight");
         if let Some(slot) = state.slots.get_mut(at) {
@@ -146,5 +148,65 @@ impl Window {
             }
             state = self.wait(state);
         }
+    }
+}
+
+/// Ends the window when it goes: on a panic too, for nobody may wait for ever.
+pub(super) struct Ending<'a>(pub(super) &'a Window);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What the feeder of a window gave back.
+pub(super) fn joined<T>(feeder: std::io::Result<JoinHandle<Result<T>>>) -> Result<T> {
+    feeder
+        .map_err(|error| Error::failed("cannot start a thread").cause(error))?
+        .join()
+        .map_err(|_| Error::failed("a source panicked").hint("this is a bug in etl"))?
+}
+
+/// The results of a window, in order; it is closed when they go.
+pub(super) struct Ordered<E> {
+    window: Arc<Window>,
+    /// What is to be done behind the last result.
+    end: Option<E>,
+}
+
+impl<E: FnOnce() -> Result<()>> Ordered<E> {
+    pub(super) fn new(window: Arc<Window>, end: E) -> Self {
+        Ordered {
+            window,
+            end: Some(end),
+        }
+    }
+}
+
+impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
+    type Item = Played;
+
+    fn next(&mut self) -> Option<Played> {
+        self.end.as_ref()?;
+        let played = match self.window.next() {
+            Ok(Some(played)) => Some(played),
+            Ok(None) => self
+                .end
+                .take()
+                .and_then(|end| end().err())
+                .map(Played::failed),
+            Err(error) => Some(Played::failed(error)),
+        };
+        if played.as_ref().is_none_or(|played| played.fault.is_some()) {
+            self.end = None;
+        }
+        played
+    }
+}
+
+impl<E> Drop for Ordered<E> {
+    fn drop(&mut self) {
+        self.window.close();
     }
 }

@@ -20,8 +20,8 @@ use crate::schema::Schema;
 use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
 use record::Record;
-use stream::Tee;
-use wiring::{Held, Wiring};
+use stream::{Held, Tee};
+use wiring::Wiring;
 
 /// How to run.
 pub struct Options {
@@ -275,15 +275,26 @@ impl Driver<'_> {
                 });
             }
         }
+        let mut fault = None;
         loop {
             // The one for which most is waiting: so a shared output holds little.
             let running = terminals
                 .iter_mut()
-                .filter(|terminal| terminal.stream.is_some());
-            let Some(terminal) = running.max_by_key(|terminal| terminal.backlog()) else {
-                return Ok(());
+                .enumerate()
+                .filter(|(_, terminal)| terminal.stream.is_some());
+            let Some((i, terminal)) = running.max_by_key(|(_, terminal)| terminal.backlog()) else {
+                return fault.map_or(Ok(()), Err);
             };
-            self.pull(terminal)?;
+            match self.pull(terminal) {
+                Ok(()) => {}
+                // One that stands before it in the file may have a faulty row too, and would then be
+                // the one that is told, as in a staged run: which batch comes first says nothing.
+                Err(error) if error.is_of_a_row() => {
+                    fault = Some(error);
+                    terminals.truncate(i);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -321,14 +332,9 @@ impl Driver<'_> {
                 }
                 terminals.push(terminal);
             } else {
-                let batches = stream.collect::<Result<Vec<_>>>()?;
-                wiring.held.insert(
-                    at,
-                    Held {
-                        batches: Arc::new(batches),
-                        readers,
-                    },
-                );
+                // A fault of it is told by who reads it, behind the rows in front of it.
+                wiring.held.insert(at, (Held::of(stream), readers));
+                self.options.stop.check()?;
             }
         }
         Ok(())

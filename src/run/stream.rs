@@ -82,7 +82,11 @@ pub(super) fn metered(mut source: Batches, record: Arc<Record>, name: &str) -> B
 
 /// Enters what became of each batch into the stages' records, and passes the batch on.
 pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc<Run>) -> Batches {
+    let mut fault = None;
     Box::new(std::iter::from_fn(move || {
+        if let Some(fault) = fault.take() {
+            return Some(Err(fault));
+        }
         let Some(played) = results.next() else {
             for record in &records {
                 record
@@ -97,57 +101,83 @@ pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc
                 return Some(Err(error));
             }
         }
-        Some(played.batch)
+        fault = played.fault;
+        match played.batch {
+            Some(batch) => Some(Ok(batch)),
+            None => fault.take().map(Err),
+        }
     }))
 }
 
-/// An output that is collected once and read by several.
-pub(super) struct Collected {
-    upstream: Mutex<Upstream>,
+/// A stream that was run to its end.
+#[derive(Clone)]
+pub(super) struct Held {
+    batches: Arc<Vec<Batch>>,
+    /// What it ended with.
+    fault: Option<Error>,
 }
+
+impl Held {
+    pub(super) fn of(stream: Batches) -> Self {
+        let mut batches = Vec::new();
+        let mut fault = None;
+        for batch in stream {
+            match batch {
+                Ok(batch) => batches.push(batch),
+                Err(error) => fault = Some(error),
+            }
+        }
+        Held {
+            batches: Arc::new(batches),
+            fault,
+        }
+    }
+
+    /// The stream again. Who holds it last lets go of each batch when it is taken.
+    pub(super) fn stream(self) -> Batches {
+        let fault = self.fault.map(Err).into_iter();
+        match Arc::try_unwrap(self.batches) {
+            Ok(batches) => Box::new(batches.into_iter().map(Ok).chain(fault)),
+            Err(batches) => {
+                let rows = move |i: usize| batches.get(i).cloned();
+                Box::new((0..).map_while(rows).map(Ok).chain(fault))
+            }
+        }
+    }
+}
+
+/// An output that is collected when the first of its readers wants it.
+pub(super) struct Collected(Mutex<Upstream>);
 
 enum Upstream {
     Waiting(Batches),
-    Done(Result<Arc<Vec<Batch>>>),
+    Done(Held),
 }
 
 impl Collected {
     pub(super) fn new(upstream: Batches) -> Self {
-        Collected {
-            upstream: Mutex::new(Upstream::Waiting(upstream)),
-        }
+        Collected(Mutex::new(Upstream::Waiting(upstream)))
     }
 
-    fn batches(&self) -> Result<Arc<Vec<Batch>>> {
-        let mut upstream = self
-            .upstream
-            .lock()
-            .map_err(|_| Error::failed("a stage above panicked"))?;
+    fn held(&self) -> Result<Held> {
+        let panicked = |_| Error::failed("a stage above panicked");
+        let mut upstream = self.0.lock().map_err(panicked)?;
         if let Upstream::Waiting(stream) = &mut *upstream {
-            let batches = stream.collect::<Result<Vec<_>>>().map(Arc::new);
-            *upstream = Upstream::Done(batches);
+            let stream = std::mem::replace(stream, Box::new(std::iter::empty()));
+            *upstream = Upstream::Done(Held::of(stream));
         }
         match &*upstream {
-            Upstream::Done(batches) => batches.clone(),
+            Upstream::Done(held) => Ok(held.clone()),
             Upstream::Waiting(_) => unreachable!("it was just collected"),
         }
     }
 
-    /// A stream of the batches; they are collected when the first one is wanted.
+    /// A stream of the batches.
     pub(super) fn reader(self: Arc<Self>) -> Batches {
-        let mut batches: Option<Result<std::vec::IntoIter<Batch>>> = None;
-        let mut this = Some(self);
-        Box::new(std::iter::from_fn(move || {
-            if let Some(this) = this.take() {
-                batches = Some(
-                    this.batches()
-                        .map(|batches| batches.as_ref().clone().into_iter()),
-                );
-            }
-            match batches.as_mut()? {
-                Ok(batches) => batches.next().map(Ok),
-                Err(_) => batches.take().and_then(Result::err).map(Err),
-            }
+        let collected = std::iter::once_with(move || self.held());
+        Box::new(collected.flat_map(|held| match held {
+            Ok(held) => held.stream(),
+            Err(error) => Box::new(std::iter::once(Err(error))),
         }))
     }
 }

@@ -4,21 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::Record;
-use super::stream::{self, Collected, Tee};
+use super::stream::{self, Collected, Held, Tee};
 use super::{Driver, Options};
-use crate::batch::Batch;
 use crate::error::Result;
 use crate::executor::{self, Batches, Deal};
 use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
 use crate::stage::{Begun, Distribution, Run};
-
-/// An output that waits for its readers, in a staged run.
-pub(super) struct Held {
-    pub(super) batches: Arc<Vec<Batch>>,
-    pub(super) readers: usize,
-}
 
 /// An output that several stages read.
 enum Shared {
@@ -37,7 +30,8 @@ pub(super) struct Wiring<'a, 'b> {
     pub(super) begun: &'b mut Vec<Begun>,
     pub(super) collected: Vec<bool>,
     shared: HashMap<usize, Shared>,
-    pub(super) held: HashMap<usize, Held>,
+    /// In a staged run: outputs that wait for their readers, and for how many.
+    pub(super) held: HashMap<usize, (Held, usize)>,
     pub(super) costs: Vec<executor::SharedCosts>,
 }
 
@@ -62,17 +56,11 @@ impl<'a, 'b> Wiring<'a, 'b> {
 
     /// What stage `at` gives to one reader.
     fn output(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        if let Some(held) = self.held.get_mut(&at) {
-            held.readers -= 1;
-            let batches = held.batches.clone();
-            if held.readers == 0 {
-                self.held.remove(&at);
+        if let Some((held, readers)) = self.held.remove(&at) {
+            if readers > 1 {
+                self.held.insert(at, (held.clone(), readers - 1));
             }
-            // The last reader lets go of each batch as it takes it.
-            return match Arc::try_unwrap(batches) {
-                Ok(batches) => Box::new(batches.into_iter().map(Ok)),
-                Err(batches) => Box::new((0..batches.len()).map(move |i| Ok(batches[i].clone()))),
-            };
+            return held.stream();
         }
         let readers = self.pipeline.readers(at).len();
         if readers < 2 {
@@ -193,23 +181,30 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .collect();
         let digest = self.options.digest;
         Box::new(move || {
-            let collected = broadcast
-                .into_iter()
-                .map(|inputs| {
-                    let collect =
-                        |(stream, schema): (Batches, Schema)| stream::collect(stream, &schema);
-                    inputs
-                        .into_iter()
-                        .map(|input| input.map(collect).transpose())
-                        .collect::<Result<Vec<_>>>()
-                })
-                .collect::<Result<Vec<_>>>()?;
-            Ok(Chain {
+            let mut chain = Chain {
                 links,
                 stages,
-                broadcast: collected,
+                broadcast: Vec::new(),
                 digest,
-            })
+            };
+            // The last one's first, as they are opened.
+            for inputs in broadcast.into_iter().rev() {
+                let collect =
+                    |(stream, schema): (Batches, Schema)| stream::collect(stream, &schema);
+                let collected: Result<Vec<_>> = inputs
+                    .into_iter()
+                    .map(|input| input.map(collect).transpose())
+                    .collect();
+                match collected {
+                    Ok(inputs) => chain.broadcast.insert(0, inputs),
+                    // A fault below comes before one above.
+                    Err(error) => {
+                        let opened = chain.broadcast.len();
+                        return chain.last(opened).open().and(Err(error));
+                    }
+                }
+            }
+            Ok(chain)
         })
     }
 }

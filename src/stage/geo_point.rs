@@ -215,10 +215,14 @@ impl Session for Locating {
         }
         let mut rejects = Vec::new();
         for (row, state) in states.iter().enumerate() {
-            match state {
-                State::Fine | State::Half => {}
-                State::Latitude => rejects.push(self.reject(&batch, row, self.latitude, 90)?),
-                State::Longitude => rejects.push(self.reject(&batch, row, self.longitude, 180)?),
+            let rejected = match state {
+                State::Fine | State::Half => continue,
+                State::Latitude => self.reject(&batch, row, self.latitude, 90),
+                State::Longitude => self.reject(&batch, row, self.longitude, 180),
+            };
+            match rejected {
+                Ok(reject) => rejects.push(reject),
+                Err(fault) => return Output::before(self, batch.slice(0, row), fault),
             }
         }
         let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
@@ -502,9 +506,10 @@ mod tests {
             .expect("no row is at fault");
         let points = testing::values(&good.batch.column(1));
         assert_eq!(points, [json!([1.0, 2.0]), Value::Null]);
-        let error = session.run(batch(vec![1, 0])).expect_err("row 1 is");
+        let bad = session.run(batch(vec![1, 0])).expect("the batch is fine");
+        assert_eq!(bad.batch.rows(), 1, "the row in front goes on");
         assert_eq!(
-            error.message,
+            bad.fault.expect("row 1 is at fault").message,
             "`91.0` in column `lat` is not within -90 to 90 degrees"
         );
     }

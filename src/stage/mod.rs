@@ -19,7 +19,7 @@ pub mod write_files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,8 @@ pub trait Stage: Send + Sync {
 
 /// A stage at work in one process.
 pub trait Session: Send + Sync {
-    /// Works on one batch; called from many threads at once.
+    /// Works on one batch; called from many threads at once. A row that is to end the run ends the
+    /// output ([`Output::fault`]); an error is about the batch as a whole.
     fn run(&self, batch: Batch) -> Result<Output>;
 
     /// Ends the session.
@@ -147,12 +148,25 @@ pub struct Output {
     pub dropped: u64,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// What is wrong with the row behind these: they go on, then the run fails with it.
+    pub fault: Option<Error>,
 }
 
 impl Output {
+    /// What `session` makes of the rows in front of a faulty one, and its fault.
+    pub fn before(session: &dyn Session, rows: Batch, fault: Error) -> Result<Self> {
+        let rows_in = Some(rows.rows() as u64);
+        Ok(Output {
+            rows_in,
+            fault: Some(fault),
+            ..session.run(rows)?
+        })
+    }
+
     /// Every row of input goes on as one row.
     pub fn new(batch: Batch) -> Self {
         Output {
+            fault: None,
             batch,
             rejects: Vec::new(),
             rows_in: None,
@@ -230,13 +244,6 @@ pub struct Source {
     pub bytes_done: Arc<AtomicU64>,
     /// The files it reads.
     pub files: Vec<InputFile>,
-}
-
-impl Source {
-    /// Bytes read so far.
-    pub fn done(&self) -> u64 {
-        self.bytes_done.load(Ordering::Relaxed)
-    }
 }
 
 /// A file that a run reads.

@@ -209,8 +209,10 @@ impl Session for Normalizing {
         let mut rejects = Vec::new();
         for row in 0..batch.rows() {
             let column = states.iter().position(|states| states[row] == UNPARSED);
-            if let Some(column) = column {
-                rejects.push(self.reject(&batch, row, self.columns[column])?);
+            match column.map(|column| self.reject(&batch, row, self.columns[column])) {
+                None => {}
+                Some(Ok(reject)) => rejects.push(reject),
+                Some(Err(fault)) => return Output::before(self, batch.slice(0, row), fault),
             }
         }
         let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
@@ -510,14 +512,20 @@ mod tests {
             assert_eq!(good.batch.rows(), 3);
             assert!(good.rejects.is_empty());
             assert_eq!(good.counts, Counts::from([("d %Y-%m-%d".into(), 2)]));
-            let bad = session.run(batch(vec![1, 0, 0]));
+            let bad = session
+                .run(batch(vec![1, 0, 0]))
+                .expect("the batch is fine");
             assert_eq!(
-                bad.is_err(),
+                bad.fault.is_some(),
                 word == "fail",
                 "the same session sees the fault"
             );
-            let rejected = bad.map_or(0, |output| output.rejects.len());
-            assert_eq!(rejected, if word == "reject" { 2 } else { 0 });
+            let (rows, rejected) = match word {
+                "reject" => (1, 2),
+                "null" => (3, 0),
+                _ => (1, 0),
+            };
+            assert_eq!((bad.batch.rows(), bad.rejects.len()), (rows, rejected));
         }
     }
 }

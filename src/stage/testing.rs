@@ -67,7 +67,10 @@ pub(crate) fn run(kind: &StageKind, options: &str, input: &Schema, batch: Batch)
     let stage = decode(kind, options)?;
     let columns = output_schema(stage.as_ref(), input)?.fields.len();
     let rows = batch.rows() as u64;
-    let output = open(stage.as_ref(), input).run(batch)?;
+    let mut output = open(stage.as_ref(), input).run(batch)?;
+    if let Some(fault) = output.fault.take() {
+        return Err(fault);
+    }
     let out = output.batch.rows() as u64 + output.rejects.len() as u64 + output.dropped;
     assert_eq!(rows + output.added, out, "the ledger holds");
     assert_eq!(output.batch.cells().len(), columns, "the schema was kept");

@@ -1,4 +1,5 @@
-//! What parent and child say to each other: a JSON header and, where there are rows, an Arrow IPC stream.
+//! What parent and child say to each other: a JSON header and, where there are rows, an Arrow IPC stream
+//! before it, so that the header can say what encoding them took.
 
 use std::io::Read;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::hand::{Link, Mark};
 use crate::stage::Counts;
+
+/// Bytes of a frame's two lengths.
+const LENGTHS: usize = 16;
 
 /// The first frame: what to open.
 #[derive(Serialize, Deserialize)]
@@ -27,11 +31,11 @@ pub(super) enum Reply {
     Ready { open: Duration },
     /// They could not be opened.
     Refused { error: Error },
-    /// A batch was played; its rows follow unless there is an error.
+    /// A batch was played; the rows, if any, are in the frame.
     Played {
         number: u64,
         marks: Vec<Mark>,
-        error: Option<Error>,
+        fault: Option<Error>,
         copy: Duration,
     },
     /// The sessions are closed: the last frame.
@@ -48,27 +52,28 @@ pub(super) struct Job {
     pub(super) number: u64,
 }
 
-/// A frame: length of the header, length of the rows, header, rows.
-pub(super) fn frame(header: &impl Serialize, batch: Option<&Batch>) -> Result<Vec<u8>> {
-    let header = serde_json::to_vec(header)
-        .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
-    let mut frame =
-        Vec::with_capacity(16 + header.len() + batch.map_or(0, |batch| batch.size() + 4096));
-    frame.extend_from_slice(&(header.len() as u64).to_le_bytes());
-    frame.extend_from_slice(&[0; 8]);
-    frame.extend_from_slice(&header);
-    let rows_from = frame.len();
+/// A frame: lengths of rows and header, then both. The header is asked for when the rows are encoded.
+pub(super) fn frame<H: Serialize>(
+    batch: Option<&Batch>,
+    header: impl FnOnce() -> H,
+) -> Result<Vec<u8>> {
+    let mut frame = Vec::with_capacity(4096 + batch.map_or(0, Batch::size));
+    frame.extend_from_slice(&[0; LENGTHS]);
     if let Some(batch) = batch {
         batch.encode(&mut frame)?;
     }
-    let rows = (frame.len() - rows_from) as u64;
-    frame[8..16].copy_from_slice(&rows.to_le_bytes());
+    let rows = frame.len() - LENGTHS;
+    serde_json::to_writer(&mut frame, &header())
+        .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
+    let header = frame.len() - LENGTHS - rows;
+    frame[..8].copy_from_slice(&(rows as u64).to_le_bytes());
+    frame[8..LENGTHS].copy_from_slice(&(header as u64).to_le_bytes());
     Ok(frame)
 }
 
 /// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.
 pub(super) fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut lengths = [0u8; 16];
+    let mut lengths = [0u8; LENGTHS];
     from.read_exact(&mut lengths).ok()?;
     let length = |at: usize| {
         let bytes: [u8; 8] = lengths[at..at + 8]
@@ -76,11 +81,11 @@ pub(super) fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<
             .expect("eight bytes are eight bytes");
         u64::from_le_bytes(bytes)
     };
-    let mut header = Vec::new();
-    from.take(length(0)).read_to_end(&mut header).ok()?;
     payload.clear();
-    let rows = length(8);
+    let rows = length(0);
     payload.reserve(usize::try_from(rows).ok()?);
     from.take(rows).read_to_end(payload).ok()?;
-    (header.len() as u64 == length(0) && payload.len() as u64 == rows).then_some(header)
+    let mut header = Vec::new();
+    from.take(length(8)).read_to_end(&mut header).ok()?;
+    (payload.len() as u64 == rows && header.len() as u64 == length(8)).then_some(header)
 }

@@ -22,8 +22,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::threads::Ending;
-use super::window::Window;
+use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, SharedCosts};
 use crate::batch::Batch;
 use crate::clock::monotonic;
@@ -134,19 +133,13 @@ pub(super) fn map(deal: Deal) -> Results {
             let _ending = Ending(&fed.window);
             feed(deal, &fed)
         });
-    Box::new(Processes {
-        table,
-        feeder: Some(feeder),
-    })
-}
-
-struct Processes {
-    table: Arc<Table>,
-    feeder: Option<std::io::Result<Feeder>>,
+    Box::new(Ordered::new(table.window.clone(), move || {
+        table.end(feeder)
+    }))
 }
 
 /// The feeder's thread, which gives back those that keep the children.
-type Feeder = JoinHandle<Result<Vec<JoinHandle<()>>>>;
+type Feeder = std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>;
 
 /// What feeder, readers and writers share.
 struct Table {
@@ -234,9 +227,9 @@ fn opening(chain: &Chain, threads: usize) -> Result<Vec<Vec<u8>>> {
             .map(|inputs| inputs.iter().map(Option::is_some).collect())
             .collect(),
     };
-    let mut frames = vec![frame(&hello, None)?];
+    let mut frames = vec![frame(None, || hello)?];
     for batch in chain.broadcast.iter().flatten().flatten() {
-        frames.push(frame(&(), Some(batch))?);
+        frames.push(frame(Some(batch), || ())?);
     }
     Ok(frames)
 }
@@ -254,6 +247,17 @@ impl Table {
             .expect("no one panics holding this lock")
             .copy += monotonic().saturating_sub(from);
         result
+    }
+
+    /// Behind the last result: the children close.
+    fn end(&self, feeder: Feeder) -> Result<()> {
+        let keepers = joined(feeder)?;
+        self.lock().ended = true;
+        self.changed.notify_all();
+        for keeper in keepers {
+            let _ = keeper.join();
+        }
+        self.lock().fatal.take().map_or(Ok(()), Err)
     }
 
     fn push(&self, waiting: Waiting) {
@@ -437,14 +441,8 @@ impl Table {
             return;
         }
         while let Some(mut waiting) = self.next_job(in_child) {
-            let encoded = self.timed_copy(|| {
-                frame(
-                    &Job {
-                        number: waiting.number,
-                    },
-                    Some(&waiting.batch),
-                )
-            });
+            let number = waiting.number;
+            let encoded = self.timed_copy(|| frame(Some(&waiting.batch), || Job { number }));
             let frame = match encoded {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -518,12 +516,19 @@ impl Table {
                 Reply::Played {
                     number,
                     marks,
-                    error,
+                    fault,
                     copy,
                 } => {
-                    let batch = match error {
-                        Some(error) => Err(error),
-                        None => self.timed_copy(|| Batch::decode(&payload)),
+                    let rows = (!payload.is_empty())
+                        .then(|| self.timed_copy(|| Batch::decode(&payload)))
+                        .transpose();
+                    let played = match rows {
+                        Ok(batch) => Played {
+                            marks,
+                            batch,
+                            fault,
+                        },
+                        Err(error) => Played::failed(error),
                     };
                     self.costs
                         .lock()
@@ -535,7 +540,7 @@ impl Table {
                         .expect("no one panics holding this lock")
                         .remove(&number);
                     in_child.fewer.notify_all();
-                    self.window.fill(number, Played { marks, batch });
+                    self.window.fill(number, played);
                 }
                 Reply::Closed {
                     counts,
@@ -593,47 +598,4 @@ fn last_words(mut stderr: impl Read) -> String {
         words.drain(..words.len().saturating_sub(WORDS_BYTES_MAX));
     }
     String::from_utf8_lossy(&words).into_owned()
-}
-
-impl Processes {
-    fn end(&mut self) -> Result<()> {
-        let Some(feeder) = self.feeder.take() else {
-            return Ok(());
-        };
-        let feeder = feeder.map_err(|error| Error::failed("cannot start a thread").cause(error))?;
-        let readers = feeder
-            .join()
-            .map_err(|_| Error::failed("a source panicked").hint("this is a bug in etl"))??;
-        self.table.lock().ended = true;
-        self.table.changed.notify_all();
-        for reader in readers {
-            let _ = reader.join();
-        }
-        self.table.lock().fatal.take().map_or(Ok(()), Err)
-    }
-}
-
-impl Iterator for Processes {
-    type Item = Played;
-
-    fn next(&mut self) -> Option<Played> {
-        self.feeder.as_ref()?;
-        let played = match self.table.window.next() {
-            Ok(Some(played)) => Some(played),
-            Ok(None) => self.end().err().map(Played::failed),
-            Err(error) => Some(Played::failed(error)),
-        };
-        if played.as_ref().is_none_or(|played| played.batch.is_err()) {
-            self.feeder = None;
-        }
-        played
-    }
-}
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        self.table.window.close();
-        self.table.lock().ended = true;
-        self.table.changed.notify_all();
-    }
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use super::frames::{Hello, Job, Reply, frame, read_frame};
 use crate::batch::Batch;
@@ -23,13 +24,14 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let hand = match opened {
         Ok(hand) => Arc::new(hand),
         Err(error) => {
-            let _ = send.send(frame(&Reply::Refused { error }, None)?);
+            let _ = send.send(frame(None, || Reply::Refused { error })?);
             drop(send);
             let _ = writer.join();
             return Ok(());
         }
     };
-    let _ = send.send(frame(&Reply::Ready { open: hand.open }, None)?);
+    let open = hand.open;
+    let _ = send.send(frame(None, || Reply::Ready { open })?);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(hello.threads)
         .thread_name(|i| format!("etl-worker-{i}"))
@@ -58,14 +60,11 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         Ok(Err(error)) => (Vec::new(), Some(error)),
         Err(_) => (Vec::new(), None),
     };
-    let _ = send.send(frame(
-        &Reply::Closed {
-            counts,
-            error,
-            peak_rss_bytes: peak_rss_bytes(),
-        },
-        None,
-    )?);
+    let _ = send.send(frame(None, || Reply::Closed {
+        counts,
+        error,
+        peak_rss_bytes: peak_rss_bytes(),
+    })?);
     drop(send);
     let _ = writer.join();
     Ok(())
@@ -104,24 +103,31 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
     let from = monotonic();
     let decoded = Batch::decode(bytes);
     let mut copy = monotonic().saturating_sub(from);
-    let Played { marks, batch } = match decoded {
+    let Played {
+        marks,
+        batch,
+        fault,
+    } = match decoded {
         Ok(batch) => hand.play(batch),
         Err(error) => Played::failed(error),
     };
     let from = monotonic();
-    let batch = batch.map(Batch::resolve);
-    copy += monotonic().saturating_sub(from);
-    let reply = |error, marks| Reply::Played {
-        number,
-        marks,
-        error,
-        copy,
-    };
-    let framed = match batch {
-        Ok(batch) => frame(&reply(None, marks), Some(&batch)),
-        Err(error) => frame(&reply(Some(error), marks), None),
-    };
+    let framed = frame(batch.as_ref(), || {
+        copy += monotonic().saturating_sub(from);
+        Reply::Played {
+            number,
+            marks,
+            fault,
+            copy,
+        }
+    });
     framed.unwrap_or_else(|error| {
-        frame(&reply(Some(error), Vec::new()), None).expect("an error alone can be encoded")
+        let reply = || Reply::Played {
+            number,
+            marks: Vec::new(),
+            fault: Some(error),
+            copy: Duration::ZERO,
+        };
+        frame(None, reply).expect("an error alone can be encoded")
     })
 }

@@ -551,6 +551,7 @@ impl Session for Parsing {
             .into_iter()
             .map(|fault| self.reject(fault, &place, &cell))
             .collect();
+        let rows = Batch::new(parsed.columns, parsed.rows).with_origins(Some(origins.into()));
         if let (OnError::Fail, Some(reject)) = (self.on_error, rejects.first()) {
             let column = reject
                 .column
@@ -560,13 +561,18 @@ impl Session for Parsing {
             let mut error =
                 Error::failed(format!("{column}{}", reject.reason)).origin(reject.origin);
             error.line_byte = Some((reject.line.unwrap_or(0), reject.byte.unwrap_or(0)));
-            return Err(error.hint("`on_error = \"reject\"` sets such records aside and goes on"));
+            error = error.hint("`on_error = \"reject\"` sets such records aside and goes on");
+            return Ok(Output {
+                rows_in: Some(u64::from(reject.row)),
+                fault: Some(error),
+                ..Output::new(rows.slice(0, reject.row as usize))
+            });
         }
-        let mut output =
-            Output::new(Batch::new(parsed.columns, parsed.rows).with_origins(Some(origins.into())));
-        output.rows_in = Some(number(5));
-        output.rejects = rejects;
-        Ok(output)
+        Ok(Output {
+            rows_in: Some(number(5)),
+            rejects,
+            ..Output::new(rows)
+        })
     }
 }
 

@@ -235,6 +235,8 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
     ("geo_point on_error", degrees_fail),
     ("join duplicates", duplicates_fail),
     ("join min_match", too_few_match),
+    ("several at fault", several_fail),
+    ("several at fault on several ways", several_ways_fail),
     ("damaged gzip", gzip_damaged),
     ("damaged arrow", arrow_damaged),
     ("other header", other_header),
@@ -711,6 +713,64 @@ fn too_few_match(random: &mut Random, job: &mut Job) {
     job.write(random, "dates");
     // It is known only when all rows are through.
     job.whole = ["left", "right", "join", "dates"].map(str::to_owned).into();
+}
+
+/// Rows with bad dates and bad degrees, in no order.
+fn rows_at_fault(random: &mut Random) -> Vec<Vec<Value>> {
+    let mut rows = some_good_rows(random);
+    for (column, bad) in [(7, json!("2013-02-30")), (4, json!(200.5))] {
+        for _ in 0..=random.below(3) {
+            let at = random.below(rows.len());
+            rows[at][column] = bad.clone();
+        }
+    }
+    rows
+}
+
+/// Stages that fail behind `input`, in some order; the last one's name.
+fn failing(random: &mut Random, job: &mut Job, input: &str) -> String {
+    let mut degrees = point("x", "y");
+    degrees.extend([("on_error", json!("fail")), ("drop", json!(false))]);
+    let dates = vec![("columns", json!(["d"])), ("on_error", json!("fail"))];
+    let mut stages = vec![("geo_point", degrees), ("normalize_dates", dates)];
+    if random.chance(50) {
+        stages.reverse();
+    }
+    let mut last = input.to_owned();
+    for (kind, options) in stages {
+        last = job.stage(&format!("{last}-{kind}"), kind, &[&last], options);
+    }
+    last
+}
+
+fn several_fail(random: &mut Random, job: &mut Job) {
+    let (left, right) = (rows_at_fault(random), rows_at_fault(random));
+    job.load(random, "left", &left, &Style::plain());
+    job.load(random, "right", &right, &Style::plain());
+    let left = failing(random, job, "left");
+    let right = match random.chance(50) {
+        true => failing(random, job, "right"),
+        false => "right".into(),
+    };
+    let options = vec![
+        ("on", json!(random.pick(&["id", "k"]))),
+        ("duplicates", json!(random.pick(&["expand", "fail"]))),
+        ("suffix", json!("_r")),
+    ];
+    job.stage("join", "join", &[&left, &right], options);
+    job.write(random, "join");
+}
+
+fn several_ways_fail(random: &mut Random, job: &mut Job) {
+    let rows = rows_at_fault(random);
+    job.load(random, "load", &rows, &Style::plain());
+    let options = vec![("column", json!("d")), ("is_null", json!(false))];
+    for name in ["a", "b"] {
+        let filtered = job.stage(name, "filter", &["load"], options.clone());
+        let last = failing(random, job, &filtered);
+        job.write(random, &last);
+    }
+    job.write(random, "load");
 }
 
 /// A file after a good one, and a stage behind that rejects.
