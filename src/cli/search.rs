@@ -16,6 +16,15 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
     let folder = index_folder(args)?;
     let limit = if args.count { 0 } else { args.limit };
     let hits = bulk_index::search(&folder, &args.query, limit)?;
+    for (name, near) in &hits.unknown {
+        let meant = near
+            .as_ref()
+            .map(|near| format!("; did you mean `{near}`?"));
+        eprintln!(
+            "note: no document has `{name}`{}",
+            meant.unwrap_or_default()
+        );
+    }
     print(&hits, args.count, &mut std::io::stdout().lock())
         .map_err(|error| output::failed(&error))?;
     Ok(ExitCode::SUCCESS)
@@ -83,6 +92,7 @@ mod tests {
         let hits = Hits {
             total: 7,
             hits: vec![hit],
+            unknown: Vec::new(),
         };
         let printed = |count| {
             let mut out = Vec::new();

@@ -16,7 +16,7 @@ use crate::executor::Batches;
 use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
-use crate::schema::Schema;
+use crate::schema::{Schema, list};
 use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
 use record::Record;
@@ -213,10 +213,17 @@ impl Driver<'_> {
         }
         self.options.stop.check()?;
         terminals.sort_by_key(|terminal| terminal.at);
+        let mut published: Vec<&str> = Vec::new();
         for terminal in terminals {
             if let Some(sink) = terminal.sink {
-                let counts = self.timed(terminal.at, || sink.publish())?;
+                let counts = self.timed(terminal.at, || sink.publish());
+                // What is visible stays so: to take it back could fail as well.
+                let counts = counts.map_err(|error| match published[..] {
+                    [] => error,
+                    _ => error.cause(format!("already published: {}", list(&published))),
+                })?;
                 add_counts(&mut self.records[terminal.at].totals().counts, counts);
+                published.push(&self.pipeline.steps[terminal.at].name);
             }
         }
         Ok(())

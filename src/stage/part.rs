@@ -1,7 +1,7 @@
 //! What a sink writes beside its target until it is published: `TARGET.RUN.part`, locked while its run
 //! lives. A run that was killed leaves its part behind; the next one with that target clears it away.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Where run `run` writes what is to become `target`.
@@ -11,11 +11,12 @@ pub(super) fn path(target: &Path, run: &str) -> PathBuf {
     PathBuf::from(part)
 }
 
-/// Removes parts of `target` whose run has ended: those whose lock is free. The lock of a folder is
-/// its file `lock`. What cannot be removed stays: it is in nobody's way.
-pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) {
+/// Removes parts of `target` whose run has ended: those whose lock is free; whether others are left, and
+/// so another run writes `target` now. The lock of a folder is its file `lock`. What cannot be removed
+/// stays: it is in nobody's way.
+pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) -> bool {
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
-        return;
+        return false;
     };
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -23,8 +24,9 @@ pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) {
         folder
     };
     let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
+        return false;
     };
+    let mut written = false;
     let begins = format!("{}.", name.to_string_lossy());
     for entry in entries.flatten() {
         let found = entry.file_name();
@@ -34,13 +36,16 @@ pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) {
         }
         let part = entry.path();
         let locked = lock.map_or_else(|| part.clone(), |lock| part.join(lock));
-        let free = File::open(locked).is_ok_and(|file| file.try_lock().is_ok());
+        let state = File::open(locked).map(|file| file.try_lock());
+        let free = matches!(state, Ok(Ok(())));
+        written |= matches!(state, Ok(Err(TryLockError::WouldBlock)));
         if free && lock.is_some() {
             let _ = std::fs::remove_dir_all(part);
         } else if free {
             let _ = std::fs::remove_file(part);
         }
     }
+    written
 }
 
 #[cfg(test)]
@@ -62,7 +67,7 @@ mod tests {
         }
         let held = File::create(&alive).expect("creates");
         held.try_lock().expect("nobody else has it");
-        clear_abandoned(&target, None);
+        assert!(clear_abandoned(&target, None), "one is being written");
         assert_eq!(
             [&dead, &alive, &other].map(|file| file.exists()),
             [false, true, true]

@@ -166,7 +166,9 @@ pub(super) fn begin(
     }
     let replaced = if vacant { None } else { Some(lock(&dir)?) };
     let mapping = mapping.unwrap_or_else(Mapping::empty);
-    part::clear_abandoned(&dir, INDEX_WRITER_LOCK.filepath.to_str());
+    if part::clear_abandoned(&dir, INDEX_WRITER_LOCK.filepath.to_str()) {
+        return Err(locked(&dir));
+    }
     let part = part::path(&dir, &run.id);
     let place = Place::Beside {
         part: part.clone(),

@@ -1,12 +1,14 @@
-//! What users write, as tantivy's query syntax reads it. Two things are made easier: a member that the
-//! mapping does not name needs no prefix, and a date may be written as short as in Elasticsearch
-//! (`2013-05` is that month, also as the bound of a range).
+//! What users write, as tantivy's query syntax reads it. Some things are made easier: a member that the
+//! mapping does not name needs no prefix, a date may be written as short as in Elasticsearch
+//! (`2013-05` is that month, also as the bound of a range), and `begin*` is any word that begins so.
 
 use tantivy::query::Occur;
+use tantivy::query::QueryParserError;
 use tantivy::query_grammar::{
-    UserInputAst, UserInputBound, UserInputLeaf, parse_query, parse_query_lenient,
+    Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query,
+    parse_query_lenient,
 };
-use tantivy::schema::{FieldType, Schema};
+use tantivy::schema::{Field, FieldType, Schema};
 
 use super::coerce::DATES_US;
 use super::dates::{self, Span};
@@ -14,7 +16,14 @@ use super::document::DYNAMIC;
 use crate::error::{Error, Result};
 
 /// A query parsed, its fields resolved in the index's schema.
-pub(super) fn parse(query: &str, schema: &Schema) -> Result<UserInputAst> {
+pub(super) struct Parsed {
+    pub(super) ast: UserInputAst,
+    /// Names that are no field of it: members that the mapping does not name, or misspelt.
+    pub(super) unmapped: Vec<String>,
+}
+
+/// Parses a query whose bare words are looked for in `bare`.
+pub(super) fn parse(query: &str, schema: &Schema, bare: &[Field]) -> Result<Parsed> {
     let mut ast = parse_query(query).map_err(|_| {
         let (_, faults) = parse_query_lenient(query);
         let fault = malformed(query);
@@ -23,8 +32,25 @@ pub(super) fn parse(query: &str, schema: &Schema) -> Result<UserInputAst> {
             None => fault.cause("syntax error"),
         }
     })?;
-    rewrite(&mut ast, schema);
-    Ok(ast)
+    let mut fields = Fields {
+        schema,
+        bare,
+        unmapped: Vec::new(),
+    };
+    fields.rewrite(&mut ast);
+    Ok(Parsed {
+        ast: UserInputAst::Clause(lift_negations(None, ast)),
+        unmapped: fields.unmapped,
+    })
+}
+
+/// The error for what tantivy says of a parsed query.
+pub(super) fn refused(query: &str, fault: &QueryParserError) -> Error {
+    malformed(query).cause(match fault {
+        // Its own words are those of another fault.
+        QueryParserError::ExpectedFloat(_) => "expected a number".to_owned(),
+        fault => fault.to_string(),
+    })
 }
 
 /// The error for a query that cannot be asked.
@@ -35,19 +61,169 @@ pub(super) fn malformed(query: &str) -> Error {
     )
 }
 
-fn rewrite(ast: &mut UserInputAst, schema: &Schema) {
-    match ast {
-        UserInputAst::Clause(parts) => {
-            for (_, part) in parts.iter_mut() {
-                rewrite(part, schema);
+struct Fields<'a> {
+    schema: &'a Schema,
+    bare: &'a [Field],
+    unmapped: Vec<String>,
+}
+
+impl Fields<'_> {
+    fn rewrite(&mut self, ast: &mut UserInputAst) {
+        match ast {
+            UserInputAst::Clause(parts) => {
+                for (_, part) in parts.iter_mut() {
+                    self.rewrite(part);
+                }
+                *parts = std::mem::take(parts)
+                    .into_iter()
+                    .flat_map(|(occur, part)| lift_negations(occur, part))
+                    .collect();
             }
-            *parts = std::mem::take(parts)
-                .into_iter()
-                .flat_map(|(occur, part)| lift_negations(occur, part))
-                .collect();
+            UserInputAst::Boost(part, _) => self.rewrite(part),
+            UserInputAst::Leaf(leaf) => {
+                self.rewrite_leaf(leaf);
+                if let UserInputLeaf::Literal(literal) = &**leaf
+                    && let Some(begins) = self.prefix(literal)
+                {
+                    *ast = begins;
+                }
+            }
         }
-        UserInputAst::Boost(part, _) => rewrite(part, schema),
-        UserInputAst::Leaf(leaf) => rewrite_leaf(leaf, schema),
+    }
+
+    fn rewrite_leaf(&mut self, leaf: &mut UserInputLeaf) {
+        match leaf {
+            UserInputLeaf::Literal(literal) => {
+                let Some(name) = &literal.field_name else {
+                    return;
+                };
+                if self.schema.find_field(name).is_none() {
+                    self.unmapped.push(name.clone());
+                }
+                if is_date(name, self.schema)
+                    && let Some(span) = span(&literal.phrase)
+                {
+                    *leaf = UserInputLeaf::Range {
+                        field: Some(name.clone()),
+                        lower: UserInputBound::Inclusive(instant(span.from)),
+                        upper: UserInputBound::Exclusive(instant(span.to)),
+                    };
+                }
+            }
+            UserInputLeaf::Range {
+                field: Some(name),
+                lower,
+                upper,
+            } => {
+                if is_open(lower) && is_open(upper) {
+                    let field = name.clone();
+                    *leaf = UserInputLeaf::Exists { field };
+                    return self.rewrite_leaf(leaf);
+                }
+                if is_date(name, self.schema) {
+                    move_bound(
+                        lower,
+                        |span| span.from,
+                        |span| span.to,
+                        UserInputBound::Inclusive,
+                    );
+                    move_bound(
+                        upper,
+                        |span| span.to,
+                        |span| span.from,
+                        UserInputBound::Exclusive,
+                    );
+                }
+                self.resolve(name);
+            }
+            UserInputLeaf::Set {
+                field: Some(name), ..
+            } => self.resolve(name),
+            UserInputLeaf::Exists { field: name } => {
+                if self.words(name).is_some() {
+                    *leaf = UserInputLeaf::Regex {
+                        field: Some(name.clone()),
+                        pattern: ".*".into(),
+                    };
+                } else {
+                    self.resolve(name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A name that is no field of the index is a member that the mapping does not name. (Tantivy does
+    /// so for `MEMBER:word` only.)
+    fn resolve(&mut self, name: &mut String) {
+        if self.schema.find_field(name).is_none() {
+            self.unmapped.push(name.clone());
+            *name = format!("{DYNAMIC}.{name}");
+        }
+    }
+
+    /// The tokenizer of the field `name` if it holds words.
+    fn words(&self, name: &str) -> Option<&str> {
+        let field = self.schema.get_field(name).ok()?;
+        match self.schema.get_field_entry(field).field_type() {
+            FieldType::Str(options) => Some(options.get_indexing_options()?.tokenizer()),
+            _ => None,
+        }
+    }
+
+    /// `begin*` as what tantivy has for it, a pattern of words, in each field that may hold it.
+    fn prefix(&self, literal: &UserInputLiteral) -> Option<UserInputAst> {
+        let begin = literal.phrase.strip_suffix('*')?;
+        if literal.delimiter != Delimiter::None || begin.is_empty() {
+            return None;
+        }
+        let names = match &literal.field_name {
+            Some(name) => vec![name.as_str()],
+            None => self
+                .bare
+                .iter()
+                .map(|&field| self.schema.get_field_name(field))
+                .collect(),
+        };
+        let named = literal.field_name.is_some();
+        let patterns = names.into_iter().filter_map(|name| {
+            let begin = match self.words(name) {
+                Some(RAW) => begin.to_owned(),
+                Some(_) => begin.to_lowercase(),
+                // Tantivy says why it cannot be asked so.
+                None if named => begin.to_owned(),
+                None => return None,
+            };
+            let leaf = UserInputLeaf::Regex {
+                field: Some(name.to_owned()),
+                pattern: literally(&begin) + ".*",
+            };
+            Some((Some(Occur::Should), UserInputAst::Leaf(Box::new(leaf))))
+        });
+        let patterns: Vec<Part> = patterns.collect();
+        (!patterns.is_empty()).then_some(UserInputAst::Clause(patterns))
+    }
+}
+
+/// The tokenizer that leaves texts as they are.
+const RAW: &str = "raw";
+
+/// A pattern for this text and no other.
+fn literally(text: &str) -> String {
+    let mut pattern = String::new();
+    for character in text.chars() {
+        if character.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+fn is_open(bound: &UserInputBound) -> bool {
+    match bound {
+        UserInputBound::Inclusive(text) | UserInputBound::Exclusive(text) => text == "*",
+        UserInputBound::Unbounded => true,
     }
 }
 
@@ -74,61 +250,6 @@ fn only_excludes(parts: &[Part]) -> bool {
         && parts
             .iter()
             .all(|(occur, _)| *occur == Some(Occur::MustNot))
-}
-
-fn rewrite_leaf(leaf: &mut UserInputLeaf, schema: &Schema) {
-    match leaf {
-        UserInputLeaf::Literal(literal) => {
-            let Some(name) = &literal.field_name else {
-                return;
-            };
-            if is_date(name, schema)
-                && let Some(span) = span(&literal.phrase)
-            {
-                *leaf = UserInputLeaf::Range {
-                    field: Some(name.clone()),
-                    lower: UserInputBound::Inclusive(instant(span.from)),
-                    upper: UserInputBound::Exclusive(instant(span.to)),
-                };
-            }
-        }
-        UserInputLeaf::Range {
-            field: Some(name),
-            lower,
-            upper,
-        } => {
-            if is_date(name, schema) {
-                move_bound(
-                    lower,
-                    |span| span.from,
-                    |span| span.to,
-                    UserInputBound::Inclusive,
-                );
-                move_bound(
-                    upper,
-                    |span| span.to,
-                    |span| span.from,
-                    UserInputBound::Exclusive,
-                );
-            }
-            resolve(name, schema);
-        }
-        UserInputLeaf::Set {
-            field: Some(name), ..
-        }
-        | UserInputLeaf::Exists { field: name } => {
-            resolve(name, schema);
-        }
-        _ => {}
-    }
-}
-
-/// A name that is no field of the index is a member that the mapping does not name. (Tantivy does so
-/// for `MEMBER:word` only.)
-fn resolve(name: &mut String, schema: &Schema) {
-    if schema.find_field(name).is_none() {
-        *name = format!("{DYNAMIC}.{name}");
-    }
 }
 
 fn is_date(name: &str, schema: &Schema) -> bool {

@@ -5,9 +5,9 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::path::Path;
 
-use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::collector::{Collector, Count, SegmentCollector};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{Bm25StatisticsProvider, QueryParser};
+use tantivy::query::{Bm25StatisticsProvider, ExistsQuery, QueryParser};
 use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema, Value};
 use tantivy::{
     DocAddress, DocId, IndexReader, ReloadPolicy, Score, Searcher, SegmentOrdinal, SegmentReader,
@@ -17,7 +17,7 @@ use tantivy::{
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::local::{failed, open};
 use super::query;
-use crate::error::Result;
+use crate::error::{Result, nearest};
 
 /// What a query found.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Hits {
     pub total: u64,
     /// The best of them: by score, falling, then by id.
     pub hits: Vec<Hit>,
+    /// Names in the query that no document has, and what may have been meant.
+    pub unknown: Vec<(String, Option<String>)>,
 }
 
 /// A document that matches.
@@ -50,13 +52,16 @@ pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
         .try_into()
         .map_err(fault)?;
     let schema = index.schema();
-    let parser = QueryParser::for_index(&index, default_fields(&schema));
-    let parsed = parser
-        .build_query_from_user_input_ast(query::parse(query, &schema)?)
-        .map_err(|error| query::malformed(query).cause(error))?;
+    let bare = default_fields(&schema);
+    let parsed = query::parse(query, &schema, &bare)?;
+    let mut parser = QueryParser::for_index(&index, bare);
+    parser.allow_regexes();
+    let asked = parser
+        .build_query_from_user_input_ast(parsed.ast)
+        .map_err(|error| query::refused(query, &error))?;
     let searcher = reader.searcher();
     let statistics = Statistics(&searcher);
-    let found = searcher.search_with_statistics_provider(&*parsed, &Best { limit }, &statistics);
+    let found = searcher.search_with_statistics_provider(&*asked, &Best { limit }, &statistics);
     let (total, best) = found.map_err(|error| match error {
         // Such as `FIELD:*` for a field that cannot be asked so.
         TantivyError::SchemaError(_) | TantivyError::InvalidArgument(_) => {
@@ -75,9 +80,31 @@ pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
         })
     });
     Ok(Hits {
+        unknown: unknown(&searcher, parsed.unmapped).map_err(fault)?,
         total,
         hits: hits.collect::<tantivy::Result<_>>().map_err(fault)?,
     })
+}
+
+/// Those of the names that no document has, with the field that is spelt most like each.
+fn unknown(
+    searcher: &Searcher,
+    unmapped: Vec<String>,
+) -> tantivy::Result<Vec<(String, Option<String>)>> {
+    let fields = searcher.schema().fields();
+    let known: Vec<&str> = fields
+        .map(|(_, entry)| entry.name())
+        .filter(|name| ![ID, SOURCE, DYNAMIC, WORDS].contains(name))
+        .collect();
+    let mut unknown = Vec::new();
+    for name in unmapped {
+        let exists = ExistsQuery::new(format!("{DYNAMIC}.{name}"), true);
+        if searcher.search(&exists, &Count)? == 0 {
+            let near = nearest(&name, known.iter().copied()).map(str::to_owned);
+            unknown.push((name, near));
+        }
+    }
+    Ok(unknown)
 }
 
 /// The fields of bare words.

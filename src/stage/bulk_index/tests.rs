@@ -869,6 +869,45 @@ fn an_empty_load_is_an_index_without_documents() {
     assert_eq!(load_rows(&place, PLAN, &[&[]]).expect("a load"), (0, 0));
 }
 
+const TITLED: Plan = Plan {
+    mapping: Some(r#"{"properties": {"title": {"type": "text"}}}"#),
+    ..PLAN
+};
+
+#[test]
+fn words_may_be_begun_and_values_asked_for_at_all() {
+    let place = Place::new();
+    let rows: &[&[(&str, &str)]] = &[&[("a", "Micro scope"), ("b", "microbe"), ("c", "Ma.cro")]];
+    load_rows(&place, TITLED, rows).expect("a load");
+    for (query, found) in [
+        ("micro*", &["a", "b"][..]),
+        ("title:MICRO*", &["a", "b"]),
+        ("title:scope*", &["a"]),
+        ("mi* AND NOT scope*", &["b"]),
+        ("m.*", &[]),
+        ("title:[* TO *]", &["a", "b", "c"]),
+        ("NOT title:micro*", &["c"]),
+    ] {
+        assert_eq!(ids(&place, query), found, "{query}");
+    }
+}
+
+#[test]
+fn a_name_that_no_document_has_is_told() {
+    let place = Place::new();
+    load_rows(&place, TITLED, &[&[("a", "one")]]).expect("a load");
+    let unknown = |query| {
+        let hits = search(&place.index(), query, 1).expect("it can be asked");
+        hits.unknown
+    };
+    assert_eq!(
+        unknown("titel:one"),
+        [("titel".to_owned(), Some("title".to_owned()))]
+    );
+    assert_eq!(unknown("other:[1 TO 2]"), [("other".to_owned(), None)]);
+    assert_eq!(unknown("title:one"), []);
+}
+
 #[test]
 fn a_query_that_cannot_be_asked_says_so() {
     let place = Place::new();
@@ -890,7 +929,9 @@ fn a_query_that_cannot_be_asked_says_so() {
         "day:soon",
         "[1 TO 2]",
         "day:[soon TO later]",
-        "word:*",
+        "double:abc",
+        "double:1*",
+        "member:begin*",
         "\"open",
     ] {
         let (exit, error) = failing(search(&place.index(), query, 10));
