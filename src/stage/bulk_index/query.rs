@@ -185,13 +185,13 @@ impl Fields<'_> {
                 .map(|&field| self.schema.get_field_name(field))
                 .collect(),
         };
-        let named = literal.field_name.is_some();
+        let of_one = literal.field_name.is_some();
         let patterns = names.into_iter().filter_map(|name| {
             let begin = match self.words(name) {
                 Some(RAW) => begin.to_owned(),
                 Some(_) => begin.to_lowercase(),
                 // Tantivy says why it cannot be asked so.
-                None if named => begin.to_owned(),
+                None if of_one => begin.to_owned(),
                 None => return None,
             };
             let leaf = UserInputLeaf::Regex {

@@ -748,9 +748,10 @@ fn several_fail(random: &mut Random, job: &mut Job) {
     job.load(random, "left", &left, &Style::plain());
     job.load(random, "right", &right, &Style::plain());
     let left = failing(random, job, "left");
-    let right = match random.chance(50) {
-        true => failing(random, job, "right"),
-        false => "right".into(),
+    let right = if random.chance(50) {
+        failing(random, job, "right")
+    } else {
+        "right".into()
     };
     let options = vec![
         ("on", json!(random.pick(&["id", "k"]))),
