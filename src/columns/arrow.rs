@@ -15,6 +15,13 @@ impl Column {
     pub fn to_arrow(&self) -> Box<dyn Array> {
         match self {
             Column::Strings(array) => views::compact_text(array).boxed(),
+            // A block of text or rendered rows: it is not copied.
+            Column::Bytes(array) if array.len() == 1 && !self.is_null(0) => {
+                let cell = self.cell(0);
+                let end = i64::try_from(cell.len()).expect("memory ends before 2^63");
+                let offsets = OffsetsBuffer::try_from(vec![0, end]).expect("they rise");
+                BinaryArray::new(ArrowDataType::LargeBinary, offsets, cell, None).boxed()
+            }
             Column::Bytes(array) => views::compact_bytes(array).boxed(),
             Column::Ints(array) => array.clone().boxed(),
             Column::Floats(array) => array.clone().boxed(),

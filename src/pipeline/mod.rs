@@ -82,13 +82,17 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline> {
         }
         error
     })?;
-    let text = source::utf8(path, bytes)?;
-    decode(STAGES, path, &text, overrides, &|name| {
+    parse(path, &source::utf8(path, bytes)?, overrides)
+}
+
+/// [`load`] on the text of the file `path`.
+pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Pipeline> {
+    decode(STAGES, path, text, overrides, &|name| {
         std::env::var_os(name)
     })
 }
 
-/// [`load`] on a file's text, with a registry and an environment of the caller's.
+/// [`parse`] with a registry and an environment of the caller's.
 fn decode(
     registry: &[&'static StageKind],
     path: &Path,

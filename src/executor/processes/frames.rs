@@ -72,7 +72,7 @@ pub(super) fn frame<H: Serialize>(
 }
 
 /// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.
-pub(super) fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut lengths = [0u8; LENGTHS];
     from.read_exact(&mut lengths).ok()?;
     let length = |at: usize| {

@@ -6,7 +6,7 @@
 //! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
 //! batch too: a killed parent leaves no orphan.
 
-mod frames;
+pub mod frames;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +37,8 @@ use frames::{Hello, Job, Reply, frame, read_frame};
 const RESENDS_MAX: u32 = 2;
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
 const AHEAD: usize = 1;
+/// What a pipe holds: as much as the system lets anyone have.
+const PIPE_BYTES: i32 = 1 << 20;
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
@@ -86,6 +88,8 @@ impl Workers {
                     .cause(format!("{}: {error}", self.program.display()))
             })?;
         pids.push(pid(&child));
+        child.stdin.as_ref().map(widen);
+        child.stdout.as_ref().map(widen);
         Ok(child)
     }
 
@@ -109,6 +113,16 @@ impl Workers {
         }
     }
 }
+
+/// Lets a pipe hold more: a frame then takes a sixteenth of the turns. Where it cannot, nothing is lost.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &impl std::os::fd::AsFd) {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &impl std::os::fd::AsFd) {}
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"))

@@ -102,26 +102,30 @@ struct Span {
 impl Parser {
     /// Parses a block of whole records.
     pub fn parse(&self, bytes: Buffer<u8>) -> Parsed {
-        let (text, intact) = if self.encoding == encoding_rs::UTF_8 {
+        let block = self.block(bytes);
+        block.parse_fast().unwrap_or_else(|Odd| block.parse_slow())
+    }
+
+    /// The slow twin of [`Parser::parse`], one byte at a time: what it must agree with.
+    pub fn parse_slow(&self, bytes: Buffer<u8>) -> Parsed {
+        self.block(bytes).parse_slow()
+    }
+
+    fn block(&self, bytes: Buffer<u8>) -> Block<'_> {
+        let (bytes, intact) = if self.encoding == encoding_rs::UTF_8 {
             let intact = simdutf8::basic::from_utf8(&bytes).is_ok();
             (bytes, intact)
         } else if bytes.is_ascii() {
             (bytes, true)
         } else {
             let (text, faulty) = self.encoding.decode_without_bom_handling(&bytes);
-            let block = Block {
-                parser: self,
-                bytes: text.into_owned().into_bytes().into(),
-                intact: !faulty,
-            };
-            return block.parse();
+            (text.into_owned().into_bytes().into(), !faulty)
         };
         Block {
             parser: self,
-            bytes: text,
+            bytes,
             intact,
         }
-        .parse()
     }
 
     fn is_null(&self, value: &str) -> bool {
@@ -168,20 +172,26 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    fn parse(&self) -> Parsed {
-        // A text that is not intact is sliced nowhere: its good values are copied.
-        let text = if self.intact {
+    /// A text that is not intact is sliced nowhere: its good values are copied.
+    fn text(&self) -> &str {
+        if self.intact {
             std::str::from_utf8(&self.bytes).unwrap_or_default()
         } else {
             ""
-        };
-        if self.intact {
-            let mut table = Table::new(self, text);
-            if table.read_fast().is_ok() {
-                return table.finish();
-            }
         }
-        let mut table = Table::new(self, text);
+    }
+
+    fn parse_fast(&self) -> Result<Parsed, Odd> {
+        if !self.intact {
+            return Err(Odd);
+        }
+        let mut table = Table::new(self, self.text());
+        table.read_fast()?;
+        Ok(table.finish())
+    }
+
+    fn parse_slow(&self) -> Parsed {
+        let mut table = Table::new(self, self.text());
         table.read_slow();
         table.finish()
     }
@@ -629,24 +639,6 @@ mod tests {
             .collect()
     }
 
-    fn slow(parser: &Parser, text: &[u8]) -> Parsed {
-        let bytes: Buffer<u8> = text.to_vec().into();
-        let intact = std::str::from_utf8(text).is_ok();
-        let block = Block {
-            parser,
-            bytes,
-            intact,
-        };
-        let text = if intact {
-            std::str::from_utf8(&block.bytes).unwrap_or_default()
-        } else {
-            ""
-        };
-        let mut table = Table::new(&block, text);
-        table.read_slow();
-        table.finish()
-    }
-
     proptest::proptest! {
         #[test]
         fn fast_and_slow_agree(
@@ -668,7 +660,7 @@ mod tests {
             }
             let parser = parser(escape, &[Target::String; 2]);
             let fast = parser.parse(text.as_bytes().to_vec().into());
-            let slow = slow(&parser, text.as_bytes());
+            let slow = parser.parse_slow(text.as_bytes().to_vec().into());
             proptest::prop_assert_eq!(rows(&fast), rows(&slow));
             proptest::prop_assert_eq!(fast.faults, slow.faults);
         }

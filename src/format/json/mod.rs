@@ -5,18 +5,17 @@
 //!
 //! Members that come from shared rows are rendered once per shared row and copied from then on.
 
+mod access;
 mod text;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use polars_arrow::array::{BooleanArray, PrimitiveArray, View};
-use polars_arrow::bitmap::Bitmap;
-use polars_buffer::Buffer;
 use serde_json::{Map, Value};
 
+use access::Access;
+use text::put;
 pub use text::write_string;
-use text::{put, write_view};
 
 use crate::batch::{Batch, Cells, Once};
 use crate::columns::{Column, List, NONE};
@@ -117,30 +116,7 @@ impl Rows {
 /// A stretch of neighbouring columns that are rendered in one go.
 enum Part<'a> {
     Own(usize, Access<'a>),
-    Shared(usize, Vec<&'a Column>, Arc<OnceLock<Stretch>>),
-}
-
-/// A column as the loop over rows wants it: what is the same for all rows looked up once.
-enum Access<'a> {
-    Text(&'a [View], &'a [Buffer<u8>], Option<&'a Bitmap>),
-    Ints(&'a PrimitiveArray<i64>),
-    Floats(&'a PrimitiveArray<f64>),
-    Bools(&'a BooleanArray),
-    Other(&'a Column),
-}
-
-impl Access<'_> {
-    fn of(column: &Column) -> Access<'_> {
-        match column {
-            Column::Strings(array) => {
-                Access::Text(array.views(), array.data_buffers(), column.validity())
-            }
-            Column::Ints(array) => Access::Ints(array),
-            Column::Floats(array) => Access::Floats(array),
-            Column::Bools(array) => Access::Bools(array),
-            Column::Bytes(_) | Column::Lists(_) => Access::Other(column),
-        }
-    }
+    Shared(usize, Vec<Access<'a>>, Arc<OnceLock<Stretch>>),
 }
 
 impl Writer {
@@ -193,7 +169,7 @@ impl Writer {
             let start = out.len();
             for part in &parts {
                 match part {
-                    Part::Own(at, access) => self.own_member(*at, access, row, out),
+                    Part::Own(at, access) => self.member(*at, access, row, out),
                     Part::Shared(first, columns, stretch) => {
                         let at = lookup.map_or(NONE, |lookup| lookup.rows[row]);
                         let kept = stretch
@@ -216,22 +192,23 @@ impl Writer {
 
     fn parts<'a>(&self, batch: &'a Batch) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
-        let mut stretch: Vec<&Column> = Vec::new();
+        let mut stretch = Vec::new();
         let cells = batch.cells();
         for (at, cell) in cells.iter().enumerate() {
             let (Cells::Own(column) | Cells::Shared(column)) = cell;
+            let access = Access::of(column, &self.members[at].ty);
             if matches!(cell, Cells::Own(_)) {
-                parts.push(Part::Own(at, Access::of(column)));
+                parts.push(Part::Own(at, access));
                 continue;
             }
-            stretch.push(column);
+            stretch.push(access);
             if matches!(cells.get(at + 1), Some(Cells::Shared(_))) {
                 continue;
             }
             let set = batch.lookup().map_or(0, |lookup| lookup.set);
             let first = at + 1 - stretch.len();
             let columns = std::mem::take(&mut stretch);
-            let rows = columns[0].len();
+            let rows = column.len();
             let rendered = self.shared.get((set, first), || {
                 Stretch((0..rows).map(|_| OnceLock::new()).collect())
             });
@@ -245,7 +222,7 @@ impl Writer {
     fn shared_members(
         &self,
         first: usize,
-        columns: &[&Column],
+        columns: &[Access],
         at: u32,
         kept: Option<&OnceLock<Box<[u8]>>>,
         out: &mut Vec<u8>,
@@ -255,11 +232,11 @@ impl Writer {
             return;
         }
         let from = out.len();
-        for (i, column) in columns.iter().enumerate() {
+        for (i, access) in columns.iter().enumerate() {
             if at == NONE {
                 self.null(first + i, out);
             } else {
-                self.member(first + i, column, at as usize, out);
+                self.member(first + i, access, at as usize, out);
             }
         }
         let Some(cell) = kept else { return };
@@ -282,59 +259,20 @@ impl Writer {
         }
     }
 
-    /// As [`Writer::member`], for the columns that every row has its own values of.
-    #[inline]
-    fn own_member(&self, at: usize, access: &Access, row: usize, out: &mut Vec<u8>) {
-        let validity = match access {
-            Access::Text(_, _, validity) => *validity,
-            Access::Ints(array) => array.validity(),
-            Access::Floats(array) => array.validity(),
-            Access::Bools(array) => array.validity(),
-            Access::Other(column) => return self.member(at, column, row, out),
-        };
-        if validity.is_some_and(|validity| !validity.get_bit(row)) {
-            return self.null(at, out);
-        }
-        let member = &self.members[at];
-        member.name.write(out);
-        match access {
-            Access::Text(views, buffers, _) => {
-                out.push(b'"');
-                write_view(views[row], buffers, out);
-                out.extend_from_slice(b"\",");
-                return;
-            }
-            Access::Ints(array) => write_int(array.value(row), &member.ty, out),
-            Access::Floats(array) => write_float(array.value(row), out),
-            Access::Bools(array) => write_bool(array.value(row), out),
-            Access::Other(_) => {}
-        }
-        out.push(b',');
-    }
-
     /// `"name":value,` or nothing.
     #[inline]
-    fn member(&self, at: usize, column: &Column, row: usize, out: &mut Vec<u8>) {
+    fn member(&self, at: usize, access: &Access, row: usize, out: &mut Vec<u8>) {
         let member = &self.members[at];
-        if column.is_null(row) {
-            self.null(at, out);
-            return;
-        }
-        if let (true, Column::Lists(list)) = (member.unwrap, column) {
-            let range = list.range(row);
-            if range.len() == 1 {
-                if list.values.is_null(range.start) {
-                    self.null(at, out);
-                    return;
-                }
-                member.name.write(out);
-                write_value(&list.values, element(&member.ty), range.start, out);
-                out.push(b',');
-                return;
-            }
+        let (access, row) = if member.unwrap {
+            access.unwrapped(row)
+        } else {
+            (access, row)
+        };
+        if access.is_null(row) {
+            return self.null(at, out);
         }
         member.name.write(out);
-        write_value(column, &member.ty, row, out);
+        access.write(row, out);
         out.push(b',');
     }
 }
@@ -344,7 +282,7 @@ fn element(ty: &Type) -> &Type {
 }
 
 /// A value that may be null, as JSON.
-pub fn write_nullable(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
+fn write_nullable(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
     if column.is_null(row) {
         out.extend_from_slice(b"null");
     } else {
@@ -359,21 +297,24 @@ pub fn write_value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
         Column::Bytes(bytes) => {
             write_string(String::from_utf8_lossy(bytes.value(row)).as_bytes(), out);
         }
-        Column::Ints(ints) => write_int(ints.value(row), ty, out),
+        Column::Ints(ints) => match ty {
+            Type::Date { utc } => write_date(ints.value(row), *utc, out),
+            _ => write_int(ints.value(row), out),
+        },
         Column::Floats(floats) => write_float(floats.value(row), out),
         Column::Bools(bools) => write_bool(bools.value(row), out),
         Column::Lists(list) => write_list(list, ty, row, out),
     }
 }
 
-fn write_int(value: i64, ty: &Type, out: &mut Vec<u8>) {
-    if let Type::Date { utc } = ty {
-        out.push(b'"');
-        dates::write_iso(value, *utc, out);
-        out.push(b'"');
-    } else {
-        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    }
+fn write_int(value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn write_date(micros: i64, utc: bool, out: &mut Vec<u8>) {
+    out.push(b'"');
+    dates::write_iso(micros, utc, out);
+    out.push(b'"');
 }
 
 fn write_float(value: f64, out: &mut Vec<u8>) {
@@ -420,6 +361,7 @@ pub fn document(schema: &Schema, batch: &Batch) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::batch::{Lookup, new_set};
+    use crate::columns::row_number;
     use crate::schema::Field;
 
     fn field(name: &str, ty: Type, unwrap: bool) -> Field {
@@ -488,6 +430,94 @@ mod tests {
             .replacen('{', r#"{"s":null,"#, 1)
             .replace(r#","m""#, r#","l":null,"m""#);
         assert_eq!(String::from_utf8_lossy(&null), format!("{second}\n"));
+    }
+
+    /// The slow twin: every member by itself.
+    fn slow(schema: &Schema, batch: &Batch, nulls: Nulls) -> String {
+        let mut text = String::new();
+        for row in 0..batch.rows() {
+            let mut members = Vec::new();
+            for (column, field) in batch.plain().iter().zip(&schema.fields) {
+                let mut value = Vec::new();
+                match column {
+                    Column::Lists(list)
+                        if field.unwrap && !column.is_null(row) && list.range(row).len() == 1 =>
+                    {
+                        write_nullable(
+                            &list.values,
+                            element(&field.ty),
+                            list.range(row).start,
+                            &mut value,
+                        );
+                    }
+                    column => write_nullable(column, &field.ty, row, &mut value),
+                }
+                if value != b"null" || nulls == Nulls::Null {
+                    let value = String::from_utf8(value).expect("JSON is UTF-8");
+                    members.push(format!("\"{}\":{value}", field.name));
+                }
+            }
+            text += &format!("{{{}}}\n", members.join(","));
+        }
+        text
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn fast_and_slow_agree(
+            rows in proptest::collection::vec(
+                (
+                    proptest::option::of("[a\"\\\\\n\u{1}é☃]{0,40}"),
+                    proptest::option::of(proptest::num::i64::ANY),
+                    proptest::option::of(proptest::num::f64::NORMAL),
+                    proptest::option::of(0..4usize),
+                    proptest::option::of(0..8u32),
+                ),
+                1..40,
+            ),
+            unwrap in proptest::bool::ANY,
+        ) {
+            let count = rows.len();
+            let present = |i: usize, some: bool| if some { row_number(i) } else { NONE };
+            // A column with nulls is gathered from one without.
+            let with_nulls = |column: Column, some: Vec<bool>| {
+                column.take(&some.iter().enumerate().map(|(i, &some)| present(i, some)).collect::<Vec<_>>())
+            };
+            let texts = Column::from_strings(rows.iter().map(|row| row.0.as_deref()));
+            let ints = Column::from_ints(rows.iter().map(|row| row.1.unwrap_or_default() >> 8).collect(), None);
+            let ints = with_nulls(ints, rows.iter().map(|row| row.1.is_some()).collect());
+            let floats = Column::from_floats(rows.iter().map(|row| row.2.unwrap_or_default()).collect(), None);
+            let floats = with_nulls(floats, rows.iter().map(|row| row.2.is_some()).collect());
+            let mut offsets = vec![0i64];
+            let mut items = Vec::new();
+            for (i, row) in rows.iter().enumerate() {
+                items.extend((0..row.3.unwrap_or_default()).map(|step| present((i * 7 + step) % count, step != 2)));
+                offsets.push(i64::try_from(items.len()).expect("few"));
+            }
+            let lists = Column::Lists(List { offsets: offsets.into(), values: Arc::new(texts.take(&items)), validity: None });
+            let lists = with_nulls(lists, rows.iter().map(|row| row.3.is_some()).collect());
+            let schema = Schema::new(vec![
+                field("t", Type::String, false),
+                field("i", Type::Int, false),
+                field("l", Type::List(Box::new(Type::String)), unwrap),
+                field("d", Type::Date { utc: unwrap }, false),
+                field("f", Type::Float, false),
+                field("s", Type::String, false),
+            ]).expect("names differ");
+            // The lists and dates are shared by rows, the others their own.
+            let lookup = rows.iter().map(|row| row.4.map_or(NONE, |at| at % row_number(count)));
+            let lookup = Lookup { set: new_set(), rows: lookup.collect::<Vec<_>>().into() };
+            let dates = Column::from_ints(rows.iter().map(|row| row.1.unwrap_or_default() % (1 << 50)).collect(), None);
+            let cells = vec![
+                Cells::Own(texts.clone()), Cells::Own(ints), Cells::Shared(lists),
+                Cells::Shared(dates), Cells::Own(floats), Cells::Own(texts),
+            ];
+            let batch = Batch::with_lookup(cells, Some(lookup), count);
+            for nulls in [Nulls::Omit, Nulls::Null] {
+                let fast = Writer::new(&schema, nulls).lines(&batch);
+                proptest::prop_assert_eq!(String::from_utf8_lossy(&fast), slow(&schema, &batch, nulls));
+            }
+        }
     }
 
     #[test]
