@@ -16,6 +16,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use etl::batch::{Batch, ROWS_MAX};
 use etl::format::csv::Dialect;
 use etl::format::csv::split::{Limits, Splitter};
+use etl::format::dates::{Format, write_iso};
 use etl::format::gzip;
 use etl::pipeline::Pipeline;
 use etl::schema::Type;
@@ -106,6 +107,31 @@ fn stages(criterion: &mut Criterion, pipeline: &Pipeline, kernels: &[Kernel]) {
     group.finish();
 }
 
+/// Timestamps that all stand in the first format's layout.
+fn dates(criterion: &mut Criterion) {
+    let format = Format::compile("%Y-%m-%d %H:%M:%S%.f").expect("it is a format");
+    let mut text = Vec::new();
+    let values: Vec<Vec<u8>> = (0..10_000i64)
+        .map(|i| {
+            text.clear();
+            write_iso(i * 31_557_600_123_000, false, &mut text);
+            text[10] = b' ';
+            text.clone()
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("dates");
+    group.throughput(Throughput::Elements(values.len() as u64));
+    group.bench_function("parse timestamps", |bencher| {
+        bencher.iter(|| {
+            values
+                .iter()
+                .filter_map(|value| format.parse(value))
+                .sum::<i64>()
+        });
+    });
+    group.finish();
+}
+
 /// What is done once a right row in a run, done once a row: every column by itself.
 fn plain(criterion: &mut Criterion, kernels: &HashMap<&str, &Kernel>) {
     let mut group = criterion.benchmark_group("plain columns");
@@ -155,6 +181,7 @@ fn frames(criterion: &mut Criterion, kernels: &HashMap<&str, &Kernel>) {
 fn all(criterion: &mut Criterion) {
     let dumps = job::Dumps::make();
     reading(criterion, &dumps.0);
+    dates(criterion);
     let (pipeline, kernels) =
         job::kernels(&dumps, "donors_ndjson.toml", "write.path=\"/dev/null\"");
     stages(criterion, &pipeline, &kernels);

@@ -76,7 +76,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub digest: bool,
     /// Go on with a run that failed: the last one, or the one named
-    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "", hide = true)]
     pub resume: Option<String>,
     /// Where runs keep their report and rejects
     #[arg(long, value_name = "DIR", default_value = ".etl")]

@@ -87,10 +87,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }?;
     let allowed = u64::try_from(pipeline.max_rejects).unwrap_or(u64::MAX);
     if report.rejects.rows > allowed {
+        let (rows, file) = (report::rows(report.rejects.rows), &report.rejects.file);
         output::print_warning(
             &format!(
-                "{} rows were rejected, and `max_rejects` is {allowed}",
-                report.rejects.rows
+                "{rows} rejected, see {}; `max_rejects` is {allowed}",
+                file.as_deref().unwrap_or("the report")
             ),
             args.color.color,
         );

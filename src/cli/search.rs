@@ -32,6 +32,11 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
 
 /// The folder of the index; a target that is a file is a pipeline.
 fn index_folder(args: &SearchArgs) -> Result<PathBuf> {
+    if !args.target.exists() {
+        let target = args.target.display();
+        return Err(Error::failed(format!("no file or folder `{target}`"))
+            .hint("name the folder of an index, or the pipeline that loads it"));
+    }
     if !args.target.is_file() {
         return Ok(args.target.clone());
     }

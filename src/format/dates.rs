@@ -211,8 +211,11 @@ impl Format {
         if value.len() < self.shortest {
             return None;
         }
-        let fast = self.layout.and_then(|layout| layout.parse(value));
-        fast.or_else(|| self.parse_general(value))
+        match self.layout.map_or(Seen::Odd, |layout| layout.parse(value)) {
+            Seen::Moment(micros) => Some(micros),
+            Seen::Other => None,
+            Seen::Odd => self.parse_general(value),
+        }
     }
 
     /// What [`Format::parse`] gives, directive by directive.
@@ -506,9 +509,13 @@ fn name(names: &[&str], text: &[u8]) -> Option<(u32, usize)> {
 
 /// The length of the blank that `text` begins with: what Python's `\s` takes for one.
 fn blank(text: &[u8]) -> Option<usize> {
+    let first = *text.first()?;
+    if first.is_ascii() {
+        return (first.is_ascii_whitespace() || matches!(first, 0x0B | 0x1C..=0x1F)).then_some(1);
+    }
     let start = text.get(..4).unwrap_or(text);
     let char = start.utf8_chunks().next()?.valid().chars().next()?;
-    (char.is_whitespace() || ('\x1c'..='\x1f').contains(&char)).then(|| char.len_utf8())
+    char.is_whitespace().then(|| char.len_utf8())
 }
 
 /// A layout in which every digit has its place: `YYYY-MM-DD`, alone or with `HH:MM:SS` and a fraction.
@@ -547,89 +554,108 @@ impl Layout {
         })
     }
 
-    /// The value, if it stands in this very layout and is a moment; `None` leaves it to the general
-    /// reader, which also takes short numbers and more blanks.
+    /// The value in this very layout. Once date and time stand in their places no other reading of them
+    /// is left, so that what follows decides.
     #[inline]
-    fn parse(self, value: &[u8]) -> Option<i64> {
-        let (date, rest) = value.split_first_chunk::<10>()?;
-        let date = fixed_date(date)?;
+    fn parse(self, value: &[u8]) -> Seen {
+        let Some((date, rest)) = split::<10>(value, fixed_date) else {
+            return Seen::Odd;
+        };
         let Some(separator) = self.separator else {
-            return rest.is_empty().then_some(date);
+            return if rest.is_empty() {
+                Seen::Moment(date)
+            } else {
+                Seen::Other
+            };
         };
-        let (time, rest) = rest.split_first_chunk::<9>()?;
-        let time = fixed_time(separator, time)?;
+        let Some((time, rest)) = split::<9>(rest, |time| fixed_time(separator, time)) else {
+            return Seen::Odd;
+        };
         let fraction = match (rest, self.fraction) {
-            ([], LayoutFraction::No | LayoutFraction::May) => 0,
+            ([], LayoutFraction::No | LayoutFraction::May) => Some(0),
             ([b'.', digits @ ..], LayoutFraction::May | LayoutFraction::Must) => {
-                fixed_fraction(digits)?
+                fixed_fraction(digits)
             }
-            _ => return None,
+            _ => None,
         };
-        Some(date + time + fraction)
+        fraction.map_or(Seen::Other, |fraction| Seen::Moment(date + time + fraction))
     }
 }
 
-/// The value of a digit, or more than 9.
-#[inline]
-fn digit(byte: u8) -> u32 {
-    u32::from(byte.wrapping_sub(b'0'))
+/// What a layout makes of a value.
+enum Seen {
+    /// A moment.
+    Moment(i64),
+    /// A moment in another layout, so that this format cannot fit.
+    Other,
+    /// Perhaps short numbers or more blanks, which the general reader takes.
+    Odd,
 }
 
-/// `YYYY-MM-DD` in microseconds. Digits are checked all at once, at the end.
+/// What the first bytes of a value are, and the rest.
+#[inline]
+fn split<const N: usize>(
+    value: &[u8],
+    read: impl FnOnce(&[u8; N]) -> Option<i64>,
+) -> Option<(i64, &[u8])> {
+    let (first, rest) = value.split_first_chunk()?;
+    Some((read(first)?, rest))
+}
+
+/// The eight bytes as numbers, a digit its value and a mark 0, if each is what `shape` has there: a `0`
+/// stands for any digit, anything else for itself. All are checked at once: what differs from `0` by more
+/// than 9, or from a mark at all, overflows into its byte's highest bit.
+#[inline]
+fn shaped(text: [u8; 8], shape: [u8; 8]) -> Option<[u8; 8]> {
+    let room = u64::from_le_bytes(shape.map(|mark| if mark == b'0' { 0x76 } else { 0x7F }));
+    let differs = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
+    let wrong = (differs.wrapping_add(room) | differs) & 0x8080_8080_8080_8080;
+    (wrong == 0).then(|| differs.to_le_bytes())
+}
+
+/// The number of two digits.
+#[inline]
+fn two(digits: [u8; 8], at: usize) -> u32 {
+    u32::from(digits[at]) * 10 + u32::from(digits[at + 1])
+}
+
+/// `YYYY-MM-DD` in microseconds.
 #[inline]
 fn fixed_date(text: &[u8; 10]) -> Option<i64> {
-    let at = text.map(digit);
-    let shape = at[0] <= 9
-        && at[1] <= 9
-        && at[2] <= 9
-        && at[3] <= 9
-        && at[5] <= 9
-        && at[6] <= 9
-        && at[8] <= 9
-        && at[9] <= 9;
-    let year = at[0] * 1000 + at[1] * 100 + at[2] * 10 + at[3];
-    let month = at[5] * 10 + at[6];
-    let day = at[8] * 10 + at[9];
-    let whole = shape && text[4] == b'-' && text[7] == b'-';
-    if !whole
-        || year == 0
-        || month.wrapping_sub(1) > 11
-        || day == 0
-        || day > month_days(year, month)
-    {
-        return None;
-    }
-    Some(days_from_civil(year, month, day) * DAY)
+    let head = shaped(*text.first_chunk()?, *b"0000-00-")?;
+    let tail = shaped(*text.last_chunk()?, *b"00-00-00")?;
+    let (year, month, day) = (
+        two(head, 0) * 100 + two(head, 2),
+        two(head, 5),
+        two(tail, 6),
+    );
+    let fits = year > 0 && month.wrapping_sub(1) < 12 && day > 0 && day <= month_days(year, month);
+    fits.then(|| days_from_civil(year, month, day) * DAY)
 }
 
 /// `HH:MM:SS` behind its separator, in microseconds.
 #[inline]
 fn fixed_time(separator: u8, text: &[u8; 9]) -> Option<i64> {
-    let at = text.map(digit);
-    let shape = at[1] <= 2 && at[2] <= 9 && at[4] <= 5 && at[5] <= 9 && at[7] <= 5 && at[8] <= 9;
-    let hour = at[1] * 10 + at[2];
-    if !shape || hour > 23 || text[0] != separator || text[3] != b':' || text[6] != b':' {
-        return None;
-    }
-    let seconds = hour * 3600 + (at[4] * 10 + at[5]) * 60 + at[7] * 10 + at[8];
-    Some(i64::from(seconds) * SECOND)
+    let digits = shaped(*text.last_chunk()?, *b"00:00:00")?;
+    let (hours, minutes, seconds) = (two(digits, 0), two(digits, 3), two(digits, 6));
+    let fits = text[0] == separator && hours < 24 && minutes < 60 && seconds < 60;
+    fits.then(|| i64::from(hours * 3600 + minutes * 60 + seconds) * SECOND)
 }
 
 /// 1 to 6 fraction digits in microseconds.
 #[inline]
 fn fixed_fraction(text: &[u8]) -> Option<i64> {
-    if text.is_empty() || text.len() > 6 {
-        return None;
-    }
-    let mut micros = 0;
-    for i in 0..6 {
-        let digit = text.get(i).map_or(0, |&byte| digit(byte));
+    const SCALE: [i64; 7] = [0, 100_000, 10_000, 1_000, 100, 10, 1];
+    let scale = SCALE.get(text.len()).filter(|&&scale| scale > 0)?;
+    let mut value = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        micros = micros * 10 + i64::from(digit);
+        value = value * 10 + i64::from(digit);
     }
-    Some(micros)
+    Some(value * scale)
 }
 
 #[inline]
@@ -1009,7 +1035,7 @@ mod tests {
                 let layout = format.layout.expect("it has one");
                 let general = format.parse_general(value.as_bytes());
                 prop_assert_eq!(format.parse(value.as_bytes()), general);
-                if let Some(fast) = layout.parse(value.as_bytes()) {
+                if let Seen::Moment(fast) = layout.parse(value.as_bytes()) {
                     prop_assert_eq!(Some(fast), general, "`{}` by `{}`", value, text);
                 }
             }

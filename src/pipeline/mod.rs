@@ -263,6 +263,31 @@ impl Pipeline {
                 );
             }
         }
+        for step in &self.steps {
+            let files = step.options.get("files").and_then(toml::Value::as_array);
+            for file in files.into_iter().flatten().filter_map(toml::Value::as_str) {
+                let read = self.written(file);
+                let pattern = glob::Pattern::new(&read.to_string_lossy()).ok();
+                // What a glob means depends on what is there.
+                let is_read = |path: &Path| {
+                    path == read
+                        || pattern
+                            .as_ref()
+                            .is_some_and(|files| files.matches_path(path))
+                            && path.is_file()
+                };
+                let writer = writers.iter().find(|(path, _)| is_read(path));
+                if let Some((_, writer)) = writer.filter(|_| !write_files::is_stdout(file)) {
+                    let message = format!(
+                        "`{file}`, which stage `{}` reads, would be replaced",
+                        step.name
+                    );
+                    return Err(Error::usage(message)
+                        .stage(writer)
+                        .hint("write to another place"));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -489,7 +489,7 @@ fn a_fault_is_named_with_its_place() {
         (
             HEAD.into(),
             &["a.files=x"],
-            "stage `a`: `files`: invalid type: string \"x\", expected a sequence\n  at `--set a.files`",
+            "stage `a`: `files`: invalid type: string \"x\", expected a sequence\n  at `--set a.files`\nhint: write a list: `[\"...\", \"...\"]`",
         ),
         (
             HEAD.into(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, Place};
 use crate::stage::{Counts, InputFile};
 
-pub use table::{render, thousands};
+pub use table::{render, rows, thousands};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,7 @@ pub fn render(report: &Report) -> String {
     text.push_str(&totals(report));
     for stage in &report.stages {
         text.push_str(&matches(stage));
+        text.push_str(&documents(stage));
         text.push_str(&processes(stage));
     }
     text.push_str(&rejects(report));
@@ -107,11 +108,29 @@ fn matches(stage: &StageReport) -> String {
     };
     // Rounded down, so that 100 % means all.
     let share = (share * 10.0).floor() / 10.0;
+    let added = match stage.added {
+        0 => String::new(),
+        added => format!(", {} added by further matches", rows(added)),
+    };
     format!(
-        "{}: {} of {} rows matched ({share:.1} %)\n",
+        "{}: {} of {} rows matched ({share:.1} %){added}\n",
         stage.name,
         thousands(*matched),
         thousands(all)
+    )
+}
+
+/// What became of the documents of a load: rows of one id are one document.
+fn documents(stage: &StageReport) -> String {
+    let (Some(created), Some(updated)) = (stage.counts.get("created"), stage.counts.get("updated"))
+    else {
+        return String::new();
+    };
+    format!(
+        "{}: {} documents created, {} updated\n",
+        stage.name,
+        thousands(*created),
+        thousands(*updated)
     )
 }
 
@@ -138,10 +157,15 @@ fn rejects(report: &Report) -> String {
     for reject in &report.rejects.first {
         text.push_str(&format!("  {reject}\n"));
     }
+    let more = report.rejects.rows - report.rejects.first.len() as u64;
+    if more > 0 {
+        text.push_str(&format!("  and {} more\n", thousands(more)));
+    }
     text
 }
 
-fn rows(count: u64) -> String {
+/// So many rows, in words.
+pub fn rows(count: u64) -> String {
     if count == 1 {
         "1 row".into()
     } else {

@@ -45,6 +45,8 @@ pub fn watch(pipeline: &Pipeline) -> Vec<Arc<Live>> {
 /// Runs a pipeline. However it ends there is a report, and the error if it did not end well.
 pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Report, Option<Error>) {
     let started = clock::monotonic();
+    // What the process was before (a shell, cargo) may have used some too.
+    let cpu_before = clock::process_cpu();
     let now = chrono::Utc::now();
     let id = format!("{}-{:04x}", now.format("%Y%m%dT%H%M%S"), salt());
     let folder = options.state.join("runs").join(&id);
@@ -109,7 +111,9 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         mode: if options.staged { "staged" } else { "streamed" }.into(),
         started_at: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         wall_s: clock::monotonic().saturating_sub(started).as_secs_f64(),
-        cpu_s: clock::process_cpu().as_secs_f64(),
+        cpu_s: clock::process_cpu()
+            .saturating_sub(cpu_before)
+            .as_secs_f64(),
         peak_rss_bytes: clock::peak_rss_bytes() + driver.children_peak,
         machine: Machine::this(),
         inputs: std::mem::take(&mut driver.inputs),

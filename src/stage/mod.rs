@@ -406,9 +406,25 @@ pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> 
         let message = error.message().replace("missing field", "missing key");
         // The key is told in the whole text only: "message\nin `key`\n".
         let text = error.to_string();
-        Error::usage(match text.trim_end().rsplit_once("\nin ") {
+        let error = Error::usage(match text.trim_end().rsplit_once("\nin ") {
             Some((_, key)) => format!("{key}: {message}"),
-            None => message,
-        })
+            None => message.clone(),
+        });
+        match meant(&message) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     })
+}
+
+/// What may have been meant by a value that serde refuses with this message.
+fn meant(message: &str) -> Option<String> {
+    if let Some(words) = message.strip_prefix("unknown variant `") {
+        let mut words = words.split('`').step_by(2);
+        let near = crate::error::nearest(words.next()?, words)?;
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let of_text = message.starts_with("invalid type: string");
+    (of_text && message.ends_with("expected a sequence"))
+        .then(|| "write a list: `[\"...\", \"...\"]`".to_owned())
 }

@@ -413,6 +413,13 @@ fn faults_of_pipelines() -> Vec<Fault> {
             .replace("\"x\"", "\"last\""),
         ),
         with(
+            "a stage that writes what another reads",
+            2,
+            &["in.csv", "`load`", "would be replaced"],
+            between("kind = \"select\""),
+        )
+        .pipeline(pipeline("", "").replace("out/rows.ndjson", "./in.csv\"\nformat = \"csv")),
+        with(
             "types of a column that is not there",
             2,
             &["stage `load`", "`m`"],

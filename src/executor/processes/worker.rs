@@ -21,6 +21,8 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let (send, replies) = mpsc::channel::<Vec<u8>>();
     let writer = std::thread::spawn(move || write_replies(stdout, &replies));
     let opened = open_told(&mut stdin, &mut payload, &hello);
+    // What was broadcast may be large, and its text is not wanted again.
+    payload = Vec::new();
     let hand = match opened {
         Ok(hand) => Arc::new(hand),
         Err(error) => {

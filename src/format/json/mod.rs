@@ -41,11 +41,16 @@ pub struct Writer {
     shared: Once<(u64, usize), Stretch>,
     /// Bytes that may still be kept of them.
     budget: AtomicUsize,
+    /// Bytes of a row in the batch before: the room that the next one will want.
+    row_bytes: AtomicUsize,
 }
 
 /// What is kept of rendered shared rows in all. Beyond it they are rendered anew each time: slower,
 /// but a right side of any size leaves the memory alone.
 const KEPT_BYTES_MAX: usize = 512 << 20;
+
+/// Room asked for at once: one batch of long rows says nothing sure of the next.
+const GUESS_BYTES_MAX: usize = 32 << 20;
 
 /// The members of shared rows, each rendered when it is first wanted.
 struct Stretch(Vec<OnceLock<Box<[u8]>>>);
@@ -132,6 +137,7 @@ impl Writer {
             nulls,
             shared: Once::default(),
             budget: AtomicUsize::new(KEPT_BYTES_MAX),
+            row_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -155,9 +161,15 @@ impl Writer {
         rows.bytes
     }
 
+    /// Room for a batch's text: growing it would copy it once more.
     fn guess(&self, batch: &Batch) -> usize {
-        let names: usize = self.members.iter().map(|member| member.name.len + 4).sum();
-        batch.size() + batch.rows() * names
+        match self.row_bytes.load(Ordering::Relaxed) {
+            0 => {
+                let names: usize = self.members.iter().map(|member| member.name.len + 4).sum();
+                batch.size() + batch.rows() * names
+            }
+            bytes => (batch.rows() * (bytes + bytes / 8)).min(GUESS_BYTES_MAX),
+        }
     }
 
     fn write(&self, batch: &Batch, end: &[u8], rows: &mut Rows) {
@@ -187,6 +199,9 @@ impl Writer {
             out.push(b'}');
             out.extend_from_slice(end);
             rows.ends.push(out.len());
+        }
+        if let Some(bytes) = out.len().checked_div(batch.rows()) {
+            self.row_bytes.store(bytes + 1, Ordering::Relaxed);
         }
     }
 

@@ -256,6 +256,11 @@ impl LocalSink {
         })
     }
 
+    /// How many documents the index has before the load.
+    pub(super) fn docs_before(&self) -> u64 {
+        self.docs_before
+    }
+
     fn failed(&self, doing: &str, error: &TantivyError) -> Error {
         failed(doing, &self.dir, error)
     }

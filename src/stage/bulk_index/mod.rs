@@ -255,11 +255,27 @@ impl Stage for LocalIndex {
         let dir = run.folder.resolve(&self.dir);
         let given = self.read_mapping(&run.folder)?;
         let with_ids = !self.id.is_empty();
-        let (sink, mapping) = local::begin(run, &dir, self.load, given, one(inputs)?, with_ids)?;
+        let input = one(inputs)?;
+        let (sink, mapping) = local::begin(run, &dir, self.load, given, input, with_ids)?;
+        let mut warnings = Vec::new();
+        if !with_ids && sink.docs_before() > 0 {
+            warnings.push(format!(
+                "adds to an index of {} documents: without `id` rows that were loaded before are doubled; give `id`, or `load = \"replace\"`",
+                sink.docs_before()
+            ));
+        }
+        let missing = mapping.fields.iter().map(|(name, _)| name.as_str());
+        let missing: Vec<&str> = missing.filter(|name| input.index(name).is_err()).collect();
+        if !missing.is_empty() && self.mapping.is_some() {
+            warnings.push(format!(
+                "the mapping names {}, which no column is",
+                list(&missing)
+            ));
+        }
         Ok(Begun {
-            source: None,
             sink: Some(Box::new(sink)),
             told: mapping.to_json(),
+            warnings,
             ..Begun::default()
         })
     }

@@ -24,6 +24,9 @@ pub(super) struct Parsed {
 
 /// Parses a query whose bare words are looked for in `bare`.
 pub(super) fn parse(query: &str, schema: &Schema, bare: &[Field]) -> Result<Parsed> {
+    if query.trim().is_empty() {
+        return Err(malformed(query).cause("it is empty; `*` finds all"));
+    }
     let mut ast = parse_query(query).map_err(|_| {
         let (_, faults) = parse_query_lenient(query);
         let fault = malformed(query);
@@ -49,6 +52,9 @@ pub(super) fn refused(query: &str, fault: &QueryParserError) -> Error {
     malformed(query).cause(match fault {
         // Its own words are those of another fault.
         QueryParserError::ExpectedFloat(_) => "expected a number".to_owned(),
+        QueryParserError::FieldDoesNotExist(name) => {
+            format!("`{name}` is no text or keyword field of the mapping: only those know `begin*` and patterns")
+        }
         fault => fault.to_string(),
     })
 }

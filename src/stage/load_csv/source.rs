@@ -125,7 +125,11 @@ pub(in crate::stage) fn open(
     let reader: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(Stdin(stop.clone()))
     } else {
-        Box::new(File::open(path).map_err(|error| Error::io("open", path.display(), &error))?)
+        let opened = File::open(path).map_err(|error| {
+            let error = Error::io("open", path.display(), &error);
+            error.hint("a relative path starts at the pipeline file's folder")
+        });
+        Box::new(opened?)
     };
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let mut reader = BufReader::with_capacity(256 << 10, Counted { reader, done });
