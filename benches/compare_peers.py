@@ -24,8 +24,6 @@ ETL = {
     "etl, processes, staged": ["--set", "*.executor=processes", "--staged"],
     "etl, hybrid": ["--set", "*.executor=hybrid", "--set", "*.processes=2", "--set", "*.threads=2"],
 }
-LOADS = "etl, the three loads"
-INFLATE = "inflating the three dumps alone"
 PEERS = {
     "DuckDB": ["duckdb_donors.py", "{dumps}", "--out", "{out}"],
     "DuckDB, 1 thread": ["duckdb_donors.py", "{dumps}", "--out", "{out}", "--threads", "1"],
@@ -33,7 +31,6 @@ PEERS = {
     "pandas": ["pandas_donors.py", "{dumps}", "seq", "--out", "{out}"],
     "pandas, multiprocessing": ["pandas_donors.py", "{dumps}", "par", "--out", "{out}"],
 }
-FILES = [f"opendata_{name}000.gz" for name in ("projects", "resources", "donations")]
 
 
 def main():
@@ -64,8 +61,6 @@ def one_round(arguments, dumps, out, folder, slow):
     for name, options in ETL.items():
         yield name, common.etl(options, dumps, out, folder)
         os.remove(out)
-    yield LOADS, common.etl(["--until", "donations"], dumps, out, folder)
-    yield INFLATE, common.timed([common.example("inflate"), *(os.path.join(dumps, file) for file in FILES)])[0]
     for name, command in PEERS.items():
         if name.startswith("pandas") and not slow:
             continue
@@ -89,12 +84,9 @@ def middle(runs, name, key="wall_s"):
 def peers_table(runs, rows):
     duckdb = middle(runs, "DuckDB")
     lines = [f"| {rows:,} documents to NDJSON | wall s | times DuckDB | CPU s | peak MB |\n|---|---|---|---|---|\n"]
-    for name in sorted((name for name in runs if name not in (LOADS, INFLATE)), key=lambda name: middle(runs, name)):
+    for name in sorted(runs, key=lambda name: middle(runs, name)):
         wall, cpu, peak = (middle(runs, name, key) for key in ("wall_s", "cpu_s", "peak_mb"))
         lines.append(f"| {name} | {wall:.2f} | {duckdb / wall:.2f} | {cpu:.1f} | {peak:.0f} |\n")
-    loads, inflate = middle(runs, LOADS), middle(runs, INFLATE)
-    duckdb_load = median([run["laps_s"]["load"] for run in runs["DuckDB"]])
-    lines.append(f"\nThe three loads alone take {loads:.2f} s: {loads / inflate:.2f} times inflating the dumps ({inflate:.2f} s), and\n{duckdb_load / loads:.1f} times as fast as DuckDB's load ({duckdb_load:.2f} s).\n")
     return "".join(lines)
 
 

@@ -37,6 +37,7 @@ equals = ""
 DUCKDB = """
 import duckdb, sys, time
 c = duckdb.connect()
+c.execute("set enable_progress_bar = false")
 c.execute("create table t as select * from read_csv('rows.csv', header=true, columns={'k': 'VARCHAR', 'v': 'VARCHAR', 'n': 'BIGINT'})")
 begin = time.perf_counter()
 c.execute("create table g as select k, list(v) v, list(n) n from t group by k")
@@ -74,7 +75,7 @@ def main():
             run = common.etl(["--staged"], folder, "", folder, os.path.join(folder, "pipeline.toml"))
             etl.append(run)
             printed = subprocess.run([arguments.python, "-c", DUCKDB], cwd=folder, check=True, capture_output=True, text=True).stdout
-            seconds, groups = printed.split()
+            seconds, groups = printed.splitlines()[-1].split()
             if int(groups) != run["stages"]["groups"]["rows_out"]:
                 sys.exit(f"{groups} groups in DuckDB, {run['stages']['groups']['rows_out']} in etl")
             duckdb.append(float(seconds))

@@ -114,7 +114,10 @@ fn documents(dir: &Path) -> (Schema, Vec<TantivyDocument>) {
                     add(&format!("{name}.lon"), &point[0]);
                     add(&format!("{name}.lat"), &point[1]);
                 }
-                Value::Array(values) => values.iter().for_each(|value| add(name, value)),
+                Value::Array(values) => {
+                    let values = values.iter().filter(|value| !value.is_null());
+                    values.for_each(|value| add(name, value));
+                }
                 value => add(name, value),
             }
         }
