@@ -9,7 +9,7 @@ const KNOWN: [&str; 6] = [
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%d",
     "%Y%m%d",
-    "%Y-%m-%dT%H:%M:%S%.f%:z",
+    "%Y-%m-%dT%H:%M:%S%.f%z",
     "%d/%m/%y %I:%M %p",
     "%s",
 ];
@@ -25,7 +25,7 @@ fuzz_target!(|input: &str| {
         let mut text = Vec::new();
         write_iso(micros, format.zoned(), &mut text);
         let iso = if format.zoned() {
-            "%Y-%m-%dT%H:%M:%S%.f%:z"
+            "%Y-%m-%dT%H:%M:%S%.f%z"
         } else {
             "%Y-%m-%dT%H:%M:%S%.f"
         };

@@ -14,6 +14,9 @@ use crate::stage::Counts;
 /// Bytes of a frame's two lengths.
 const LENGTHS: usize = 16;
 
+/// Room made for rows before they are there: a length is only believed as far as it costs nothing.
+const ROOM_MAX: usize = 64 << 20;
+
 /// The first frame: what to open.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Hello {
@@ -83,7 +86,7 @@ pub fn read_frame(from: &mut impl Read, payload: &mut Vec<u8>) -> Option<Vec<u8>
     };
     payload.clear();
     let rows = length(0);
-    payload.reserve(usize::try_from(rows).ok()?);
+    payload.reserve(usize::try_from(rows).ok()?.min(ROOM_MAX));
     from.take(rows).read_to_end(payload).ok()?;
     let mut header = Vec::new();
     from.take(length(8)).read_to_end(&mut header).ok()?;
