@@ -10,10 +10,15 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use bytes::Bytes;
 use polars_arrow::array::{Array, PrimitiveArray};
 use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field as ArrowField};
 use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
-use polars_arrow::io::ipc::write::{StreamWriter, WriteOptions};
+use polars_arrow::io::ipc::write::common_sync::{push_continuation, push_message};
+use polars_arrow::io::ipc::write::{
+    EncodedData, EncodedDataBytes, WriteOptions, default_ipc_fields, encode_record_batch,
+    schema_to_bytes,
+};
 use polars_arrow::record_batch::RecordBatchT;
 use polars_buffer::Buffer;
 use polars_utils::pl_str::PlSmallStr;
@@ -287,8 +292,9 @@ impl Batch {
         Batch::new(columns, rows).with_origins(origins.map(Into::into))
     }
 
-    /// The batch as one Arrow IPC stream, appended to `out`. Origins travel as one more column.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+    /// The batch as one Arrow IPC stream, in pieces that follow each other: values are copied once, from
+    /// their columns into the piece that is written. Origins travel as one more column.
+    pub fn encode(&self) -> Result<Vec<Bytes>> {
         let mut arrays: Vec<Box<dyn Array>> = self.plain().iter().map(Column::to_arrow).collect();
         let mut schema: ArrowSchema = arrays
             .iter()
@@ -311,14 +317,25 @@ impl Batch {
             );
             arrays.push(array);
         }
-        let schema = Arc::new(schema);
-        let mut writer = StreamWriter::new(out, WriteOptions { compression: None });
-        let write = |error| Error::failed("cannot encode a batch for its worker").cause(error);
-        writer.start(&schema, None).map_err(write)?;
-        writer
-            .write(&RecordBatchT::new(self.rows, schema, arrays), None)
-            .map_err(write)?;
-        writer.finish().map_err(write)
+        let fields = default_ipc_fields(schema.iter_values());
+        let mut pieces = Vec::new();
+        let columns = EncodedDataBytes {
+            ipc_message: schema_to_bytes(&schema, &fields, None).into(),
+            arrow_data: Bytes::new(),
+        };
+        push_message(&mut pieces, columns);
+        let chunk = RecordBatchT::try_new(self.rows, Arc::new(schema), arrays)
+            .map_err(|error| Error::failed("cannot encode a batch for its worker").cause(error))?;
+        let mut encoded = EncodedData::default();
+        encoded.arrow_data.reserve(self.size());
+        encode_record_batch(&chunk, &WriteOptions { compression: None }, &mut encoded);
+        let rows = EncodedDataBytes {
+            ipc_message: encoded.ipc_message.into(),
+            arrow_data: encoded.arrow_data.into(),
+        };
+        push_message(&mut pieces, rows);
+        push_continuation(&mut pieces, 0);
+        Ok(pieces)
     }
 
     /// The batch of one Arrow IPC stream.

@@ -34,8 +34,7 @@ fuzz_target!(|input: &[u8]| {
     ];
     let origins: Vec<u64> = (0..rows as u64).collect();
     let batch = Batch::new(columns, rows).with_origins(Some(origins.into()));
-    let mut frame = Vec::new();
-    batch.encode(&mut frame).expect("any batch can be sent");
+    let frame = batch.encode().expect("any batch can be sent").concat();
     let back = Batch::decode(&frame).expect("it was encoded");
     assert_eq!(back.rows(), rows);
     assert_eq!(

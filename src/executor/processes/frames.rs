@@ -1,9 +1,10 @@
 //! What parent and child say to each other: a JSON header and, where there are rows, an Arrow IPC stream
 //! before it, so that the header can say what encoding them took.
 
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -55,23 +56,40 @@ pub(super) struct Job {
     pub(super) number: u64,
 }
 
-/// A frame: lengths of rows and header, then both. The header is asked for when the rows are encoded.
-pub(super) fn frame<H: Serialize>(
-    batch: Option<&Batch>,
-    header: impl FnOnce() -> H,
-) -> Result<Vec<u8>> {
-    let mut frame = Vec::with_capacity(4096 + batch.map_or(0, Batch::size));
-    frame.extend_from_slice(&[0; LENGTHS]);
-    if let Some(batch) = batch {
-        batch.encode(&mut frame)?;
+/// A frame, in pieces that follow each other: lengths of rows and header, then both.
+pub(super) struct Frame(Vec<Bytes>);
+
+/// Pieces below this are written together; a large one goes to the pipe from where it lies.
+const TOGETHER_BYTES: usize = 64 << 10;
+
+impl Frame {
+    /// The header is asked for when the rows are encoded.
+    pub(super) fn new<H: Serialize>(
+        batch: Option<&Batch>,
+        header: impl FnOnce() -> H,
+    ) -> Result<Self> {
+        let mut pieces = vec![Bytes::new()];
+        if let Some(batch) = batch {
+            pieces.append(&mut batch.encode()?);
+        }
+        let rows: usize = pieces.iter().map(Bytes::len).sum();
+        let header = serde_json::to_vec(&header())
+            .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
+        let lengths = [
+            (rows as u64).to_le_bytes(),
+            (header.len() as u64).to_le_bytes(),
+        ];
+        pieces[0] = Bytes::from(lengths.concat());
+        pieces.push(header.into());
+        Ok(Frame(pieces))
     }
-    let rows = frame.len() - LENGTHS;
-    serde_json::to_writer(&mut frame, &header())
-        .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
-    let header = frame.len() - LENGTHS - rows;
-    frame[..8].copy_from_slice(&(rows as u64).to_le_bytes());
-    frame[8..LENGTHS].copy_from_slice(&(header as u64).to_le_bytes());
-    Ok(frame)
+
+    /// Writes it to a pipe.
+    pub(super) fn write(&self, pipe: impl Write) -> std::io::Result<()> {
+        let mut pipe = BufWriter::with_capacity(TOGETHER_BYTES, pipe);
+        self.0.iter().try_for_each(|piece| pipe.write_all(piece))?;
+        pipe.flush()
+    }
 }
 
 /// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.

@@ -10,7 +10,7 @@ pub mod frames;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -31,7 +31,7 @@ use crate::hand::{Chain, Played, add_closed};
 
 pub use worker::work;
 
-use frames::{Hello, Job, Reply, frame, read_frame};
+use frames::{Frame, Hello, Job, Reply, read_frame};
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 const RESENDS_MAX: u32 = 2;
@@ -193,7 +193,7 @@ struct InChild {
 }
 
 /// The frames that open a child's sessions.
-type Opening = Arc<Vec<Vec<u8>>>;
+type Opening = Arc<Vec<Frame>>;
 
 fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
     let opening = Arc::new(table.timed_copy(|| opening(&(deal.prepare)()?, deal.grid.threads))?);
@@ -230,7 +230,7 @@ fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
     Ok(readers)
 }
 
-fn opening(chain: &Chain, threads: usize) -> Result<Vec<Vec<u8>>> {
+fn opening(chain: &Chain, threads: usize) -> Result<Vec<Frame>> {
     let hello = Hello {
         links: chain.links.clone(),
         threads,
@@ -241,9 +241,9 @@ fn opening(chain: &Chain, threads: usize) -> Result<Vec<Vec<u8>>> {
             .map(|inputs| inputs.iter().map(Option::is_some).collect())
             .collect(),
     };
-    let mut frames = vec![frame(None, || hello)?];
+    let mut frames = vec![Frame::new(None, || hello)?];
     for batch in chain.broadcast.iter().flatten().flatten() {
-        frames.push(frame(Some(batch), || ())?);
+        frames.push(Frame::new(Some(batch), || ())?);
     }
     Ok(frames)
 }
@@ -451,12 +451,12 @@ impl Table {
     /// Feeds the child; its stdin closes when this returns.
     fn write_jobs(&self, mut stdin: ChildStdin, opening: &Opening, in_child: &InChild) {
         // An error in writing means that the child is gone: the reader notices.
-        if opening.iter().any(|frame| stdin.write_all(frame).is_err()) {
+        if opening.iter().any(|frame| frame.write(&mut stdin).is_err()) {
             return;
         }
         while let Some(mut waiting) = self.next_job(in_child) {
             let number = waiting.number;
-            let encoded = self.timed_copy(|| frame(Some(&waiting.batch), || Job { number }));
+            let encoded = self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number }));
             let frame = match encoded {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -470,7 +470,7 @@ impl Table {
                 .lock()
                 .expect("no one panics holding this lock")
                 .insert(waiting.number, waiting);
-            if stdin.write_all(&frame).is_err() {
+            if frame.write(&mut stdin).is_err() {
                 return;
             }
         }

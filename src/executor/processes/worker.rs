@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::frames::{Hello, Job, Reply, frame, read_frame};
+use super::frames::{Frame, Hello, Job, Reply, read_frame};
 use crate::batch::Batch;
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
     let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
-    let (send, replies) = mpsc::channel::<Vec<u8>>();
+    let (send, replies) = mpsc::channel::<Frame>();
     let writer = std::thread::spawn(move || write_replies(stdout, &replies));
     let opened = open_told(&mut stdin, &mut payload, &hello);
     // What was broadcast may be large, and its text is not wanted again.
@@ -26,14 +26,14 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let hand = match opened {
         Ok(hand) => Arc::new(hand),
         Err(error) => {
-            let _ = send.send(frame(None, || Reply::Refused { error })?);
+            let _ = send.send(Frame::new(None, || Reply::Refused { error })?);
             drop(send);
             let _ = writer.join();
             return Ok(());
         }
     };
     let open = hand.open;
-    let _ = send.send(frame(None, || Reply::Ready { open })?);
+    let _ = send.send(Frame::new(None, || Reply::Ready { open })?);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(hello.threads)
         .thread_name(|i| format!("etl-worker-{i}"))
@@ -62,7 +62,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         Ok(Err(error)) => (Vec::new(), Some(error)),
         Err(_) => (Vec::new(), None),
     };
-    let _ = send.send(frame(None, || Reply::Closed {
+    let _ = send.send(Frame::new(None, || Reply::Closed {
         counts,
         error,
         peak_rss_bytes: peak_rss_bytes(),
@@ -72,13 +72,9 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     Ok(())
 }
 
-fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Vec<u8>>) {
+fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Frame>) {
     for reply in replies {
-        if stdout
-            .write_all(&reply)
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
+        if reply.write(&mut stdout).is_err() {
             std::process::exit(0);
         }
     }
@@ -101,7 +97,7 @@ fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Res
     Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
 }
 
-fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
+fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Frame {
     let from = monotonic();
     let decoded = Batch::decode(bytes);
     let mut copy = monotonic().saturating_sub(from);
@@ -114,7 +110,7 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
         Err(error) => Played::failed(error),
     };
     let from = monotonic();
-    let framed = frame(batch.as_ref(), || {
+    let framed = Frame::new(batch.as_ref(), || {
         copy += monotonic().saturating_sub(from);
         Reply::Played {
             number,
@@ -130,6 +126,6 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Vec<u8> {
             fault: Some(error),
             copy: Duration::ZERO,
         };
-        frame(None, reply).expect("an error alone can be encoded")
+        Frame::new(None, reply).expect("an error alone can be encoded")
     })
 }

@@ -137,9 +137,7 @@ fn fill(
         );
         rejects.extend(out.rejects);
         // As it comes back from a worker process.
-        let mut bytes = Vec::new();
-        out.batch.encode(&mut bytes)?;
-        sink.push(Batch::decode(&bytes)?)?;
+        sink.push(Batch::decode(&out.batch.encode()?.concat())?)?;
     }
     let counts = sink.finish()?;
     Ok((sink, rejects, counts))
