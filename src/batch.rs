@@ -22,6 +22,7 @@ use polars_arrow::io::ipc::write::{
 use polars_arrow::record_batch::RecordBatchT;
 use polars_buffer::Buffer;
 use polars_utils::pl_str::PlSmallStr;
+use serde::{Deserialize, Serialize};
 
 use crate::columns::{Column, NONE};
 use crate::error::{Error, Result};
@@ -73,6 +74,16 @@ pub struct Batch {
     rows: usize,
     lookup: Option<Lookup>,
     origins: Option<Buffer<u64>>,
+    dealt: Option<Dealt>,
+}
+
+/// How a batch was dealt, where rows are dealt by number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dealt {
+    /// Which row of its stage's whole input the first one is, from 0.
+    pub first: u64,
+    /// Whether the rows may have been worked on before: in a worker that died.
+    pub again: bool,
 }
 
 impl Batch {
@@ -84,6 +95,7 @@ impl Batch {
             rows,
             lookup: None,
             origins: None,
+            dealt: None,
         }
     }
 
@@ -94,6 +106,7 @@ impl Batch {
             rows,
             lookup,
             origins: None,
+            dealt: None,
         }
     }
 
@@ -107,6 +120,18 @@ impl Batch {
         );
         self.origins = origins;
         self
+    }
+
+    /// Says how it was dealt.
+    #[must_use]
+    pub fn with_dealt(mut self, dealt: Option<Dealt>) -> Self {
+        self.dealt = dealt;
+        self
+    }
+
+    /// How it was dealt, where rows are dealt by number.
+    pub fn dealt(&self) -> Option<Dealt> {
+        self.dealt
     }
 
     /// The same rows with other columns.
@@ -194,6 +219,10 @@ impl Batch {
                 .origins
                 .as_ref()
                 .map(|origins| origins.clone().sliced(from..from + rows)),
+            dealt: self.dealt.map(|dealt| Dealt {
+                first: dealt.first + from as u64,
+                ..dealt
+            }),
         }
     }
 
@@ -223,6 +252,7 @@ impl Batch {
                     .collect::<Vec<_>>()
                     .into()
             }),
+            dealt: None,
         }
     }
 

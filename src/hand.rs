@@ -13,7 +13,8 @@ use crate::clock::{self, Span};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Reject, Session, Setup, Stage, add_counts};
+use crate::stage::{self, Counts, Load, Reject, Session, Setup, Stage, add_counts};
+use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Chain {
     pub broadcast: Vec<Vec<Option<Batch>>>,
     /// Whether digests are wanted.
     pub digest: bool,
+    /// Whether the run is to stop.
+    pub stop: Stop,
 }
 
 impl Chain {
@@ -65,6 +68,8 @@ impl Chain {
             links,
             broadcast,
             digest,
+            // Who started the worker ends it.
+            stop: Stop::default(),
         })
     }
 
@@ -90,6 +95,7 @@ impl Chain {
                 output: link.output.clone(),
                 told: link.told.clone(),
                 broadcast,
+                stop: self.stop.clone(),
             };
             let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
             opened.push(Opened { link, session });
@@ -125,6 +131,8 @@ pub struct Played {
     pub batch: Option<Batch>,
     /// What ended the stream behind them.
     pub fault: Option<Error>,
+    /// How much more the outside would take.
+    pub load: Load,
 }
 
 impl Played {
@@ -134,6 +142,7 @@ impl Played {
             marks: Vec::new(),
             batch: None,
             fault: Some(error),
+            load: Load::default(),
         }
     }
 }
@@ -168,15 +177,17 @@ impl Hand {
             marks: Vec::with_capacity(self.opened.len()),
             batch: Some(batch),
             fault: None,
+            load: Load::default(),
         };
         for opened in &self.opened {
             let Some(batch) = played.batch.take() else {
                 break;
             };
             let fault = match self.step(opened, batch) {
-                Ok((mark, rows, fault)) => {
+                Ok((mark, rows, load, fault)) => {
                     played.marks.push(mark);
                     played.batch = Some(rows);
+                    played.load = load;
                     fault
                 }
                 Err(error) => Some(error),
@@ -188,7 +199,7 @@ impl Hand {
         played
     }
 
-    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Option<Error>)> {
+    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Load, Option<Error>)> {
         let rows_in = batch.rows() as u64;
         let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
         let given = (self.digest && opened.link.sink).then(|| batch.clone());
@@ -220,7 +231,7 @@ impl Hand {
             digest,
             span,
         };
-        Ok((mark, output.batch, output.fault))
+        Ok((mark, output.batch, output.load, output.fault))
     }
 
     /// Ends all sessions; their last counts, one a stage.

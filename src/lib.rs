@@ -47,6 +47,7 @@ pub mod error;
 pub mod executor;
 pub mod format;
 pub mod hand;
+pub mod http;
 pub mod keys;
 pub mod partition;
 pub mod pipeline;

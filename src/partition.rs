@@ -1,9 +1,11 @@
 //! Dealing by key: rows with equal keys meet in one hand, and hands follow each other in key order,
 //! so that the hands' results, each in key order, only need to be put one behind the other.
 
+use std::collections::HashSet;
+
 use crate::batch::Batch;
 use crate::columns::row_number;
-use crate::keys::{Keys, NullKeys, prefix};
+use crate::keys::{Keys, NullKeys, hash, prefix};
 
 /// Rows a hand is meant to hold: enough to be worth a trip, few enough to stay in cache.
 const HAND_ROWS: usize = 32_768;
@@ -45,4 +47,58 @@ fn borders(keys: &Keys, hands: usize) -> Vec<(u64, Option<&[u8]>)> {
         .collect();
     borders.dedup();
     borders
+}
+
+/// A number for the key of each row, the same for equal keys; none where no column makes a key.
+pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
+    if columns.is_empty() {
+        return Vec::new();
+    }
+    let keys = Keys::new(batch, columns, NullKeys::Equal);
+    (0..keys.len()).map(|row| hash(keys.get(row))).collect()
+}
+
+/// Cuts `batch` into runs of at most `rows_max` rows in which no two have the same key.
+pub fn exclusive(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch> {
+    let keys = hashes(batch, columns);
+    let mut runs = Vec::new();
+    let mut seen = HashSet::new();
+    let mut from = 0;
+    for row in 0..batch.rows() {
+        let twice = keys.get(row).is_some_and(|key| !seen.insert(*key));
+        if twice || row - from == rows_max {
+            runs.push(batch.slice(from, row - from));
+            from = row;
+            seen.clear();
+            seen.extend(keys.get(row));
+        }
+    }
+    if from < batch.rows() {
+        runs.push(batch.slice(from, batch.rows() - from));
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Column;
+
+    #[test]
+    fn no_run_holds_a_key_twice_and_none_is_too_long() {
+        let ids = "abcabbcdefg".chars().map(|id| Some(id.to_string()));
+        let batch = Batch::new(vec![Column::from_strings(ids)], 11);
+        let runs = exclusive(&batch, &[0], 4);
+        let text = |run: &Batch| {
+            let ids = run.column(0);
+            (0..run.rows())
+                .map(|row| ids.strings().value(row).to_owned())
+                .collect::<String>()
+        };
+        let texts: Vec<String> = runs.iter().map(text).collect();
+        assert_eq!(texts, ["abc", "ab", "bcde", "fg"]);
+        let runs = exclusive(&batch, &[], 4);
+        let rows: Vec<usize> = runs.iter().map(Batch::rows).collect();
+        assert_eq!(rows, [4, 4, 3], "without a key nothing is alike");
+    }
 }

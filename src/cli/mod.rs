@@ -4,6 +4,8 @@
 pub mod check;
 pub mod output;
 pub mod plan;
+pub mod replay;
+pub mod rollback;
 pub mod run;
 pub mod search;
 pub mod stages;
@@ -46,6 +48,8 @@ enum Command {
     Plan(PlanArgs),
     Stages(StagesArgs),
     Search(SearchArgs),
+    Replay(ReplayArgs),
+    Rollback(RollbackArgs),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -75,8 +79,8 @@ pub struct RunArgs {
     /// Compute a digest of every stage's output
     #[arg(long)]
     pub digest: bool,
-    /// Go on with a run that failed: the last one, or the one named
-    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "", hide = true)]
+    /// Go on where a load into a server was interrupted: the last one, or the one named
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub resume: Option<String>,
     /// Where runs keep their report and rejects
     #[arg(long, value_name = "DIR", default_value = ".etl")]
@@ -198,6 +202,63 @@ pub struct SearchArgs {
     pub color: ColorArgs,
 }
 
+/// Send again what a run's load into a server rejected
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  etl replay 20261122T101500-3f2a
+  etl replay 20261122T101500-3f2a --set index.pipeline=mended")]
+pub struct ReplayArgs {
+    /// The run, as the report names it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Send them even if the index was made anew, or a later run wrote it
+    #[arg(long)]
+    pub force: bool,
+    /// Change a value of the pipeline file (repeatable, later wins)
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Write the report (JSON) here, however the run ends
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where runs keep their report and rejects
+    #[arg(long, value_name = "DIR", default_value = ".etl")]
+    pub state: PathBuf,
+    /// No progress, no table; warnings and errors stay
+    #[arg(long)]
+    pub quiet: bool,
+    /// The report on standard output in place of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Colour.
+    #[command(flatten)]
+    pub color: ColorArgs,
+}
+
+/// Give the alias back to the index that served before the last load
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  etl rollback donors.toml
+  etl rollback donors.toml --clean        delete what loads left half done")]
+pub struct RollbackArgs {
+    /// The pipeline file with the stage that replaces the index
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// Delete indices that loads left half done, and change nothing else
+    #[arg(long)]
+    pub clean: bool,
+    /// Change a value of the pipeline file (repeatable, later wins)
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where runs keep their report and rejects
+    #[arg(long, value_name = "DIR", default_value = ".etl")]
+    pub state: PathBuf,
+    /// Colour.
+    #[command(flatten)]
+    pub color: ColorArgs,
+}
+
 /// Serve a parent process over standard input and output
 #[derive(Debug, Args)]
 pub struct WorkerArgs {}
@@ -311,6 +372,8 @@ impl Command {
             Command::Plan(args) => plan::run(args),
             Command::Stages(args) => stages::run(args),
             Command::Search(args) => search::run(args),
+            Command::Replay(args) => replay::run(args),
+            Command::Rollback(args) => rollback::run(args),
             Command::Worker(args) => worker::run(args),
         }
     }
@@ -322,6 +385,8 @@ impl Command {
             Command::Plan(args) => args.color.color,
             Command::Stages(args) => args.color.color,
             Command::Search(args) => args.color.color,
+            Command::Replay(args) => args.color.color,
+            Command::Rollback(args) => args.color.color,
             Command::Worker(_) => Color::Never,
         }
     }

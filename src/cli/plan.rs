@@ -116,6 +116,13 @@ fn grid(grid: Grid) -> String {
 fn in_words(dealt: &Distribution) -> String {
     match dealt {
         Distribution::Any => "dealt as it comes".into(),
+        Distribution::Exclusive(columns) if columns.is_empty() => {
+            "dealt by row number, as many at once as the other side takes".into()
+        }
+        Distribution::Exclusive(columns) => format!(
+            "dealt by row number, no two at once of one {}",
+            columns.join(", ")
+        ),
         Distribution::Key(columns) => {
             format!("collected, then dealt by {}", columns.join(", "))
         }
@@ -168,6 +175,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
 fn describe(dealt: &Distribution, input: &mut Value) {
     let (word, columns) = match dealt {
         Distribution::Any => ("any", None),
+        Distribution::Exclusive(columns) => ("exclusive", Some(columns)),
         Distribution::Key(columns) => ("key", Some(columns)),
         Distribution::Broadcast => ("broadcast", None),
     };
@@ -175,8 +183,7 @@ fn describe(dealt: &Distribution, input: &mut Value) {
     if let Some(columns) = columns {
         input["columns"] = json!(columns);
     }
-    let collected = matches!(dealt, Distribution::Key(_) | Distribution::Broadcast);
-    input["collected"] = collected.into();
+    input["collected"] = dealt.is_collected().into();
 }
 
 #[cfg(test)]

@@ -20,11 +20,10 @@ const TOO_MANY_REJECTS: u8 = 3;
 
 /// Runs the pipeline, reports, and says by the exit code how it went.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    if args.resume.is_some() {
+    if args.resume.is_some() && args.digest {
         return Err(Error::usage(
-            "`--resume` goes on with a load into a server, which this version does not do yet",
-        )
-        .hint("files and local indices are whole or not there: run the pipeline again"));
+            "`--digest` is over all rows, of which `--resume` works on the last ones only",
+        ));
     }
     if let Some(path) = &args.report {
         // Better to know now than behind the run.
@@ -45,14 +44,20 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         (loaded, _) => loaded?,
     };
+    execute(&pipeline, args)
+}
+
+/// Runs what was loaded; of the arguments all but the pipeline count.
+pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
     let options = Options {
         staged: args.staged,
         digest: args.digest,
         state: args.state.clone(),
+        resume: args.resume.clone(),
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
-    let live = run::watch(&pipeline);
+    let live = run::watch(pipeline);
     let progress = style(args).map(|style| {
         let names = pipeline
             .steps
@@ -61,14 +66,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             .collect();
         Progress::start(style, names, live.clone())
     });
-    let (report, error) = run::run(&pipeline, &options, &live);
+    let (report, error) = run::run(pipeline, &options, &live);
     drop(progress);
     let kept = args
         .state
         .join("runs")
         .join(&report.run)
         .join("report.json");
-    let written = write_report(&report, &kept).and_then(|()| match &args.report {
+    let kept = (!report.run.is_empty()).then(|| write_report(&report, &kept));
+    let written = kept.unwrap_or(Ok(())).and_then(|()| match &args.report {
         Some(path) => write_report(&report, path),
         None => Ok(()),
     });
@@ -80,7 +86,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             );
         }
     }
-    print_report(args, &pipeline, &report)?;
+    print_report(args, pipeline, &report)?;
+    for note in &report.notes {
+        eprintln!("note: {note}");
+    }
     match error {
         Some(error) => Err(error),
         None => written,

@@ -1,21 +1,27 @@
 //! `etl search`: what an index holds.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
 use super::{SearchArgs, output};
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Overrides};
+use crate::pipeline::{self, Overrides, Step};
 use crate::stage::bulk_index::{self, Hits};
 
 /// Asks the index that is named, or that the pipeline named fills.
 pub fn run(args: &SearchArgs) -> Result<ExitCode> {
-    let folder = index_folder(args)?;
     let limit = if args.count { 0 } else { args.limit };
-    let hits = bulk_index::search(&folder, &args.query, limit)?;
+    let hits = if args.target.is_file() {
+        search_pipeline(args, limit)?
+    } else if args.target.exists() {
+        bulk_index::search(&args.target, &args.query, limit)?
+    } else {
+        let target = args.target.display();
+        return Err(Error::failed(format!("no file or folder `{target}`"))
+            .hint("name the folder of an index, or the pipeline that loads it"));
+    };
     for (name, near) in &hits.unknown {
         let meant = near
             .as_ref()
@@ -30,27 +36,19 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The folder of the index; a target that is a file is a pipeline.
-fn index_folder(args: &SearchArgs) -> Result<PathBuf> {
-    if !args.target.exists() {
-        let target = args.target.display();
-        return Err(Error::failed(format!("no file or folder `{target}`"))
-            .hint("name the folder of an index, or the pipeline that loads it"));
-    }
-    if !args.target.is_file() {
-        return Ok(args.target.clone());
-    }
+fn search_pipeline(args: &SearchArgs, limit: usize) -> Result<Hits> {
     let overrides = Overrides {
         sets: args.set.clone(),
         ..Overrides::default()
     };
     let pipeline = pipeline::load(&args.target, &overrides)?;
-    let places = pipeline.steps.iter().filter_map(|step| {
-        let to = step.options.get("to").and_then(toml::Value::as_str)?;
-        bulk_index::local_dir(to)
-    });
-    match places.collect::<Vec<_>>()[..] {
-        [folder] => Ok(pipeline.folder.resolve(folder)),
+    let loads = pipeline.steps.iter();
+    let loads: Vec<&Step> = loads
+        .filter(|step| step.kind.name == bulk_index::KIND.name)
+        .collect();
+    match loads[..] {
+        [step] => bulk_index::search_loaded(&step.options, &pipeline.folder, &args.query, limit)
+            .map_err(|error| step.scrub(error)),
         [] => Err(Error::usage(format!(
             "no stage of `{}` loads an index",
             args.target.display()

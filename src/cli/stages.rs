@@ -67,10 +67,10 @@ fn about(kind: &StageKind) -> String {
     } else {
         ".\n"
     });
-    let width = kind.options.iter().map(|option| option.name.len()).max();
+    let width = kind.all_options().map(|option| option.name.len()).max();
     if let Some(width) = width {
         text.push_str("\nOptions:\n");
-        for option in kind.options {
+        for option in kind.all_options() {
             let doc = format!("{} ({}; {})", option.doc, option.ty, default(option));
             text.push_str(&row("  ", option.name, width, &doc));
         }
@@ -109,8 +109,7 @@ fn as_markdown(kinds: &[&StageKind]) -> String {
         String::from("| kind | inputs | what it does | options (default) |\n|---|---|---|---|\n");
     for kind in kinds {
         let options: Vec<String> = kind
-            .options
-            .iter()
+            .all_options()
             .map(|option| match option.default {
                 Some(default) => format!("`{}` ({default})", option.name),
                 None => format!("`{}`", option.name),
@@ -134,8 +133,7 @@ fn cell(text: &str) -> String {
 
 fn as_json(kind: &StageKind) -> Value {
     let options: Vec<Value> = kind
-        .options
-        .iter()
+        .all_options()
         .map(|option| {
             json!({
                 "name": option.name, "type": option.ty,

@@ -5,6 +5,7 @@
 //! Two mechanisms, composed: a pool of threads in one process, and child processes. Hybrid is child
 //! processes that have pools.
 
+mod pace;
 pub mod processes;
 mod threads;
 mod window;
@@ -95,6 +96,8 @@ pub struct Costs {
     pub warnings: Vec<String>,
     /// The peaks of the child processes' memory, added up.
     pub peak_rss_bytes: u64,
+    /// The most batches in flight at once, where that adapts to the outside.
+    pub concurrency: u64,
 }
 
 /// Costs as threads share them.
@@ -106,6 +109,8 @@ pub struct Deal {
     pub grid: Grid,
     /// The batches.
     pub input: Batches,
+    /// Where rows are dealt `Exclusive`: the columns in which no two in flight may be equal.
+    pub exclusive: Option<Vec<usize>>,
     /// By what.
     pub prepare: Prepare,
     /// What it costs.

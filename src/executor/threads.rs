@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, close, open};
 use crate::error::{Error, Result};
-use crate::hand::{Hand, Played};
+use crate::hand::Hand;
 
 /// Works on a stream with `deal.grid.threads` threads.
 pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(deal.grid.threads, deal.stop.clone()));
+    let window = Arc::new(Window::new(&deal));
     let costs = deal.costs.clone();
     let fed = window.clone();
     let feeder = std::thread::Builder::new()
@@ -37,26 +37,14 @@ fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
         .map_err(|error| {
             Error::failed(format!("cannot start {} threads", deal.grid.threads)).cause(error)
         })?;
-    let mut input = deal.input;
-    while window.room() {
-        match input.next() {
-            None => break,
-            Some(Err(error)) => {
-                let number = window.take_place(0);
-                window.fill(number, Played::failed(error));
-                break;
-            }
-            Some(Ok(batch)) => {
-                let number = window.take_place(batch.size());
-                let (hand, window) = (hand.clone(), window.clone());
-                pool.spawn_fifo(move || {
-                    let played = hand.play(batch);
-                    // Before the result is seen: whoever sees the last one closes the sessions.
-                    drop(hand);
-                    window.fill(number, played);
-                });
-            }
-        }
-    }
+    window.feed(deal.input, |number, batch| {
+        let (hand, window) = (hand.clone(), window.clone());
+        pool.spawn_fifo(move || {
+            let played = hand.play(batch);
+            // Before the result is seen: whoever sees the last one closes the sessions.
+            drop(hand);
+            window.fill(number, played);
+        });
+    });
     Ok(hand)
 }

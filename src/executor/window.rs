@@ -1,14 +1,18 @@
 //! The ordered window of an executor: results leave in the order their batches came, whatever
 //! finishes first, and what is in flight is bounded in bytes and batches.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::pace::Pace;
+use super::{Batches, Deal, SharedCosts};
 use crate::batch::Batch;
+use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::Played;
+use crate::partition;
 use crate::stop::Stop;
 
 /// Bytes waiting or being worked on: enough to keep every worker busy, little enough that a dozen
@@ -24,6 +28,8 @@ pub(super) struct Window {
     state: Mutex<State>,
     changed: Condvar,
     batches_max: usize,
+    exclusive: Option<Vec<usize>>,
+    costs: SharedCosts,
     stop: Stop,
 }
 
@@ -34,6 +40,12 @@ struct State {
     /// The number of the oldest.
     first: u64,
     bytes: usize,
+    /// How many are being worked on, or wait for a worker.
+    working: usize,
+    /// How many that may be, where the outside sets the pace.
+    pace: Option<Pace>,
+    /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
+    keys: HashSet<u64>,
     /// No more batches will come.
     ended: bool,
     /// Nobody wants results any more.
@@ -42,17 +54,26 @@ struct State {
 
 struct Slot {
     bytes: usize,
+    rows: u64,
+    keys: Vec<u64>,
     played: Option<Played>,
 }
 
 impl Window {
-    /// A window for so many workers.
-    pub(super) fn new(workers: usize, stop: Stop) -> Self {
+    /// A window for a deal's workers.
+    pub(super) fn new(deal: &Deal) -> Self {
+        let workers = deal.grid.workers();
+        let state = State {
+            pace: deal.exclusive.is_some().then(|| Pace::new(workers)),
+            ..State::default()
+        };
         Window {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
-            stop,
+            exclusive: deal.exclusive.clone(),
+            costs: deal.costs.clone(),
+            stop: deal.stop.clone(),
         }
     }
 
@@ -67,15 +88,45 @@ impl Window {
             .0
     }
 
-    /// Waits until there is room for another batch; `false`: nobody wants it.
-    pub(super) fn room(&self) -> bool {
+    /// Gives batches to workers as there is room, until there are no more or nobody wants them.
+    pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
+        while self.wait_until(|state| {
+            let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
+            !full || state.slots.is_empty()
+        }) {
+            match input.next() {
+                None => break,
+                Some(Err(error)) => {
+                    let number = self.take_place(0, 0, Vec::new());
+                    self.fill(number, Played::failed(error));
+                    break;
+                }
+                Some(Ok(batch)) => {
+                    let columns = self.exclusive.as_deref().unwrap_or_default();
+                    let keys = partition::hashes(&batch, columns);
+                    let free = |state: &State| {
+                        let pace = state.pace.as_ref();
+                        pace.is_none_or(|pace| state.working < pace.limit())
+                            && !keys.iter().any(|key| state.keys.contains(key))
+                    };
+                    if !self.wait_until(free) {
+                        break;
+                    }
+                    let number = self.take_place(batch.size(), batch.rows() as u64, keys);
+                    give(number, batch);
+                }
+            }
+        }
+    }
+
+    /// Waits for a state; `false`: nobody wants results any more.
+    fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         loop {
             if state.closed || self.stop.is_set() {
                 return false;
             }
-            let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
-            if !full || state.slots.is_empty() {
+            if wanted(&state) {
                 return true;
             }
             state = self.wait(state);
@@ -83,30 +134,45 @@ impl Window {
     }
 
     /// Takes a place for a batch of about `bytes`; its number.
-    pub(super) fn take_place(&self, bytes: usize) -> u64 {
+    fn take_place(&self, bytes: usize, rows: u64, keys: Vec<u64>) -> u64 {
         let mut state = self.lock();
         state.bytes += bytes;
+        state.working += 1;
+        state.keys.extend(&keys);
         state.slots.push_back(Slot {
             bytes,
+            rows,
+            keys,
             played: None,
         });
-        state.first + state.slots.len() as u64 - 1
+        if state.pace.is_some() {
+            let mut costs = self.costs.lock().expect("no one panics holding this lock");
+            costs.concurrency = costs.concurrency.max(state.working as u64);
+        }
+        state.next() - 1
     }
 
     /// Puts a result in its place.
     pub(super) fn fill(&self, number: u64, played: Played) {
         let bytes = played.batch.as_ref().map_or(0, Batch::size);
-        let mut state = self.lock();
+        let load = played.load;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let at = usize::try_from(number - state.first).expect("few batches are in flight");
+        let next = state.next();
         if let Some(slot) = state.slots.get_mut(at) {
-            let before = slot.bytes;
-            *slot = Slot {
-                bytes,
-                played: Some(played),
-            };
-            state.bytes = state.bytes - before + bytes;
+            state.bytes = state.bytes - slot.bytes + bytes;
+            state.working -= 1;
+            for key in std::mem::take(&mut slot.keys) {
+                state.keys.remove(&key);
+            }
+            slot.bytes = bytes;
+            slot.played = Some(played);
+            if let Some(pace) = &mut state.pace {
+                pace.settled(number, next, slot.rows, load, monotonic());
+            }
         }
-        drop(state);
+        drop(guard);
         self.changed.notify_all();
     }
 
@@ -148,6 +214,13 @@ impl Window {
             }
             state = self.wait(state);
         }
+    }
+}
+
+impl State {
+    /// The number that the next batch gets.
+    fn next(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 }
 

@@ -35,10 +35,10 @@ impl<R: BufRead> Read for Reader<R> {
 }
 
 /// A text as one member. Nothing in it tells when or where it was made.
-pub fn member(text: &[u8]) -> Result<Vec<u8>> {
+pub fn member(text: &[u8], level: u32) -> Result<Vec<u8>> {
     let mut encoder = GzBuilder::new()
         .mtime(0)
-        .write(Vec::new(), Compression::new(6));
+        .write(Vec::new(), Compression::new(level));
     encoder.write_all(text)?;
     encoder.finish()
 }

@@ -26,7 +26,7 @@ use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::stage::write_files;
-use crate::stage::{Distribution, Folder, STAGES, Stage, StageKind};
+use crate::stage::{Folder, STAGES, Stage, StageKind};
 
 pub use secrets::masked;
 
@@ -229,7 +229,7 @@ impl Pipeline {
         let held = dealt
             .iter()
             .zip(&step.inputs)
-            .any(|(dealt, &at)| at == input && *dealt != Distribution::Any);
+            .any(|(dealt, &at)| at == input && dealt.is_collected());
         held || self
             .readers(reader)
             .into_iter()
@@ -255,7 +255,13 @@ impl Pipeline {
                 .iter()
                 .find_map(|key| step.options.get(*key)?.as_str());
             let Some(path) = place else { continue };
-            if let Some(other) = writers.insert(self.written(path), &step.name) {
+            let index = step.options.get("index").and_then(toml::Value::as_str);
+            // On a server it is the index that is written.
+            let written = match index.filter(|_| path.contains("://")) {
+                Some(index) => PathBuf::from(format!("{path}#{index}")),
+                None => self.written(path),
+            };
+            if let Some(other) = writers.insert(written, &step.name) {
                 return Err(
                     Error::usage(format!("stage `{other}` writes `{path}` already"))
                         .stage(&step.name)

@@ -47,7 +47,7 @@ impl Draft {
     /// Every key the stage may have but those that are [`FIXED`].
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         let kind = self.kind;
-        let options = kind.options.iter().map(|option| option.name);
+        let options = kind.all_options().map(|option| option.name);
         let batch_rows = kind.takes_batch_rows.then_some(BATCH_ROWS);
         options.chain(EVERY_STAGE.iter().copied()).chain(batch_rows)
     }
@@ -55,7 +55,7 @@ impl Draft {
     /// A key that the stage does not take.
     pub(super) fn unknown_key(&self, key: &str) -> Error {
         let kind = self.kind;
-        let options: Vec<&str> = kind.options.iter().map(|option| option.name).collect();
+        let options: Vec<&str> = kind.all_options().map(|option| option.name).collect();
         if key == BATCH_ROWS {
             let error = Error::usage(format!("kind `{}` does not take `{key}`", kind.name));
             return match options.iter().find(|option| option.starts_with("batch")) {
@@ -164,7 +164,7 @@ fn decode_one(
         .integer(BATCH_ROWS, 1..=BATCH_ROWS_MAX)?
         .map(|rows| usize::try_from(rows).expect("limits were checked"));
 
-    let own = |key: &str| draft.kind.options.iter().any(|option| option.name == key);
+    let own = |key: &str| draft.kind.all_options().any(|option| option.name == key);
     let options: Table = section
         .table
         .iter()

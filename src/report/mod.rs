@@ -55,6 +55,9 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// The rows that were set aside.
     pub rejects: Rejects,
+    /// What the user should know of the run as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -79,6 +82,7 @@ impl Report {
             inputs: Vec::new(),
             stages: Vec::new(),
             rejects: Rejects::default(),
+            notes: Vec::new(),
         }
     }
 }

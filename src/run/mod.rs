@@ -1,10 +1,11 @@
 //! The driver: wires stages into streams, runs them, accounts for every row, and publishes at the end.
 
 mod record;
+mod resume;
 mod stream;
 mod wiring;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use record::Live;
@@ -20,6 +21,7 @@ use crate::schema::{Schema, list};
 use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
 use record::Record;
+use resume::{RunFolder, Settled};
 use stream::{Held, Tee};
 use wiring::Wiring;
 
@@ -31,6 +33,8 @@ pub struct Options {
     pub digest: bool,
     /// Where runs keep their report and rejects.
     pub state: PathBuf,
+    /// The run to go on with; empty: the pipeline's newest unfinished one.
+    pub resume: Option<String>,
     /// What stops the run.
     pub stop: Stop,
     /// The program that worker processes run.
@@ -49,7 +53,12 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     let cpu_before = clock::process_cpu();
     let now = chrono::Utc::now();
     let id = format!("{}-{:04x}", now.format("%Y%m%dT%H%M%S"), salt());
-    let folder = options.state.join("runs").join(&id);
+    let mut notes = Vec::new();
+    let (held, resumed) = match open_folder(pipeline, options, id, &mut notes) {
+        Ok(held) => held,
+        Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error)),
+    };
+    let (id, folder) = (held.id.clone(), held.path.clone());
     let spool = |i: usize| folder.join(format!("rejects-{i}.part"));
     let records: Vec<Arc<Record>> = pipeline
         .steps
@@ -58,11 +67,15 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         .enumerate()
         .map(|(i, (step, live))| Arc::new(Record::new(&step.name, spool(i), live.clone())))
         .collect();
-    let run = Arc::new(Run::new(
+    let mut run = Run::new(
         id.clone(),
         pipeline.folder.clone(),
+        folder.clone(),
         options.stop.clone(),
-    ));
+    );
+    run.resumed = resumed;
+    run.pipeline.clone_from(&pipeline.name);
+    let run = Arc::new(run);
     let mut driver = Driver {
         pipeline,
         options,
@@ -71,9 +84,11 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         schemas: Vec::new(),
         inputs: Vec::new(),
         children_peak: 0,
+        folder: held,
+        resumable: false,
     };
-    let ran = make_folder(&folder)
-        .and_then(|()| driver.drive())
+    let ran = driver
+        .drive()
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
@@ -84,6 +99,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
             .map(|record| record.take_spool())
             .collect(),
         &folder.join("rejects.ndjson"),
+        ran.is_ok(),
     );
     let (rejects, error) = match (joined, ran) {
         (Ok(rejects), ran) => (rejects, ran.err()),
@@ -93,6 +109,12 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         }
     };
     let error = error.map(|error| located(error, &run, pipeline));
+    if error.is_some() && driver.resumable {
+        notes.push(format!(
+            "nothing is lost: `etl run {} --resume={id}` goes on where this run ended",
+            pipeline.file.display()
+        ));
+    }
     let stages = pipeline
         .steps
         .iter()
@@ -119,15 +141,26 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         inputs: std::mem::take(&mut driver.inputs),
         stages: stages.collect(),
         rejects,
+        notes,
     };
     (report, error)
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| {
-        Error::io("create the run's folder", folder.display(), &error)
-            .hint("`--state DIR` names another place for reports and rejects")
-    })
+/// The folder of a new run, or of the one to go on with.
+fn open_folder(
+    pipeline: &Pipeline,
+    options: &Options,
+    id: String,
+    notes: &mut Vec<String>,
+) -> Result<(RunFolder, bool)> {
+    let runs = options.state.join("runs");
+    if let Some(resume) = &options.resume {
+        if let Some(folder) = RunFolder::of_unfinished(&runs, resume, pipeline)? {
+            return Ok((folder, true));
+        }
+        notes.push("no unfinished run of this pipeline: a new one was started".into());
+    }
+    Ok((RunFolder::new(&runs, id, pipeline)?, false))
 }
 
 /// Tells runs of the same second apart.
@@ -162,6 +195,9 @@ struct Driver<'a> {
     schemas: Vec<Schema>,
     inputs: Vec<InputFile>,
     children_peak: u64,
+    folder: RunFolder,
+    /// Whether some stage has begun of which a failed run can go on.
+    resumable: bool,
 }
 
 /// A stage whose rows go to no other stage.
@@ -187,13 +223,28 @@ impl Terminal {
 impl Driver<'_> {
     fn drive(&mut self) -> Result<()> {
         self.schemas = self.pipeline.schemas()?;
+        let mut terminals = Vec::new();
+        let done = self.work(&mut terminals);
+        if done.is_err() {
+            for terminal in terminals {
+                if let Some(sink) = terminal.sink {
+                    let left = sink.abandon();
+                    self.records[terminal.at].totals().warnings.extend(left);
+                }
+            }
+            return done;
+        }
+        self.publish(terminals)
+    }
+
+    /// All but making it visible.
+    fn work(&mut self, terminals: &mut Vec<Terminal>) -> Result<()> {
         let mut begun = self.begin()?;
         let mut wiring = Wiring::new(self, &mut begun);
-        let mut terminals = Vec::new();
         let ended = if self.options.staged {
-            self.run_staged(&mut wiring, &mut terminals)
+            self.run_staged(&mut wiring, terminals)
         } else {
-            self.run_streamed(&mut wiring, &mut terminals)
+            self.run_streamed(&mut wiring, terminals)
         };
         let costs = std::mem::take(&mut wiring.costs);
         drop(wiring);
@@ -208,14 +259,20 @@ impl Driver<'_> {
             .sum();
         ended?;
         self.account()?;
-        for terminal in &mut terminals {
+        for terminal in terminals.iter_mut() {
             if let Some(sink) = &mut terminal.sink {
                 let at = terminal.at;
                 let counts = self.timed(at, || sink.finish())?;
-                add_counts(&mut self.records[at].totals().counts, counts);
+                let mut totals = self.records[at].totals();
+                add_counts(&mut totals.counts, counts);
+                totals.warnings.append(&mut sink.notes());
             }
         }
-        self.options.stop.check()?;
+        self.options.stop.check()
+    }
+
+    /// Makes it visible, in the file's order.
+    fn publish(&self, mut terminals: Vec<Terminal>) -> Result<()> {
         terminals.sort_by_key(|terminal| terminal.at);
         let mut published: Vec<&str> = Vec::new();
         for terminal in terminals {
@@ -266,9 +323,29 @@ impl Driver<'_> {
                     .expect("no one panics holding this lock") = Some(source.bytes_done.clone());
                 self.inputs.extend(source.files.iter().cloned());
             }
+            if begun.resumable {
+                self.resumable = true;
+                self.resume(at, &mut begun)?;
+            }
             all.push(begun);
         }
+        self.folder.reads(&self.inputs)?;
         Ok(all)
+    }
+
+    /// Makes ready to note what is settled, behind what an earlier run noted.
+    fn resume(&self, at: usize, begun: &mut Begun) -> Result<()> {
+        let path = self.folder.settled_file(&self.pipeline.steps[at].name);
+        let settled = Settled::last(&path);
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| Error::io("write", path.display(), &error))?;
+        if let Some(sink) = &mut begun.sink {
+            sink.resume(settled.rejected, &settled.counts);
+        }
+        self.records[at].resume(&settled, file)
     }
 
     /// All stages at once: each terminal is pulled, and pulls what lies above it.
@@ -302,7 +379,9 @@ impl Driver<'_> {
                 // the one that is told, as in a staged run: which batch comes first says nothing.
                 Err(error) if error.is_of_a_row() => {
                     fault = Some(error);
-                    terminals.truncate(i);
+                    for terminal in &mut terminals[i..] {
+                        terminal.stream = None;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -320,7 +399,10 @@ impl Driver<'_> {
             return Ok(());
         };
         match &mut terminal.sink {
-            Some(sink) => self.timed(terminal.at, || sink.push(batch)),
+            Some(sink) => {
+                self.timed(terminal.at, || sink.push(batch))?;
+                self.records[terminal.at].settle()
+            }
             None => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
+use super::resume::Settled;
 use crate::clock::Span;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ pub(super) struct Totals {
     pub(super) digest: Option<Digest>,
     pub(super) span: Span,
     pub(super) warnings: Vec<String>,
+    /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
+    pub(super) settled: Option<File>,
     /// What executing cost; `first`: whether this stage stands for the stages played with it.
     pub(super) costs: Option<(SharedCosts, bool)>,
 }
@@ -101,6 +104,46 @@ impl Record {
             .try_for_each(|reject| spool.write(reject, run))
     }
 
+    /// Goes on behind what an earlier run settled.
+    pub(super) fn resume(&self, settled: &Settled, file: File) -> Result<()> {
+        let mut totals = self.totals();
+        totals.batches = settled.batches;
+        totals.rows_in = settled.rows_in;
+        totals.rows_out = settled.rows_out;
+        totals.added = settled.added;
+        totals.dropped = settled.dropped;
+        totals.rejected = settled.rejected;
+        totals.counts.clone_from(&settled.counts);
+        totals.settled = Some(file);
+        let mut spool = self.spool.lock().expect("no one panics holding this lock");
+        spool.resume(settled.rejected, settled.rejects_bytes)
+    }
+
+    /// Notes that all so far is settled, where that is wanted.
+    pub(super) fn settle(&self) -> Result<()> {
+        let mut totals = self.totals();
+        let Some(mut file) = totals.settled.take() else {
+            return Ok(());
+        };
+        let mut spool = self.spool.lock().expect("no one panics holding this lock");
+        let line = Settled {
+            batches: totals.batches,
+            rows_in: totals.rows_in,
+            rows_out: totals.rows_out,
+            added: totals.added,
+            dropped: totals.dropped,
+            rejected: totals.rejected,
+            counts: totals.counts.clone(),
+            rejects_bytes: spool.flush()?,
+        };
+        let line = serde_json::to_string(&line).expect("it is plain data") + "\n";
+        file.write_all(line.as_bytes())
+            .map_err(|error| Error::failed("cannot note what is settled").cause(error))?;
+        totals.settled = Some(file);
+        spool.kept = true;
+        Ok(())
+    }
+
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
         let totals = self.totals();
         let seconds = |duration: std::time::Duration| duration.as_secs_f64();
@@ -117,6 +160,10 @@ impl Record {
                         *first,
                     )
                 });
+        let mut counts = totals.counts.clone();
+        if costs.concurrency > 0 {
+            counts.insert("concurrency".into(), costs.concurrency);
+        }
         let mut warnings = totals.warnings.clone();
         let stands = if first {
             costs.clone()
@@ -146,7 +193,7 @@ impl Record {
             copy_s: seconds(stands.copy),
             sessions: costs.sessions,
             digest: digest.then(|| totals.digest.unwrap_or(Digest::EMPTY).hex()),
-            counts: totals.counts.clone(),
+            counts,
             warnings,
         }
     }
@@ -165,6 +212,8 @@ pub(super) struct Spool {
     file: Option<BufWriter<File>>,
     rows: u64,
     first: Vec<String>,
+    /// Whether a failed run leaves it where it is, to go on with.
+    kept: bool,
 }
 
 /// Rejects shown in the table.
@@ -178,7 +227,31 @@ impl Spool {
             file: None,
             rows: 0,
             first: Vec::new(),
+            kept: false,
         }
+    }
+
+    /// Goes on behind the first `bytes`, which hold `rows` rejects.
+    fn resume(&mut self, rows: u64, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        let file = File::options().append(true).open(&self.path).map_err(io)?;
+        file.set_len(bytes).map_err(io)?;
+        self.file = Some(BufWriter::new(file));
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// All so far is in the file; its length.
+    fn flush(&mut self) -> Result<u64> {
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        let Some(file) = &mut self.file else {
+            return Ok(0);
+        };
+        file.flush().map_err(io)?;
+        Ok(file.get_ref().metadata().map_err(io)?.len())
     }
 
     fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
@@ -198,7 +271,7 @@ impl Spool {
             self.first
                 .push(format!("{}: {column}{}{at}", self.stage, reject.reason));
         }
-        let line = json!({
+        let mut line = json!({
             "stage": self.stage,
             "reason": reject.reason,
             "column": reject.column,
@@ -206,6 +279,9 @@ impl Spool {
             "source": place,
             "row": Value::Object(reject.document),
         });
+        if let Some(line) = line.as_object_mut() {
+            line.extend(reject.more);
+        }
         self.rows += 1;
         let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
         if self.file.is_none() {
@@ -219,7 +295,7 @@ impl Spool {
 }
 
 /// Joins the stages' rejects into the run's file, in the order of the stages.
-pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path) -> Result<Rejects> {
+pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path, done: bool) -> Result<Rejects> {
     let mut rejects = Rejects::default();
     let io = |error: std::io::Error| Error::io("write", path.display(), &error);
     let mut joined: Option<File> = None;
@@ -234,7 +310,9 @@ pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path) -> Result<Rejects> {
         if let Some(joined) = &mut joined {
             std::io::copy(&mut File::open(&spool.path).map_err(io)?, joined).map_err(io)?;
         }
-        std::fs::remove_file(&spool.path).map_err(io)?;
+        if done || !spool.kept {
+            std::fs::remove_file(&spool.path).map_err(io)?;
+        }
         rejects.rows += spool.rows;
         let room = SHOWN - rejects.first.len().min(SHOWN);
         rejects.first.extend(spool.first.into_iter().take(room));

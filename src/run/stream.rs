@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::record::Record;
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::clock::Meter;
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -39,6 +39,37 @@ pub(super) fn cut(stream: Batches, rows_max: usize) -> Batches {
         Ok(batch) => batch.cut(rows_max).into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     }))
+}
+
+/// Numbers a stream's rows, leaves out the first `settled` ones, and cuts what is left into batches of
+/// at most `rows_max` rows, none with two that are equal in `columns`.
+pub(super) fn exclusive(
+    stream: Batches,
+    columns: Vec<usize>,
+    rows_max: usize,
+    settled: u64,
+) -> Batches {
+    let mut rows = 0;
+    Box::new(stream.flat_map(move |batch| match batch {
+        Ok(batch) => {
+            let (first, len) = (rows, batch.rows() as u64);
+            rows += len;
+            let skipped = settled.saturating_sub(first).min(len);
+            let (from, left) = (usize_of(skipped), usize_of(len - skipped));
+            let dealt = Dealt {
+                first,
+                again: false,
+            };
+            let batch = batch.with_dealt(Some(dealt)).slice(from, left);
+            let runs = partition::exclusive(&batch, &columns, rows_max);
+            runs.into_iter().map(Ok).collect::<Vec<_>>()
+        }
+        Err(error) => vec![Err(error)],
+    }))
+}
+
+fn usize_of(rows: u64) -> usize {
+    usize::try_from(rows).expect("a batch fits the memory")
 }
 
 /// Collects a stream when its first batch is wanted, and deals it by key.

@@ -106,6 +106,12 @@ impl<'a, 'b> Wiring<'a, 'b> {
             (None, Some(&above)) => self.output(above, tees),
             (None, None) => Box::new(std::iter::empty()),
         };
+        let exclusive = match (step.stage.inputs().first(), step.inputs.first()) {
+            (Some(Distribution::Exclusive(columns)), Some(&above)) => {
+                Some(self.schemas[above].indices(columns).unwrap_or_default())
+            }
+            _ => None,
+        };
         let input = match (step.stage.inputs().first(), step.inputs.first()) {
             (Some(Distribution::Key(columns)), Some(&above)) => {
                 let schema = self.schemas[above].clone();
@@ -115,6 +121,11 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     }
                     Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
                 }
+            }
+            (Some(Distribution::Exclusive(_)), _) => {
+                let columns = exclusive.clone().unwrap_or_default();
+                let settled = self.records[first].totals().rows_in;
+                stream::exclusive(input, columns, step.rows_max(), settled)
             }
             _ => stream::cut(input, step.rows_max()),
         };
@@ -132,6 +143,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             name: names.join("+"),
             prepare: self.prepare(&chain),
             input,
+            exclusive,
             costs,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
@@ -180,12 +192,14 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .map(|&at| pipeline.steps[at].stage.clone())
             .collect();
         let digest = self.options.digest;
+        let stop = self.options.stop.clone();
         Box::new(move || {
             let mut chain = Chain {
                 links,
                 stages,
                 broadcast: Vec::new(),
                 digest,
+                stop,
             };
             // The last one's first, as they are opened.
             for inputs in broadcast.into_iter().rev() {

@@ -65,6 +65,7 @@ pub const KIND: StageKind = StageKind {
             doc: "keeps the rows with less than this value",
         },
     ],
+    shared_options: &[],
     example: r#"
 [[stage]]
 name = "funded"

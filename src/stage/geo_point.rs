@@ -55,6 +55,7 @@ pub const KIND: StageKind = StageKind {
             doc: "what becomes of a row with degrees out of range",
         },
     ],
+    shared_options: &[],
     example: r#"
 [[stage]]
 name = "location"

@@ -46,6 +46,7 @@ pub static KIND: StageKind = StageKind {
             doc: "in documents, a list of one value is that value",
         },
     ],
+    shared_options: &[],
     example: r#"[[stage]]
 name = "grouped"
 kind = "group_concat"

@@ -66,6 +66,7 @@ pub static KIND: StageKind = StageKind {
             doc: "the run fails if a smaller share of left rows matches",
         },
     ],
+    shared_options: &[],
     example: r#"[[stage]]
 name = "documents"
 kind = "join"

@@ -33,6 +33,7 @@ pub static KIND: StageKind = StageKind {
         default: None,
         doc: "what to read, in this order; a glob's matches sorted; all of the same columns",
     }],
+    shared_options: &[],
     example: r#"[[stage]]
 name = "documents"
 kind = "load_arrow"

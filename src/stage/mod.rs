@@ -4,6 +4,7 @@
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
 pub mod bulk_index;
+pub mod connection;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
@@ -49,10 +50,21 @@ pub static STAGES: &[&StageKind] = &[
 pub enum Distribution {
     /// Contiguous runs; results in input order.
     Any,
+    /// As `Any`, each batch numbered by its first row ([`Batch::dealt`]), and no two rows in flight equal
+    /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
+    /// How many are in flight follows [`Output::load`].
+    Exclusive(Vec<String>),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
+}
+
+impl Distribution {
+    /// Whether all rows are held before one is worked on.
+    pub fn is_collected(&self) -> bool {
+        matches!(self, Distribution::Key(_) | Distribution::Broadcast)
+    }
 }
 
 /// One step of a pipeline: what the TOML options decode to.
@@ -106,6 +118,16 @@ pub trait Sink: Send {
     fn finish(&mut self) -> Result<Counts>;
     /// Makes it visible; only when every stage has ended without error.
     fn publish(self: Box<Self>) -> Result<Counts>;
+    /// In a resumed run, before the first batch: what became of the rows that are settled already.
+    fn resume(&mut self, _rejected: u64, _counts: &Counts) {}
+    /// What the user should know, behind [`Sink::finish`].
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The run has failed: puts back what can be, and says what it leaves behind.
+    fn abandon(self: Box<Self>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Numbers that a kind keeps beside the ledger, by name; of several sessions they are added up.
@@ -129,6 +151,8 @@ pub struct Setup {
     pub told: Value,
     /// For each input dealt `Broadcast` all its rows, shared columns resolved.
     pub broadcast: Vec<Option<Batch>>,
+    /// Whether the run is to stop, for sessions that wait for something.
+    pub stop: Stop,
 }
 
 /// What one batch became. `rows_in + added = batch.rows() + rejects + dropped` must hold.
@@ -148,8 +172,20 @@ pub struct Output {
     pub dropped: u64,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// How much more the outside would take, for kinds that talk to it.
+    pub load: Load,
     /// What is wrong with the row behind these: they go on, then the run fails with it.
     pub fault: Option<Error>,
+}
+
+/// How much a stage's other side can take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Load {
+    /// More at once, perhaps.
+    #[default]
+    More,
+    /// Less at once: it refused some, or was too slow.
+    Less,
 }
 
 impl Output {
@@ -166,6 +202,7 @@ impl Output {
     /// Every row of input goes on as one row.
     pub fn new(batch: Batch) -> Self {
         Output {
+            load: Load::default(),
             fault: None,
             batch,
             rejects: Vec::new(),
@@ -197,6 +234,9 @@ pub struct Reject {
     pub byte: Option<u64>,
     /// The row as a document.
     pub document: Map<String, Value>,
+    /// What the kind adds, beside the other members.
+    #[serde(default)]
+    pub more: Map<String, Value>,
 }
 
 impl Reject {
@@ -219,6 +259,7 @@ impl Reject {
             line: None,
             byte: None,
             document: crate::format::json::document(schema, &one),
+            more: Map::new(),
         }
     }
 }
@@ -234,6 +275,8 @@ pub struct Begun {
     pub told: Value,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// Whether what the sessions settled stays so, and a failed run can go on behind it.
+    pub resumable: bool,
 }
 
 /// Where a stage's batches come from outside.
@@ -247,7 +290,7 @@ pub struct Source {
 }
 
 /// A file that a run reads.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
     /// Its path, resolved.
     pub file: String,
@@ -309,6 +352,12 @@ pub struct Run {
     pub id: String,
     /// Where relative paths of the pipeline start.
     pub folder: Folder,
+    /// Where this run keeps what it must not forget.
+    pub state: PathBuf,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Whether it goes on where an earlier one was interrupted.
+    pub resumed: bool,
     /// Files by number, for the origins of rows.
     files: Mutex<Vec<String>>,
     /// Whether it is to stop, for sources that wait for something.
@@ -316,11 +365,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of a pipeline in `folder`.
-    pub fn new(id: String, folder: Folder, stop: Stop) -> Self {
+    /// A run of a pipeline in `folder`, its state kept in the folder `state`.
+    pub fn new(id: String, folder: Folder, state: PathBuf, stop: Stop) -> Self {
         Run {
             id,
             folder,
+            state,
+            pipeline: String::new(),
+            resumed: false,
             stop,
             files: Mutex::default(),
         }
@@ -350,6 +402,15 @@ impl Run {
     }
 }
 
+/// The file in a run's folder that is locked as long as the run goes on.
+pub const RUN_FILE: &str = "run.json";
+
+/// Whether run `id` in the folder `runs` is known to have ended.
+pub fn has_ended(runs: &Path, id: &str) -> bool {
+    let file = std::fs::File::open(runs.join(id).join(RUN_FILE));
+    file.is_ok_and(|file| file.try_lock().is_ok())
+}
+
 /// What a kind says of itself: the reference, `etl stages` and a test are made from it.
 pub struct StageKind {
     /// A verb in `snake_case`: file name, TOML `kind`, label in the report.
@@ -362,12 +423,21 @@ pub struct StageKind {
     pub sink: bool,
     /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
     pub takes_batch_rows: bool,
-    /// Its options, beside those of every stage.
+    /// Its own options.
     pub options: &'static [OptionDoc],
+    /// Options that it shares with other kinds, such as how to reach a server.
+    pub shared_options: &'static [OptionDoc],
     /// A `[[stage]]` that decodes.
     pub example: &'static str,
     /// Its options decoded and checked, without a look at any file.
     pub decode: fn(toml::Table) -> Result<Box<dyn Stage>>,
+}
+
+impl StageKind {
+    /// All its options, beside those of every stage.
+    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionDoc> + Clone + use<> {
+        self.options.iter().chain(self.shared_options)
+    }
 }
 
 /// One option of a kind.

@@ -47,6 +47,7 @@ pub const KIND: StageKind = StageKind {
             doc: "what becomes of a row with a value that no format fits",
         },
     ],
+    shared_options: &[],
     example: r#"
 [[stage]]
 name = "dates"

@@ -49,6 +49,7 @@ pub const KIND: StageKind = StageKind {
             doc: "names, after `rename`, that take no prefix",
         },
     ],
+    shared_options: &[],
     example: r#"
 [[stage]]
 name = "projects_renamed"

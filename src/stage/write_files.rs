@@ -45,6 +45,7 @@ pub static KIND: StageKind = StageKind {
             doc: "null members of NDJSON documents",
         },
     ],
+    shared_options: &[],
     example: r#"[[stage]]
 name = "write"
 kind = "write_files"
@@ -335,6 +336,8 @@ impl Drop for Target {
 
 /// gzip members of exactly this much text each, so that a file does not depend on how the text came.
 const MEMBER_BYTES: usize = 1 << 20;
+/// The level that `gzip` itself takes.
+const GZIP_LEVEL: u32 = 6;
 
 /// Text on its way into gzip members.
 struct Members {
@@ -364,7 +367,7 @@ impl Members {
     }
 
     fn member(&mut self) -> Result<()> {
-        let written = gzip::member(&self.text);
+        let written = gzip::member(&self.text, GZIP_LEVEL);
         self.text.clear();
         self.count += 1;
         let member = written.map_err(|error| self.target.error(&error))?;

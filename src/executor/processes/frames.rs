@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::error::{Error, Result};
 use crate::hand::{Link, Mark};
-use crate::stage::Counts;
+use crate::stage::{Counts, Load};
 
 /// Bytes of a frame's two lengths.
 const LENGTHS: usize = 16;
@@ -40,6 +40,7 @@ pub(super) enum Reply {
         number: u64,
         marks: Vec<Mark>,
         fault: Option<Error>,
+        load: Load,
         copy: Duration,
     },
     /// The sessions are closed: the last frame.
@@ -54,6 +55,7 @@ pub(super) enum Reply {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) number: u64,
+    pub(super) dealt: Option<Dealt>,
 }
 
 /// A frame, in pieces that follow each other: lengths of rows and header, then both.

@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 
 use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, SharedCosts};
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::{Chain, Played, add_closed};
@@ -130,7 +130,7 @@ fn pid(child: &Child) -> Pid {
 
 /// Works on a stream with `deal.grid.processes` children of `deal.grid.threads` threads each.
 pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(deal.grid.workers(), deal.stop.clone()));
+    let window = Arc::new(Window::new(&deal));
     let table = Arc::new(Table {
         name: deal.name.clone(),
         in_child_max: deal.grid.threads + AHEAD,
@@ -208,25 +208,13 @@ fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
         .collect::<Result<Vec<_>>>()?;
     // An error in opening comes before one in the input, as under every executor.
     table.wait_until_ready()?;
-    let mut input = deal.input;
-    while table.window.room() {
-        match input.next() {
-            None => break,
-            Some(Err(error)) => {
-                let number = table.window.take_place(0);
-                table.window.fill(number, Played::failed(error));
-                break;
-            }
-            Some(Ok(batch)) => {
-                let number = table.window.take_place(batch.size());
-                table.push(Waiting {
-                    number,
-                    batch,
-                    sendings: 0,
-                });
-            }
-        }
-    }
+    table.window.feed(deal.input, |number, batch| {
+        table.push(Waiting {
+            number,
+            batch,
+            sendings: 0,
+        });
+    });
     Ok(readers)
 }
 
@@ -456,7 +444,10 @@ impl Table {
         }
         while let Some(mut waiting) = self.next_job(in_child) {
             let number = waiting.number;
-            let encoded = self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number }));
+            let again = waiting.sendings > 0;
+            let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
+            let encoded =
+                self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number, dealt }));
             let frame = match encoded {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -531,6 +522,7 @@ impl Table {
                     number,
                     marks,
                     fault,
+                    load,
                     copy,
                 } => {
                     let rows = (!payload.is_empty())
@@ -541,6 +533,7 @@ impl Table {
                             marks,
                             batch,
                             fault,
+                            load,
                         },
                         Err(error) => Played::failed(error),
                     };

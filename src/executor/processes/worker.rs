@@ -6,10 +6,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::frames::{Frame, Hello, Job, Reply, read_frame};
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
 use crate::hand::{Chain, Hand, Played};
+use crate::stage::Load;
 
 /// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
 pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
@@ -41,12 +42,12 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         .map_err(|error| Error::failed("cannot start threads").cause(error))?;
     let in_hand = Arc::new(AtomicUsize::new(0));
     while let Some(header) = read_frame(&mut stdin, &mut payload) {
-        let Job { number } = serde_json::from_slice(&header).map_err(|_| broken())?;
+        let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
         let bytes = std::mem::take(&mut payload);
         let (hand, send, in_hand) = (hand.clone(), send.clone(), in_hand.clone());
         in_hand.fetch_add(1, Ordering::SeqCst);
         pool.spawn_fifo(move || {
-            let reply = play(&hand, number, &bytes);
+            let reply = play(&hand, number, dealt, &bytes);
             drop(hand);
             in_hand.fetch_sub(1, Ordering::SeqCst);
             // Without a reader there is nobody to work for.
@@ -97,7 +98,7 @@ fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Res
     Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
 }
 
-fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Frame {
+fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
     let from = monotonic();
     let decoded = Batch::decode(bytes);
     let mut copy = monotonic().saturating_sub(from);
@@ -105,8 +106,9 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Frame {
         marks,
         batch,
         fault,
+        load,
     } = match decoded {
-        Ok(batch) => hand.play(batch),
+        Ok(batch) => hand.play(batch.with_dealt(dealt)),
         Err(error) => Played::failed(error),
     };
     let from = monotonic();
@@ -116,6 +118,7 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Frame {
             number,
             marks,
             fault,
+            load,
             copy,
         }
     });
@@ -124,6 +127,7 @@ fn play(hand: &Hand, number: u64, bytes: &[u8]) -> Frame {
             number,
             marks: Vec::new(),
             fault: Some(error),
+            load: Load::default(),
             copy: Duration::ZERO,
         };
         Frame::new(None, reply).expect("an error alone can be encoded")

@@ -147,7 +147,22 @@ impl Writer {
             bytes: Vec::with_capacity(self.guess(batch)),
             ends: Vec::with_capacity(batch.rows()),
         };
-        self.write(batch, b"", &mut rows);
+        self.write(batch, |_, _| {}, b"", &mut rows);
+        rows
+    }
+
+    /// The object of each row, between what `before` writes for it and `after`.
+    pub fn framed(
+        &self,
+        batch: &Batch,
+        before: impl FnMut(usize, &mut Vec<u8>),
+        after: &[u8],
+    ) -> Rows {
+        let mut rows = Rows {
+            bytes: Vec::with_capacity(self.guess(batch)),
+            ends: Vec::with_capacity(batch.rows()),
+        };
+        self.write(batch, before, after, &mut rows);
         rows
     }
 
@@ -157,7 +172,7 @@ impl Writer {
             bytes: Vec::with_capacity(self.guess(batch)),
             ends: Vec::new(),
         };
-        self.write(batch, b"\n", &mut rows);
+        self.write(batch, |_, _| {}, b"\n", &mut rows);
         rows.bytes
     }
 
@@ -172,11 +187,18 @@ impl Writer {
         }
     }
 
-    fn write(&self, batch: &Batch, end: &[u8], rows: &mut Rows) {
+    fn write(
+        &self,
+        batch: &Batch,
+        mut before: impl FnMut(usize, &mut Vec<u8>),
+        after: &[u8],
+        rows: &mut Rows,
+    ) {
         let parts = self.parts(batch);
         let lookup = batch.lookup();
         let out = &mut rows.bytes;
         for row in 0..batch.rows() {
+            before(row, out);
             out.push(b'{');
             let start = out.len();
             for part in &parts {
@@ -197,7 +219,7 @@ impl Writer {
                 out.pop();
             }
             out.push(b'}');
-            out.extend_from_slice(end);
+            out.extend_from_slice(after);
             rows.ends.push(out.len());
         }
         if let Some(bytes) = out.len().checked_div(batch.rows()) {

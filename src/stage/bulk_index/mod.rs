@@ -1,25 +1,21 @@
-//! `bulk_index`: rows as documents of a search index. So far that is the embedded index (`to =
-//! "local:DIR"`), which needs no server: [`search`] asks it.
+//! `bulk_index`: rows as documents of a search index, embedded ([`local`]) or on servers ([`server`]).
 
-mod coerce;
-mod dates;
-mod document;
+mod ids;
 mod local;
-mod mapping;
-mod query;
-mod search;
-mod session;
+mod server;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use self::search::{Hit, Hits, search};
+pub use self::local::{Hit, Hits, search};
 
-use self::mapping::Mapping;
+use self::local::LocalIndex;
+use self::server::{Replay, ServerIndex};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
-use crate::stage::{
-    self, Begun, Distribution, Folder, OptionDoc, Run, Session, Setup, Stage, StageKind,
-};
+use crate::stage::{self, Folder, OptionDoc, Stage, StageKind, connection};
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -33,13 +29,13 @@ pub const KIND: StageKind = StageKind {
             name: "to",
             ty: "`local:DIR`, a URL or a list of URLs",
             default: None,
-            doc: "where the index is; `local:DIR` is the embedded index in that folder",
+            doc: "where the index is; `local:DIR` is the embedded index in that folder, URLs are servers of one cluster",
         },
         OptionDoc {
             name: "index",
             ty: "string",
             default: Some("none"),
-            doc: "the index's name on a server; the embedded index is its folder",
+            doc: "the index's name on a server, with `replace` an alias; the embedded index is its folder",
         },
         OptionDoc {
             name: "id",
@@ -67,11 +63,108 @@ pub const KIND: StageKind = StageKind {
         },
         OptionDoc {
             name: "op",
-            ty: "`index`",
+            ty: "`index`, `create`, `update`, `upsert`, `delete`",
             default: Some("index"),
-            doc: "what is done with each document",
+            doc: "what is done with each document; all but `index` are for servers",
+        },
+        OptionDoc {
+            name: "batch_bytes",
+            ty: "integer",
+            default: Some("5242880"),
+            doc: "bytes of a request's body, before compression",
+        },
+        OptionDoc {
+            name: "routing",
+            ty: "column",
+            default: Some("none"),
+            doc: "what decides the document's shard",
+        },
+        OptionDoc {
+            name: "pipeline",
+            ty: "string",
+            default: Some("the index's"),
+            doc: "the server's ingest pipeline",
+        },
+        OptionDoc {
+            name: "version",
+            ty: "column",
+            default: Some("none"),
+            doc: "an integer; a document with a higher one stays as it is",
+        },
+        OptionDoc {
+            name: "version_type",
+            ty: "`external`, `external_gte`",
+            default: Some("external"),
+            doc: "whether an equal `version` stays too",
+        },
+        OptionDoc {
+            name: "server_ids",
+            ty: "boolean",
+            default: Some("false"),
+            doc: "without `id`: the server makes ids, so that what is sent again may be doubled",
+        },
+        OptionDoc {
+            name: "settings",
+            ty: "table",
+            default: Some("none"),
+            doc: "of an index that is made",
+        },
+        OptionDoc {
+            name: "on_conflict",
+            ty: "`count`, `reject`, `fail`",
+            default: Some("count"),
+            doc: "a document that is there (`create`), or has a higher `version`",
+        },
+        OptionDoc {
+            name: "on_error",
+            ty: "`reject`, `fail`",
+            default: Some("reject"),
+            doc: "a document that the server refuses",
+        },
+        OptionDoc {
+            name: "max_rejects",
+            ty: "integer",
+            default: Some("-1"),
+            doc: "more rejects than this fail the stage, and nothing is published; -1: no limit",
+        },
+        OptionDoc {
+            name: "retries",
+            ty: "integer",
+            default: Some("30"),
+            doc: "tries again without the server taking anything, then the run fails and can be resumed",
+        },
+        OptionDoc {
+            name: "retry_delay_ms",
+            ty: "integer",
+            default: Some("100"),
+            doc: "wait before the first of them; each further one doubles it",
+        },
+        OptionDoc {
+            name: "retry_delay_ms_max",
+            ty: "integer",
+            default: Some("30000"),
+            doc: "the longest wait",
+        },
+        OptionDoc {
+            name: "replace_index",
+            ty: "boolean",
+            default: Some("false"),
+            doc: "with `replace`: an index named like the alias is deleted when the new one is published",
+        },
+        OptionDoc {
+            name: "keep",
+            ty: "integer",
+            default: Some("1"),
+            doc: "with `replace`: how many replaced indices are kept for `etl rollback`",
+        },
+        OptionDoc {
+            name: "wait_for_replicas_s",
+            ty: "integer",
+            default: Some("60"),
+            doc: "with `replace`: the longest wait for replicas before the new index is published",
         },
     ],
+    shared_options: &connection::Options::DOCS,
     example: r#"[[stage]]
 name = "index"
 kind = "bulk_index"
@@ -92,28 +185,14 @@ pub fn local_dir(to: &str) -> Option<&str> {
     to.strip_prefix(LOCAL)
 }
 
+/// The options of both; each of three decodes its own from one table.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Options {
     to: OneOrMany,
-    #[serde(rename = "index")]
-    _index: Option<String>,
     id: Option<OneOrMany>,
     mapping: Option<String>,
-    #[serde(default = "default_batch_docs")]
-    batch_docs: usize,
     #[serde(default)]
-    load: Load,
-    #[serde(default = "default_op")]
-    op: String,
-}
-
-fn default_batch_docs() -> usize {
-    500
-}
-
-fn default_op() -> String {
-    "index".into()
+    load: Mode,
 }
 
 #[derive(Deserialize)]
@@ -135,63 +214,118 @@ impl OneOrMany {
 /// What is done with an index that is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Load {
+enum Mode {
     #[default]
     Append,
     Create,
     Replace,
 }
 
+/// Where a stage's documents go.
+enum Target {
+    Local(LocalIndex),
+    Server(ServerIndex),
+}
+
 fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
+    Ok(match target(table)? {
+        Target::Local(index) => Box::new(index),
+        Target::Server(index) => Box::new(index),
+    })
+}
+
+fn target(table: toml::Table) -> Result<Target> {
+    let http: connection::Options = stage::options(table.clone())?;
+    let server: server::Options = stage::options(table.clone())?;
     let options: Options = stage::options(table)?;
-    if options.batch_docs == 0 {
-        return Err(Error::usage(
-            "`batch_docs` is 0; a request holds at least one document",
-        ));
-    }
     let id = options.id.map(OneOrMany::into_vec).unwrap_or_default();
     let to = options.to.into_vec();
-    let [target] = &to[..] else {
-        return Err(only_local(&to.join(", ")));
+    let (mapping, load) = (options.mapping, options.load);
+    let local: Vec<&str> = to.iter().filter_map(|to| local_dir(to)).collect();
+    if local.is_empty() {
+        let index = ServerIndex::new(to, id, mapping, load, server, http)?;
+        return Ok(Target::Server(index));
+    }
+    server.check_sizes()?;
+    let ([target], [dir]) = (&to[..], &local[..]) else {
+        return Err(Error::usage(format!(
+            "`to` names several places, one of them an embedded index: {}",
+            list(&to.iter().map(String::as_str).collect::<Vec<_>>())
+        ))
+        .hint("give each a stage of its own"));
     };
-    let dir = local_dir(target).ok_or_else(|| only_local(target))?;
-    if std::path::Path::new(dir).file_name().is_none() && !dir.ends_with("..") {
+    if Path::new(dir).file_name().is_none() && !dir.ends_with("..") {
         return Err(Error::usage(format!("`to = \"{target}\"` names no folder"))
             .hint("write `local:DIR`; the index is that folder"));
     }
-    if options.op != "index" {
+    if server.op != server::Op::Index {
         return Err(Error::usage(format!(
             "`op = \"{}\"` is for servers; the embedded index takes `index`",
-            options.op
+            server.op.word()
         )));
     }
-    Ok(Box::new(LocalIndex {
-        dir: dir.to_owned(),
+    Ok(Target::Local(LocalIndex {
+        dir: (*dir).to_owned(),
         id,
-        mapping: options.mapping,
-        load: options.load,
+        mapping,
+        load,
     }))
 }
 
-fn only_local(target: &str) -> Error {
-    Error::usage(format!(
-        "cannot load to `{target}`: this build loads `local:DIR` only"
-    ))
+/// Asks the index that a stage with these options loads.
+pub fn search_loaded(
+    options: &toml::Table,
+    folder: &Folder,
+    query: &str,
+    limit: usize,
+) -> Result<Hits> {
+    match target(options.clone())? {
+        Target::Local(index) => search(&folder.resolve(&index.dir), query, limit),
+        Target::Server(index) => index.search(folder, query, limit),
+    }
 }
 
-/// A load into the embedded index.
-#[derive(Debug)]
-struct LocalIndex {
-    /// As written; relative to the pipeline's folder.
-    dir: String,
-    /// The columns that make the id; none: the run and the row's number do.
-    id: Vec<String>,
-    mapping: Option<String>,
-    load: Load,
+/// Gives the alias that a stage with these options replaces back to the index before, or with `clean`
+/// deletes what loads left half done; what was done, a line each. Runs are kept in the folder `runs`.
+pub fn rollback(
+    options: &toml::Table,
+    folder: &Folder,
+    runs: &Path,
+    clean: bool,
+) -> Result<Vec<String>> {
+    match target(options.clone())? {
+        Target::Local(index) => Err(Error::usage(format!(
+            "the embedded index in `{}` is replaced whole: no older one is kept",
+            index.dir
+        ))),
+        Target::Server(index) if clean => index.clean(folder, runs),
+        Target::Server(index) => index.roll_back(folder),
+    }
 }
 
-/// Names that Elasticsearch keeps for itself, then those that the embedded index does.
-const RESERVED: [&str; 16] = [
+/// What sends again what the stage `name`, which has these options, rejected in the run whose folder is
+/// `run`: a stage that gives the documents, and the load that takes them.
+pub fn replay(
+    options: &toml::Table,
+    folder: &Folder,
+    run: &Path,
+    name: &str,
+    force: bool,
+) -> Result<[(&'static StageKind, Arc<dyn Stage>); 2]> {
+    let Target::Server(index) = target(options.clone())? else {
+        return Err(Error::usage(
+            "only what was sent to a server can be sent again",
+        ));
+    };
+    let Replay { rejects, index } = index.replay(folder, run, name, force)?;
+    Ok([
+        (&server::REJECTS, Arc::new(rejects)),
+        (&KIND, Arc::new(index)),
+    ])
+}
+
+/// Names that Elasticsearch keeps for itself.
+const RESERVED: [&str; 14] = [
     "_id",
     "_index",
     "_source",
@@ -206,82 +340,17 @@ const RESERVED: [&str; 16] = [
     "_doc_count",
     "_tier",
     "_size",
-    document::DYNAMIC,
-    document::WORDS,
 ];
 
-impl LocalIndex {
-    fn read_mapping(&self, folder: &Folder) -> Result<Option<Mapping>> {
-        let Some(path) = &self.mapping else {
-            return Ok(None);
-        };
-        let file = folder.resolve(path);
-        let shown = file.display().to_string();
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| Error::io("read mapping", &shown, &error))?;
-        Mapping::parse(&text, &shown).map(Some)
-    }
-}
-
-impl Stage for LocalIndex {
-    /// The sink keeps the order of rows, so that rows of one id may be worked on at once.
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
-    }
-
-    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
-        let input = one(inputs)?;
-        if let Some(name) = input.names().find(|name| RESERVED.contains(name)) {
-            return Err(Error::usage(format!(
-                "column `{name}` has a name that the index keeps for itself"
-            ))
-            .hint("rename it with a `select` stage; `id` says which column is the document's id"));
-        }
-        for i in input.indices(&self.id)? {
-            let field = &input.fields[i];
-            if !session::makes_ids(&field.ty) {
-                return Err(Error::usage(format!(
-                    "column `{}` is a {}, which cannot be an `id`",
-                    field.name,
-                    field.ty.word()
-                )));
-            }
-        }
-        self.read_mapping(folder)?;
-        Ok(input.clone())
-    }
-
-    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let dir = run.folder.resolve(&self.dir);
-        let given = self.read_mapping(&run.folder)?;
-        let with_ids = !self.id.is_empty();
-        let input = one(inputs)?;
-        let (sink, mapping) = local::begin(run, &dir, self.load, given, input, with_ids)?;
-        let mut warnings = Vec::new();
-        if !with_ids && sink.docs_before() > 0 {
-            warnings.push(format!(
-                "adds to an index of {} documents: without `id` rows that were loaded before are doubled; give `id`, or `load = \"replace\"`",
-                sink.docs_before()
-            ));
-        }
-        let missing = mapping.fields.iter().map(|(name, _)| name.as_str());
-        let missing: Vec<&str> = missing.filter(|name| input.index(name).is_err()).collect();
-        if !missing.is_empty() && self.mapping.is_some() {
-            warnings.push(format!(
-                "the mapping names {}, which no column is",
-                list(&missing)
-            ));
-        }
-        Ok(Begun {
-            sink: Some(Box::new(sink)),
-            told: mapping.to_json(),
-            warnings,
-            ..Begun::default()
-        })
-    }
-
-    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::LocalSession::open(setup, &self.id)?))
+/// No column may be named as the index names something of its own.
+fn refuse_reserved(input: &Schema, more: &[&str]) -> Result<()> {
+    let reserved = |name: &&str| RESERVED.contains(name) || more.contains(name);
+    match input.names().find(reserved) {
+        Some(name) => Err(Error::usage(format!(
+            "column `{name}` has a name that the index keeps for itself"
+        ))
+        .hint("rename it with a `select` stage; `id` says which column is the document's id")),
+        None => Ok(()),
     }
 }
 
@@ -294,6 +363,3 @@ fn one(inputs: &[Schema]) -> Result<&Schema> {
         ))
     })
 }
-
-#[cfg(test)]
-mod tests;

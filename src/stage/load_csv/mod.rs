@@ -107,6 +107,7 @@ pub static KIND: StageKind = StageKind {
             doc: "what a record that does not fit is",
         },
     ],
+    shared_options: &[],
     example: r#"[[stage]]
 name = "people"
 kind = "load_csv"
@@ -602,6 +603,7 @@ impl Parsing {
             line: Some(place.first_line + lines),
             byte: Some(place.offset + fault.byte as u64),
             document,
+            more: serde_json::Map::new(),
         }
     }
 }

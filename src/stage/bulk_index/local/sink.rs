@@ -14,7 +14,7 @@ use tantivy::query::TermSetQuery;
 use tantivy::schema::Field;
 use tantivy::{Index, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
 
-use super::Load;
+use super::super::Mode;
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
 use super::mapping::Mapping;
 use crate::batch::Batch;
@@ -124,7 +124,7 @@ enum Place {
 pub(super) fn begin(
     run: &Run,
     dir: &Path,
-    load: Load,
+    load: Mode,
     mapping: Option<Mapping>,
     input: &Schema,
     with_ids: bool,
@@ -139,13 +139,13 @@ pub(super) fn begin(
                 .hint("nothing was changed; name another folder"),
         );
     }
-    if !vacant && load == Load::Create {
+    if !vacant && load == Mode::Create {
         return Err(
             Error::failed(format!("the index in `{shown}` is there already"))
                 .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
         );
     }
-    if !vacant && load == Load::Append {
+    if !vacant && load == Mode::Append {
         let stored = stored_mapping(&dir)?;
         let differing = mapping
             .as_ref()

@@ -15,8 +15,8 @@ use tantivy::{
 };
 
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
-use super::local::{failed, open};
 use super::query;
+use super::sink::{failed, open};
 use crate::error::{Result, nearest};
 
 /// What a query found.

@@ -9,7 +9,7 @@ use crate::schema::list;
 
 /// How the embedded index holds a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::stage::bulk_index) enum Kind {
     /// The whole value is one term.
     Keyword,
     /// Words, lowercased, with positions.
@@ -33,11 +33,11 @@ pub(super) enum Kind {
 
 /// The forms that a date field's values may have; those of Elasticsearch without a `format`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct DateForms {
+pub(in crate::stage::bulk_index) struct DateForms {
     /// ISO 8601, where all after the year is optional.
-    pub(super) iso: bool,
+    pub(in crate::stage::bulk_index) iso: bool,
     /// A number counts these many microseconds since 1970.
-    pub(super) number_us: Option<i64>,
+    pub(in crate::stage::bulk_index) number_us: Option<i64>,
 }
 
 /// The types as users write them.

@@ -24,17 +24,21 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// A value that is not of its field's type.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fault {
+pub(in crate::stage::bulk_index) struct Fault {
     /// The row it stands in.
-    pub(super) row: usize,
+    pub(in crate::stage::bulk_index) row: usize,
     /// The value as text.
-    pub(super) value: String,
+    pub(in crate::stage::bulk_index) value: String,
     /// Why the row cannot be indexed.
-    pub(super) reason: String,
+    pub(in crate::stage::bulk_index) reason: String,
 }
 
 /// `column` (of type `ty`) as a field of `kind` takes it; values at fault are null in it.
-pub(super) fn coerce(column: &Column, ty: &Type, kind: Kind) -> (Column, Vec<Fault>) {
+pub(in crate::stage::bulk_index) fn coerce(
+    column: &Column,
+    ty: &Type,
+    kind: Kind,
+) -> (Column, Vec<Fault>) {
     let (column, wrong) = match (column, ty) {
         (Column::Lists(list), Type::List(of)) if kind != Kind::GeoPoint => lists(list, of, kind),
         (Column::Lists(list), Type::List(of)) => points(list, of),
@@ -50,7 +54,7 @@ pub(super) fn coerce(column: &Column, ty: &Type, kind: Kind) -> (Column, Vec<Fau
 }
 
 /// The start of a value, for a message.
-pub(super) fn shown(value: &str) -> String {
+pub(in crate::stage::bulk_index) fn shown(value: &str) -> String {
     match value.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use super::super::{KIND, decode};
 use super::*;
 use crate::batch::Batch;
 use crate::columns::{Column, List};
@@ -207,7 +208,7 @@ fn the_example_decodes() {
     assert!(
         options
             .keys()
-            .all(|key| KIND.options.iter().any(|option| option.name == key))
+            .all(|key| KIND.all_options().any(|option| option.name == key))
     );
     let stage = decode(options).expect("the example is right");
     assert_eq!(stage.inputs(), [Distribution::Any]);

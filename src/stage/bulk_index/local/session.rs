@@ -3,19 +3,15 @@
 
 use polars_buffer::Buffer;
 
-use super::coerce::{coerce, shown};
+use super::super::ids::{Rejects, ids};
+use super::coerce::coerce;
 use super::mapping::{Kind, Mapping};
 use crate::batch::Batch;
-use crate::columns::{Column, SliceBuilder, TextBuilder, row_number};
+use crate::columns::{Column, SliceBuilder};
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer};
-use crate::schema::{Schema, Type};
-use crate::stage::{Output, Reject, Session, Setup};
-
-/// Elasticsearch refuses longer ids, and an index here should load there.
-const ID_BYTES_MAX: usize = 512;
-/// Between the parts of an id of several columns.
-const ID_SEPARATOR: &str = "-";
+use crate::schema::Schema;
+use crate::stage::{Output, Session, Setup};
 
 /// Rows on their way into the embedded index.
 pub(super) struct LocalSession {
@@ -44,44 +40,6 @@ impl LocalSession {
             input,
         })
     }
-
-    /// The ids of all rows; rows without a good one are rejected.
-    fn ids(&self, batch: &Batch, rejects: &mut Rejects) -> Column {
-        let parts: Vec<(Column, usize)> = self
-            .id
-            .iter()
-            .map(|&i| {
-                let as_text = coerce(&batch.column(i), &self.input.fields[i].ty, Kind::Text).0;
-                (as_text, i)
-            })
-            .collect();
-        let mut ids = TextBuilder::new();
-        let mut id = String::new();
-        for row in 0..batch.rows() {
-            id.clear();
-            for (k, (part, column)) in parts.iter().enumerate() {
-                if k > 0 {
-                    id.push_str(ID_SEPARATOR);
-                }
-                if part.is_null(row) {
-                    let name = &self.input.fields[*column].name;
-                    rejects.add(row, *column, None, || format!("id column `{name}` is null"));
-                } else {
-                    id.push_str(part.strings().value(row));
-                }
-            }
-            let (_, column) = parts[0];
-            if id.is_empty() {
-                rejects.add(row, column, None, || "the id is empty".into());
-            } else if id.len() > ID_BYTES_MAX {
-                rejects.add(row, column, Some(&id), || {
-                    format!("id `{}` is longer than {ID_BYTES_MAX} bytes", shown(&id))
-                });
-            }
-            ids.push(Some(&id));
-        }
-        ids.finish()
-    }
 }
 
 impl Session for LocalSession {
@@ -89,7 +47,7 @@ impl Session for LocalSession {
         let mut rejects = Rejects::default();
         let mut columns = Vec::with_capacity(self.input.fields.len() + 2);
         if !self.id.is_empty() {
-            columns.push(self.ids(&batch, &mut rejects));
+            columns.push(ids(&batch, &self.input, &self.id, &mut rejects));
         }
         let first = columns.len();
         columns.extend(batch.plain());
@@ -134,39 +92,4 @@ fn texts(rows: Rows) -> Result<Column> {
         builder.push_slice(from, to);
     }
     Ok(builder.finish(&bytes))
-}
-
-/// The first fault of each row: the id's, then the leftmost column's.
-#[derive(Default)]
-struct Rejects(std::collections::BTreeMap<usize, (usize, Option<String>, String)>);
-
-impl Rejects {
-    fn add(
-        &mut self,
-        row: usize,
-        column: usize,
-        value: Option<&str>,
-        reason: impl FnOnce() -> String,
-    ) {
-        self.0
-            .entry(row)
-            .or_insert_with(|| (column, value.map(str::to_owned), reason()));
-    }
-
-    fn finish(self, batch: &Batch, schema: &Schema) -> Vec<Reject> {
-        let faults = self.0.into_iter();
-        faults
-            .map(|(row, (column, value, reason))| {
-                let name = &schema.fields[column].name;
-                let reject = Reject::of(batch, schema, row, Some(name), value.as_deref(), reason);
-                debug_assert_eq!(reject.row, row_number(row));
-                reject
-            })
-            .collect()
-    }
-}
-
-/// Whether a column of this type can be part of an id.
-pub(super) fn makes_ids(ty: &Type) -> bool {
-    !matches!(ty, Type::List(_) | Type::Binary)
 }

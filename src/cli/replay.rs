@@ -1,0 +1,86 @@
+//! `etl replay`: what a run rejected, sent again.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::{PipelineArgs, Progress, ReplayArgs, RunArgs};
+use crate::error::{Error, Result};
+use crate::executor::Grid;
+use crate::pipeline::{self, Overrides, Pipeline, Step};
+use crate::stage::bulk_index;
+
+/// Runs a pipeline of two stages: the rejected documents, and the load that takes them.
+pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
+    let folder = args.state.join("runs").join(&args.run);
+    let report = std::fs::read(folder.join("report.json")).map_err(|error| {
+        Error::io("read the report of run", &args.run, &error)
+            .hint("`--state DIR` says where runs are kept")
+    })?;
+    let report: Value = serde_json::from_slice(&report)
+        .map_err(|error| Error::failed("the run's report is damaged").cause(error))?;
+    let file = report["pipeline_file"].as_str().unwrap_or_default();
+    let overrides = Overrides {
+        sets: args.set.clone(),
+        ..Overrides::default()
+    };
+    let pipeline = pipeline::load(file.as_ref(), &overrides)?;
+    let loads = pipeline.steps.iter();
+    let mut loads = loads.filter(|step| step.kind.name == bulk_index::KIND.name);
+    let (Some(load), None) = (loads.next(), loads.next()) else {
+        return Err(Error::usage(format!(
+            "`{file}` has not one stage that loads an index"
+        )));
+    };
+    let stages = bulk_index::replay(
+        &load.options,
+        &pipeline.folder,
+        &folder,
+        &load.name,
+        args.force,
+    )
+    .map_err(|error| load.scrub(error.stage(&load.name)))?;
+    let [(rejects, gives), (kind, takes)] = stages;
+    let step = |name: &str, kind, inputs, options, stage| Step {
+        name: name.to_owned(),
+        kind,
+        inputs,
+        grid: Grid::SEQUENTIAL,
+        batch_rows: None,
+        options,
+        stage,
+    };
+    let replay = Pipeline {
+        name: format!("{} (replay of {})", pipeline.name, args.run),
+        file: pipeline.file.clone(),
+        folder: pipeline.folder.clone(),
+        max_rejects: pipeline.max_rejects,
+        steps: vec![
+            step(rejects.name, rejects, Vec::new(), toml::Table::new(), gives),
+            step(&load.name, kind, vec![0], load.options.clone(), takes),
+        ],
+    };
+    super::run::execute(&replay, &as_run(args))
+}
+
+/// The arguments that mean the same here.
+fn as_run(args: &ReplayArgs) -> RunArgs {
+    RunArgs {
+        pipeline: PipelineArgs {
+            file: args.run.clone().into(),
+            set: args.set.clone(),
+            sequential: false,
+            parallel: false,
+        },
+        staged: false,
+        until: None,
+        report: args.report.clone(),
+        digest: false,
+        resume: None,
+        state: args.state.clone(),
+        quiet: args.quiet,
+        progress: Progress::default(),
+        color: args.color,
+        json: args.json,
+    }
+}

@@ -1,0 +1,158 @@
+//! How many batches of a stage that talks to the outside are in flight. It starts at one and doubles
+//! until the other side shows that it has enough, then adds one a round trip; it halves, at most once a
+//! round trip, where the other side refused some; and it takes a step back where more at once brought no
+//! more rows a second. (Slow start and additive increase are those of TCP, RFC 5681.)
+
+use std::time::Duration;
+
+use crate::stage::Load;
+
+/// A step up is worth it if it brings this many times the rows a second.
+const GAIN_MIN: f64 = 1.02;
+/// Round trips before a step that brought nothing is tried again.
+const HOLD: u32 = 16;
+/// Rounds are measured over at least this long: shorter ones say nothing.
+const ROUND_MIN: Duration = Duration::from_millis(50);
+
+/// The limit, and what it is judged by.
+#[derive(Debug)]
+pub(super) struct Pace {
+    limit: usize,
+    max: usize,
+    doubling: bool,
+    /// The limit before the last step up, if that is yet to be judged.
+    before: Option<usize>,
+    hold: u32,
+    /// Rows a second in the last round.
+    rate: f64,
+    round: Round,
+    /// Batches numbered below this were on their way when the limit was halved.
+    halved_at: u64,
+}
+
+/// As many batches as may be in flight, and at least [`ROUND_MIN`].
+#[derive(Debug, Default)]
+struct Round {
+    from: Option<Duration>,
+    batches: usize,
+    rows: u64,
+}
+
+impl Pace {
+    /// At most `max` batches in flight.
+    pub(super) fn new(max: usize) -> Self {
+        Pace {
+            limit: 1,
+            max,
+            doubling: true,
+            before: None,
+            hold: 0,
+            rate: 0.0,
+            round: Round::default(),
+            halved_at: 0,
+        }
+    }
+
+    /// How many may be in flight now.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Batch `number` is back; `next` is the number that the next one will get.
+    pub(super) fn settled(&mut self, number: u64, next: u64, rows: u64, load: Load, now: Duration) {
+        if load == Load::Less {
+            self.doubling = false;
+            if number >= self.halved_at {
+                self.limit = (self.limit / 2).max(1);
+                self.halved_at = next;
+                self.before = None;
+                self.round = Round::default();
+            }
+            return;
+        }
+        let from = *self.round.from.get_or_insert(now);
+        self.round.batches += 1;
+        self.round.rows += rows;
+        let time = now.saturating_sub(from);
+        if self.round.batches <= self.limit || time < ROUND_MIN {
+            return;
+        }
+        let rate = self.round.rows as f64 / time.as_secs_f64();
+        let gained = rate >= self.rate * GAIN_MIN;
+        self.rate = rate;
+        match self.before.take() {
+            Some(before) if !gained => {
+                self.limit = before;
+                self.doubling = false;
+                self.hold = HOLD;
+            }
+            _ if self.hold > 0 => self.hold -= 1,
+            _ => {
+                let more = if self.doubling {
+                    self.limit * 2
+                } else {
+                    self.limit + 1
+                };
+                let more = more.min(self.max);
+                self.before = (more > self.limit).then_some(self.limit);
+                self.limit = more;
+            }
+        }
+        self.round = Round::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server for which `n` requests at once take `time(n)` each, and which refuses beyond `most`.
+    fn play(max: usize, most: usize, rounds: usize, time: impl Fn(usize) -> f64) -> Vec<usize> {
+        let mut pace = Pace::new(max);
+        let (mut now, mut number, mut limits) = (Duration::ZERO, 0, Vec::new());
+        for _ in 0..rounds {
+            let at_once = pace.limit();
+            limits.push(at_once);
+            now += Duration::from_secs_f64(time(at_once));
+            let next = number + at_once as u64;
+            for _ in 0..at_once {
+                let load = if at_once > most {
+                    Load::Less
+                } else {
+                    Load::More
+                };
+                pace.settled(number, next, 500, load, now);
+                number += 1;
+            }
+        }
+        limits
+    }
+
+    #[test]
+    fn it_doubles_up_to_the_workers_where_that_brings_more() {
+        let limits = play(8, 8, 40, |_| 0.1);
+        assert_eq!(limits.first(), Some(&1));
+        assert_eq!(limits.last(), Some(&8));
+        let mut steps = limits.clone();
+        steps.dedup();
+        assert_eq!(steps, [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn it_halves_once_a_round_trip_and_never_goes_below_one() {
+        let limits = play(8, 4, 60, |_| 0.1);
+        assert_eq!(limits.iter().max(), Some(&8), "it has to find out");
+        let fell = limits.windows(2).filter(|two| two[1] < two[0]);
+        assert!(fell.clone().all(|two| two[1] == two[0] / 2), "{limits:?}");
+        assert!(fell.count() >= 1);
+        assert_eq!(play(8, 0, 30, |_| 0.1).last(), Some(&1));
+    }
+
+    #[test]
+    fn a_step_that_brings_nothing_is_taken_back() {
+        // One request at a time is all that the server does.
+        let limits = play(8, 8, 60, |n| 0.1 * n as f64);
+        let last = &limits[limits.len() - 10..];
+        assert!(last.iter().all(|&limit| limit <= 2), "{limits:?}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Which servers, and how they are reached.
+
+use std::time::Duration;
+
+pub use elasticsearch::http::Url;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How to reach servers, files read. Worker processes are told it, over standard input only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connect {
+    /// Their addresses, without users.
+    pub urls: Vec<String>,
+    /// The header that says who we are.
+    pub authorization: Option<String>,
+    /// PEM of authorities that are trusted beside the system's.
+    pub ca_certificate: Option<String>,
+    /// PEM of our own certificate and its key.
+    pub identity: Option<String>,
+    /// Whether certificates are looked at.
+    pub verify: bool,
+    /// The gzip level of bodies; 0: none.
+    pub compress: u32,
+    /// The longest wait for an answer.
+    pub request_timeout: Duration,
+    /// The longest wait for a connection.
+    pub connect_timeout: Duration,
+}
+
+/// A server's address; below its path all requests go.
+pub(crate) fn parse_url(text: &str) -> Result<Url> {
+    let bad = |why: &dyn std::fmt::Display| {
+        Error::usage(format!("`{text}` is not a server's address: {why}"))
+            .hint("write it like `https://host:9200`")
+    };
+    let mut url = Url::parse(text).map_err(|error| bad(&error))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(bad(&"it begins with neither `http://` nor `https://`"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad(&"it has a query"));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// A server's address as it may be printed.
+pub(super) fn shown(url: &Url) -> String {
+    let origin = url.origin().ascii_serialization();
+    format!("{origin}{}", url.path().trim_end_matches('/'))
+}
+
+/// Whether the environment names a proxy.
+pub(super) fn proxy_is_set() -> bool {
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), name.to_lowercase()])
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}

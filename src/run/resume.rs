@@ -1,0 +1,257 @@
+//! Going on where a run was interrupted. A run's folder says what it runs (`run.json`, locked as long as
+//! it runs), and for each stage whose work stays done outside, how far that is settled: a line a batch,
+//! appended behind its answer, the last one counts. A run that goes on reads its input again and works
+//! on the rows behind.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Pipeline, masked};
+use crate::stage::{Counts, InputFile, RUN_FILE};
+
+/// Options that change how the work is done, not what is done.
+const OF_NO_ACCOUNT: [&str; 11] = [
+    "batch_docs",
+    "batch_bytes",
+    "batch",
+    "compress",
+    "retries",
+    "retry_delay_ms",
+    "retry_delay_ms_max",
+    "request_timeout_ms",
+    "connect_timeout_ms",
+    "wait_for_replicas_s",
+    "max_rejects",
+];
+
+/// The folder of one run, held: no other run goes on in it meanwhile.
+pub(super) struct RunFolder {
+    pub(super) id: String,
+    pub(super) path: PathBuf,
+    file: File,
+    identity: Identity,
+}
+
+/// What must be the same for a run to go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Identity {
+    pipeline: String,
+    pipeline_file: String,
+    /// Names, kinds, inputs and options, without secrets and what only changes how it is done.
+    stages: Value,
+    /// Known once every stage has begun.
+    inputs: Option<Vec<InputFile>>,
+}
+
+impl Identity {
+    fn of(pipeline: &Pipeline) -> Self {
+        let stages = pipeline.steps.iter().map(|step| {
+            let mut options = masked(&step.options);
+            if let Some(options) = options.as_object_mut() {
+                options.retain(|key, _| !OF_NO_ACCOUNT.contains(&key.as_str()));
+            }
+            let inputs: Vec<&str> = step
+                .inputs
+                .iter()
+                .map(|&input| pipeline.steps[input].name.as_str())
+                .collect();
+            json!({ "name": step.name, "kind": step.kind.name, "inputs": inputs, "options": options })
+        });
+        Identity {
+            stages: stages.collect(),
+            pipeline: pipeline.name.clone(),
+            pipeline_file: absolute(&pipeline.file),
+            inputs: None,
+        }
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
+    absolute
+        .unwrap_or_else(|_| path.to_owned())
+        .display()
+        .to_string()
+}
+
+impl RunFolder {
+    /// The folder of a new run.
+    pub(super) fn new(runs: &Path, id: String, pipeline: &Pipeline) -> Result<Self> {
+        let path = runs.join(&id);
+        let io = |error: std::io::Error| {
+            Error::io("create the run's folder", path.display(), &error)
+                .hint("`--state DIR` names another place for reports and rejects")
+        };
+        std::fs::create_dir_all(&path).map_err(io)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(RUN_FILE))
+            .map_err(io)?;
+        // A file system without locks gives none: two runs in one folder are then up to the user.
+        let _ = file.try_lock();
+        let mut folder = RunFolder {
+            identity: Identity::of(pipeline),
+            id,
+            path,
+            file,
+        };
+        folder.write()?;
+        Ok(folder)
+    }
+
+    /// The folder of the run `id`, or of the pipeline's newest unfinished one; `None`: there is none.
+    pub(super) fn of_unfinished(
+        runs: &Path,
+        id: &str,
+        pipeline: &Pipeline,
+    ) -> Result<Option<Self>> {
+        let found = if id.is_empty() {
+            newest_unfinished(runs, &Identity::of(pipeline))
+        } else {
+            Some(id.to_owned())
+        };
+        let Some(id) = found else { return Ok(None) };
+        let path = runs.join(&id);
+        let (file, was) = read(&path).ok_or_else(|| {
+            Error::failed(format!("no run `{id}` in `{}`", runs.display()))
+                .hint("`--state DIR` says where runs are kept")
+        })?;
+        if is_done(&path) {
+            return Err(Error::failed(format!("run `{id}` has ended well")).hint(
+                "there is nothing to go on with: run the pipeline anew, without `--resume`",
+            ));
+        }
+        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Error::failed(format!("run `{id}` is still running")));
+        }
+        let now = Identity::of(pipeline);
+        if was.pipeline_file != now.pipeline_file {
+            return Err(Error::failed(format!(
+                "run `{id}` is of another pipeline, `{}`",
+                was.pipeline_file
+            )));
+        }
+        if let Some(what) = differing(&was.stages, &now.stages) {
+            return Err(differs(&id, &what));
+        }
+        Ok(Some(RunFolder {
+            id,
+            path,
+            file,
+            identity: was,
+        }))
+    }
+
+    /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
+    pub(super) fn reads(&mut self, inputs: &[InputFile]) -> Result<()> {
+        match &self.identity.inputs {
+            None => {
+                self.identity.inputs = Some(inputs.to_vec());
+                self.write()
+            }
+            Some(was) if was == inputs => Ok(()),
+            Some(was) => {
+                let other = inputs.iter().zip(was).find(|(now, was)| now != was);
+                let what = other.map_or("the number of input files".into(), |(now, _)| {
+                    format!("the input file `{}`", now.file)
+                });
+                Err(differs(&self.id, &what))
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let json = serde_json::to_string(&self.identity).expect("it is plain data");
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        self.file.set_len(0).map_err(io)?;
+        self.file.rewind().map_err(io)?;
+        self.file.write_all(json.as_bytes()).map_err(io)
+    }
+
+    /// Where stage `name` says how far it is settled.
+    pub(super) fn settled_file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("settled-{name}.ndjson"))
+    }
+}
+
+fn differs(id: &str, what: &str) -> Error {
+    Error::failed(format!(
+        "run `{id}` cannot go on: {what} is not what it was"
+    ))
+    .hint("nothing was sent; put it back, or run the pipeline anew, without `--resume`")
+}
+
+/// The first stage that is not as it was, in words.
+fn differing(was: &Value, now: &Value) -> Option<String> {
+    let (was, now) = (was.as_array()?, now.as_array()?);
+    let other = was.iter().zip(now).find(|(was, now)| was != now);
+    match other {
+        Some((_, now)) => Some(format!(
+            "stage `{}`",
+            now["name"].as_str().unwrap_or_default()
+        )),
+        None if was.len() != now.len() => Some("the number of stages".into()),
+        None => None,
+    }
+}
+
+fn read(path: &Path) -> Option<(File, Identity)> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path.join(RUN_FILE))
+        .ok()?;
+    let identity = serde_json::from_reader(&file).ok()?;
+    Some((file, identity))
+}
+
+fn is_done(path: &Path) -> bool {
+    let report = std::fs::read(path.join("report.json")).unwrap_or_default();
+    let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+    report["status"] == "done"
+}
+
+fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
+    let entries = std::fs::read_dir(runs).ok()?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter(|name| {
+            let path = runs.join(name);
+            let of_it = |was: &Identity| {
+                was.pipeline_file == now.pipeline_file && was.pipeline == now.pipeline
+            };
+            read(&path).is_some_and(|(_, was)| of_it(&was)) && !is_done(&path)
+        })
+        .max()
+}
+
+/// How far a stage's work is settled: its books up to there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Settled {
+    pub(super) batches: u64,
+    pub(super) rows_in: u64,
+    pub(super) rows_out: u64,
+    pub(super) added: u64,
+    pub(super) dropped: u64,
+    pub(super) rejected: u64,
+    pub(super) counts: Counts,
+    /// Of the stage's own rejects.
+    pub(super) rejects_bytes: u64,
+}
+
+impl Settled {
+    /// The last line that is whole; nothing is settled where there is none.
+    pub(super) fn last(path: &Path) -> Settled {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let last = whole.rsplit('\n').next().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_default()
+    }
+}

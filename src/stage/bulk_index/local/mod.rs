@@ -1,0 +1,95 @@
+//! The embedded index, a tantivy index in a folder, which needs no server: [`search`] asks it.
+
+pub(super) mod coerce;
+mod dates;
+mod document;
+pub(super) mod mapping;
+mod query;
+mod search;
+mod session;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+pub use self::search::{Hit, Hits, search};
+
+use self::mapping::Mapping;
+use super::{Mode, ids, one, refuse_reserved};
+use crate::error::{Error, Result};
+use crate::schema::{Schema, list};
+use crate::stage::{Begun, Distribution, Folder, Run, Session, Setup, Stage};
+
+/// A load into the embedded index.
+#[derive(Debug)]
+pub(super) struct LocalIndex {
+    /// As written; relative to the pipeline's folder.
+    pub(super) dir: String,
+    /// The columns that make the id; none: the run and the row's number do.
+    pub(super) id: Vec<String>,
+    pub(super) mapping: Option<String>,
+    pub(super) load: Mode,
+}
+
+/// Names that the embedded index keeps for itself, beside Elasticsearch's.
+const RESERVED: [&str; 2] = [document::DYNAMIC, document::WORDS];
+
+impl LocalIndex {
+    fn read_mapping(&self, folder: &Folder) -> Result<Option<Mapping>> {
+        let Some(path) = &self.mapping else {
+            return Ok(None);
+        };
+        let file = folder.resolve(path);
+        let shown = file.display().to_string();
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| Error::io("read mapping", &shown, &error))?;
+        Mapping::parse(&text, &shown).map(Some)
+    }
+}
+
+impl Stage for LocalIndex {
+    /// The sink keeps the order of rows, so that rows of one id may be worked on at once.
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
+        let input = one(inputs)?;
+        refuse_reserved(input, &RESERVED)?;
+        ids::check(input, &self.id)?;
+        self.read_mapping(folder)?;
+        Ok(input.clone())
+    }
+
+    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let dir = run.folder.resolve(&self.dir);
+        let given = self.read_mapping(&run.folder)?;
+        let with_ids = !self.id.is_empty();
+        let input = one(inputs)?;
+        let (sink, mapping) = sink::begin(run, &dir, self.load, given, input, with_ids)?;
+        let mut warnings = Vec::new();
+        if !with_ids && sink.docs_before() > 0 {
+            warnings.push(format!(
+                "adds to an index of {} documents: without `id` rows that were loaded before are doubled; give `id`, or `load = \"replace\"`",
+                sink.docs_before()
+            ));
+        }
+        let missing = mapping.fields.iter().map(|(name, _)| name.as_str());
+        let missing: Vec<&str> = missing.filter(|name| input.index(name).is_err()).collect();
+        if !missing.is_empty() && self.mapping.is_some() {
+            warnings.push(format!(
+                "the mapping names {}, which no column is",
+                list(&missing)
+            ));
+        }
+        Ok(Begun {
+            sink: Some(Box::new(sink)),
+            told: mapping.to_json(),
+            warnings,
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(session::LocalSession::open(setup, &self.id)?))
+    }
+}

@@ -1,0 +1,674 @@
+//! A load as one transaction, in the parent. `append` and `create` write in place. `replace` fills a new
+//! index through an alias of its own, and the alias that people search is touched by one call at the
+//! end, which takes it from the old index to the new one: stopped at any point before, the old one
+//! serves as it did.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::Mode;
+use super::api::{Api, segment};
+use super::indices::{self, Mark};
+use super::{ServerIndex, Told};
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::http::{Backoff, Client, Connect, Method};
+use crate::schema::{Schema, list};
+use crate::stage::{Begun, Counts, Run, Sink};
+use crate::stop::Stop;
+
+/// If all of the first so many documents are rejected, so will be the others.
+const ALL_REJECTED: u64 = 1000;
+
+/// What a load must not forget: kept in its run's folder from before the first document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The load's id: that of the run that began it, as indices may be named.
+    load: String,
+    /// Where documents are sent.
+    target: String,
+    /// The index that they end in, if that may be known.
+    pub(super) index: Option<String>,
+    pub(super) uuid: Option<String>,
+    /// With `replace`.
+    replacing: Option<Replacing>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Replacing {
+    /// What had the alias when the load began.
+    old: Option<String>,
+    /// The alias was an index, which the publishing call deletes.
+    was_index: bool,
+    /// The new index's settings that are changed while it is loaded, as they were.
+    settings: Value,
+    published: bool,
+}
+
+/// Where a load ends.
+pub(super) struct ServerSink {
+    api: Api,
+    connect: Connect,
+    alias: String,
+    mode: Mode,
+    state: State,
+    state_file: PathBuf,
+    run: String,
+    runs: PathBuf,
+    mark: Mark,
+    keep: usize,
+    wait_for_replicas_s: u64,
+    max_rejects: Option<u64>,
+    rows: u64,
+    rejected: u64,
+    created: u64,
+    confirmed: u64,
+    warnings: Vec<String>,
+    /// Published, or put back: nothing is left to do.
+    settled: bool,
+}
+
+/// What a session tells the sink of a batch.
+pub(super) fn receipt(rows: u64, rejected: u64, created: u64, confirmed: u64) -> Batch {
+    let numbers = [rows, rejected, created, confirmed];
+    let column =
+        |number: u64| Column::from_ints(vec![i64::try_from(number).unwrap_or(i64::MAX)], None);
+    Batch::new(numbers.into_iter().map(column).collect(), 1)
+}
+
+/// Makes the index ready, or what an interrupted run made ready before.
+pub(super) fn begin(
+    stage: &ServerIndex,
+    run: &Run,
+    connect: Connect,
+    mapping: Option<Value>,
+    _input: &Schema,
+) -> Result<Begun> {
+    let options = &stage.options;
+    let api = Api {
+        client: Client::new(connect.clone(), run.stop.clone())?,
+        backoff: options.backoff(),
+    };
+    let state_file = state_file(&run.state, &stage.index);
+    let kept = State::read(&state_file);
+    let mark = Mark {
+        pipeline: run.pipeline.clone(),
+        alias: stage.index.clone(),
+        run: run.id.clone(),
+        state: indices::LOADING.into(),
+    };
+    let mut warnings = Vec::new();
+    let resumed = run.resumed && kept.is_some();
+    let state = match kept.filter(|_| run.resumed) {
+        Some(state) => {
+            check_uuid(&api, &state)?;
+            state
+        }
+        None if stage.mode == Mode::Replace => {
+            let new = New {
+                stage,
+                mapping,
+                mark: &mark,
+                load: run.id.to_lowercase(),
+            };
+            new.make(&api, |state| write_state(&state_file, state))?
+        }
+        None => in_place(stage, &api, mapping, &run.id, &mut warnings)?,
+    };
+    write_state(&state_file, &state)?;
+    let sink = ServerSink {
+        connect: connect.clone(),
+        alias: stage.index.clone(),
+        mode: stage.mode,
+        run: run.id.clone(),
+        runs: run.state.parent().unwrap_or(&run.state).to_owned(),
+        mark,
+        keep: options.keep,
+        wait_for_replicas_s: options.wait_for_replicas_s,
+        max_rejects: u64::try_from(options.max_rejects).ok(),
+        rows: 0,
+        rejected: 0,
+        created: 0,
+        confirmed: 0,
+        warnings: Vec::new(),
+        settled: false,
+        api,
+        state,
+        state_file,
+    };
+    if sink
+        .state
+        .replacing
+        .as_ref()
+        .is_some_and(|replacing| !replacing.published)
+    {
+        sink.tune()?;
+    }
+    let told = Told {
+        connect,
+        target: sink.state.target.clone(),
+        require_alias: sink.state.replacing.is_some(),
+        index: sink.state.index.clone(),
+        load: sink.state.load.clone(),
+        bytes_max: options.batch_bytes.min(content_max(&sink.api)),
+        resumed,
+        replays: stage.replays,
+    };
+    Ok(Begun {
+        told: serde_json::to_value(&told).expect("it is plain data"),
+        sink: Some(Box::new(sink)),
+        warnings,
+        resumable: true,
+        ..Begun::default()
+    })
+}
+
+/// Where the load into `index` keeps its state, in its run's folder.
+pub(super) fn state_file(run: &Path, index: &str) -> PathBuf {
+    run.join(format!("load-{index}.json"))
+}
+
+impl State {
+    pub(super) fn read(file: &Path) -> Option<State> {
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+    }
+}
+
+fn write_state(file: &PathBuf, state: &State) -> Result<()> {
+    let json = serde_json::to_string(state).expect("it is plain data");
+    // Whole or not at all: a run that goes on reads it.
+    let part = file.with_extension("part");
+    std::fs::write(&part, json)
+        .and_then(|()| std::fs::rename(&part, file))
+        .map_err(|error| Error::io("write", file.display(), &error))
+}
+
+/// What the server takes in one body, as far as it says so.
+fn content_max(api: &Api) -> usize {
+    let path = "_nodes/http?filter_path=nodes.*.http.max_content_length_in_bytes";
+    let said = api.call(Method::Get, path, None).map(|said| said.body);
+    let body = said.unwrap_or_default();
+    let nodes = body["nodes"].as_object();
+    let sizes = nodes.into_iter().flatten();
+    sizes
+        .filter_map(|(_, node)| node["http"]["max_content_length_in_bytes"].as_u64())
+        .min()
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(usize::MAX)
+}
+
+/// A run goes on only where its index is the one that it wrote to.
+fn check_uuid(api: &Api, state: &State) -> Result<()> {
+    let (Some(index), Some(was)) = (&state.index, &state.uuid) else {
+        return Ok(());
+    };
+    let now = indices::find(api, index)?;
+    match now.and_then(|found| found.uuid) {
+        Some(now) if now == *was => Ok(()),
+        Some(_) => Err(Error::failed(format!(
+            "`{index}` is not the index that the run wrote to: it was made anew since"
+        ))
+        .hint("nothing was sent; run the pipeline anew, without `--resume`")),
+        None => Err(
+            Error::failed(format!("`{index}`, which the run wrote to, is gone"))
+                .hint("nothing was sent; run the pipeline anew, without `--resume`"),
+        ),
+    }
+}
+
+/// An index that is written as it is, made if it is missing.
+fn in_place(
+    stage: &ServerIndex,
+    api: &Api,
+    mapping: Option<Value>,
+    run: &str,
+    warnings: &mut Vec<String>,
+) -> Result<State> {
+    let name = &stage.index;
+    let state = |found: Option<indices::Found>| State {
+        load: run.to_lowercase(),
+        target: name.clone(),
+        uuid: found.as_ref().and_then(|found| found.uuid.clone()),
+        index: found.map(|found| found.name),
+        replacing: None,
+    };
+    let path = segment(name);
+    let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
+    match said.status {
+        404 => {
+            let made = indices::create(api, name, stage.settings()?, mapping.as_ref(), None)?;
+            return Ok(state(Some(made)));
+        }
+        403 => {
+            warnings.push(format!(
+                "we may not read `{name}`: that it is there, and its mapping, were not looked at"
+            ));
+            return Ok(state(None));
+        }
+        _ => {}
+    }
+    let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
+    let found = indices::of_body(&body);
+    if body
+        .as_object()
+        .is_some_and(|all| all.values().any(|index| index.get("data_stream").is_some()))
+    {
+        return Err(Error::failed(format!("`{name}` is a data stream"))
+            .hint("name an index: data streams are not loaded yet"));
+    }
+    if stage.mode == Mode::Create {
+        return Err(
+            Error::failed(format!("the index `{name}` is there already"))
+                .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
+        );
+    }
+    if let Some(mapping) = &mapping {
+        let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
+        if said.status == 403 {
+            warnings.push(format!(
+                "we may not change the mapping of `{name}`: it stays as it is"
+            ));
+        } else {
+            said.well(&format!("add the mapping to that of `{name}`"), &api.client)
+                .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
+        }
+    }
+    Ok(state(found))
+}
+
+/// A new index that is to replace another.
+struct New<'a> {
+    stage: &'a ServerIndex,
+    mapping: Option<Value>,
+    mark: &'a Mark,
+    load: String,
+}
+
+impl New<'_> {
+    /// Makes it; what it is called is kept before it is made.
+    fn make(self, api: &Api, keep: impl Fn(&State) -> Result<()>) -> Result<State> {
+        let alias = &self.stage.index;
+        let holders = indices::holders(api, alias)?;
+        let was_index = holders.is_empty() && indices::find(api, alias)?.is_some();
+        if was_index && !self.stage.options.replace_index {
+            return Err(Error::failed(format!(
+                "`{alias}` is an index, and `load = \"replace\"` makes it an alias"
+            ))
+            .hint("`replace_index = true` deletes it when the new one is published"));
+        }
+        if holders.len() > 1 {
+            let names: Vec<&str> = holders.iter().map(String::as_str).collect();
+            return Err(Error::failed(format!(
+                "the alias `{alias}` belongs to several indices: {}",
+                list(&names)
+            ))
+            .hint("`load = \"replace\"` replaces one"));
+        }
+        let name = format!("{alias}-{}", self.load);
+        let target = format!("{name}-load");
+        let mut state = State {
+            load: self.load,
+            target: target.clone(),
+            index: Some(name.clone()),
+            uuid: None,
+            replacing: Some(Replacing {
+                old: holders.into_iter().next(),
+                was_index,
+                settings: Value::Null,
+                published: false,
+            }),
+        };
+        keep(&state)?;
+        let mapping = self
+            .mark
+            .put_into(self.mapping.unwrap_or_else(|| json!({})));
+        let settings = self.stage.settings()?;
+        let made = indices::create(api, &name, settings, Some(&mapping), Some(&target))?;
+        state.uuid = made.uuid;
+        if let Some(replacing) = &mut state.replacing {
+            replacing.settings = indices::tuned_settings(&made.settings);
+        }
+        Ok(state)
+    }
+}
+
+impl ServerIndex {
+    fn settings(&self) -> Result<Option<Value>> {
+        let settings = self.options.settings.as_ref();
+        settings
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|error| Error::usage("`settings` cannot be JSON").cause(error))
+    }
+}
+
+impl ServerSink {
+    fn new_index(&self) -> String {
+        self.state.index.clone().unwrap_or_default()
+    }
+
+    /// The new index is written as fast as it can be.
+    fn tune(&self) -> Result<()> {
+        let settings = json!({
+            "index.refresh_interval": "-1",
+            "index.number_of_replicas": 0,
+            "index.auto_expand_replicas": false,
+            "index.translog.durability": "request",
+        });
+        self.put_settings(&self.api, &settings)
+    }
+
+    /// The new index has the settings that it was made with.
+    fn untune(&self, api: &Api) -> Result<()> {
+        match &self.state.replacing {
+            Some(replacing) => self.put_settings(api, &replacing.settings),
+            None => Ok(()),
+        }
+    }
+
+    fn put_settings(&self, api: &Api, settings: &Value) -> Result<()> {
+        let index = self.new_index();
+        let path = format!("{}/_settings", segment(&index));
+        api.call(Method::Put, &path, Some(settings))?
+            .well(&format!("change the settings of `{index}`"), &api.client)
+            .map(drop)
+    }
+
+    fn keep_state(&self) -> Result<()> {
+        write_state(&self.state_file, &self.state)
+    }
+
+    /// All documents can be found, and are as many as the ledger says.
+    fn verify(&mut self) -> Result<Counts> {
+        let index = self
+            .state
+            .index
+            .clone()
+            .unwrap_or_else(|| self.alias.clone());
+        let path = segment(&index);
+        let refreshed = self
+            .api
+            .call(Method::Post, &format!("{path}/_refresh"), None)?;
+        if refreshed.status != 403 {
+            refreshed.well(&format!("refresh `{index}`"), &self.api.client)?;
+        }
+        if self.mode != Mode::Replace {
+            check_uuid(&self.api, &self.state)?;
+        }
+        let said = self
+            .api
+            .call(Method::Get, &format!("{path}/_count"), None)?;
+        if said.status == 403 && self.mode == Mode::Append {
+            return Ok(Counts::new());
+        }
+        let body = said.well(
+            &format!("count the documents of `{index}`"),
+            &self.api.client,
+        )?;
+        let (count, shards) = (body["count"].as_u64(), &body["_shards"]);
+        let whole = shards["successful"] == shards["total"];
+        let Some(count) = count.filter(|_| whole) else {
+            return Err(Error::failed(format!(
+                "`{index}` cannot be counted: some shards do not answer"
+            ))
+            .cause(shards));
+        };
+        let (least, most) = (self.created, self.created + self.confirmed);
+        if self.mode == Mode::Replace && !(least..=most).contains(&count) {
+            let short = if count < least {
+                "the index"
+            } else {
+                "the ledger"
+            };
+            return Err(Error::failed(format!(
+                "{short} is short: `{index}` holds {count} documents, and {least} to {most} were taken"
+            ))
+            .hint("nothing was published"));
+        }
+        Ok(Counts::from([("in_index".into(), count)]))
+    }
+
+    /// Waits until the copies that the settings ask for are there, or cannot be.
+    fn wait_for_replicas(&mut self) -> Result<()> {
+        let index = self.new_index();
+        let path = format!("_cluster/health/{}", segment(&index));
+        let health = self.api.call(Method::Get, &path, None)?;
+        if !health.is_well() || health.body["status"] == "green" || self.wait_for_replicas_s == 0 {
+            return Ok(());
+        }
+        let replicas = self.state.replacing.as_ref();
+        let replicas = replicas.map(|replacing| &replacing.settings["index.number_of_replicas"]);
+        let replicas: u64 = replicas
+            .and_then(|number| number.as_str()?.parse().ok())
+            .unwrap_or(1);
+        let nodes = health.body["number_of_data_nodes"].as_u64();
+        if nodes.is_some_and(|nodes| nodes <= replicas) {
+            self.warnings.push(format!(
+                "`{index}` has fewer copies than its settings ask for: there are not enough servers for {replicas} more"
+            ));
+            return Ok(());
+        }
+        let seconds = self.wait_for_replicas_s;
+        let waiting = format!("{path}?wait_for_status=green&timeout={seconds}s");
+        let limit = std::time::Duration::from_secs(seconds + 30);
+        let health = self
+            .api
+            .call_within(Method::Get, &waiting, None, Some(limit))?;
+        if health.body["status"] != "green" {
+            self.warnings.push(format!(
+                "`{index}` had not all its copies within {seconds} s (`wait_for_replicas_s`)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The one call that people who search notice.
+    fn switch(&self) -> Result<()> {
+        let Some(replacing) = &self.state.replacing else {
+            return Ok(());
+        };
+        let (alias, new) = (&self.alias, self.new_index());
+        let holders = indices::holders(&self.api, alias)?;
+        if holders == [new.clone()] {
+            // Before an answer was lost, or the run was killed.
+            return Ok(());
+        }
+        if holders.first() != replacing.old.as_ref() || holders.len() > 1 {
+            return Err(Error::failed(format!(
+                "the alias `{alias}` was given to another index while this load went on"
+            ))
+            .hint(format!(
+                "the new index is `{new}`; the alias was left as it is"
+            )));
+        }
+        let mut actions = Vec::new();
+        if let Some(old) = &replacing.old {
+            actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
+        }
+        if replacing.was_index {
+            actions.push(json!({"remove_index": {"index": alias}}));
+        }
+        actions.push(json!({"add": {"index": new, "alias": alias}}));
+        actions.push(json!({"remove": {"index": new, "alias": self.state.target}}));
+        let said = self.api.call(
+            Method::Post,
+            "_aliases",
+            Some(&json!({ "actions": actions })),
+        )?;
+        if said.is_well() && said.body["errors"] != true {
+            return Ok(());
+        }
+        if said.repeated && indices::holders(&self.api, alias)? == [new] {
+            return Ok(());
+        }
+        said.well(
+            &format!("give the alias `{alias}` to the new index"),
+            &self.api.client,
+        )?;
+        Err(Error::failed(format!(
+            "cannot give the alias `{alias}` to the new index"
+        )))
+    }
+
+    /// Old indices are deleted but for those that are to be kept; only ours ever.
+    fn tidy(&mut self) -> Result<()> {
+        let new = self.new_index();
+        let mut ours = indices::marked(&self.api, &self.alias)?;
+        ours.retain(|(name, _)| *name != new);
+        let (published, half): (Vec<_>, Vec<_>) = ours
+            .into_iter()
+            .partition(|(_, mark)| mark.state == indices::PUBLISHED);
+        for (name, _) in published.iter().rev().skip(self.keep) {
+            indices::delete(&self.api, name)?;
+        }
+        for (name, mark) in half {
+            if crate::stage::has_ended(&self.runs, &mark.run) {
+                indices::delete(&self.api, &name)?;
+            } else {
+                self.warnings.push(format!(
+                    "`{name}` was left half loaded by run `{}`; `etl rollback --clean` deletes it",
+                    mark.run
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for ServerSink {
+    fn push(&mut self, batch: Batch) -> Result<()> {
+        let number = |i: usize| u64::try_from(batch.column(i).ints().value(0)).unwrap_or_default();
+        self.rows += number(0);
+        self.rejected += number(1);
+        self.created += number(2);
+        self.confirmed += number(3);
+        if self.max_rejects.is_some_and(|max| self.rejected > max) {
+            return Err(Error::failed(format!(
+                "{} documents were rejected, more than `max_rejects` allows",
+                self.rejected
+            )));
+        }
+        if self.rows >= ALL_REJECTED {
+            self.refuse_all_rejected()?;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, rejected: u64, counts: &Counts) {
+        let of = |name: &str| counts.get(name).copied().unwrap_or_default();
+        self.rejected = rejected;
+        self.created = of("created");
+        self.confirmed = of("confirmed");
+        let ends = [
+            "created",
+            "confirmed",
+            "updated",
+            "unchanged",
+            "deleted",
+            "not_found",
+            "dropped",
+            "conflicts",
+        ];
+        self.rows = rejected + ends.iter().map(|end| of(end)).sum::<u64>();
+    }
+
+    fn finish(&mut self) -> Result<Counts> {
+        self.refuse_all_rejected()?;
+        if self
+            .state
+            .replacing
+            .as_ref()
+            .is_some_and(|replacing| replacing.published)
+        {
+            return Ok(Counts::new());
+        }
+        let counts = self.verify()?;
+        if self.state.replacing.is_some() {
+            self.untune(&self.api)?;
+            self.wait_for_replicas()?;
+        }
+        Ok(counts)
+    }
+
+    fn publish(mut self: Box<Self>) -> Result<Counts> {
+        self.settled = true;
+        if self.state.replacing.is_none() {
+            return Ok(Counts::new());
+        }
+        self.switch()?;
+        if let Some(replacing) = &mut self.state.replacing {
+            replacing.published = true;
+        }
+        self.keep_state()?;
+        indices::set_mark(
+            &self.api,
+            &self.new_index(),
+            &Mark {
+                state: indices::PUBLISHED.into(),
+                run: self.run.clone(),
+                ..self.mark.clone()
+            },
+        )?;
+        self.tidy()?;
+        Ok(Counts::new())
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn abandon(mut self: Box<Self>) -> Vec<String> {
+        self.put_back();
+        match &self.state.replacing {
+            Some(replacing) if !replacing.published => vec![format!(
+                "`{}` is left half loaded; `{}` is as it was",
+                self.new_index(),
+                self.alias
+            )],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl ServerSink {
+    fn refuse_all_rejected(&self) -> Result<()> {
+        if self.rows > 0 && self.rejected == self.rows {
+            return Err(Error::failed(format!(
+                "every one of the first {} documents was rejected",
+                self.rows
+            ))
+            .hint("the run's `rejects.ndjson` says why; the mapping may not be that of these documents"));
+        }
+        Ok(())
+    }
+
+    /// The new index's settings go back, also when the run was told to stop: with a client of its own.
+    fn put_back(&mut self) {
+        let unpublished = self
+            .state
+            .replacing
+            .as_ref()
+            .is_some_and(|replacing| !replacing.published);
+        if self.settled || !unpublished {
+            return;
+        }
+        self.settled = true;
+        if let Ok(client) = Client::new(self.connect.clone(), Stop::default()) {
+            let backoff = Backoff {
+                retries: 2,
+                ..self.api.backoff
+            };
+            // If it cannot be: the index is not published, and the run that goes on does it.
+            let _ = self.untune(&Api { client, backoff });
+        }
+    }
+}
+
+impl Drop for ServerSink {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}

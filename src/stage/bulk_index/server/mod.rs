@@ -1,0 +1,208 @@
+//! Loading an index on servers: Elasticsearch 8 and 9, OpenSearch 2 and 3, by their bulk API.
+//!
+//! The sessions ([`session`]) make requests of rows and settle them ([`settle`]), retries included; what
+//! an answer says is [`answer`]'s to know. The index itself, its aliases, and what is published belong
+//! to the load ([`load`]), in the parent.
+
+mod answer;
+mod api;
+mod indices;
+mod load;
+mod options;
+mod replay;
+mod rollback;
+mod search;
+mod session;
+mod settle;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(super) use self::options::{Op, Options};
+pub(super) use self::replay::{REJECTS, Replay};
+
+use super::{Mode, ids, one, refuse_reserved};
+use crate::error::{Error, Result};
+use crate::http::{self, Connect};
+use crate::schema::{Schema, Type};
+use crate::stage::{
+    Begun, Counts, Distribution, Folder, Run, Session, Setup, Stage, Totals, connection,
+};
+use crate::stop::Stop;
+
+/// Tries again for somebody who waits at the keyboard.
+const PATIENCE: u32 = 3;
+
+/// What every session of a load is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    connect: Connect,
+    /// Where documents are sent: an index, or the alias that only this load writes through.
+    target: String,
+    /// The target is an alias: where it is gone, no index may be made in its place.
+    require_alias: bool,
+    /// The index behind it; documents that a pipeline sends elsewhere are told apart by it.
+    index: Option<String>,
+    /// Of the run that began the load: the same in every try.
+    load: String,
+    /// `batch_bytes`, or less where the server takes less.
+    bytes_max: usize,
+    /// Rows may have been sent before, by a run that was interrupted.
+    resumed: bool,
+    /// Rows hold documents as they were once sent.
+    replays: bool,
+}
+
+/// A load into an index on servers.
+#[derive(Debug)]
+pub(super) struct ServerIndex {
+    urls: Vec<String>,
+    index: String,
+    id: Vec<String>,
+    mapping: Option<String>,
+    mode: Mode,
+    options: Options,
+    http: connection::Options,
+    /// Rows hold documents as they were once sent ([`replay`]).
+    replays: bool,
+}
+
+impl ServerIndex {
+    pub(super) fn new(
+        urls: Vec<String>,
+        id: Vec<String>,
+        mapping: Option<String>,
+        mode: Mode,
+        options: Options,
+        http: connection::Options,
+    ) -> Result<Self> {
+        http.check(&urls)?;
+        let index = options.check(&id, mode)?;
+        Ok(ServerIndex {
+            urls,
+            index,
+            id,
+            mapping,
+            mode,
+            options,
+            http,
+            replays: false,
+        })
+    }
+
+    /// The servers, beside a run.
+    fn api(&self, folder: &Folder) -> Result<api::Api> {
+        let connect = self.http.connect(&self.urls, folder)?;
+        Ok(api::Api {
+            client: http::Client::new(connect, Stop::default())?,
+            backoff: http::Backoff {
+                retries: PATIENCE,
+                ..self.options.backoff()
+            },
+        })
+    }
+
+    fn read_mapping(&self, folder: &Folder) -> Result<Option<Value>> {
+        let Some(path) = &self.mapping else {
+            return Ok(None);
+        };
+        let file = folder.resolve(path);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| Error::io("read mapping", file.display(), &error))?;
+        let shown = file.display();
+        let json: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::failed(format!("`{shown}` is not JSON")).cause(error))?;
+        // `{mappings: {...}}`, as an index's body has it, or what stands in it.
+        let mapping = json.get("mappings").unwrap_or(&json);
+        if !mapping.is_object() {
+            return Err(Error::failed(format!("`{shown}` is not a mapping"))
+                .hint("write `{\"properties\": {...}}`"));
+        }
+        Ok(Some(mapping.clone()))
+    }
+}
+
+impl Stage for ServerIndex {
+    fn inputs(&self) -> Vec<Distribution> {
+        // Without ids of the rows' own no two are alike.
+        let mut identity = self.id.clone();
+        if !identity.is_empty() {
+            let routing = self.options.routing.iter();
+            identity.extend(
+                routing
+                    .filter(|routing| !self.id.contains(routing))
+                    .cloned(),
+            );
+        }
+        vec![Distribution::Exclusive(identity)]
+    }
+
+    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
+        let input = one(inputs)?;
+        refuse_reserved(input, &[])?;
+        ids::check(input, &self.id)?;
+        ids::check(input, self.options.routing.as_slice())?;
+        if let Some(version) = &self.options.version {
+            let field = &input.fields[input.index(version)?];
+            if field.ty != Type::Int {
+                return Err(Error::usage(format!(
+                    "column `{version}` is a {}; a `version` is an int",
+                    field.ty.word()
+                )));
+            }
+        }
+        self.read_mapping(folder)?;
+        Ok(input.clone())
+    }
+
+    fn batch_rows(&self) -> Option<usize> {
+        Some(self.options.batch_docs)
+    }
+
+    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let mapping = self.read_mapping(&run.folder)?;
+        let connect = self.http.connect(&self.urls, &run.folder)?;
+        load::begin(self, run, connect, mapping, one(inputs)?)
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(session::ServerSession::open(
+            setup,
+            &self.id,
+            &self.options,
+        )?))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        warn(totals.counts, self.mode, totals.warnings);
+        Ok(())
+    }
+}
+
+/// What the counts of a load say that its user should know.
+fn warn(counts: &Counts, mode: Mode, warnings: &mut Vec<String>) {
+    let of = |name: &str| counts.get(name).copied().unwrap_or_default();
+    let mut warn = |count: &str, text: &str| {
+        if of(count) > 0 {
+            warnings.push(format!("{} {text}", of(count)));
+        }
+    };
+    if mode != Mode::Append {
+        warn(
+            "updated",
+            "documents have an id that another had before them in this load; the last one is in the index",
+        );
+    }
+    warn(
+        "maybe_doubled",
+        "documents with ids of the server's own were sent again after an answer was lost, and may be doubled",
+    );
+    warn(
+        "elsewhere",
+        "documents were sent to another index by a pipeline of the server",
+    );
+    warn(
+        "read_only_waits",
+        "times the load waited for an index that was read-only, as when a disk is over the flood stage",
+    );
+}

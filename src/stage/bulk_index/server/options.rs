@@ -1,0 +1,215 @@
+//! The options that only servers have.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::super::Mode;
+use crate::error::{Error, Result};
+use crate::http::Backoff;
+
+/// Servers take names of 255 bytes, and the load's id is to be added to it.
+const INDEX_BYTES_MAX: usize = 200;
+
+/// As they stand in the pipeline file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct Options {
+    index: Option<String>,
+    pub(super) batch_docs: usize,
+    pub(super) batch_bytes: usize,
+    pub(in super::super) op: Op,
+    pub(super) routing: Option<String>,
+    pub(super) pipeline: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) version_type: VersionType,
+    pub(super) server_ids: bool,
+    pub(super) settings: Option<toml::Table>,
+    pub(super) on_conflict: OnConflict,
+    pub(super) on_error: OnError,
+    pub(super) max_rejects: i64,
+    retries: u32,
+    retry_delay_ms: u64,
+    retry_delay_ms_max: u64,
+    pub(super) replace_index: bool,
+    pub(super) keep: usize,
+    pub(super) wait_for_replicas_s: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            index: None,
+            batch_docs: 500,
+            batch_bytes: 5 << 20,
+            op: Op::default(),
+            routing: None,
+            pipeline: None,
+            version: None,
+            version_type: VersionType::default(),
+            server_ids: false,
+            settings: None,
+            on_conflict: OnConflict::default(),
+            on_error: OnError::default(),
+            max_rejects: -1,
+            retries: 30,
+            retry_delay_ms: 100,
+            retry_delay_ms_max: 30_000,
+            replace_index: false,
+            keep: 1,
+            wait_for_replicas_s: 60,
+        }
+    }
+}
+
+/// What is done with each document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in super::super) enum Op {
+    #[default]
+    Index,
+    Create,
+    Update,
+    Upsert,
+    Delete,
+}
+
+impl Op {
+    /// The word of the pipeline file.
+    pub(in super::super) fn word(self) -> &'static str {
+        match self {
+            Op::Index => "index",
+            Op::Create => "create",
+            Op::Update => "update",
+            Op::Upsert => "upsert",
+            Op::Delete => "delete",
+        }
+    }
+
+    /// The word of the bulk API.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Op::Upsert => "update",
+            op => op.word(),
+        }
+    }
+}
+
+/// Which version wins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum VersionType {
+    #[default]
+    External,
+    ExternalGte,
+}
+
+impl VersionType {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            VersionType::External => "external",
+            VersionType::ExternalGte => "external_gte",
+        }
+    }
+}
+
+/// What a document is that is there already, or has a higher version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnConflict {
+    #[default]
+    Count,
+    Reject,
+    Fail,
+}
+
+/// What a document is that the server refuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnError {
+    #[default]
+    Reject,
+    Fail,
+}
+
+impl Options {
+    /// Checks sizes, which are wrong wherever the index is.
+    pub(in super::super) fn check_sizes(&self) -> Result<()> {
+        let sizes = [
+            ("batch_docs", self.batch_docs),
+            ("batch_bytes", self.batch_bytes),
+        ];
+        match sizes.iter().find(|(_, size)| *size == 0) {
+            Some((name, _)) => Err(Error::usage(format!(
+                "`{name}` is 0; a request holds at least one document"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what the file alone shows; the index's name.
+    pub(super) fn check(&self, id: &[String], mode: Mode) -> Result<String> {
+        self.check_sizes()?;
+        let Some(index) = &self.index else {
+            return Err(
+                Error::usage("missing key `index`").hint("it is the index's name on the server")
+            );
+        };
+        check_name(index)?;
+        let op = self.op;
+        let word = op.word();
+        let wrong = |message: String| Err(Error::usage(message));
+        let of_what_is_there = matches!(op, Op::Update | Op::Upsert | Op::Delete);
+        if of_what_is_there && id.is_empty() {
+            return wrong(format!("`op = \"{word}\"` needs `id`"));
+        }
+        if of_what_is_there && mode == Mode::Replace {
+            return wrong(format!(
+                "`op = \"{word}\"` is for documents that are there, and `load = \"replace\"` makes a new index"
+            ));
+        }
+        if self.version.is_some() && !matches!(op, Op::Index | Op::Delete) {
+            return wrong(format!("`version` does not go with `op = \"{word}\"`"));
+        }
+        if self.version.is_some() && id.is_empty() {
+            return wrong("`version` needs `id`".into());
+        }
+        if self.server_ids && !id.is_empty() {
+            return wrong("`id` and `server_ids` exclude each other".into());
+        }
+        if self.retry_delay_ms > self.retry_delay_ms_max {
+            return wrong("`retry_delay_ms` is more than `retry_delay_ms_max`".into());
+        }
+        Ok(index.clone())
+    }
+
+    /// The waits between tries.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff {
+            delay: Duration::from_millis(self.retry_delay_ms),
+            delay_max: Duration::from_millis(self.retry_delay_ms_max),
+            retries: self.retries,
+        }
+    }
+}
+
+/// What Elasticsearch says of names of indices.
+fn check_name(index: &str) -> Result<()> {
+    let taken = |c: &char| "\\/*?\"<>| ,#:".contains(*c) || c.is_control();
+    let why = if index.is_empty() || index == "." || index == ".." {
+        "it says nothing".to_owned()
+    } else if index.len() > INDEX_BYTES_MAX {
+        format!("it is longer than {INDEX_BYTES_MAX} bytes")
+    } else if index.chars().any(char::is_uppercase) {
+        "it has an upper-case letter".into()
+    } else if index.starts_with(['-', '_', '+']) {
+        "it begins with `-`, `_` or `+`".into()
+    } else if let Some(c) = index.chars().find(taken) {
+        format!("it has a `{}`", c.escape_default())
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!(
+        "`{index}` cannot be an index's name: {why}"
+    )))
+}

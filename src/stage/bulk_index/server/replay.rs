@@ -1,0 +1,211 @@
+//! Sending a run's rejected documents again, as they were sent: a stage that gives them as rows, and the
+//! load that takes such rows, into the index that the run loaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::super::Mode;
+use super::load::{State, state_file};
+use super::{ServerIndex, indices};
+use crate::batch::Batch;
+use crate::columns::{Column, TextBuilder};
+use crate::error::{Error, Result};
+use crate::schema::{Field, Schema, Type};
+use crate::stage::{
+    Begun, Distribution, Folder, Output, Run, Session, Setup, Source, Stage, StageKind,
+};
+
+/// The columns of a rejected document's row.
+pub(super) const DOCUMENT: &str = "document";
+const ID: &str = "id";
+
+/// Rejected documents of one stage, read to be sent again.
+pub(in super::super) struct Replay {
+    /// As rows.
+    pub(in super::super) rejects: Rejects,
+    /// What takes them.
+    pub(in super::super) index: ServerIndex,
+}
+
+impl ServerIndex {
+    /// What stage `name` rejected in the run whose folder is `run`, and the load that takes it.
+    ///
+    /// Refused, unless it is forced, if the index is not the one that the run wrote, or if a later run
+    /// wrote it: its documents may be newer.
+    pub(in super::super) fn replay(
+        mut self,
+        folder: &Folder,
+        run: &Path,
+        name: &str,
+        force: bool,
+    ) -> Result<Replay> {
+        let file = state_file(run, &self.index);
+        let state = State::read(&file).ok_or_else(|| {
+            Error::failed(format!("`{}` says nothing of a load", file.display()))
+                .hint("only what a run sent to a server can be sent again")
+        })?;
+        if !force {
+            self.refuse_changed(folder, run, &state)?;
+        }
+        self.index = state.index.unwrap_or(self.index);
+        self.mode = Mode::Append;
+        self.mapping = None;
+        self.replays = true;
+        self.id = if self.options.server_ids {
+            Vec::new()
+        } else {
+            vec![ID.into()]
+        };
+        let rejects = Rejects {
+            file: run.join("rejects.ndjson"),
+            stage: name.to_owned(),
+            routing: self.options.routing.clone(),
+            version: self.options.version.clone(),
+        };
+        Ok(Replay {
+            rejects,
+            index: self,
+        })
+    }
+
+    fn refuse_changed(&self, folder: &Folder, run: &Path, state: &State) -> Result<()> {
+        let index = state.index.as_ref().unwrap_or(&self.index);
+        let now = indices::find(&self.api(folder)?, index)?.and_then(|found| found.uuid);
+        if state.uuid.is_some() && now != state.uuid {
+            return Err(
+                Error::failed(format!("`{index}` is not the index that the run wrote to"))
+                    .hint("`--force` sends the documents all the same"),
+            );
+        }
+        let runs = run.parent().unwrap_or(run);
+        let later = std::fs::read_dir(runs).into_iter().flatten().flatten();
+        let later = later.map(|entry| entry.path()).find(|other| {
+            let wrote = State::read(&state_file(other, &self.index));
+            other.file_name() > run.file_name()
+                && wrote.is_some_and(|wrote| wrote.uuid.is_some() && wrote.uuid == state.uuid)
+        });
+        match later {
+            Some(later) => Err(Error::failed(format!(
+                "run `{}` wrote `{index}` later: its documents may be newer",
+                later.file_name().unwrap_or_default().display()
+            ))
+            .hint("`--force` sends the documents all the same")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The kind of the stage that gives rejected documents: no pipeline file names it.
+pub(in super::super) static REJECTS: StageKind = StageKind {
+    name: "rejects",
+    summary: "gives the documents that a run rejected",
+    inputs: 0,
+    sink: false,
+    takes_batch_rows: false,
+    options: &[],
+    shared_options: &[],
+    example: "",
+    decode: |_| Err(Error::usage("`rejects` is for `etl replay`")),
+};
+
+/// Gives the documents that one stage of a run rejected.
+#[derive(Debug)]
+pub(in super::super) struct Rejects {
+    file: PathBuf,
+    stage: String,
+    routing: Option<String>,
+    version: Option<String>,
+}
+
+impl Rejects {
+    fn columns(&self) -> Schema {
+        let mut fields = vec![
+            Field::new(ID, Type::String),
+            Field::new(DOCUMENT, Type::String),
+        ];
+        let routing = self.routing.iter();
+        fields.extend(routing.map(|name| Field::new(name, Type::String)));
+        let version = self.version.iter();
+        fields.extend(version.map(|name| Field::new(name, Type::Int)));
+        Schema { fields }
+    }
+
+    fn read(&self) -> Result<Batch> {
+        let shown = self.file.display();
+        let text = match std::fs::read_to_string(&self.file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| Error::io("read", shown, &error))?,
+        };
+        let (mut ids, mut documents) = (TextBuilder::new(), TextBuilder::new());
+        let (mut routings, mut versions) = (TextBuilder::new(), Vec::new());
+        let mut rows = 0;
+        for line in text.lines() {
+            let reject: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+                Error::failed(format!("`{}` is damaged", self.file.display())).cause(error)
+            })?;
+            if reject["stage"] != self.stage.as_str() {
+                continue;
+            }
+            rows += 1;
+            let document = &reject["row"];
+            let member = |name: &Option<String>| document.get(name.as_deref().unwrap_or_default());
+            ids.push(reject.get("id").and_then(Value::as_str));
+            documents.push(Some(&document.to_string()));
+            let routing = member(&self.routing).map(|value| match value.as_str() {
+                Some(text) => text.to_owned(),
+                None => value.to_string(),
+            });
+            routings.push(routing.as_deref());
+            versions.push(
+                member(&self.version)
+                    .and_then(Value::as_i64)
+                    .unwrap_or_default(),
+            );
+        }
+        let mut columns = vec![ids.finish(), documents.finish()];
+        if self.routing.is_some() {
+            columns.push(routings.finish());
+        }
+        if self.version.is_some() {
+            columns.push(Column::from_ints(versions, None));
+        }
+        Ok(Batch::new(columns, rows))
+    }
+}
+
+impl Stage for Rejects {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, _inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        Ok(self.columns())
+    }
+
+    fn begin(&self, _run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let batch = self.read()?;
+        Ok(Begun {
+            source: Some(Source {
+                batches: Box::new(std::iter::once(Ok(batch))),
+                bytes_done: Arc::default(),
+                files: Vec::new(),
+            }),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(AsTheyAre))
+    }
+}
+
+/// Gives rows on as they come.
+struct AsTheyAre;
+
+impl Session for AsTheyAre {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        Ok(Output::new(batch))
+    }
+}

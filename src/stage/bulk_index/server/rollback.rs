@@ -1,0 +1,77 @@
+//! Back to the index before, and away with what was left half loaded.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::ServerIndex;
+use super::indices::{self, LOADING, PUBLISHED};
+use crate::error::{Error, Result};
+use crate::http::Method;
+use crate::stage::{Folder, has_ended};
+
+impl ServerIndex {
+    /// Gives the alias to the newest index that was published before the one that has it.
+    pub(in super::super) fn roll_back(&self, folder: &Folder) -> Result<Vec<String>> {
+        let api = self.api(folder)?;
+        let alias = &self.index;
+        let holders = indices::holders(&api, alias)?;
+        let [current] = &holders[..] else {
+            return Err(Error::failed(format!(
+                "`{alias}` is not the alias of one index: no load has replaced it"
+            )));
+        };
+        let before = indices::marked(&api, alias)?
+            .into_iter()
+            .rfind(|(name, mark)| mark.state == PUBLISHED && name < current);
+        let Some((before, _)) = before else {
+            return Err(
+                Error::failed(format!("no index from before `{current}` is kept"))
+                    .hint("`keep` says how many are"),
+            );
+        };
+        let actions = json!({ "actions": [
+            { "remove": { "index": current, "alias": alias, "must_exist": true } },
+            { "add": { "index": before, "alias": alias } },
+        ] });
+        let said = api.call(Method::Post, "_aliases", Some(&actions))?;
+        if !(said.repeated && indices::holders(&api, alias)? == [before.clone()]) {
+            said.well(
+                &format!("give the alias `{alias}` to `{before}`"),
+                &api.client,
+            )?;
+        }
+        Ok(vec![format!(
+            "`{alias}` is `{before}` again; `{current}` is kept"
+        )])
+    }
+
+    /// Deletes the indices that loads left half done, but for those of runs that go on.
+    pub(in super::super) fn clean(&self, folder: &Folder, runs: &Path) -> Result<Vec<String>> {
+        let api = self.api(folder)?;
+        let holders = indices::holders(&api, &self.index)?;
+        let mut done = Vec::new();
+        for (name, mark) in indices::marked(&api, &self.index)? {
+            if mark.state != LOADING || holders.contains(&name) {
+                continue;
+            }
+            let known = runs.join(&mark.run).exists();
+            if known && !has_ended(runs, &mark.run) {
+                done.push(format!(
+                    "`{name}` is being loaded by run `{}`: kept",
+                    mark.run
+                ));
+                continue;
+            }
+            indices::delete(&api, &name)?;
+            done.push(format!(
+                "`{name}` is deleted, which run `{}` left half loaded",
+                mark.run
+            ));
+        }
+        if done.is_empty() {
+            done.push(format!("nothing of `{}` was left half loaded", self.index));
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,583 @@
+//! Sends a request's documents until each is settled: only what was refused is sent again, what is too
+//! large is halved, and nothing that the server has taken is sent twice.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::answer::{self, Answer, Fate, Item};
+use super::api;
+use super::options::{OnConflict, Op};
+use crate::clock::monotonic;
+use crate::error::{Error, Result};
+use crate::http::{Backoff, Client, Method, Request, Trouble};
+use crate::stage::Load;
+
+/// A server that failed (500) at something is asked again this often.
+const FAILURES_MAX: u32 = 2;
+/// A batch that is refused this often, though nothing else is in flight, is halved.
+const ALONE_REFUSALS: u32 = 2;
+
+/// Where requests go, and what is known of it by now: shared by the threads of a process.
+pub(super) struct Wire {
+    pub(super) client: Client,
+    pub(super) backoff: Backoff,
+    /// Of the bulk API, with its query.
+    pub(super) path: String,
+    /// For messages.
+    pub(super) target: String,
+    /// The index behind it, where that is one.
+    pub(super) index: Option<String>,
+    pub(super) op: Op,
+    pub(super) versioned: bool,
+    pub(super) on_conflict: OnConflict,
+    /// Sent again, a document would be another.
+    pub(super) server_ids: bool,
+    /// Larger bodies were too large.
+    pub(super) bytes_max: AtomicUsize,
+    pub(super) in_flight: AtomicUsize,
+    /// Documents that the server has taken.
+    pub(super) taken: AtomicU64,
+    /// Until when nothing is sent.
+    pub(super) paused_until: Mutex<Duration>,
+}
+
+/// Documents as they are sent: item `i` ends at `ends[i]`.
+pub(super) struct Bulk {
+    pub(super) body: Bytes,
+    pub(super) ends: Vec<usize>,
+    /// They may have been sent before.
+    pub(super) again: bool,
+}
+
+impl Bulk {
+    fn item(&self, i: u32) -> &[u8] {
+        let i = i as usize;
+        let from = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.body[from..self.ends[i]]
+    }
+
+    fn bytes(&self, items: &[u32]) -> usize {
+        items.iter().map(|&i| self.item(i).len()).sum()
+    }
+
+    /// The body of some items; of all of them it is the one that is there.
+    fn body(&self, items: &[u32]) -> Bytes {
+        if items.len() == self.ends.len() {
+            return self.body.clone();
+        }
+        let mut body = Vec::with_capacity(self.bytes(items));
+        items
+            .iter()
+            .for_each(|&i| body.extend_from_slice(self.item(i)));
+        body.into()
+    }
+}
+
+/// How a document ended.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Created,
+    Updated,
+    Unchanged,
+    Deleted,
+    NotFound,
+    Dropped,
+    Conflict,
+    /// It was taken in an earlier sending, of which no answer came.
+    Confirmed,
+    Rejected(Refusal),
+}
+
+/// Why the server takes a document never.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) kind: String,
+    pub(super) reason: String,
+    pub(super) caused_by: Option<String>,
+}
+
+/// What sending took.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) requests: u64,
+    pub(super) sent: u64,
+    pub(super) refused_429: u64,
+    pub(super) splits: u64,
+    pub(super) bytes: u64,
+    pub(super) server_ms: u64,
+    pub(super) wire: Duration,
+    pub(super) elsewhere: u64,
+    pub(super) maybe_doubled: u64,
+    pub(super) read_only_waits: u64,
+    pub(super) load: Load,
+}
+
+/// Items that are sent together.
+#[derive(Clone, Default)]
+struct Part {
+    items: Vec<u32>,
+    /// Tries since the server last took anything.
+    tries: u32,
+    /// Answers of 500.
+    failures: u32,
+    /// Connections that broke.
+    breaks: u32,
+    /// How much the server had taken at the first refusal, and at the last.
+    taken: Option<(u64, u64)>,
+    not_before: Duration,
+}
+
+impl Part {
+    fn halves(mut self) -> [Part; 2] {
+        let items = self.items.split_off(self.items.len() / 2);
+        let second = Part {
+            items,
+            ..self.clone()
+        };
+        [self, second]
+    }
+
+    fn is_single(&self) -> bool {
+        self.items.len() == 1
+    }
+}
+
+/// How one sending of a part ended.
+enum Sent {
+    /// Every item is settled.
+    Done,
+    /// It is too large, or one of its items spoils the others.
+    Halve(Part),
+    /// Its one item is never taken.
+    Reject(Part, Refusal),
+    /// These are to be sent again.
+    Again(Part, Why, Option<Duration>),
+}
+
+/// Why something is to be sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Why {
+    /// The server has too much to do (429).
+    Busy,
+    /// It failed (500).
+    Failed(String),
+    /// It is not itself for now (502, 503, 504, 408, or nobody listens).
+    Away(String),
+    /// The connection broke, or the answer is not whole.
+    Broken(String),
+    /// No answer in time.
+    Late(String),
+    /// The index takes no writes.
+    Blocked(String),
+}
+
+impl Why {
+    fn words(&self) -> String {
+        match self {
+            Why::Busy => "the server is too busy (429)".into(),
+            Why::Failed(words) => format!("the server fails (500): {words}"),
+            Why::Away(words) => format!("the server cannot be used: {words}"),
+            Why::Broken(words) => format!("the server breaks connections off: {words}"),
+            Why::Late(words) => words.clone(),
+            Why::Blocked(words) => words.clone(),
+        }
+    }
+}
+
+/// The ends of a bulk's items as far as they are known, and which items may have been taken already.
+struct Ends<'a> {
+    bulk: &'a Bulk,
+    ends: Vec<Option<End>>,
+    lost: Vec<bool>,
+    tally: &'a mut Tally,
+}
+
+impl Wire {
+    /// Sends all items until each is settled.
+    pub(super) fn settle(&self, bulk: &Bulk, tally: &mut Tally) -> Result<Vec<End>> {
+        let items = bulk.ends.len();
+        let mut ends = Ends {
+            bulk,
+            ends: vec![None; items],
+            lost: vec![bulk.again; items],
+            tally,
+        };
+        let all = (0..items).map(crate::columns::row_number).collect();
+        let mut parts = VecDeque::from([Part {
+            items: all,
+            ..Part::default()
+        }]);
+        while let Some(part) = self.next(&mut parts)? {
+            let fits = bulk.bytes(&part.items) <= self.bytes_max.load(Ordering::Relaxed);
+            let sent = if fits || part.is_single() {
+                self.send(part, &mut ends)?
+            } else {
+                Sent::Halve(part)
+            };
+            match sent {
+                Sent::Done => {}
+                Sent::Halve(part) => {
+                    ends.tally.splits += 1;
+                    parts.extend(part.halves());
+                }
+                Sent::Reject(part, refusal) => ends.end(part.items[0], End::Rejected(refusal)),
+                Sent::Again(part, why, retry_after) => {
+                    self.again(part, &why, retry_after, &mut parts, &mut ends)?;
+                }
+            }
+        }
+        let all: Option<Vec<End>> = ends.ends.into_iter().collect();
+        all.ok_or_else(|| Error::failed("a document was sent, and nothing became of it"))
+    }
+
+    /// The part whose time has come, or comes first.
+    fn next(&self, parts: &mut VecDeque<Part>) -> Result<Option<Part>> {
+        let times = parts
+            .iter()
+            .enumerate()
+            .map(|(i, part)| (part.not_before, i));
+        let now = monotonic();
+        let ready = times.clone().find(|(time, _)| *time <= now);
+        let Some((time, i)) = ready.or_else(|| times.min()) else {
+            return Ok(None);
+        };
+        let paused = *self
+            .paused_until
+            .lock()
+            .expect("no one panics holding this lock");
+        let wait = time.max(paused).saturating_sub(now);
+        self.client.wait(wait)?;
+        Ok(parts.remove(i))
+    }
+
+    fn send(&self, part: Part, ends: &mut Ends) -> Result<Sent> {
+        let body = ends.bulk.body(&part.items);
+        let size = body.len();
+        ends.tally.requests += 1;
+        ends.tally.sent += part.items.len() as u64;
+        ends.tally.bytes += size as u64;
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let sent = self.client.send(&Request {
+            method: Method::Post,
+            path: &self.path,
+            body: Some(body),
+            lines: true,
+            timeout: None,
+        });
+        let alone = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(Trouble::Final(error)) => return Err(error),
+            Err(Trouble::Unreached(words)) => {
+                return Ok(Sent::Again(part, Why::Away(words), None));
+            }
+            Err(Trouble::TimedOut(words)) => {
+                ends.lose(&part.items);
+                return Ok(Sent::Again(part, Why::Late(words), None));
+            }
+            Err(Trouble::Lost(words)) => {
+                ends.lose(&part.items);
+                return Ok(self.broken(part, words, size));
+            }
+        };
+        ends.tally.wire += answer.wire;
+        match answer.status {
+            200..=299 => match Answer::parse(&answer.body, part.items.len()) {
+                Some(said) => self.said(part, said, ends, alone),
+                None => {
+                    ends.lose(&part.items);
+                    let words = "an answer that is cut, or is none to a bulk request".to_owned();
+                    Ok(Sent::Again(part, Why::Broken(words), answer.retry_after))
+                }
+            },
+            413 if part.is_single() => Ok(Sent::Reject(part, too_large(size))),
+            413 => {
+                self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
+                Ok(Sent::Halve(part))
+            }
+            status => self.refused(part, status, &answer.body, answer.retry_after, alone, ends),
+        }
+    }
+
+    /// The connection broke. A body that breaks it twice may be what breaks it.
+    fn broken(&self, mut part: Part, words: String, size: usize) -> Sent {
+        part.breaks += 1;
+        if part.breaks % 2 == 0 && !part.is_single() {
+            self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
+            return Sent::Halve(part);
+        }
+        Sent::Again(part, Why::Broken(words), None)
+    }
+
+    /// The request was refused as a whole.
+    fn refused(
+        &self,
+        part: Part,
+        status: u16,
+        body: &[u8],
+        retry_after: Option<Duration>,
+        alone: bool,
+        ends: &mut Ends,
+    ) -> Result<Sent> {
+        let error = api::error_of(body);
+        let kind = error.as_ref().map(answer::kind).unwrap_or_default();
+        let words = api::words(status, error.as_ref());
+        Ok(match answer::refused(status, &kind, error.as_ref()) {
+            Fate::Again if status == 429 => {
+                ends.tally.refused_429 += 1;
+                self.busy(part, retry_after, alone)
+            }
+            Fate::Again => {
+                // A gateway may have passed it on.
+                ends.lose(&part.items);
+                Sent::Again(part, Why::Away(words), retry_after)
+            }
+            Fate::AgainTwice => {
+                ends.lose(&part.items);
+                self.failed(part, words)?
+            }
+            Fate::Blocked => Sent::Again(part, Why::Blocked(words), retry_after),
+            Fate::Refused | Fate::Halve if part.is_single() => {
+                let (kind, reason, caused_by) =
+                    error.as_ref().map(answer::said).unwrap_or_default();
+                let refusal = Refusal {
+                    status,
+                    kind,
+                    reason,
+                    caused_by,
+                };
+                Sent::Reject(part, refusal)
+            }
+            Fate::Refused | Fate::Halve => Sent::Halve(part),
+            _ => return Err(self.stopped(status, &words)),
+        })
+    }
+
+    fn busy(&self, part: Part, retry_after: Option<Duration>, alone: bool) -> Sent {
+        if alone && part.tries >= ALONE_REFUSALS && !part.is_single() {
+            return Sent::Halve(part);
+        }
+        Sent::Again(part, Why::Busy, retry_after)
+    }
+
+    fn failed(&self, mut part: Part, words: String) -> Result<Sent> {
+        part.failures += 1;
+        if part.failures > FAILURES_MAX {
+            return Err(self.given_up(&Why::Failed(words)));
+        }
+        Ok(Sent::Again(part, Why::Failed(words), None))
+    }
+
+    /// What became of each item.
+    fn said(&self, part: Part, said: Answer, ends: &mut Ends, alone: bool) -> Result<Sent> {
+        ends.tally.server_ms += said.took;
+        let mut again = Part {
+            items: Vec::new(),
+            ..part.clone()
+        };
+        let mut why = None;
+        let mut spoilt = Vec::new();
+        let mut taken = 0;
+        for (&i, item) in part.items.iter().zip(said.items()) {
+            let fate = item.fate(self.op, self.versioned);
+            match fate {
+                Fate::Again | Fate::AgainTwice | Fate::Blocked => {
+                    ends.tally.refused_429 += u64::from(item.status == 429 && fate == Fate::Again);
+                    let (kind, reason, _) = item.said();
+                    let words = format!("{kind}: {reason}");
+                    let reason = match fate {
+                        Fate::Blocked => Why::Blocked(words),
+                        Fate::AgainTwice => Why::Failed(words),
+                        _ if item.status == 429 => Why::Busy,
+                        _ => Why::Away(words),
+                    };
+                    // The gravest decides how long to wait, and how often.
+                    if why.is_none() || matches!(reason, Why::Failed(_) | Why::Blocked(_)) {
+                        why = Some(reason);
+                    }
+                    again.items.push(i);
+                }
+                Fate::Halve => spoilt.push(i),
+                Fate::Stop => {
+                    let (kind, reason, _) = item.said();
+                    return Err(self.stopped(item.status, &format!("{kind}: {reason}")));
+                }
+                fate => {
+                    taken += u64::from(fate != Fate::Refused);
+                    let end = self.end(fate, &item, i, ends)?;
+                    ends.end(i, end);
+                }
+            }
+        }
+        self.taken.fetch_add(taken, Ordering::Relaxed);
+        if !spoilt.is_empty() {
+            again.items.extend(spoilt);
+            if again.is_single() {
+                let refusal = Refusal {
+                    status: 400,
+                    kind: "action_request_validation_exception".into(),
+                    reason: "the document's action is not valid".into(),
+                    caused_by: None,
+                };
+                return Ok(Sent::Reject(again, refusal));
+            }
+            return Ok(Sent::Halve(again));
+        }
+        match why {
+            None => Ok(Sent::Done),
+            Some(Why::Busy) => Ok(self.busy(again, None, alone && taken == 0)),
+            Some(Why::Failed(words)) => self.failed(again, words),
+            Some(why) => Ok(Sent::Again(again, why, None)),
+        }
+    }
+
+    /// How an item ended of which the server has spoken its last word.
+    fn end(&self, fate: Fate, item: &Item, i: u32, ends: &mut Ends) -> Result<End> {
+        let lost = ends.lost[i as usize];
+        let elsewhere = match (&item.index, &self.index) {
+            (Some(said), Some(meant)) => said != meant,
+            _ => false,
+        };
+        ends.tally.elsewhere += u64::from(elsewhere);
+        ends.tally.maybe_doubled += u64::from(lost && self.server_ids && fate == Fate::Created);
+        let rejected = |ends_with: &str| {
+            let (kind, reason, caused_by) = item.said();
+            let reason = if reason.is_empty() {
+                ends_with.to_owned()
+            } else {
+                reason
+            };
+            End::Rejected(Refusal {
+                status: item.status,
+                kind,
+                reason,
+                caused_by,
+            })
+        };
+        Ok(match fate {
+            Fate::Created => End::Created,
+            Fate::Updated if lost && self.op != Op::Update => End::Confirmed,
+            Fate::Updated => End::Updated,
+            Fate::Unchanged => End::Unchanged,
+            Fate::Deleted => End::Deleted,
+            Fate::NotFound if lost => End::Confirmed,
+            Fate::NotFound => End::NotFound,
+            Fate::Dropped => End::Dropped,
+            Fate::Conflict if lost => End::Confirmed,
+            Fate::Conflict => match self.on_conflict {
+                OnConflict::Count => End::Conflict,
+                OnConflict::Reject => rejected("the document is there"),
+                OnConflict::Fail => {
+                    let (_, reason, _) = item.said();
+                    return Err(Error::failed("a document is in the index already")
+                        .cause(reason)
+                        .hint("`on_conflict = \"count\"` leaves it as it is, `\"reject\"` sets ours aside"));
+                }
+            },
+            _ => rejected("the server refuses it"),
+        })
+    }
+
+    /// Puts off what is to be sent again; what the server takes never, though it takes others, is
+    /// rejected, and where it takes nothing the load ends here.
+    fn again(
+        &self,
+        mut part: Part,
+        why: &Why,
+        retry_after: Option<Duration>,
+        parts: &mut VecDeque<Part>,
+        ends: &mut Ends,
+    ) -> Result<()> {
+        if matches!(why, Why::Busy | Why::Late(_)) {
+            ends.tally.load = Load::Less;
+        }
+        let taken = self.taken.load(Ordering::Relaxed);
+        let (at_first, at_last) = part.taken.unwrap_or((taken, taken));
+        part.taken = Some((at_first, taken));
+        let of_itself = part.is_single() && matches!(why, Why::Busy | Why::Broken(_));
+        if taken > at_last && !of_itself {
+            part.tries = 0;
+        }
+        part.tries += 1;
+        let Some(wait) = self.backoff.wait(part.tries, retry_after) else {
+            if of_itself && taken > at_first {
+                let refusal = Refusal {
+                    status: if *why == Why::Busy { 429 } else { 0 },
+                    kind: "never_taken".into(),
+                    reason: format!(
+                        "{} at this document in {} tries, while it took others",
+                        why.words(),
+                        part.tries
+                    ),
+                    caused_by: None,
+                };
+                ends.end(part.items[0], End::Rejected(refusal));
+                return Ok(());
+            }
+            return Err(self.given_up(why));
+        };
+        part.not_before = monotonic() + wait;
+        if let Why::Blocked(_) = why {
+            ends.tally.read_only_waits += 1;
+            *self
+                .paused_until
+                .lock()
+                .expect("no one panics holding this lock") = part.not_before;
+        }
+        parts.push_back(part);
+        Ok(())
+    }
+
+    fn given_up(&self, why: &Why) -> Error {
+        let error = Error::failed(format!(
+            "gave up after {} tries in a row without `{}` taking anything",
+            self.backoff.retries, self.target
+        ))
+        .cause(why.words());
+        match why {
+            Why::Blocked(_) => error.hint(format!(
+                "`{}` is read-only: a disk is over the flood stage, or somebody set a block",
+                self.target
+            )),
+            Why::Busy => error.hint("more `retries`, or fewer `workers`, give it more time"),
+            _ => error.hint(format!("the server is `{}`", self.client.shown())),
+        }
+    }
+
+    fn stopped(&self, status: u16, words: &str) -> Error {
+        let error = api::denied(status, &self.client, words).unwrap_or_else(|| {
+            Error::failed(format!("`{}` takes no documents ({status})", self.target)).cause(words)
+        });
+        if status == 404 {
+            return error.hint("it was there when the load began: somebody deleted it");
+        }
+        error
+    }
+}
+
+impl Ends<'_> {
+    fn end(&mut self, i: u32, end: End) {
+        self.ends[i as usize] = Some(end);
+    }
+
+    /// No answer came for these: they may have been taken.
+    fn lose(&mut self, items: &[u32]) {
+        items.iter().for_each(|&i| self.lost[i as usize] = true);
+    }
+}
+
+fn too_large(size: usize) -> Refusal {
+    Refusal {
+        status: 413,
+        kind: "too_large".into(),
+        reason: format!(
+            "the document alone makes a request of {size} bytes, which is over the server's limit"
+        ),
+        caused_by: None,
+    }
+}

@@ -1,0 +1,258 @@
+//! How to reach servers: the options that every kind that talks to one takes.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Folder, OptionDoc};
+use crate::error::{Error, Result};
+use crate::http::{Connect, Url, parse_url};
+
+/// The options as they stand in the pipeline file.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Options {
+    username: Option<String>,
+    password: Option<String>,
+    api_key: Option<String>,
+    bearer_token: Option<String>,
+    ca_certificate: Option<String>,
+    client_certificate: Option<String>,
+    client_key: Option<String>,
+    verify: Option<bool>,
+    compress: Option<u32>,
+    request_timeout_ms: Option<u64>,
+    connect_timeout_ms: Option<u64>,
+}
+
+/// The longest wait for an answer, by default: longer than the servers take to give up themselves, so
+/// that they are the ones who say so.
+const REQUEST_TIMEOUT_MS: u64 = 120_000;
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+impl Options {
+    /// What each of them is.
+    pub const DOCS: [OptionDoc; 11] = [
+        doc("username", "string", "none", "with `password`: who we are"),
+        doc("password", "string", "none", "goes with `username`"),
+        doc(
+            "api_key",
+            "string",
+            "none",
+            "an API key, as encoded by the server",
+        ),
+        doc("bearer_token", "string", "none", "an access token"),
+        doc(
+            "ca_certificate",
+            "path",
+            "the system's",
+            "PEM file of authorities that are trusted beside the system's",
+        ),
+        doc(
+            "client_certificate",
+            "path",
+            "none",
+            "PEM file of our own certificate, with `client_key`",
+        ),
+        doc("client_key", "path", "none", "PEM file of its private key"),
+        doc(
+            "verify",
+            "boolean",
+            "true",
+            "`false` trusts any certificate: for tests only",
+        ),
+        doc("compress", "integer", "0", "gzip level of bodies; 0: none"),
+        doc(
+            "request_timeout_ms",
+            "integer",
+            "120000",
+            "the longest wait for an answer",
+        ),
+        doc(
+            "connect_timeout_ms",
+            "integer",
+            "10000",
+            "the longest wait for a connection",
+        ),
+    ];
+
+    /// Checks what the file alone shows.
+    pub fn check(&self, urls: &[String]) -> Result<()> {
+        for url in urls {
+            parse_url(url)?;
+        }
+        let given = [
+            ("password", self.password.is_some()),
+            ("api_key", self.api_key.is_some()),
+            ("bearer_token", self.bearer_token.is_some()),
+        ];
+        let given: Vec<&str> = given
+            .iter()
+            .filter_map(|(name, given)| given.then_some(*name))
+            .collect();
+        if given.len() > 1 {
+            return Err(Error::usage(format!(
+                "`{}` and `{}` both say who we are",
+                given[0], given[1]
+            ))
+            .hint("give one of them"));
+        }
+        let pairs = [
+            (
+                ("username", self.username.is_some()),
+                ("password", self.password.is_some()),
+            ),
+            (
+                ("client_certificate", self.client_certificate.is_some()),
+                ("client_key", self.client_key.is_some()),
+            ),
+        ];
+        for (one, other) in pairs {
+            let (there, missing) = match (one, other) {
+                ((there, true), (missing, false)) | ((missing, false), (there, true)) => {
+                    (there, missing)
+                }
+                _ => continue,
+            };
+            return Err(Error::usage(format!("`{there}` needs `{missing}`")));
+        }
+        if self.compress.is_some_and(|level| level > 9) {
+            return Err(Error::usage("`compress` is a gzip level, 0 to 9"));
+        }
+        if self.request_timeout_ms == Some(0) || self.connect_timeout_ms == Some(0) {
+            return Err(Error::usage("a timeout of 0 leaves no time for an answer"));
+        }
+        Ok(())
+    }
+
+    /// All that a client needs, files read: worker processes open none.
+    pub fn connect(&self, urls: &[String], folder: &Folder) -> Result<Connect> {
+        let read = |path: &Option<String>, what: &str| {
+            let Some(path) = path else { return Ok(None) };
+            let file = folder.resolve(path);
+            std::fs::read_to_string(&file)
+                .map(Some)
+                .map_err(|error| Error::io(&format!("read `{what}`"), file.display(), &error))
+        };
+        let certificate = read(&self.client_certificate, "client_certificate")?;
+        let key = read(&self.client_key, "client_key")?;
+        let urls: Vec<Url> = urls
+            .iter()
+            .map(|url| parse_url(url))
+            .collect::<Result<_>>()?;
+        Ok(Connect {
+            authorization: self.authorization(&urls),
+            identity: certificate
+                .zip(key)
+                .map(|(certificate, key)| key + "\n" + &certificate),
+            ca_certificate: read(&self.ca_certificate, "ca_certificate")?,
+            verify: self.verify.unwrap_or(true),
+            compress: self.compress.unwrap_or(0),
+            request_timeout: Duration::from_millis(
+                self.request_timeout_ms.unwrap_or(REQUEST_TIMEOUT_MS),
+            ),
+            connect_timeout: Duration::from_millis(
+                self.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS),
+            ),
+            urls: urls.into_iter().map(without_user).collect(),
+        })
+    }
+
+    /// The header that says who we are: from the options, else from the user part of a URL.
+    fn authorization(&self, urls: &[Url]) -> Option<String> {
+        let basic = |user: &str, password: &str| {
+            use base64::Engine as _;
+            let pair = format!("{user}:{password}");
+            let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+            format!("Basic {encoded}")
+        };
+        if let (Some(user), Some(password)) = (&self.username, &self.password) {
+            return Some(basic(user, password));
+        }
+        if let Some(key) = &self.api_key {
+            return Some(format!("ApiKey {key}"));
+        }
+        if let Some(token) = &self.bearer_token {
+            return Some(format!("Bearer {token}"));
+        }
+        let url = urls.iter().find(|url| !url.username().is_empty())?;
+        let decode = |text: &str| {
+            percent_encoding::percent_decode_str(text)
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        Some(basic(
+            &decode(url.username()),
+            &decode(url.password().unwrap_or_default()),
+        ))
+    }
+}
+
+const fn doc(
+    name: &'static str,
+    ty: &'static str,
+    default: &'static str,
+    doc: &'static str,
+) -> OptionDoc {
+    OptionDoc {
+        name,
+        ty,
+        default: Some(default),
+        doc,
+    }
+}
+
+fn without_user(mut url: Url) -> String {
+    // Both fail only where a URL can have no user at all.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        toml::from_str(text).expect("the test's own options")
+    }
+
+    #[test]
+    fn who_we_are_is_said_once() {
+        let urls = ["http://h:9200".to_owned()];
+        let wrong = [
+            ("username = \"a\"", "`username` needs `password`"),
+            (
+                "client_key = \"k\"",
+                "`client_key` needs `client_certificate`",
+            ),
+            (
+                "api_key = \"k\"\nbearer_token = \"t\"",
+                "`api_key` and `bearer_token` both say who we are",
+            ),
+            ("compress = 10", "`compress` is a gzip level, 0 to 9"),
+        ];
+        for (text, message) in wrong {
+            let error = options(text).check(&urls).expect_err(text);
+            assert_eq!(error.message, message);
+        }
+        let error = options("")
+            .check(&["h:9200".to_owned()])
+            .expect_err("no scheme");
+        assert!(error.message.contains("neither `http://`"), "{error}");
+    }
+
+    #[test]
+    fn credentials_come_from_the_options_or_from_the_url() {
+        let connect = |text: &str, url: &str| {
+            let folder = Folder(std::path::PathBuf::new());
+            options(text)
+                .connect(&[url.to_owned()], &folder)
+                .expect("it reads no file")
+        };
+        let told = connect("", "https://me:p%40ss@host/below");
+        assert_eq!(told.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+        assert_eq!(told.urls, ["https://host/below/"]);
+        let told = connect("api_key = \"k\"", "https://me:p@host");
+        assert_eq!(told.authorization.as_deref(), Some("ApiKey k"));
+    }
+}

@@ -1,0 +1,353 @@
+//! A search server in this process that keeps what it is given and fails exactly when and how a test says:
+//! a script is shown every bulk request and says how it is answered.
+//!
+//! Requests other than bulks are answered as the real servers do, as far as a loader asks (see `cluster`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::server::http;
+use crate::server::json_or_text;
+
+mod aliases;
+mod bulk;
+mod cluster;
+mod indices;
+mod listener;
+mod proxy;
+
+pub(crate) use bulk::{Bulk, Item, Op};
+pub(crate) use proxy::{Proxy, Random};
+
+use cluster::{Answer, Cluster, Request};
+use listener::{Connections, Listener};
+
+/// How a bulk request is answered.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// It is carried out.
+    Normal,
+    /// These items fail; the others are carried out.
+    Items(Vec<ItemFault>),
+    /// Nothing is carried out: this status, these headers and this body for the whole request.
+    Status(u16, Vec<(String, String)>, String),
+    /// The connection closes without an answer, and nothing is carried out.
+    CloseBefore,
+    /// It is carried out, and the connection closes without an answer.
+    CloseAfter,
+    /// It is carried out and answered with 200 and this body.
+    Garbage(String),
+    /// It is carried out, and the connection closes after so many bytes of the answer, head included.
+    CutAnswer(usize),
+    /// It is carried out, but its last item is missing from the answer.
+    FewerItems,
+    /// Nothing happens for a while; then this does.
+    Delay(Duration, Box<Reply>),
+}
+
+impl Reply {
+    /// A status for the whole request, with the error that the real servers give the reason of.
+    pub(crate) fn status(status: u16, kind: &str) -> Reply {
+        let answer = Answer::error(status, kind, "the script says so");
+        Reply::Status(status, Vec::new(), answer.body.to_string())
+    }
+
+    pub(crate) fn after(self, delay: Duration) -> Reply {
+        Reply::Delay(delay, Box::new(self))
+    }
+}
+
+/// The error that one item of a bulk is answered with.
+#[derive(Debug, Clone)]
+pub(crate) struct ItemFault {
+    /// The item's place in the request, from 0.
+    pub(crate) position: usize,
+    pub(crate) status: u16,
+    /// The error's `type`.
+    pub(crate) kind: String,
+}
+
+impl ItemFault {
+    pub(crate) fn new(position: usize, status: u16, kind: &str) -> ItemFault {
+        ItemFault {
+            position,
+            status,
+            kind: kind.to_owned(),
+        }
+    }
+}
+
+/// What has been asked of a scripted server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record {
+    /// Method and path with query of all requests, in order.
+    pub(crate) requests: Vec<String>,
+    /// Bulk requests.
+    pub(crate) bulks: usize,
+    /// Bulk requests that were being answered at the same time, at most.
+    pub(crate) most_at_once: usize,
+    /// Of a bulk request.
+    pub(crate) largest_body_bytes: usize,
+    /// One entry for each time that an id was sent: the status it was answered with, None where no answer
+    /// for it got out whole.
+    pub(crate) answers: BTreeMap<String, Vec<Option<u16>>>,
+}
+
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+    _listener: Listener,
+}
+
+type Script = Box<dyn FnMut(&Bulk) -> Reply + Send>;
+
+struct Shared {
+    /// Apart from the state, so that a script may wait without holding up other requests.
+    script: Mutex<(usize, Script)>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cluster: Cluster,
+    record: Record,
+    at_once: usize,
+    refusals: VecDeque<Refusal>,
+}
+
+struct Refusal {
+    method: String,
+    path: String,
+    status: u16,
+    body: Value,
+}
+
+impl Scripted {
+    pub(crate) fn start(script: impl FnMut(&Bulk) -> Reply + Send + 'static) -> Scripted {
+        let shared = Arc::new(Shared {
+            script: Mutex::new((0, Box::new(script))),
+            state: Mutex::default(),
+        });
+        let listener = Listener::start({
+            let shared = Arc::clone(&shared);
+            move |_, stream, connections| {
+                let _guard = connections.guard(&stream);
+                // However a connection ends, the record tells what was answered on it.
+                let _ = shared.serve(&stream, connections);
+            }
+        });
+        let address = listener.address().to_string();
+        shared.state().cluster.address.clone_from(&address);
+        Scripted {
+            url: format!("http://{address}"),
+            shared,
+            _listener: listener,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.shared.state().record.clone()
+    }
+
+    /// Answers the next request of this method to this path (without its query) so, and does not carry it
+    /// out. Several wait for their requests side by side. Bulks are the script's.
+    pub(crate) fn refuse(&self, method: &str, path: &str, status: u16, body: Value) {
+        self.shared.state().refusals.push_back(Refusal {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            status,
+            body,
+        });
+    }
+
+    /// Status and body of the answer, as of [`crate::server::Server::call`]. It is recorded like any other.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (_, address) = self.url.split_once("://").expect("it has a scheme");
+        let (status, body) = http::call(address, method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        (status, json_or_text(&body))
+    }
+
+    /// Every document of an index or alias by its `_id`; none if there is no such index.
+    pub(crate) fn documents(&self, index: &str) -> BTreeMap<String, Value> {
+        self.shared.state().cluster.documents(index)
+    }
+
+    /// Documents in an index or alias.
+    pub(crate) fn count(&self, index: &str) -> u64 {
+        self.documents(index).len() as u64
+    }
+}
+
+impl Shared {
+    /// Usable after a panic too: the test that fails by it may still ask for the record.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers the requests of one connection until it ends.
+    fn serve(&self, stream: &TcpStream, connections: &Connections) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        while let Some((head, body)) = http::read_request(&mut reader, stream)? {
+            let mut parts = head.first.split(' ');
+            let (Some(method), Some(target)) = (parts.next(), parts.next()) else {
+                return Ok(());
+            };
+            let request = Request::new(method, target, &body);
+            self.state()
+                .record
+                .requests
+                .push(format!("{method} {target}"));
+            let goes_on = if head.headers.contains_key("content-encoding") {
+                let reason = "the scripted server reads plain bodies only";
+                write_answer(stream, &Answer::error(415, "unsupported", reason))?
+            } else if request.segments.last().is_some_and(|last| last == "_bulk") {
+                self.answer_bulk(stream, &request, connections)?
+            } else {
+                let answer = self.state().answer(&request);
+                write_answer(stream, &answer)?
+            };
+            if !goes_on || head.has("connection", "close") {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the connection goes on.
+    fn answer_bulk(
+        &self,
+        stream: &TcpStream,
+        request: &Request,
+        connections: &Connections,
+    ) -> io::Result<bool> {
+        let items = match bulk::parse(request) {
+            Ok(items) => items,
+            Err(reason) => {
+                let answer = Answer::error(400, "illegal_argument_exception", &reason);
+                return write_answer(stream, &answer);
+            }
+        };
+        let (at_once, sent) = self.state().begin(&items, request.body.len());
+        let (bulk, mut reply) = {
+            let mut script = self.script.lock().expect("no script has panicked");
+            let number = script.0;
+            script.0 += 1;
+            let bulk = Bulk {
+                number,
+                items,
+                at_once,
+            };
+            let reply = (script.1)(&bulk);
+            (bulk, reply)
+        };
+        while let Reply::Delay(duration, next) = reply {
+            connections.pause(duration);
+            reply = *next;
+        }
+        let outcome = self.state().finish(&bulk, &sent, reply);
+        let Some((answer, bytes)) = outcome else {
+            return Ok(false);
+        };
+        let goes_on = write_bytes(stream, &answer, bytes);
+        if goes_on.is_err() {
+            self.state().set_answers(&bulk, &sent, &[]);
+        }
+        goes_on
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Answer {
+        let path = request.path();
+        let refusal = self
+            .refusals
+            .iter()
+            .position(|refusal| refusal.method == request.method && refusal.path == path);
+        match refusal.and_then(|found| self.refusals.remove(found)) {
+            Some(refusal) => Answer::new(refusal.status, refusal.body),
+            None => self.cluster.answer(request),
+        }
+    }
+
+    /// Takes down that a bulk has come. How many are being answered, and for each item how often its id had
+    /// been sent before.
+    fn begin(&mut self, items: &[Item], body_bytes: usize) -> (usize, Vec<usize>) {
+        self.at_once += 1;
+        let record = &mut self.record;
+        record.bulks += 1;
+        record.most_at_once = record.most_at_once.max(self.at_once);
+        record.largest_body_bytes = record.largest_body_bytes.max(body_bytes);
+        let sent = items.iter().map(|item| {
+            let answers = record.answers.entry(item.id.clone()).or_default();
+            answers.push(None);
+            answers.len() - 1
+        });
+        (self.at_once, sent.collect())
+    }
+
+    /// Carries a bulk out as the reply says. The answer and how many of its bytes get out; None where there
+    /// is none.
+    fn finish(&mut self, bulk: &Bulk, sent: &[usize], reply: Reply) -> Option<(Vec<u8>, usize)> {
+        // Before the answer is written: who has read it may send the next at once.
+        self.at_once -= 1;
+        let faults = match &reply {
+            Reply::CloseBefore => return None,
+            Reply::Status(status, headers, body) => {
+                self.set_answers(bulk, sent, &vec![*status; bulk.items.len()]);
+                return Some(whole(http::answer(*status, headers, body)));
+            }
+            Reply::Items(faults) => faults.as_slice(),
+            _ => &[],
+        };
+        let mut results = self.cluster.carry_out(&bulk.items, faults);
+        if matches!(reply, Reply::FewerItems) {
+            results.pop();
+        }
+        let statuses: Vec<u16> = results.iter().map(|result| result.status).collect();
+        let normal = http::answer(200, &[], &bulk::answer(results).to_string());
+        match reply {
+            Reply::CloseAfter => None,
+            Reply::Garbage(body) => Some(whole(http::answer(200, &[], &body))),
+            Reply::CutAnswer(bytes) if bytes < normal.len() => Some((normal, bytes)),
+            _ => {
+                self.set_answers(bulk, sent, &statuses);
+                Some(whole(normal))
+            }
+        }
+    }
+
+    /// Items beyond the statuses are without an answer.
+    fn set_answers(&mut self, bulk: &Bulk, sent: &[usize], statuses: &[u16]) {
+        for (i, (item, sent)) in bulk.items.iter().zip(sent).enumerate() {
+            let answers = self.record.answers.get_mut(&item.id);
+            answers.expect("its sending is recorded")[*sent] = statuses.get(i).copied();
+        }
+    }
+}
+
+fn write_answer(stream: &TcpStream, answer: &Answer) -> io::Result<bool> {
+    let body = match &answer.body {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    let (bytes, length) = whole(http::answer(answer.status, &[], &body));
+    write_bytes(stream, &bytes, length)
+}
+
+/// Writes the first `length` bytes. Whether those are all, so that the connection may go on.
+fn write_bytes(mut stream: &TcpStream, bytes: &[u8], length: usize) -> io::Result<bool> {
+    stream.write_all(&bytes[..length])?;
+    Ok(length == bytes.len())
+}
+
+fn whole(message: Vec<u8>) -> (Vec<u8>, usize) {
+    let length = message.len();
+    (message, length)
+}
