@@ -22,6 +22,7 @@
 //! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
+//! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
 //!
@@ -30,12 +31,14 @@
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
-//! * Nothing becomes visible outside before every stage has ended without error.
+//! * Nothing becomes visible outside before every stage has ended without error (documents that are
+//!   appended to a server's index are, one by one).
 //! * `unsafe` stands in `columns::views` and [`format::csv::lanes`], each use with its proof.
 //!
 //! # Absent on purpose
 //! No data frames: columns are polars' Arrow arrays (`polars-arrow`), and there is no process-wide
-//! thread pool to stay out of. No plugin loading, no expression language, no async, no global state,
+//! thread pool to stay out of. No plugin loading, no expression language, nothing asynchronous
+//! above [`http`], no global state,
 //! no sorter (a stage's inputs are defined above it), no scheduler for many machines.
 
 pub mod batch;

@@ -104,6 +104,10 @@ impl Stage {
         if rejected > 0 {
             line.push_str(&format!("  {} rejected", thousands(rejected)));
         }
+        let sent_again = self.live.sent_again.load(Ordering::Relaxed);
+        if sent_again > 0 {
+            line.push_str(&format!("  {} sent again", thousands(sent_again)));
+        }
         Some(line)
     }
 }

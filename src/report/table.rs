@@ -28,6 +28,7 @@ pub fn render(report: &Report) -> String {
     for stage in &report.stages {
         text.push_str(&matches(stage));
         text.push_str(&documents(stage));
+        text.push_str(&requests(stage));
         text.push_str(&processes(stage));
     }
     text.push_str(&rejects(report));
@@ -122,15 +123,64 @@ fn matches(stage: &StageReport) -> String {
 
 /// What became of the documents of a load: rows of one id are one document.
 fn documents(stage: &StageReport) -> String {
-    let (Some(created), Some(updated)) = (stage.counts.get("created"), stage.counts.get("updated"))
-    else {
-        return String::new();
+    let ends = [
+        ("created", "created"),
+        ("updated", "updated"),
+        ("unchanged", "unchanged"),
+        ("deleted", "deleted"),
+        ("confirmed", "confirmed"),
+        ("not_found", "not found"),
+        ("dropped", "dropped by a pipeline"),
+        ("conflicts", "left as they were"),
+    ];
+    let of = |(name, words): &(&str, &str)| {
+        let count = stage.counts.get(*name).filter(|&&count| count > 0)?;
+        Some(format!("{} {words}", thousands(*count)))
     };
-    format!(
-        "{}: {} documents created, {} updated\n",
+    let told: Vec<String> = ends.iter().filter_map(of).collect();
+    if told.is_empty() || stage.kind != "bulk_index" {
+        return String::new();
+    }
+    let text = format!("{}: documents: {}", stage.name, told.join(", "));
+    match stage.counts.get("in_index") {
+        Some(count) => format!("{text}; {} in the index\n", thousands(*count)),
+        None => text + "\n",
+    }
+}
+
+/// How fast a load into servers went, and what its time went into: so one sees whether client, wire
+/// or server is the bound.
+fn requests(stage: &StageReport) -> String {
+    let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
+    if of("requests") == 0 {
+        return String::new();
+    }
+    let time = stage.wall_s.max(f64::MIN_POSITIVE);
+    let mut text = format!(
+        "{}: {:.0} documents/s, {:.1} MB/s in {} requests, at most {} at once",
         stage.name,
-        thousands(*created),
-        thousands(*updated)
+        stage.rows_in as f64 / time,
+        of("body_bytes") as f64 / 1e6 / time,
+        thousands(of("requests")),
+        of("concurrency").max(1),
+    );
+    for (name, words) in [
+        ("sent_again", "sent again"),
+        ("refused_429", "refused (429)"),
+        ("splits", "splits"),
+    ] {
+        if of(name) > 0 {
+            text.push_str(&format!(", {} {words}", thousands(of(name))));
+        }
+    }
+    let on_the_wire = of("wire_ms").saturating_sub(of("server_ms"));
+    text + &format!(
+        "\n{}: of {} s of requests the server took {} s, the wire {} s; {} s CPU here\n",
+        stage.name,
+        seconds(of("wire_ms") as f64 / 1e3),
+        seconds(of("server_ms") as f64 / 1e3),
+        seconds(on_the_wire as f64 / 1e3),
+        seconds(stage.cpu_s)
     )
 }
 

@@ -27,6 +27,8 @@ pub struct Live {
     pub rows_out: AtomicU64,
     /// Rows set aside so far.
     pub rejected: AtomicU64,
+    /// Documents that a server had to be sent again so far.
+    pub sent_again: AtomicU64,
     /// Whether it has begun.
     pub begun: AtomicBool,
     /// Whether it has ended.
@@ -79,6 +81,7 @@ impl Record {
     /// Adds what became of one batch.
     pub(super) fn mark(&self, mark: Mark, run: &Run) -> Result<()> {
         let rejected = mark.rejects.len() as u64;
+        let sent_again = mark.counts.get("sent_again").copied().unwrap_or_default();
         let mut totals = self.totals();
         totals.batches += 1;
         totals.rows_in += mark.rows_in;
@@ -98,6 +101,9 @@ impl Record {
             .rows_out
             .fetch_add(mark.rows_out, Ordering::Relaxed);
         self.live.rejected.fetch_add(rejected, Ordering::Relaxed);
+        self.live
+            .sent_again
+            .fetch_add(sent_again, Ordering::Relaxed);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
         mark.rejects
             .into_iter()

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +14,10 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
 use crate::stage::{Counts, InputFile, RUN_FILE};
+
+/// How long a run that was killed is waited for: it gives its memory back first.
+const LOOKS: u32 = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Options that change how the work is done, not what is done.
 const OF_NO_ACCOUNT: [&str; 11] = [
@@ -128,7 +133,7 @@ impl RunFolder {
                 "there is nothing to go on with: run the pipeline anew, without `--resume`",
             ));
         }
-        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        if !has_let_go(&file) {
             return Err(Error::failed(format!("run `{id}` is still running")));
         }
         let now = Identity::of(pipeline);
@@ -210,6 +215,18 @@ fn read(path: &Path) -> Option<(File, Identity)> {
         .ok()?;
     let identity = serde_json::from_reader(&file).ok()?;
     Some((file, identity))
+}
+
+/// Whether the run that held the file has ended; one that was just killed may take a moment.
+fn has_let_go(file: &File) -> bool {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
+            // A file system without locks has none to wait for.
+            _ => return true,
+        }
+    }
+    false
 }
 
 fn is_done(path: &Path) -> bool {

@@ -261,6 +261,12 @@ fn arrows_point_down() {
             ],
         ),
         (
+            "src/http",
+            &[
+                "cli", "run", "pipeline", "executor", "stage", "report", "progress", "batch",
+            ],
+        ),
+        (
             "src/stage",
             &["cli", "run", "pipeline", "executor", "report", "progress"],
         ),

@@ -52,7 +52,8 @@ pub(super) struct Found {
 /// The one index in the answer to a question for an index or alias; of several none is meant.
 pub(super) fn of_body(body: &Value) -> Option<Found> {
     let all = body.as_object()?;
-    let (name, index) = all.iter().next().filter(|_| all.len() == 1)?;
+    let only = all.iter().next().filter(|_| all.len() == 1);
+    let (name, index) = only.filter(|(_, index)| index["settings"].is_object())?;
     Some(Found {
         name: name.clone(),
         uuid: index["settings"]["index.uuid"].as_str().map(str::to_owned),

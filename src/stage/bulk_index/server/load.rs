@@ -4,6 +4,7 @@
 //! serves as it did.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,12 +14,18 @@ use super::api::{Api, segment};
 use super::indices::{self, Mark};
 use super::{ServerIndex, Told};
 use crate::batch::Batch;
+use crate::clock::monotonic;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Connect, Method};
-use crate::schema::{Schema, list};
+use crate::schema::list;
 use crate::stage::{Begun, Counts, Run, Sink};
 use crate::stop::Stop;
+
+/// Tries again of a call before the first document.
+const PATIENCE: u32 = 5;
+/// How often a load in place looks whether its index is still the same one.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// If all of the first so many documents are rejected, so will be the others.
 const ALL_REJECTED: u64 = 1000;
@@ -56,7 +63,6 @@ pub(super) struct ServerSink {
     mode: Mode,
     state: State,
     state_file: PathBuf,
-    run: String,
     runs: PathBuf,
     mark: Mark,
     keep: usize,
@@ -66,6 +72,8 @@ pub(super) struct ServerSink {
     rejected: u64,
     created: u64,
     confirmed: u64,
+    /// When it was last seen that the index is the same.
+    looked: Duration,
     warnings: Vec<String>,
     /// Published, or put back: nothing is left to do.
     settled: bool,
@@ -79,51 +87,57 @@ pub(super) fn receipt(rows: u64, rejected: u64, created: u64, confirmed: u64) ->
     Batch::new(numbers.into_iter().map(column).collect(), 1)
 }
 
-/// Makes the index ready, or what an interrupted run made ready before.
+/// Makes the index ready, or goes on with what an interrupted run made ready.
 pub(super) fn begin(
     stage: &ServerIndex,
     run: &Run,
     connect: Connect,
     mapping: Option<Value>,
-    _input: &Schema,
 ) -> Result<Begun> {
     let options = &stage.options;
-    let api = Api {
+    let patient = Api {
         client: Client::new(connect.clone(), run.stop.clone())?,
         backoff: options.backoff(),
     };
+    // Nobody waits a quarter of an hour to hear that a name was misspelt.
+    let api = Api {
+        client: Client::new(connect.clone(), run.stop.clone())?,
+        backoff: Backoff {
+            retries: patient.backoff.retries.min(PATIENCE),
+            ..patient.backoff
+        },
+    };
     let state_file = state_file(&run.state, &stage.index);
-    let kept = State::read(&state_file);
-    let mark = Mark {
-        pipeline: run.pipeline.clone(),
-        alias: stage.index.clone(),
-        run: run.id.clone(),
-        state: indices::LOADING.into(),
-    };
+    let kept = State::read(&state_file).filter(|_| run.resumed);
+    let resumed = kept.is_some();
     let mut warnings = Vec::new();
-    let resumed = run.resumed && kept.is_some();
-    let state = match kept.filter(|_| run.resumed) {
-        Some(state) => {
-            check_uuid(&api, &state)?;
-            state
-        }
-        None if stage.mode == Mode::Replace => {
-            let new = New {
-                stage,
-                mapping,
-                mark: &mark,
-                load: run.id.to_lowercase(),
-            };
-            new.make(&api, |state| write_state(&state_file, state))?
-        }
-        None => in_place(stage, &api, mapping, &run.id, &mut warnings)?,
+    let mut making = Making {
+        stage,
+        api: &api,
+        mapping,
+        mark: Mark {
+            pipeline: run.pipeline.clone(),
+            alias: stage.index.clone(),
+            run: run.id.clone(),
+            state: indices::LOADING.into(),
+        },
+        resumed,
+        warnings: &mut warnings,
     };
-    write_state(&state_file, &state)?;
+    let mut state = match kept {
+        Some(kept) => kept,
+        None => making.plan(run.id.to_lowercase())?,
+    };
+    // What is about to be made is kept first: a killed run's index is known to the one that goes on.
+    state.write(&state_file)?;
+    making.ensure(&mut state)?;
+    state.write(&state_file)?;
+    let mark = making.mark;
+    let bytes_max = options.batch_bytes.min(content_max(&api));
     let sink = ServerSink {
         connect: connect.clone(),
         alias: stage.index.clone(),
         mode: stage.mode,
-        run: run.id.clone(),
         runs: run.state.parent().unwrap_or(&run.state).to_owned(),
         mark,
         keep: options.keep,
@@ -133,18 +147,14 @@ pub(super) fn begin(
         rejected: 0,
         created: 0,
         confirmed: 0,
+        looked: monotonic(),
         warnings: Vec::new(),
         settled: false,
-        api,
+        api: patient,
         state,
         state_file,
     };
-    if sink
-        .state
-        .replacing
-        .as_ref()
-        .is_some_and(|replacing| !replacing.published)
-    {
+    if sink.is_unpublished() {
         sink.tune()?;
     }
     let told = Told {
@@ -153,7 +163,7 @@ pub(super) fn begin(
         require_alias: sink.state.replacing.is_some(),
         index: sink.state.index.clone(),
         load: sink.state.load.clone(),
-        bytes_max: options.batch_bytes.min(content_max(&sink.api)),
+        bytes_max,
         resumed,
         replays: stage.replays,
     };
@@ -175,15 +185,15 @@ impl State {
     pub(super) fn read(file: &Path) -> Option<State> {
         serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
-}
 
-fn write_state(file: &PathBuf, state: &State) -> Result<()> {
-    let json = serde_json::to_string(state).expect("it is plain data");
-    // Whole or not at all: a run that goes on reads it.
-    let part = file.with_extension("part");
-    std::fs::write(&part, json)
-        .and_then(|()| std::fs::rename(&part, file))
-        .map_err(|error| Error::io("write", file.display(), &error))
+    fn write(&self, file: &Path) -> Result<()> {
+        let json = serde_json::to_string(self).expect("it is plain data");
+        // Whole or not at all: a run that goes on reads it.
+        let part = file.with_extension("part");
+        std::fs::write(&part, json)
+            .and_then(|()| std::fs::rename(&part, file))
+            .map_err(|error| Error::io("write", file.display(), &error))
+    }
 }
 
 /// What the server takes in one body, as far as it says so.
@@ -219,80 +229,31 @@ fn check_uuid(api: &Api, state: &State) -> Result<()> {
     }
 }
 
-/// An index that is written as it is, made if it is missing.
-fn in_place(
-    stage: &ServerIndex,
-    api: &Api,
-    mapping: Option<Value>,
-    run: &str,
-    warnings: &mut Vec<String>,
-) -> Result<State> {
-    let name = &stage.index;
-    let state = |found: Option<indices::Found>| State {
-        load: run.to_lowercase(),
-        target: name.clone(),
-        uuid: found.as_ref().and_then(|found| found.uuid.clone()),
-        index: found.map(|found| found.name),
-        replacing: None,
-    };
-    let path = segment(name);
-    let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
-    match said.status {
-        404 => {
-            let made = indices::create(api, name, stage.settings()?, mapping.as_ref(), None)?;
-            return Ok(state(Some(made)));
-        }
-        403 => {
-            warnings.push(format!(
-                "we may not read `{name}`: that it is there, and its mapping, were not looked at"
-            ));
-            return Ok(state(None));
-        }
-        _ => {}
-    }
-    let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
-    let found = indices::of_body(&body);
-    if body
-        .as_object()
-        .is_some_and(|all| all.values().any(|index| index.get("data_stream").is_some()))
-    {
-        return Err(Error::failed(format!("`{name}` is a data stream"))
-            .hint("name an index: data streams are not loaded yet"));
-    }
-    if stage.mode == Mode::Create {
-        return Err(
-            Error::failed(format!("the index `{name}` is there already"))
-                .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
-        );
-    }
-    if let Some(mapping) = &mapping {
-        let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
-        if said.status == 403 {
-            warnings.push(format!(
-                "we may not change the mapping of `{name}`: it stays as it is"
-            ));
-        } else {
-            said.well(&format!("add the mapping to that of `{name}`"), &api.client)
-                .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
-        }
-    }
-    Ok(state(found))
-}
-
-/// A new index that is to replace another.
-struct New<'a> {
+/// The index of a load on its way to being there.
+struct Making<'a> {
     stage: &'a ServerIndex,
+    api: &'a Api,
     mapping: Option<Value>,
-    mark: &'a Mark,
-    load: String,
+    mark: Mark,
+    resumed: bool,
+    warnings: &'a mut Vec<String>,
 }
 
-impl New<'_> {
-    /// Makes it; what it is called is kept before it is made.
-    fn make(self, api: &Api, keep: impl Fn(&State) -> Result<()>) -> Result<State> {
+impl Making<'_> {
+    /// What it will be; nothing is made yet.
+    fn plan(&self, load: String) -> Result<State> {
         let alias = &self.stage.index;
-        let holders = indices::holders(api, alias)?;
-        let was_index = holders.is_empty() && indices::find(api, alias)?.is_some();
+        if self.stage.mode != Mode::Replace {
+            return Ok(State {
+                load,
+                target: alias.clone(),
+                index: None,
+                uuid: None,
+                replacing: None,
+            });
+        }
+        let holders = indices::holders(self.api, alias)?;
+        let was_index = holders.is_empty() && indices::find(self.api, alias)?.is_some();
         if was_index && !self.stage.options.replace_index {
             return Err(Error::failed(format!(
                 "`{alias}` is an index, and `load = \"replace\"` makes it an alias"
@@ -307,12 +268,11 @@ impl New<'_> {
             ))
             .hint("`load = \"replace\"` replaces one"));
         }
-        let name = format!("{alias}-{}", self.load);
-        let target = format!("{name}-load");
-        let mut state = State {
-            load: self.load,
-            target: target.clone(),
-            index: Some(name.clone()),
+        let name = format!("{alias}-{load}");
+        Ok(State {
+            load,
+            target: format!("{name}-load"),
+            index: Some(name),
             uuid: None,
             replacing: Some(Replacing {
                 old: holders.into_iter().next(),
@@ -320,18 +280,87 @@ impl New<'_> {
                 settings: Value::Null,
                 published: false,
             }),
-        };
-        keep(&state)?;
-        let mapping = self
-            .mark
-            .put_into(self.mapping.unwrap_or_else(|| json!({})));
-        let settings = self.stage.settings()?;
-        let made = indices::create(api, &name, settings, Some(&mapping), Some(&target))?;
-        state.uuid = made.uuid;
-        if let Some(replacing) = &mut state.replacing {
-            replacing.settings = indices::tuned_settings(&made.settings);
+        })
+    }
+
+    /// It is there, as it was planned.
+    fn ensure(&mut self, state: &mut State) -> Result<()> {
+        if state.uuid.is_some() {
+            check_uuid(self.api, state)?;
+            let (alias, new) = (&self.stage.index, state.index.clone());
+            if let Some(replacing) = &mut state.replacing {
+                // Killed after the switch, before it could be noted.
+                let holders = indices::holders(self.api, alias)?;
+                replacing.published |= holders.first() == new.as_ref();
+            }
+            return Ok(());
         }
-        Ok(state)
+        match (state.index.clone(), &mut state.replacing) {
+            (Some(name), Some(replacing)) => {
+                let there = indices::find(self.api, &name)?.filter(|_| self.resumed);
+                let made = match there {
+                    Some(made) => made,
+                    None => {
+                        let mapping = self.mapping.take().unwrap_or_else(|| json!({}));
+                        let mapping = self.mark.put_into(mapping);
+                        let (settings, target) = (self.stage.settings()?, &state.target);
+                        indices::create(self.api, &name, settings, Some(&mapping), Some(target))?
+                    }
+                };
+                replacing.settings = indices::tuned_settings(&made.settings);
+                state.uuid = made.uuid;
+            }
+            _ => {
+                let found = self.in_place()?;
+                state.uuid = found.as_ref().and_then(|found| found.uuid.clone());
+                state.index = found.map(|found| found.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// An index that is written as it is, made if it is missing; `None`: we may not know it.
+    fn in_place(&mut self) -> Result<Option<indices::Found>> {
+        let (api, name) = (self.api, &self.stage.index);
+        let path = segment(name);
+        let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
+        match said.status {
+            404 => {
+                let settings = self.stage.settings()?;
+                return indices::create(api, name, settings, self.mapping.as_ref(), None).map(Some);
+            }
+            403 => {
+                self.warnings.push(format!(
+                    "we may not read `{name}`: neither that it is there nor its mapping was looked at"
+                ));
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
+        let mut indices = body.as_object().into_iter().flatten();
+        if indices.any(|(_, index)| index.get("data_stream").is_some()) {
+            return Err(Error::failed(format!("`{name}` is a data stream"))
+                .hint("name an index: data streams are not loaded yet"));
+        }
+        if self.stage.mode == Mode::Create && !self.resumed {
+            return Err(
+                Error::failed(format!("the index `{name}` is there already"))
+                    .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
+            );
+        }
+        if let Some(mapping) = &self.mapping {
+            let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
+            if said.status == 403 {
+                self.warnings.push(format!(
+                    "we may not change the mapping of `{name}`: it stays as it is"
+                ));
+            } else {
+                said.well(&format!("add the mapping to that of `{name}`"), &api.client)
+                    .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
+            }
+        }
+        Ok(indices::of_body(&body))
     }
 }
 
@@ -377,8 +406,10 @@ impl ServerSink {
             .map(drop)
     }
 
-    fn keep_state(&self) -> Result<()> {
-        write_state(&self.state_file, &self.state)
+    /// There is a new index that nobody searches yet.
+    fn is_unpublished(&self) -> bool {
+        let replacing = self.state.replacing.as_ref();
+        replacing.is_some_and(|replacing| !replacing.published)
     }
 
     /// All documents can be found, and are as many as the ledger says.
@@ -453,7 +484,7 @@ impl ServerSink {
         }
         let seconds = self.wait_for_replicas_s;
         let waiting = format!("{path}?wait_for_status=green&timeout={seconds}s");
-        let limit = std::time::Duration::from_secs(seconds + 30);
+        let limit = Duration::from_secs(seconds + 30);
         let health = self
             .api
             .call_within(Method::Get, &waiting, None, Some(limit))?;
@@ -554,6 +585,11 @@ impl Sink for ServerSink {
         if self.rows >= ALL_REJECTED {
             self.refuse_all_rejected()?;
         }
+        // Written through an alias of our own an index cannot be made again unseen.
+        if self.state.replacing.is_none() && monotonic() > self.looked + LOOK_EVERY {
+            self.looked = monotonic();
+            check_uuid(&self.api, &self.state)?;
+        }
         Ok(())
     }
 
@@ -602,13 +638,12 @@ impl Sink for ServerSink {
         if let Some(replacing) = &mut self.state.replacing {
             replacing.published = true;
         }
-        self.keep_state()?;
+        self.state.write(&self.state_file)?;
         indices::set_mark(
             &self.api,
             &self.new_index(),
             &Mark {
                 state: indices::PUBLISHED.into(),
-                run: self.run.clone(),
                 ..self.mark.clone()
             },
         )?;
@@ -622,14 +657,14 @@ impl Sink for ServerSink {
 
     fn abandon(mut self: Box<Self>) -> Vec<String> {
         self.put_back();
-        match &self.state.replacing {
-            Some(replacing) if !replacing.published => vec![format!(
-                "`{}` is left half loaded; `{}` is as it was",
-                self.new_index(),
-                self.alias
-            )],
-            _ => Vec::new(),
+        if !self.is_unpublished() {
+            return Vec::new();
         }
+        vec![format!(
+            "`{}` is left half loaded; `{}` is as it was",
+            self.new_index(),
+            self.alias
+        )]
     }
 }
 

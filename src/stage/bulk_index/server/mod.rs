@@ -159,10 +159,10 @@ impl Stage for ServerIndex {
         Some(self.options.batch_docs)
     }
 
-    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let mapping = self.read_mapping(&run.folder)?;
         let connect = self.http.connect(&self.urls, &run.folder)?;
-        load::begin(self, run, connect, mapping, one(inputs)?)
+        load::begin(self, run, connect, mapping)
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

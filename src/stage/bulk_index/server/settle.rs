@@ -106,6 +106,7 @@ pub(super) struct Refusal {
 pub(super) struct Tally {
     pub(super) requests: u64,
     pub(super) sent: u64,
+    /// Answers with a 429, for the request or for some of its items.
     pub(super) refused_429: u64,
     pub(super) splits: u64,
     pub(super) bytes: u64,
@@ -383,11 +384,12 @@ impl Wire {
         let mut why = None;
         let mut spoilt = Vec::new();
         let mut taken = 0;
+        let mut busy = false;
         for (&i, item) in part.items.iter().zip(said.items()) {
             let fate = item.fate(self.op, self.versioned);
             match fate {
                 Fate::Again | Fate::AgainTwice | Fate::Blocked => {
-                    ends.tally.refused_429 += u64::from(item.status == 429 && fate == Fate::Again);
+                    busy |= item.status == 429 && fate == Fate::Again;
                     let (kind, reason, _) = item.said();
                     let words = format!("{kind}: {reason}");
                     let reason = match fate {
@@ -415,6 +417,7 @@ impl Wire {
             }
         }
         self.taken.fetch_add(taken, Ordering::Relaxed);
+        ends.tally.refused_429 += u64::from(busy);
         if !spoilt.is_empty() {
             again.items.extend(spoilt);
             if again.is_single() {
