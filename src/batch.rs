@@ -75,6 +75,8 @@ pub struct Batch {
     lookup: Option<Lookup>,
     origins: Option<Buffer<u64>>,
     dealt: Option<Dealt>,
+    /// What it weighs, where it is known: to weigh every slice of a batch again takes a look at each value.
+    bytes: Option<usize>,
 }
 
 /// How a batch was dealt, where rows are dealt by number.
@@ -96,6 +98,7 @@ impl Batch {
             lookup: None,
             origins: None,
             dealt: None,
+            bytes: None,
         }
     }
 
@@ -107,6 +110,7 @@ impl Batch {
             lookup,
             origins: None,
             dealt: None,
+            bytes: None,
         }
     }
 
@@ -143,6 +147,7 @@ impl Batch {
         Batch {
             columns,
             lookup: self.lookup.filter(|_| shared),
+            bytes: None,
             ..self
         }
     }
@@ -192,6 +197,7 @@ impl Batch {
         Batch {
             columns,
             lookup: None,
+            bytes: None,
             ..self
         }
     }
@@ -223,6 +229,7 @@ impl Batch {
                 first: dealt.first + from as u64,
                 ..dealt
             }),
+            bytes: self.bytes.map(|bytes| bytes * rows / self.rows.max(1)),
         }
     }
 
@@ -253,6 +260,7 @@ impl Batch {
                     .into()
             }),
             dealt: None,
+            bytes: None,
         }
     }
 
@@ -269,8 +277,18 @@ impl Batch {
         self.take(&kept)
     }
 
+    /// The same batch, weighed once: its slices take their share.
+    #[must_use]
+    pub fn weighed(mut self) -> Self {
+        self.bytes = Some(self.size());
+        self
+    }
+
     /// About how many bytes the rows take; shared rows count for nothing.
     pub fn size(&self) -> usize {
+        if let Some(bytes) = self.bytes {
+            return bytes;
+        }
         let own = self.columns.iter().map(|cells| match cells {
             Cells::Own(column) => column.size(),
             Cells::Shared(_) => 0,
@@ -280,14 +298,15 @@ impl Batch {
 
     /// Batches of at most `rows_max` rows and about [`BYTES_MAX`] bytes, in order.
     pub fn cut(self, rows_max: usize) -> Vec<Batch> {
-        let by_bytes = self.rows / self.size().div_ceil(BYTES_MAX).max(1);
+        let batch = self.weighed();
+        let by_bytes = batch.rows / batch.size().div_ceil(BYTES_MAX).max(1);
         let step = rows_max.min(by_bytes).max(1);
-        if self.rows <= step {
-            return vec![self];
+        if batch.rows <= step {
+            return vec![batch];
         }
-        (0..self.rows)
+        (0..batch.rows)
             .step_by(step)
-            .map(|from| self.slice(from, step.min(self.rows - from)))
+            .map(|from| batch.slice(from, step.min(batch.rows - from)))
             .collect()
     }
 

@@ -61,6 +61,7 @@ pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
 /// Cuts `batch` into runs of at most `rows_max` rows in which no two have the same key.
 pub fn exclusive(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch> {
     let keys = hashes(batch, columns);
+    let batch = batch.clone().weighed();
     let mut runs = Vec::new();
     let mut seen = HashSet::new();
     let mut from = 0;

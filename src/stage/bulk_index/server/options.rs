@@ -213,3 +213,76 @@ fn check_name(index: &str) -> Result<()> {
         "`{index}` cannot be an index's name: {why}"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_meant_is_told_before_anything_is_sent() {
+        let id = vec!["id".to_owned()];
+        let cases: &[(&str, &[String], Mode, &str)] = &[
+            ("", &[], Mode::Append, "missing key `index`"),
+            ("index = 'A'", &[], Mode::Append, "upper-case"),
+            ("index = '_a'", &[], Mode::Append, "begins with"),
+            ("index = 'a b'", &[], Mode::Append, "it has a ` `"),
+            ("index = '..'", &[], Mode::Append, "says nothing"),
+            (
+                "index = 'a'\nop = 'update'",
+                &[],
+                Mode::Append,
+                "needs `id`",
+            ),
+            (
+                "index = 'a'\nop = 'delete'",
+                &id,
+                Mode::Replace,
+                "makes a new index",
+            ),
+            (
+                "index = 'a'\nop = 'create'\nversion = 'v'",
+                &id,
+                Mode::Append,
+                "does not go with",
+            ),
+            (
+                "index = 'a'\nversion = 'v'",
+                &[],
+                Mode::Append,
+                "`version` needs `id`",
+            ),
+            (
+                "index = 'a'\nserver_ids = true",
+                &id,
+                Mode::Append,
+                "exclude each other",
+            ),
+            (
+                "index = 'a'\nbatch_docs = 0",
+                &[],
+                Mode::Append,
+                "`batch_docs` is 0",
+            ),
+            (
+                "index = 'a'\nbatch_bytes = 0",
+                &[],
+                Mode::Append,
+                "`batch_bytes` is 0",
+            ),
+            (
+                "index = 'a'\nretry_delay_ms = 9\nretry_delay_ms_max = 8",
+                &[],
+                Mode::Append,
+                "is more than",
+            ),
+        ];
+        for (text, id, mode, words) in cases {
+            let options: Options = toml::from_str(text).expect("the test's own options");
+            let error = options.check(id, *mode).expect_err(text);
+            assert!(error.message.contains(words), "{text}: {error}");
+            assert_eq!(error.exit_code(), 2, "{text}");
+        }
+        let good: Options = toml::from_str("index = 'a.b-1'\nop = 'upsert'").expect("as above");
+        assert_eq!(good.check(&id, Mode::Append).expect("it is right"), "a.b-1");
+    }
+}
