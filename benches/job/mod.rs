@@ -45,7 +45,12 @@ pub(crate) struct Kernel {
 
 /// A run of its own.
 pub(crate) fn run(pipeline: &Pipeline) -> Run {
-    Run::new("bench".into(), pipeline.folder.clone(), Stop::default())
+    Run::new(
+        "bench".into(),
+        pipeline.folder.clone(),
+        std::env::temp_dir(),
+        Stop::default(),
+    )
 }
 
 /// Plays the job of the pipeline `file` once, and keeps what every stage was given; `set` is as on the
@@ -100,6 +105,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             inputs,
             output: schemas[at].clone(),
             told: begun.told,
+            stop: Stop::default(),
         };
         let session = step.stage.open(setup.clone()).expect("it opens");
         let play = |batch: &Batch| {

@@ -172,6 +172,7 @@ mod tests {
                 doc: "where to cut; it is not part of what comes out, and two of them beside each other make an empty value",
             },
         ],
+        shared_options: &[],
         example: "[[stage]]\nname = \"s\"\nkind = \"split\"\n",
         decode: |_| Err(Error::usage("an example")),
     };

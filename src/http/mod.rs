@@ -220,7 +220,7 @@ impl Client {
         let connect = &self.connect;
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(node.url.clone()))
             .enable_meta_header(false);
-        if !self.through_proxy(node) {
+        if !node.is_proxied() {
             builder = builder.disable_proxy();
         }
         let bad = |what: &str, error: &dyn std::fmt::Display| {
@@ -245,18 +245,6 @@ impl Client {
             .map_err(|error| bad("client_certificate", &error))
     }
 
-    /// Proxies are the environment's, and never for this machine.
-    fn through_proxy(&self, node: &Node) -> bool {
-        let local = match node.url.host_str() {
-            Some("localhost") | None => true,
-            Some(host) => host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback()),
-        };
-        !local && connect::proxy_is_set()
-    }
-
     async fn try_once(
         &self,
         transport: &Transport,
@@ -264,7 +252,7 @@ impl Client {
         request: &Request<'_>,
         proven: bool,
     ) -> Result<Answer, Trouble> {
-        if !proven && !self.through_proxy(node) {
+        if !proven && !node.is_proxied() {
             self.reach(node).await?;
         }
         let (headers, body) = self.dress(request).map_err(Trouble::Final)?;
@@ -360,6 +348,18 @@ impl Client {
 impl Node {
     fn lock(&self) -> std::sync::MutexGuard<'_, NodeState> {
         self.state.lock().expect("no one panics holding this lock")
+    }
+
+    /// Proxies are the environment's, and never for this machine.
+    fn is_proxied(&self) -> bool {
+        let local = match self.url.host_str() {
+            Some("localhost") | None => true,
+            Some(host) => host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback()),
+        };
+        !local && connect::proxy_is_set()
     }
 
     /// Notes how a try ended.

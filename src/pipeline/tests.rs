@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::*;
-use crate::stage::{self, OptionDoc, Session, Setup};
+use crate::stage::{self, Distribution, OptionDoc, Session, Setup};
 
 /// A stage that does nothing, of as many inputs as its kind says.
 struct Idle(Vec<Distribution>);
@@ -47,6 +47,7 @@ const fn kind(
         sink: false,
         takes_batch_rows: true,
         options,
+        shared_options: &[],
         example: "",
         decode,
     }

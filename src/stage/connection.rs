@@ -107,11 +107,10 @@ impl Options {
             ),
         ];
         for (one, other) in pairs {
-            let (there, missing) = match (one, other) {
-                ((there, true), (missing, false)) | ((missing, false), (there, true)) => {
-                    (there, missing)
-                }
-                _ => continue,
+            let (((there, true), (missing, false)) | ((missing, false), (there, true))) =
+                (one, other)
+            else {
+                continue;
             };
             return Err(Error::usage(format!("`{there}` needs `{missing}`")));
         }

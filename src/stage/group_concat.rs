@@ -336,6 +336,7 @@ mod tests {
             output,
             told: serde_json::Value::Null,
             broadcast: vec![None],
+            stop: crate::stop::Stop::default(),
         };
         let session = stage.open(setup).expect("opens");
         let output = session.run(batch).expect("groups");

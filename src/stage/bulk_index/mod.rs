@@ -224,13 +224,13 @@ enum Mode {
 /// Where a stage's documents go.
 enum Target {
     Local(LocalIndex),
-    Server(ServerIndex),
+    Server(Box<ServerIndex>),
 }
 
 fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
     Ok(match target(table)? {
         Target::Local(index) => Box::new(index),
-        Target::Server(index) => Box::new(index),
+        Target::Server(index) => index,
     })
 }
 
@@ -244,7 +244,7 @@ fn target(table: toml::Table) -> Result<Target> {
     let local: Vec<&str> = to.iter().filter_map(|to| local_dir(to)).collect();
     if local.is_empty() {
         let index = ServerIndex::new(to, id, mapping, load, server, http)?;
-        return Ok(Target::Server(index));
+        return Ok(Target::Server(Box::new(index)));
     }
     server.check_sizes()?;
     let ([target], [dir]) = (&to[..], &local[..]) else {

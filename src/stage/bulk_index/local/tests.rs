@@ -104,6 +104,7 @@ fn run(place: &Place) -> Run {
     Run::new(
         format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed)),
         Folder(place.0.clone()),
+        place.0.join("state"),
         crate::stop::Stop::default(),
     )
 }
@@ -125,6 +126,7 @@ fn fill(
         output,
         told: begun.told,
         broadcast: vec![None],
+        stop: crate::stop::Stop::default(),
     })?;
     let mut sink = begun.sink.expect("the kind has a sink");
     let mut rejects = Vec::new();
@@ -218,16 +220,16 @@ fn the_example_decodes() {
 #[test]
 fn wrong_options_are_usage_errors() {
     let cases = [
+        ("to = ['local:a', 'local:b']", "several places"),
         (
-            "to = 'http://localhost:9200'\nindex = 'i'",
-            "`http://localhost:9200`",
+            "to = ['local:a', 'http://h']\nindex = 'a'",
+            "several places",
         ),
-        ("to = ['local:a', 'local:b']", "local:DIR"),
+        ("to = 'ftp://h'\nindex = 'a'", "neither `http://`"),
         ("to = 'local:'", "names no folder"),
         ("to = 'local:a'\nop = 'delete'", "`op = \"delete\"`"),
         ("to = 'local:a'\nload = 'merge'", "merge"),
         ("to = 'local:a'\nbatch_docs = 0", "`batch_docs` is 0"),
-        ("to = 'local:a'\nbogus = 1", "bogus"),
         ("index = 'a'", "to"),
         ("to = 7", "expected a string"),
     ];

@@ -100,7 +100,6 @@ impl Item<'_> {
             _ if self.failure_store.as_deref() == Some("used") => Fate::Refused,
             200..=299 => match self.result.as_deref() {
                 Some("created") => Fate::Created,
-                Some("updated") => Fate::Updated,
                 Some("deleted") => Fate::Deleted,
                 // What a pipeline drops is said to be a `noop` too.
                 Some("noop") if matches!(op, Op::Update | Op::Upsert) => Fate::Unchanged,
@@ -194,131 +193,92 @@ pub(super) fn said(error: &Value) -> (String, String, Option<String>) {
 mod tests {
     use super::*;
 
+    use Op::{Create, Delete, Index, Update};
+
+    /// Action, status, result, and what became of the item.
+    const CARRIED_OUT: &[(Op, u16, &str, Fate)] = &[
+        (Index, 201, "created", Fate::Created),
+        (Index, 200, "updated", Fate::Updated),
+        (Index, 200, "noop", Fate::Dropped),
+        (Update, 200, "noop", Fate::Unchanged),
+        (Delete, 200, "deleted", Fate::Deleted),
+        (Delete, 404, "not_found", Fate::NotFound),
+    ];
+
+    /// Action, status, type and reason of the error, and what became of the item.
+    const REFUSED: &[(Op, u16, &str, &str, Fate)] = &[
+        (Update, 404, "document_missing_exception", "", Fate::Refused),
+        (Index, 404, "index_not_found_exception", "", Fate::Stop),
+        (
+            Create,
+            409,
+            "version_conflict_engine_exception",
+            "",
+            Fate::Conflict,
+        ),
+        (
+            Update,
+            409,
+            "version_conflict_engine_exception",
+            "",
+            Fate::Again,
+        ),
+        (
+            Index,
+            429,
+            "es_rejected_execution_exception",
+            "",
+            Fate::Again,
+        ),
+        (Index, 429, "cluster_block_exception", "", Fate::Blocked),
+        (Index, 403, "cluster_block_exception", "", Fate::Blocked),
+        (Index, 403, "security_exception", "", Fate::Stop),
+        (Index, 503, "unavailable_shards_exception", "", Fate::Again),
+        (Index, 500, "io_exception", "", Fate::AgainTwice),
+        (Index, 400, "document_parsing_exception", "", Fate::Refused),
+        (
+            Index,
+            400,
+            "action_request_validation_exception",
+            "",
+            Fate::Halve,
+        ),
+        (
+            Index,
+            400,
+            "illegal_argument_exception",
+            "pipeline with id [x]",
+            Fate::Stop,
+        ),
+        (
+            Index,
+            400,
+            "illegal_argument_exception",
+            "value too long",
+            Fate::Refused,
+        ),
+    ];
+
+    fn fate(op: Op, status: u16, said: &str) -> Fate {
+        let action = op.action();
+        let text = format!("{{\"items\":[{{\"{action}\":{{\"status\":{status},{said}}}}}]}}");
+        let answer = Answer::parse(text.as_bytes(), 1).expect(&text);
+        let item = answer.items().next().expect("it has one");
+        item.fate(op, false)
+    }
+
     #[test]
     fn what_an_item_says_decides_what_becomes_of_it() {
-        let item = |json: &str| format!("{{\"took\":1,\"items\":[{json}]}}");
-        let error = |op: &str, status: u16, kind: &str, reason: &str| {
-            item(&format!(
-                r#"{{"{op}":{{"status":{status},"error":{{"type":"{kind}","reason":"{reason}"}}}}}}"#
-            ))
-        };
-        let cases = [
-            (
-                item(r#"{"index":{"status":201,"result":"created"}}"#),
-                Op::Index,
-                Fate::Created,
-            ),
-            (
-                item(r#"{"index":{"status":200,"result":"updated"}}"#),
-                Op::Index,
-                Fate::Updated,
-            ),
-            (
-                item(r#"{"index":{"status":200,"result":"noop"}}"#),
-                Op::Index,
-                Fate::Dropped,
-            ),
-            (
-                item(r#"{"update":{"status":200,"result":"noop"}}"#),
-                Op::Update,
-                Fate::Unchanged,
-            ),
-            (
-                item(r#"{"delete":{"status":404,"result":"not_found"}}"#),
-                Op::Delete,
-                Fate::NotFound,
-            ),
-            (
-                item(r#"{"delete":{"status":200,"result":"deleted"}}"#),
-                Op::Delete,
-                Fate::Deleted,
-            ),
-            (
-                item(r#"{"index":{"status":201,"result":"created","failure_store":"used"}}"#),
-                Op::Index,
-                Fate::Refused,
-            ),
-            (
-                error("update", 404, "document_missing_exception", ""),
-                Op::Update,
-                Fate::Refused,
-            ),
-            (
-                error("index", 404, "index_not_found_exception", ""),
-                Op::Index,
-                Fate::Stop,
-            ),
-            (
-                error("create", 409, "version_conflict_engine_exception", ""),
-                Op::Create,
-                Fate::Conflict,
-            ),
-            (
-                error("update", 409, "version_conflict_engine_exception", ""),
-                Op::Update,
-                Fate::Again,
-            ),
-            (
-                error("index", 429, "es_rejected_execution_exception", ""),
-                Op::Index,
-                Fate::Again,
-            ),
-            (
-                error("index", 429, "cluster_block_exception", ""),
-                Op::Index,
-                Fate::Blocked,
-            ),
-            (
-                error("index", 403, "cluster_block_exception", ""),
-                Op::Index,
-                Fate::Blocked,
-            ),
-            (
-                error("index", 403, "security_exception", ""),
-                Op::Index,
-                Fate::Stop,
-            ),
-            (
-                error("index", 503, "unavailable_shards_exception", ""),
-                Op::Index,
-                Fate::Again,
-            ),
-            (
-                error("index", 500, "io_exception", ""),
-                Op::Index,
-                Fate::AgainTwice,
-            ),
-            (
-                error("index", 400, "document_parsing_exception", ""),
-                Op::Index,
-                Fate::Refused,
-            ),
-            (
-                error("index", 400, "action_request_validation_exception", ""),
-                Op::Index,
-                Fate::Halve,
-            ),
-            (
-                error(
-                    "index",
-                    400,
-                    "illegal_argument_exception",
-                    "pipeline with id [x] does not exist",
-                ),
-                Op::Index,
-                Fate::Stop,
-            ),
-            (
-                error("index", 400, "illegal_argument_exception", "value too long"),
-                Op::Index,
-                Fate::Refused,
-            ),
-        ];
-        for (text, op, fate) in cases {
-            let answer = Answer::parse(text.as_bytes(), 1).expect(&text);
-            let fates: Vec<Fate> = answer.items().map(|item| item.fate(op, false)).collect();
-            assert_eq!(fates, [fate], "{text}");
+        for (op, status, result, expected) in CARRIED_OUT {
+            let said = format!("\"result\":\"{result}\"");
+            assert_eq!(fate(*op, *status, &said), *expected, "{said}");
         }
+        for (op, status, kind, reason, expected) in REFUSED {
+            let said = format!("\"error\":{{\"type\":\"{kind}\",\"reason\":\"{reason}\"}}");
+            assert_eq!(fate(*op, *status, &said), *expected, "{said}");
+        }
+        let stored = "\"result\":\"created\",\"failure_store\":\"used\"";
+        assert_eq!(fate(Index, 201, stored), Fate::Refused);
     }
 
     #[test]

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::super::Mode;
 use super::api::{Api, segment};
 use super::indices::{self, Mark};
+use super::making::{Making, content_max};
 use super::{ServerIndex, Told};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Connect, Method};
-use crate::schema::list;
 use crate::stage::{Begun, Counts, Run, Sink};
 use crate::stop::Stop;
 
@@ -34,25 +34,25 @@ const ALL_REJECTED: u64 = 1000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
     /// The load's id: that of the run that began it, as indices may be named.
-    load: String,
+    pub(super) load: String,
     /// Where documents are sent.
-    target: String,
+    pub(super) target: String,
     /// The index that they end in, if that may be known.
     pub(super) index: Option<String>,
     pub(super) uuid: Option<String>,
     /// With `replace`.
-    replacing: Option<Replacing>,
+    pub(super) replacing: Option<Replacing>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Replacing {
+pub(super) struct Replacing {
     /// What had the alias when the load began.
-    old: Option<String>,
+    pub(super) old: Option<String>,
     /// The alias was an index, which the publishing call deletes.
-    was_index: bool,
+    pub(super) was_index: bool,
     /// The new index's settings that are changed while it is loaded, as they were.
-    settings: Value,
-    published: bool,
+    pub(super) settings: Value,
+    pub(super) published: bool,
 }
 
 /// Where a load ends.
@@ -124,14 +124,14 @@ pub(super) fn begin(
         resumed,
         warnings: &mut warnings,
     };
-    let mut state = match kept {
+    let mut planned = match kept {
         Some(kept) => kept,
         None => making.plan(run.id.to_lowercase())?,
     };
     // What is about to be made is kept first: a killed run's index is known to the one that goes on.
-    state.write(&state_file)?;
-    making.ensure(&mut state)?;
-    state.write(&state_file)?;
+    planned.write(&state_file)?;
+    making.ensure(&mut planned)?;
+    planned.write(&state_file)?;
     let mark = making.mark;
     let bytes_max = options.batch_bytes.min(content_max(&api));
     let sink = ServerSink {
@@ -151,7 +151,7 @@ pub(super) fn begin(
         warnings: Vec::new(),
         settled: false,
         api: patient,
-        state,
+        state: planned,
         state_file,
     };
     if sink.is_unpublished() {
@@ -196,22 +196,8 @@ impl State {
     }
 }
 
-/// What the server takes in one body, as far as it says so.
-fn content_max(api: &Api) -> usize {
-    let path = "_nodes/http?filter_path=nodes.*.http.max_content_length_in_bytes";
-    let said = api.call(Method::Get, path, None).map(|said| said.body);
-    let body = said.unwrap_or_default();
-    let nodes = body["nodes"].as_object();
-    let sizes = nodes.into_iter().flatten();
-    sizes
-        .filter_map(|(_, node)| node["http"]["max_content_length_in_bytes"].as_u64())
-        .min()
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(usize::MAX)
-}
-
 /// A run goes on only where its index is the one that it wrote to.
-fn check_uuid(api: &Api, state: &State) -> Result<()> {
+pub(super) fn check_uuid(api: &Api, state: &State) -> Result<()> {
     let (Some(index), Some(was)) = (&state.index, &state.uuid) else {
         return Ok(());
     };
@@ -226,151 +212,6 @@ fn check_uuid(api: &Api, state: &State) -> Result<()> {
             Error::failed(format!("`{index}`, which the run wrote to, is gone"))
                 .hint("nothing was sent; run the pipeline anew, without `--resume`"),
         ),
-    }
-}
-
-/// The index of a load on its way to being there.
-struct Making<'a> {
-    stage: &'a ServerIndex,
-    api: &'a Api,
-    mapping: Option<Value>,
-    mark: Mark,
-    resumed: bool,
-    warnings: &'a mut Vec<String>,
-}
-
-impl Making<'_> {
-    /// What it will be; nothing is made yet.
-    fn plan(&self, load: String) -> Result<State> {
-        let alias = &self.stage.index;
-        if self.stage.mode != Mode::Replace {
-            return Ok(State {
-                load,
-                target: alias.clone(),
-                index: None,
-                uuid: None,
-                replacing: None,
-            });
-        }
-        let holders = indices::holders(self.api, alias)?;
-        let was_index = holders.is_empty() && indices::find(self.api, alias)?.is_some();
-        if was_index && !self.stage.options.replace_index {
-            return Err(Error::failed(format!(
-                "`{alias}` is an index, and `load = \"replace\"` makes it an alias"
-            ))
-            .hint("`replace_index = true` deletes it when the new one is published"));
-        }
-        if holders.len() > 1 {
-            let names: Vec<&str> = holders.iter().map(String::as_str).collect();
-            return Err(Error::failed(format!(
-                "the alias `{alias}` belongs to several indices: {}",
-                list(&names)
-            ))
-            .hint("`load = \"replace\"` replaces one"));
-        }
-        let name = format!("{alias}-{load}");
-        Ok(State {
-            load,
-            target: format!("{name}-load"),
-            index: Some(name),
-            uuid: None,
-            replacing: Some(Replacing {
-                old: holders.into_iter().next(),
-                was_index,
-                settings: Value::Null,
-                published: false,
-            }),
-        })
-    }
-
-    /// It is there, as it was planned.
-    fn ensure(&mut self, state: &mut State) -> Result<()> {
-        if state.uuid.is_some() {
-            check_uuid(self.api, state)?;
-            let (alias, new) = (&self.stage.index, state.index.clone());
-            if let Some(replacing) = &mut state.replacing {
-                // Killed after the switch, before it could be noted.
-                let holders = indices::holders(self.api, alias)?;
-                replacing.published |= holders.first() == new.as_ref();
-            }
-            return Ok(());
-        }
-        match (state.index.clone(), &mut state.replacing) {
-            (Some(name), Some(replacing)) => {
-                let there = indices::find(self.api, &name)?.filter(|_| self.resumed);
-                let made = match there {
-                    Some(made) => made,
-                    None => {
-                        let mapping = self.mapping.take().unwrap_or_else(|| json!({}));
-                        let mapping = self.mark.put_into(mapping);
-                        let (settings, target) = (self.stage.settings()?, &state.target);
-                        indices::create(self.api, &name, settings, Some(&mapping), Some(target))?
-                    }
-                };
-                replacing.settings = indices::tuned_settings(&made.settings);
-                state.uuid = made.uuid;
-            }
-            _ => {
-                let found = self.in_place()?;
-                state.uuid = found.as_ref().and_then(|found| found.uuid.clone());
-                state.index = found.map(|found| found.name);
-            }
-        }
-        Ok(())
-    }
-
-    /// An index that is written as it is, made if it is missing; `None`: we may not know it.
-    fn in_place(&mut self) -> Result<Option<indices::Found>> {
-        let (api, name) = (self.api, &self.stage.index);
-        let path = segment(name);
-        let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
-        match said.status {
-            404 => {
-                let settings = self.stage.settings()?;
-                return indices::create(api, name, settings, self.mapping.as_ref(), None).map(Some);
-            }
-            403 => {
-                self.warnings.push(format!(
-                    "we may not read `{name}`: neither that it is there nor its mapping was looked at"
-                ));
-                return Ok(None);
-            }
-            _ => {}
-        }
-        let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
-        let mut indices = body.as_object().into_iter().flatten();
-        if indices.any(|(_, index)| index.get("data_stream").is_some()) {
-            return Err(Error::failed(format!("`{name}` is a data stream"))
-                .hint("name an index: data streams are not loaded yet"));
-        }
-        if self.stage.mode == Mode::Create && !self.resumed {
-            return Err(
-                Error::failed(format!("the index `{name}` is there already"))
-                    .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
-            );
-        }
-        if let Some(mapping) = &self.mapping {
-            let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
-            if said.status == 403 {
-                self.warnings.push(format!(
-                    "we may not change the mapping of `{name}`: it stays as it is"
-                ));
-            } else {
-                said.well(&format!("add the mapping to that of `{name}`"), &api.client)
-                    .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
-            }
-        }
-        Ok(indices::of_body(&body))
-    }
-}
-
-impl ServerIndex {
-    fn settings(&self) -> Result<Option<Value>> {
-        let settings = self.options.settings.as_ref();
-        settings
-            .map(serde_json::to_value)
-            .transpose()
-            .map_err(|error| Error::usage("`settings` cannot be JSON").cause(error))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Loading an index on servers: Elasticsearch 8 and 9, OpenSearch 2 and 3, by their bulk API.
+//! Loading an index on servers: Elasticsearch 8 and 9, `OpenSearch` 2 and 3, by their bulk API.
 //!
 //! The sessions ([`session`]) make requests of rows and settle them ([`settle`]), retries included; what
 //! an answer says is [`answer`]'s to know. The index itself, its aliases, and what is published belong
@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod indices;
 mod load;
+mod making;
 mod options;
 mod replay;
 mod rollback;

@@ -70,9 +70,9 @@ impl Bulk {
             return self.body.clone();
         }
         let mut body = Vec::with_capacity(self.bytes(items));
-        items
-            .iter()
-            .for_each(|&i| body.extend_from_slice(self.item(i)));
+        for &i in items {
+            body.extend_from_slice(self.item(i));
+        }
         body.into()
     }
 }
@@ -184,8 +184,7 @@ impl Why {
             Why::Failed(words) => format!("the server fails (500): {words}"),
             Why::Away(words) => format!("the server cannot be used: {words}"),
             Why::Broken(words) => format!("the server breaks connections off: {words}"),
-            Why::Late(words) => words.clone(),
-            Why::Blocked(words) => words.clone(),
+            Why::Late(words) | Why::Blocked(words) => words.clone(),
         }
     }
 }
@@ -193,7 +192,7 @@ impl Why {
 /// The ends of a bulk's items as far as they are known, and which items may have been taken already.
 struct Ends<'a> {
     bulk: &'a Bulk,
-    ends: Vec<Option<End>>,
+    known: Vec<Option<End>>,
     lost: Vec<bool>,
     tally: &'a mut Tally,
 }
@@ -204,7 +203,7 @@ impl Wire {
         let items = bulk.ends.len();
         let mut ends = Ends {
             bulk,
-            ends: vec![None; items],
+            known: vec![None; items],
             lost: vec![bulk.again; items],
             tally,
         };
@@ -232,7 +231,7 @@ impl Wire {
                 }
             }
         }
-        let all: Option<Vec<End>> = ends.ends.into_iter().collect();
+        let all: Option<Vec<End>> = ends.known.into_iter().collect();
         all.ok_or_else(|| Error::failed("a document was sent, and nothing became of it"))
     }
 
@@ -288,14 +287,14 @@ impl Wire {
         };
         ends.tally.wire += answer.wire;
         match answer.status {
-            200..=299 => match Answer::parse(&answer.body, part.items.len()) {
-                Some(said) => self.said(part, said, ends, alone),
-                None => {
-                    ends.lose(&part.items);
-                    let words = "an answer that is cut, or is none to a bulk request".to_owned();
-                    Ok(Sent::Again(part, Why::Broken(words), answer.retry_after))
+            200..=299 => {
+                if let Some(said) = Answer::parse(&answer.body, part.items.len()) {
+                    return self.said(&part, said, ends, alone);
                 }
-            },
+                ends.lose(&part.items);
+                let words = "an answer that is cut, or is none to a bulk request".to_owned();
+                Ok(Sent::Again(part, Why::Broken(words), answer.retry_after))
+            }
             413 if part.is_single() => Ok(Sent::Reject(part, too_large(size))),
             413 => {
                 self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
@@ -308,7 +307,7 @@ impl Wire {
     /// The connection broke. A body that breaks it twice may be what breaks it.
     fn broken(&self, mut part: Part, words: String, size: usize) -> Sent {
         part.breaks += 1;
-        if part.breaks % 2 == 0 && !part.is_single() {
+        if part.breaks.is_multiple_of(2) && !part.is_single() {
             self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
             return Sent::Halve(part);
         }
@@ -331,7 +330,7 @@ impl Wire {
         Ok(match answer::refused(status, &kind, error.as_ref()) {
             Fate::Again if status == 429 => {
                 ends.tally.refused_429 += 1;
-                self.busy(part, retry_after, alone)
+                Self::busy(part, retry_after, alone)
             }
             Fate::Again => {
                 // A gateway may have passed it on.
@@ -359,7 +358,7 @@ impl Wire {
         })
     }
 
-    fn busy(&self, part: Part, retry_after: Option<Duration>, alone: bool) -> Sent {
+    fn busy(part: Part, retry_after: Option<Duration>, alone: bool) -> Sent {
         if alone && part.tries >= ALONE_REFUSALS && !part.is_single() {
             return Sent::Halve(part);
         }
@@ -375,7 +374,7 @@ impl Wire {
     }
 
     /// What became of each item.
-    fn said(&self, part: Part, said: Answer, ends: &mut Ends, alone: bool) -> Result<Sent> {
+    fn said(&self, part: &Part, said: Answer, ends: &mut Ends, alone: bool) -> Result<Sent> {
         ends.tally.server_ms += said.took;
         let mut again = Part {
             items: Vec::new(),
@@ -433,7 +432,7 @@ impl Wire {
         }
         match why {
             None => Ok(Sent::Done),
-            Some(Why::Busy) => Ok(self.busy(again, None, alone && taken == 0)),
+            Some(Why::Busy) => Ok(Self::busy(again, None, alone && taken == 0)),
             Some(Why::Failed(words)) => self.failed(again, words),
             Some(why) => Ok(Sent::Again(again, why, None)),
         }
@@ -468,10 +467,9 @@ impl Wire {
             Fate::Updated => End::Updated,
             Fate::Unchanged => End::Unchanged,
             Fate::Deleted => End::Deleted,
-            Fate::NotFound if lost => End::Confirmed,
+            Fate::NotFound | Fate::Conflict if lost => End::Confirmed,
             Fate::NotFound => End::NotFound,
             Fate::Dropped => End::Dropped,
-            Fate::Conflict if lost => End::Confirmed,
             Fate::Conflict => match self.on_conflict {
                 OnConflict::Count => End::Conflict,
                 OnConflict::Reject => rejected("the document is there"),
@@ -565,12 +563,14 @@ impl Wire {
 
 impl Ends<'_> {
     fn end(&mut self, i: u32, end: End) {
-        self.ends[i as usize] = Some(end);
+        self.known[i as usize] = Some(end);
     }
 
     /// No answer came for these: they may have been taken.
     fn lose(&mut self, items: &[u32]) {
-        items.iter().for_each(|&i| self.lost[i as usize] = true);
+        for &i in items {
+            self.lost[i as usize] = true;
+        }
     }
 }
 

@@ -1,0 +1,171 @@
+//! The index of a load on its way to being there: what it will be called, and that it is.
+
+use serde_json::{Value, json};
+
+use super::super::Mode;
+use super::ServerIndex;
+use super::api::{Api, segment};
+use super::indices::{self, Mark};
+use super::load::{Replacing, State, check_uuid};
+use crate::error::{Error, Result};
+use crate::http::Method;
+use crate::schema::list;
+
+/// The index of a load on its way to being there.
+pub(super) struct Making<'a> {
+    pub(super) stage: &'a ServerIndex,
+    pub(super) api: &'a Api,
+    pub(super) mapping: Option<Value>,
+    pub(super) mark: Mark,
+    pub(super) resumed: bool,
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
+impl Making<'_> {
+    /// What it will be; nothing is made yet.
+    pub(super) fn plan(&self, load: String) -> Result<State> {
+        let alias = &self.stage.index;
+        if self.stage.mode != Mode::Replace {
+            return Ok(State {
+                load,
+                target: alias.clone(),
+                index: None,
+                uuid: None,
+                replacing: None,
+            });
+        }
+        let holders = indices::holders(self.api, alias)?;
+        let was_index = holders.is_empty() && indices::find(self.api, alias)?.is_some();
+        if was_index && !self.stage.options.replace_index {
+            return Err(Error::failed(format!(
+                "`{alias}` is an index, and `load = \"replace\"` makes it an alias"
+            ))
+            .hint("`replace_index = true` deletes it when the new one is published"));
+        }
+        if holders.len() > 1 {
+            let names: Vec<&str> = holders.iter().map(String::as_str).collect();
+            return Err(Error::failed(format!(
+                "the alias `{alias}` belongs to several indices: {}",
+                list(&names)
+            ))
+            .hint("`load = \"replace\"` replaces one"));
+        }
+        let name = format!("{alias}-{load}");
+        Ok(State {
+            load,
+            target: format!("{name}-load"),
+            index: Some(name),
+            uuid: None,
+            replacing: Some(Replacing {
+                old: holders.into_iter().next(),
+                was_index,
+                settings: Value::Null,
+                published: false,
+            }),
+        })
+    }
+
+    /// It is there, as it was planned.
+    pub(super) fn ensure(&mut self, state: &mut State) -> Result<()> {
+        if state.uuid.is_some() {
+            check_uuid(self.api, state)?;
+            let (alias, new) = (&self.stage.index, state.index.clone());
+            if let Some(replacing) = &mut state.replacing {
+                // Killed after the switch, before it could be noted.
+                let holders = indices::holders(self.api, alias)?;
+                replacing.published |= holders.first() == new.as_ref();
+            }
+            return Ok(());
+        }
+        let found = match (&state.index, &mut state.replacing) {
+            (Some(name), Some(replacing)) => {
+                let made = self.new_index(name, &state.target)?;
+                replacing.settings = indices::tuned_settings(&made.settings);
+                Some(made)
+            }
+            _ => self.in_place()?,
+        };
+        state.uuid = found.as_ref().and_then(|found| found.uuid.clone());
+        state.index = found.map(|found| found.name);
+        Ok(())
+    }
+
+    /// The index that is to replace another, written through an alias of its own.
+    fn new_index(&mut self, name: &str, target: &str) -> Result<indices::Found> {
+        if let Some(made) = indices::find(self.api, name)?.filter(|_| self.resumed) {
+            return Ok(made);
+        }
+        let mapping = self.mapping.take().unwrap_or_else(|| json!({}));
+        let mapping = self.mark.put_into(mapping);
+        let settings = self.stage.settings()?;
+        indices::create(self.api, name, settings, Some(&mapping), Some(target))
+    }
+
+    /// An index that is written as it is, made if it is missing; `None`: we may not know it.
+    fn in_place(&mut self) -> Result<Option<indices::Found>> {
+        let (api, name) = (self.api, &self.stage.index);
+        let path = segment(name);
+        let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
+        match said.status {
+            404 => {
+                let settings = self.stage.settings()?;
+                return indices::create(api, name, settings, self.mapping.as_ref(), None).map(Some);
+            }
+            403 => {
+                self.warnings.push(format!(
+                    "we may not read `{name}`: neither that it is there nor its mapping was looked at"
+                ));
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
+        let mut indices = body.as_object().into_iter().flatten();
+        if indices.any(|(_, index)| index.get("data_stream").is_some()) {
+            return Err(Error::failed(format!("`{name}` is a data stream"))
+                .hint("name an index: data streams are not loaded yet"));
+        }
+        if self.stage.mode == Mode::Create && !self.resumed {
+            return Err(
+                Error::failed(format!("the index `{name}` is there already"))
+                    .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
+            );
+        }
+        if let Some(mapping) = &self.mapping {
+            let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
+            if said.status == 403 {
+                self.warnings.push(format!(
+                    "we may not change the mapping of `{name}`: it stays as it is"
+                ));
+            } else {
+                said.well(&format!("add the mapping to that of `{name}`"), &api.client)
+                    .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
+            }
+        }
+        Ok(indices::of_body(&body))
+    }
+}
+
+impl ServerIndex {
+    fn settings(&self) -> Result<Option<Value>> {
+        let settings = self.options.settings.as_ref();
+        settings
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|error| Error::usage("`settings` cannot be JSON").cause(error))
+    }
+}
+
+/// What the server takes in one body, as far as it says so.
+pub(super) fn content_max(api: &Api) -> usize {
+    let path = "_nodes/http?filter_path=nodes.*.http.max_content_length_in_bytes";
+    let said = api.call(Method::Get, path, None).map(|said| said.body);
+    let body = said.unwrap_or_default();
+    let nodes = body["nodes"].as_object();
+    let sizes = nodes.into_iter().flatten();
+    sizes
+        .filter_map(|(_, node)| node["http"]["max_content_length_in_bytes"].as_u64())
+        .min()
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(usize::MAX)
+}
