@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::batch::Batch;
-use crate::columns::row_number;
+use crate::columns::{Column, row_number};
 use crate::keys::{Keys, NullKeys, hash, prefix};
 
 /// Rows a hand is meant to hold: enough to be worth a trip, few enough to stay in cache.
@@ -50,12 +50,31 @@ fn borders(keys: &Keys, hands: usize) -> Vec<(u64, Option<&[u8]>)> {
 }
 
 /// A number for the key of each row, the same for equal keys; none where no column makes a key.
+///
+/// Keys of several columns are equal too if their values are once they are joined by `-`, as ids are:
+/// `a-b` and `c` make the id that `a` and `b-c` make.
 pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
     if columns.is_empty() {
         return Vec::new();
     }
-    let keys = Keys::new(batch, columns, NullKeys::Equal);
-    (0..keys.len()).map(|row| hash(keys.get(row))).collect()
+    let texts: Option<Vec<Column>> = columns
+        .iter()
+        .map(|&i| Some(batch.column(i)).filter(|column| matches!(column, Column::Strings(_))))
+        .collect();
+    let Some(texts) = texts.filter(|texts| texts.len() > 1) else {
+        let keys = Keys::new(batch, columns, NullKeys::Equal);
+        return (0..keys.len()).map(|row| hash(keys.get(row))).collect();
+    };
+    let mut joined = Vec::new();
+    let mut hash_of = |row: usize| {
+        joined.clear();
+        for text in &texts {
+            joined.extend_from_slice(text.strings().get(row).unwrap_or_default().as_bytes());
+            joined.push(b'-');
+        }
+        hash(Some(&joined))
+    };
+    (0..batch.rows()).map(&mut hash_of).collect()
 }
 
 /// Cuts `batch` into runs of at most `rows_max` rows in which no two have the same key.
@@ -83,7 +102,6 @@ pub fn exclusive(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::Column;
 
     #[test]
     fn no_run_holds_a_key_twice_and_none_is_too_long() {
@@ -98,6 +116,9 @@ mod tests {
         };
         let texts: Vec<String> = runs.iter().map(text).collect();
         assert_eq!(texts, ["abc", "ab", "bcde", "fg"]);
+        let text = |values: [&str; 2]| Column::from_strings(values.map(Some));
+        let twins = Batch::new(vec![text(["a-b", "a"]), text(["c", "b-c"])], 2);
+        assert_eq!(exclusive(&twins, &[0, 1], 9).len(), 2, "both are `a-b-c`");
         let runs = exclusive(&batch, &[], 4);
         let rows: Vec<usize> = runs.iter().map(Batch::rows).collect();
         assert_eq!(rows, [4, 4, 3], "without a key nothing is alike");

@@ -68,10 +68,8 @@ pub(super) struct ServerSink {
     keep: usize,
     wait_for_replicas_s: u64,
     max_rejects: Option<u64>,
-    rows: u64,
-    rejected: u64,
-    created: u64,
-    confirmed: u64,
+    /// What became of all documents so far.
+    sum: Receipt,
     /// When it was last seen that the index is the same.
     looked: Duration,
     warnings: Vec<String>,
@@ -80,11 +78,45 @@ pub(super) struct ServerSink {
 }
 
 /// What a session tells the sink of a batch.
-pub(super) fn receipt(rows: u64, rejected: u64, created: u64, confirmed: u64) -> Batch {
-    let numbers = [rows, rejected, created, confirmed];
-    let column =
-        |number: u64| Column::from_ints(vec![i64::try_from(number).unwrap_or(i64::MAX)], None);
-    Batch::new(numbers.into_iter().map(column).collect(), 1)
+#[derive(Debug, Default)]
+pub(super) struct Receipt {
+    pub(super) rows: u64,
+    pub(super) rejected: u64,
+    pub(super) created: u64,
+    pub(super) confirmed: u64,
+    pub(super) updated: u64,
+    /// An id of those that were updated.
+    pub(super) example: Option<String>,
+}
+
+impl Receipt {
+    /// As a batch, which is what a session gives.
+    pub(super) fn batch(&self) -> Batch {
+        let numbers = [
+            self.rows,
+            self.rejected,
+            self.created,
+            self.confirmed,
+            self.updated,
+        ];
+        let column =
+            |number: u64| Column::from_ints(vec![i64::try_from(number).unwrap_or(i64::MAX)], None);
+        let mut columns: Vec<Column> = numbers.into_iter().map(column).collect();
+        columns.push(Column::from_strings([self.example.as_deref()]));
+        Batch::new(columns, 1)
+    }
+
+    fn of(batch: &Batch) -> Self {
+        let number = |i: usize| u64::try_from(batch.column(i).ints().value(0)).unwrap_or_default();
+        Receipt {
+            rows: number(0),
+            rejected: number(1),
+            created: number(2),
+            confirmed: number(3),
+            updated: number(4),
+            example: batch.column(5).strings().get(0).map(str::to_owned),
+        }
+    }
 }
 
 /// Makes the index ready, or goes on with what an interrupted run made ready.
@@ -143,10 +175,7 @@ pub(super) fn begin(
         keep: options.keep,
         wait_for_replicas_s: options.wait_for_replicas_s,
         max_rejects: u64::try_from(options.max_rejects).ok(),
-        rows: 0,
-        rejected: 0,
-        created: 0,
-        confirmed: 0,
+        sum: Receipt::default(),
         looked: monotonic(),
         warnings: Vec::new(),
         settled: false,
@@ -288,7 +317,7 @@ impl ServerSink {
             ))
             .cause(shards));
         };
-        let (least, most) = (self.created, self.created + self.confirmed);
+        let (least, most) = (self.sum.created, self.sum.created + self.sum.confirmed);
         if self.mode == Mode::Replace && !(least..=most).contains(&count) {
             let short = if count < least {
                 "the index"
@@ -412,18 +441,21 @@ impl ServerSink {
 
 impl Sink for ServerSink {
     fn push(&mut self, batch: Batch) -> Result<()> {
-        let number = |i: usize| u64::try_from(batch.column(i).ints().value(0)).unwrap_or_default();
-        self.rows += number(0);
-        self.rejected += number(1);
-        self.created += number(2);
-        self.confirmed += number(3);
-        if self.max_rejects.is_some_and(|max| self.rejected > max) {
+        let more = Receipt::of(&batch);
+        let sum = &mut self.sum;
+        sum.rows += more.rows;
+        sum.rejected += more.rejected;
+        sum.created += more.created;
+        sum.confirmed += more.confirmed;
+        sum.updated += more.updated;
+        sum.example = sum.example.take().or(more.example);
+        if self.max_rejects.is_some_and(|max| self.sum.rejected > max) {
             return Err(Error::failed(format!(
                 "{} documents were rejected, more than `max_rejects` allows",
-                self.rejected
+                self.sum.rejected
             )));
         }
-        if self.rows >= ALL_REJECTED {
+        if self.sum.rows >= ALL_REJECTED {
             self.refuse_all_rejected()?;
         }
         // Written through an alias of our own an index cannot be made again unseen.
@@ -436,9 +468,10 @@ impl Sink for ServerSink {
 
     fn resume(&mut self, rejected: u64, counts: &Counts) {
         let of = |name: &str| counts.get(name).copied().unwrap_or_default();
-        self.rejected = rejected;
-        self.created = of("created");
-        self.confirmed = of("confirmed");
+        self.sum.rejected = rejected;
+        self.sum.created = of("created");
+        self.sum.confirmed = of("confirmed");
+        self.sum.updated = of("updated");
         let ends = [
             "created",
             "confirmed",
@@ -449,7 +482,7 @@ impl Sink for ServerSink {
             "dropped",
             "conflicts",
         ];
-        self.rows = rejected + ends.iter().map(|end| of(end)).sum::<u64>();
+        self.sum.rows = rejected + ends.iter().map(|end| of(end)).sum::<u64>();
     }
 
     fn finish(&mut self) -> Result<Counts> {
@@ -463,6 +496,12 @@ impl Sink for ServerSink {
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
+        if let (Mode::Replace | Mode::Create, Some(example)) = (self.mode, &self.sum.example) {
+            self.warnings.push(format!(
+                "{} documents have an id that another had before them in this load, `{example}` for one; the last one is in the index",
+                self.sum.updated
+            ));
+        }
         if self.state.replacing.is_some() {
             self.untune(&self.api)?;
             self.wait_for_replicas()?;
@@ -511,10 +550,10 @@ impl Sink for ServerSink {
 
 impl ServerSink {
     fn refuse_all_rejected(&self) -> Result<()> {
-        if self.rows > 0 && self.rejected == self.rows {
+        if self.sum.rows > 0 && self.sum.rejected == self.sum.rows {
             return Err(Error::failed(format!(
                 "every one of the first {} documents was rejected",
-                self.rows
+                self.sum.rows
             ))
             .hint("the run's `rejects.ndjson` says why; the mapping may not be that of these documents"));
         }

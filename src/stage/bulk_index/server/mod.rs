@@ -175,25 +175,19 @@ impl Stage for ServerIndex {
     }
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
-        warn(totals.counts, self.mode, totals.warnings);
+        warn(totals.counts, totals.warnings);
         Ok(())
     }
 }
 
 /// What the counts of a load say that its user should know.
-fn warn(counts: &Counts, mode: Mode, warnings: &mut Vec<String>) {
+fn warn(counts: &Counts, warnings: &mut Vec<String>) {
     let of = |name: &str| counts.get(name).copied().unwrap_or_default();
     let mut warn = |count: &str, text: &str| {
         if of(count) > 0 {
             warnings.push(format!("{} {text}", of(count)));
         }
     };
-    if mode != Mode::Append {
-        warn(
-            "updated",
-            "documents have an id that another had before them in this load; the last one is in the index",
-        );
-    }
     warn(
         "maybe_doubled",
         "documents with ids of the server's own were sent again after an answer was lost, and may be doubled",

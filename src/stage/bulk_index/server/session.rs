@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::super::ids::{self, Rejects};
 use super::answer::FILTER;
 use super::api::segment;
+use super::load::Receipt;
 use super::options::{OnError, Op, Options};
 use super::settle::{Bulk, End, Refusal, Tally, Wire};
-use super::{Told, load, replay};
+use super::{Told, replay};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::schema::Schema;
 use crate::stage::{Counts, Output, Reject, Session, Setup};
 
 /// What each request says the server may take, so that it answers before the client gives up.
-const SERVER_TIMEOUT: &str = "60s";
+const SERVER_TIMEOUT: Duration = Duration::from_mins(1);
 /// What a document takes beside its values, before one was seen: names, quotes, the action.
 const DOCUMENT_BYTES: usize = 200;
 
@@ -62,9 +63,11 @@ impl ServerSession {
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
         let column =
             |name: &Option<String>| name.as_ref().map(|name| input.index(name)).transpose();
+        let timeout = SERVER_TIMEOUT.min(told.connect.request_timeout / 2);
         let mut path = format!(
-            "{}/_bulk?filter_path={FILTER}&timeout={SERVER_TIMEOUT}",
-            segment(&told.target)
+            "{}/_bulk?filter_path={FILTER}&timeout={}ms",
+            segment(&told.target),
+            timeout.as_millis()
         );
         if told.require_alias {
             path.push_str("&require_alias=true");
@@ -287,7 +290,9 @@ impl Session for ServerSession {
             }
         }
         rejects.sort_by_key(|reject| reject.row);
-        self.output(rejects, counts, &tally, &all, ends.len())
+        let updated = ends.iter().position(|end| matches!(end, End::Updated));
+        let example = updated.and_then(|row| self.id(&actions, row));
+        self.output(rejects, counts, &tally, &all, ends.len(), example)
     }
 }
 
@@ -299,6 +304,7 @@ impl ServerSession {
         tally: &Tally,
         batch: &Batch,
         documents: usize,
+        example: Option<String>,
     ) -> Result<Output> {
         if let (OnError::Fail, Some(reject)) = (self.on_error, rejects.first()) {
             return Err(Error::failed(reject.reason.clone())
@@ -308,7 +314,14 @@ impl ServerSession {
         let of = |name: &str| counts.get(name).copied().unwrap_or_default();
         let (rows, rejected) = (batch.rows() as u64, rejects.len() as u64);
         let dropped = of("not_found") + of("dropped") + of("conflicts");
-        let settled = load::receipt(rows, rejected, of("created"), of("confirmed"));
+        let receipt = Receipt {
+            rows,
+            rejected,
+            created: of("created"),
+            confirmed: of("confirmed"),
+            updated: of("updated"),
+            example,
+        };
         let more = [
             ("requests", tally.requests),
             ("sent", tally.sent),
@@ -336,7 +349,7 @@ impl ServerSession {
             rejects,
             counts,
             load: tally.load,
-            ..Output::new(settled)
+            ..Output::new(receipt.batch())
         })
     }
 }
