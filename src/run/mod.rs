@@ -264,7 +264,7 @@ impl Driver<'_> {
                 let at = terminal.at;
                 let counts = self.timed(at, || sink.finish())?;
                 let mut totals = self.records[at].totals();
-                add_counts(&mut totals.counts, counts);
+                add_counts(&mut totals.books.counts, counts);
                 totals.warnings.append(&mut sink.notes());
             }
         }
@@ -283,7 +283,7 @@ impl Driver<'_> {
                     [] => error,
                     _ => error.cause(format!("already published: {}", list(&published))),
                 })?;
-                add_counts(&mut self.records[terminal.at].totals().counts, counts);
+                add_counts(&mut self.records[terminal.at].totals().books.counts, counts);
                 published.push(&self.pipeline.steps[terminal.at].name);
             }
         }
@@ -343,7 +343,7 @@ impl Driver<'_> {
             .open(&path)
             .map_err(|error| Error::io("write", path.display(), &error))?;
         if let Some(sink) = &mut begun.sink {
-            sink.resume(settled.rejected, &settled.counts);
+            sink.resume(settled.books.rejected, &settled.books.counts);
         }
         self.records[at].resume(&settled, file)
     }
@@ -436,7 +436,7 @@ impl Driver<'_> {
     /// Ends the books: the kinds' last words, and the ledger.
     fn account(&self) -> Result<()> {
         for (at, step) in self.pipeline.steps.iter().enumerate() {
-            let rows_out = |input: &usize| self.records[*input].totals().rows_out;
+            let rows_out = |input: &usize| self.records[*input].totals().books.rows_out;
             let mut rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
             let mut totals = self.records[at].totals();
             if let Some((costs, _)) = &totals.costs {
@@ -448,27 +448,27 @@ impl Driver<'_> {
                     .get(position)
                     .cloned()
                     .unwrap_or_default();
-                add_counts(&mut totals.counts, closed);
+                add_counts(&mut totals.books.counts, closed);
             }
             if let Some(first) = rows_in.first_mut() {
-                if *first != totals.rows_in {
-                    let (given, taken) = (*first, totals.rows_in);
+                if *first != totals.books.rows_in {
+                    let (given, taken) = (*first, totals.books.rows_in);
                     return Err(Error::failed(format!(
                         "the ledger does not balance: {given} rows were given to it, it saw {taken}"
                     ))
                     .stage(&step.name)
                     .hint("this is a bug in etl: nothing was published"));
                 }
-                *first = totals.rows_in;
+                *first = totals.books.rows_in;
             }
             let (left, right) = (
-                totals.rows_in + totals.added,
-                totals.rows_out + totals.rejected + totals.dropped,
+                totals.books.rows_in + totals.books.added,
+                totals.books.rows_out + totals.books.rejected + totals.books.dropped,
             );
             if left != right {
                 return Err(Error::failed(format!(
                     "the ledger does not balance: {} rows in + {} added = {left}, but {} out + {} rejected + {} dropped = {right}",
-                    totals.rows_in, totals.added, totals.rows_out, totals.rejected, totals.dropped
+                    totals.books.rows_in, totals.books.added, totals.books.rows_out, totals.books.rejected, totals.books.dropped
                 ))
                 .stage(&step.name)
                 .hint("this is a bug in etl: nothing was published"));
@@ -476,7 +476,7 @@ impl Driver<'_> {
             let mut warnings = Vec::new();
             let mut last = Totals {
                 rows_in,
-                counts: &mut totals.counts,
+                counts: &mut totals.books.counts,
                 warnings: &mut warnings,
             };
             step.stage

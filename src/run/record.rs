@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::resume::Settled;
@@ -46,9 +47,9 @@ pub(super) struct Record {
     pub(super) live: Arc<Live>,
 }
 
-/// Sums over the batches so far.
-#[derive(Default)]
-pub(super) struct Totals {
+/// The rows of a stage, accounted for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Books {
     pub(super) batches: u64,
     pub(super) rows_in: u64,
     pub(super) rows_out: u64,
@@ -56,6 +57,12 @@ pub(super) struct Totals {
     pub(super) dropped: u64,
     pub(super) rejected: u64,
     pub(super) counts: Counts,
+}
+
+/// Sums over the batches so far.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) books: Books,
     pub(super) digest: Option<Digest>,
     pub(super) span: Span,
     pub(super) warnings: Vec<String>,
@@ -83,14 +90,14 @@ impl Record {
         let rejected = mark.rejects.len() as u64;
         let sent_again = mark.counts.get("sent_again").copied().unwrap_or_default();
         let mut totals = self.totals();
-        totals.batches += 1;
-        totals.rows_in += mark.rows_in;
-        totals.rows_out += mark.rows_out;
-        totals.added += mark.added;
-        totals.dropped += mark.dropped;
-        totals.rejected += rejected;
+        totals.books.batches += 1;
+        totals.books.rows_in += mark.rows_in;
+        totals.books.rows_out += mark.rows_out;
+        totals.books.added += mark.added;
+        totals.books.dropped += mark.dropped;
+        totals.books.rejected += rejected;
         totals.span.add(&mark.span);
-        add_counts(&mut totals.counts, mark.counts);
+        add_counts(&mut totals.books.counts, mark.counts);
         totals.digest = mark
             .digest
             .map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
@@ -113,41 +120,28 @@ impl Record {
     /// Goes on behind what an earlier run settled.
     pub(super) fn resume(&self, settled: &Settled, file: File) -> Result<()> {
         let mut totals = self.totals();
-        totals.batches = settled.batches;
-        totals.rows_in = settled.rows_in;
-        totals.rows_out = settled.rows_out;
-        totals.added = settled.added;
-        totals.dropped = settled.dropped;
-        totals.rejected = settled.rejected;
-        totals.counts.clone_from(&settled.counts);
+        totals.books = settled.books.clone();
         totals.settled = Some(file);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
-        spool.resume(settled.rejected, settled.rejects_bytes)
+        spool.resume(settled.books.rejected, settled.rejects_bytes)
     }
 
     /// Notes that all so far is settled, where that is wanted.
     pub(super) fn settle(&self) -> Result<()> {
         let mut totals = self.totals();
-        let Some(mut file) = totals.settled.take() else {
+        let Totals { books, settled, .. } = &mut *totals;
+        let Some(file) = settled else {
             return Ok(());
         };
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
         let line = Settled {
-            batches: totals.batches,
-            rows_in: totals.rows_in,
-            rows_out: totals.rows_out,
-            added: totals.added,
-            dropped: totals.dropped,
-            rejected: totals.rejected,
-            counts: totals.counts.clone(),
+            books: books.clone(),
             rejects_bytes: spool.flush()?,
         };
+        spool.kept = true;
         let line = serde_json::to_string(&line).expect("it is plain data") + "\n";
         file.write_all(line.as_bytes())
-            .map_err(|error| Error::failed("cannot note what is settled").cause(error))?;
-        totals.settled = Some(file);
-        spool.kept = true;
-        Ok(())
+            .map_err(|error| Error::failed("cannot note what is settled").cause(error))
     }
 
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
@@ -166,7 +160,7 @@ impl Record {
                         *first,
                     )
                 });
-        let mut counts = totals.counts.clone();
+        let mut counts = totals.books.counts.clone();
         if costs.concurrency > 0 {
             counts.insert("concurrency".into(), costs.concurrency);
         }
@@ -184,12 +178,12 @@ impl Record {
             executor: step.grid.kind.word().into(),
             processes: step.grid.processes,
             threads: step.grid.threads,
-            batches: totals.batches,
-            rows_in: totals.rows_in,
-            added: totals.added,
-            rows_out: totals.rows_out,
-            rejected: totals.rejected,
-            dropped: totals.dropped,
+            batches: totals.books.batches,
+            rows_in: totals.books.rows_in,
+            added: totals.books.added,
+            rows_out: totals.books.rows_out,
+            rejected: totals.books.rejected,
+            dropped: totals.books.dropped,
             wall_s: seconds(totals.span.wall()),
             busy_s: seconds(totals.span.busy),
             cpu_s: seconds(totals.span.cpu),

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::record::Books;
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
-use crate::stage::{Counts, InputFile, RUN_FILE};
+use crate::stage::{InputFile, RUN_FILE};
 
 /// How long a run that was killed is waited for: it gives its memory back first.
 const LOOKS: u32 = 100;
@@ -252,13 +253,8 @@ fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
 /// How far a stage's work is settled: its books up to there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Settled {
-    pub(super) batches: u64,
-    pub(super) rows_in: u64,
-    pub(super) rows_out: u64,
-    pub(super) added: u64,
-    pub(super) dropped: u64,
-    pub(super) rejected: u64,
-    pub(super) counts: Counts,
+    #[serde(flatten)]
+    pub(super) books: Books,
     /// Of the stage's own rejects.
     pub(super) rejects_bytes: u64,
 }

@@ -124,7 +124,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             }
             (Some(Distribution::Exclusive(_)), _) => {
                 let columns = exclusive.clone().unwrap_or_default();
-                let settled = self.records[first].totals().rows_in;
+                let settled = self.records[first].totals().books.rows_in;
                 stream::exclusive(input, columns, step.rows_max(), settled)
             }
             _ => stream::cut(input, step.rows_max()),
