@@ -18,7 +18,7 @@ only one worker is a fixed number. Go's client refuses OpenSearch, so that it is
 
 Writes every figure with machine and versions to benches/runs/DATE-bulk.json, and the medians into the README.
 """
-import argparse, contextlib, json, os, re, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import contextlib, json, os, re, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 import common
 from common import median
@@ -65,11 +65,7 @@ BLOG = "The blog post's indexing, which it made parallel with `parallel_bulk`: 8
 
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("peers")
-    arguments.add_argument("--python", default=sys.executable)
-    arguments.add_argument("--projects", type=int, default=60000)
-    arguments.add_argument("--rounds", type=int, default=3)
+    arguments = common.peers_arguments(rounds=3)
     arguments.add_argument("--real", nargs="?", const="opensearch", choices=("opensearch", "elasticsearch"))
     arguments.add_argument("--real-projects", type=int, default=12000)
     arguments.add_argument("--pressure", default="2mb")

@@ -1,5 +1,5 @@
 """What the scripts here share: building, dumps, timing a command, and the raw result they leave."""
-import datetime, json, os, platform, statistics, subprocess, sys, time
+import argparse, datetime, json, os, platform, statistics, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
@@ -9,6 +9,16 @@ NDJSON = os.path.join(ROOT, "pipelines/donors_ndjson.toml")
 
 def build():
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--bins", "--examples"], cwd=ROOT, check=True)
+
+
+def peers_arguments(rounds):
+    """The command line of a script that times us beside the peers: their folder, and a Python that has their packages."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("peers")
+    arguments.add_argument("--python", default=sys.executable)
+    arguments.add_argument("--projects", type=int, default=60000)
+    arguments.add_argument("--rounds", type=int, default=rounds)
+    return arguments
 
 
 def example(name):

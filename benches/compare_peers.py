@@ -9,7 +9,7 @@ so that what else the machine does falls on all alike; pandas, which takes minut
 Writes every figure with machine and versions to benches/runs/DATE-compare_peers.json, and the medians
 into the README's tables.
 """
-import argparse, os, re, subprocess, sys, tempfile
+import os, re, subprocess, tempfile
 
 import common
 from common import median
@@ -34,11 +34,7 @@ PEERS = {
 
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("peers")
-    arguments.add_argument("--python", default=sys.executable)
-    arguments.add_argument("--projects", type=int, default=60000)
-    arguments.add_argument("--rounds", type=int, default=3)
+    arguments = common.peers_arguments(rounds=3)
     arguments = arguments.parse_args()
     common.build()
     runs = {}

@@ -6,7 +6,7 @@ usage: benches/loads.py PEERS [--python PYTHON] [--projects 60000] [--rounds 5]
 
 PEERS is the folder of duckdb_donors.py, PYTHON one that has DuckDB. Writes benches/runs/DATE-loads.json.
 """
-import argparse, os, re, sys, tempfile
+import os, re, tempfile
 
 import common
 from common import median
@@ -15,11 +15,7 @@ FILES = [f"opendata_{name}000.gz" for name in ("projects", "resources", "donatio
 
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("peers")
-    arguments.add_argument("--python", default=sys.executable)
-    arguments.add_argument("--projects", type=int, default=60000)
-    arguments.add_argument("--rounds", type=int, default=5)
+    arguments = common.peers_arguments(rounds=5)
     arguments = arguments.parse_args()
     common.build()
     runs = {"etl": [], "inflate": [], "duckdb": []}
