@@ -86,6 +86,8 @@ pub struct Dealt {
     pub first: u64,
     /// Whether the rows may have been worked on before: in a worker that died.
     pub again: bool,
+    /// Whether no other batch of the stage was in flight then.
+    pub alone: bool,
 }
 
 impl Batch {

@@ -8,6 +8,8 @@ mod wiring;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 pub use record::Live;
 
 use crate::batch::ROWS_MAX;
@@ -51,10 +53,9 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     let started = clock::monotonic();
     // What the process was before (a shell, cargo) may have used some too.
     let cpu_before = clock::process_cpu();
-    let now = chrono::Utc::now();
-    let id = format!("{}-{:04x}", now.format("%Y%m%dT%H%M%S"), salt());
+    let now = Utc::now();
     let mut notes = Vec::new();
-    let (held, resumed) = match open_folder(pipeline, options, id, &mut notes) {
+    let (held, resumed) = match open_folder(pipeline, options, now, &mut notes) {
         Ok(held) => held,
         Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error)),
     };
@@ -150,7 +151,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
 fn open_folder(
     pipeline: &Pipeline,
     options: &Options,
-    id: String,
+    now: DateTime<Utc>,
     notes: &mut Vec<String>,
 ) -> Result<(RunFolder, bool)> {
     let runs = options.state.join("runs");
@@ -160,14 +161,7 @@ fn open_folder(
         }
         notes.push("no unfinished run of this pipeline: a new one was started".into());
     }
-    Ok((RunFolder::new(&runs, id, pipeline)?, false))
-}
-
-/// Tells runs of the same second apart.
-fn salt() -> u16 {
-    let nanos = clock::monotonic().subsec_nanos() ^ std::process::id().rotate_left(16);
-    let [a, b, c, d] = nanos.to_le_bytes();
-    u16::from_le_bytes([a ^ c, b ^ d])
+    Ok((RunFolder::new(&runs, now, pipeline)?, false))
 }
 
 /// The error with the place of its row, and without secrets.

@@ -241,6 +241,8 @@ impl Spool {
         file.set_len(bytes).map_err(io)?;
         self.file = Some(BufWriter::new(file));
         self.rows = rows;
+        // A run that fails before it has settled anything more may be gone on with once more.
+        self.kept = true;
         Ok(())
     }
 

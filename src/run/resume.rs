@@ -8,6 +8,7 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -77,6 +78,14 @@ impl Identity {
     }
 }
 
+/// Tells runs of the same second apart, the later ones behind: indices and runs are found by the order
+/// of their names.
+fn part_of_second(now: DateTime<Utc>) -> u64 {
+    // A leap second counts on.
+    let nanos = u64::from(now.timestamp_subsec_nanos()).min(999_999_999);
+    (nanos << 16) / 1_000_000_000
+}
+
 fn absolute(path: &Path) -> String {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute
@@ -86,14 +95,23 @@ fn absolute(path: &Path) -> String {
 }
 
 impl RunFolder {
-    /// The folder of a new run.
-    pub(super) fn new(runs: &Path, id: String, pipeline: &Pipeline) -> Result<Self> {
-        let path = runs.join(&id);
+    /// The folder of a new run, which no other run has: its name is the run's.
+    pub(super) fn new(runs: &Path, now: DateTime<Utc>, pipeline: &Pipeline) -> Result<Self> {
         let io = |error: std::io::Error| {
-            Error::io("create the run's folder", path.display(), &error)
+            Error::io("create the run's folder in", runs.display(), &error)
                 .hint("`--state DIR` names another place for reports and rejects")
         };
-        std::fs::create_dir_all(&path).map_err(io)?;
+        std::fs::create_dir_all(runs).map_err(io)?;
+        let mut part = part_of_second(now);
+        let (id, path) = loop {
+            let id = format!("{}-{part:04x}", now.format("%Y%m%dT%H%M%S"));
+            let path = runs.join(&id);
+            match std::fs::create_dir(&path) {
+                Ok(()) => break (id, path),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => part += 1,
+                Err(error) => return Err(io(error)),
+            }
+        };
         let file = File::options()
             .create(true)
             .truncate(false)

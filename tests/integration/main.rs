@@ -7,6 +7,7 @@
 mod bad_input;
 mod cases;
 mod docs;
+mod elastic;
 #[expect(dead_code, reason = "the example's own command line")]
 #[path = "../../examples/generate_donors.rs"]
 mod generate_donors;
@@ -15,4 +16,6 @@ mod law;
 mod oracle;
 mod outputs;
 mod real;
+mod scripted;
+mod server;
 mod signals;

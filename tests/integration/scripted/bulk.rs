@@ -15,6 +15,8 @@ pub(crate) struct Bulk {
     pub(crate) items: Vec<Item>,
     /// Bulk requests that are being answered, this one among them.
     pub(crate) at_once: usize,
+    /// Of its body.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub(crate) struct Item {
     /// The line after the action, of an update with its `doc` still around it; null of a deletion, and where
     /// the line is not JSON.
     pub(crate) document: Value,
+    /// What the action says beside its name: `_id`, `routing`, `version`.
+    pub(crate) action: Value,
     require_alias: bool,
 }
 
@@ -109,6 +113,7 @@ fn parse_action(line: &[u8], request: &Request) -> Option<Item> {
         id,
         document: Value::Null,
         require_alias: target["require_alias"].as_bool().unwrap_or(of_request),
+        action: target.clone(),
     })
 }
 

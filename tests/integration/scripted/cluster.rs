@@ -144,6 +144,13 @@ impl Index {
         shown
     }
 
+    fn show_flat_settings(&self) -> Value {
+        let settings = self.settings.iter();
+        settings
+            .map(|(name, value)| (format!("index.{name}"), value.clone()))
+            .collect()
+    }
+
     pub(super) fn show_mappings(&self) -> Value {
         match &self.mappings {
             Value::Null => json!({}),
@@ -214,13 +221,23 @@ impl Cluster {
             ("PUT", [index, "_settings"]) => self.put_settings(index, &request.json()?),
             ("GET" | "HEAD", [index, "_doc", id]) => self.document(index, id),
             ("PUT", [index]) => self.create_index(index, &request.json()?),
-            ("GET" | "HEAD", [index]) if !index.starts_with('_') => self.show(index, |found| {
-                json!({
-                    "aliases": found.aliases,
-                    "mappings": found.show_mappings(),
-                    "settings": found.show_settings("*"),
+            ("GET" | "HEAD", [index]) if !index.starts_with('_') => {
+                let flat = request
+                    .query
+                    .iter()
+                    .any(|part| part == "flat_settings=true");
+                self.show(index, |found| {
+                    let settings = match flat {
+                        true => found.show_flat_settings(),
+                        false => found.show_settings("*"),
+                    };
+                    json!({
+                        "aliases": found.aliases,
+                        "mappings": found.show_mappings(),
+                        "settings": settings,
+                    })
                 })
-            }),
+            }
             ("DELETE", [index]) => self.delete_index(index, request),
             (method, _) => {
                 let path = request.path();

@@ -24,7 +24,7 @@ mod proxy;
 pub(crate) use bulk::{Bulk, Item, Op};
 pub(crate) use proxy::{Proxy, Random};
 
-use cluster::{Answer, Cluster, Request};
+use cluster::{Answer, Cluster, Request, matches};
 use listener::{Connections, Listener};
 
 /// How a bulk request is answered.
@@ -82,6 +82,27 @@ impl ItemFault {
     }
 }
 
+/// What becomes of one request, whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It is not carried out, and the connection stays open without an answer.
+    HoldBefore,
+    /// It is carried out, and the connection stays open without an answer.
+    HoldAfter,
+    /// It is not carried out, and the connection closes without an answer.
+    CloseBefore,
+    /// It is carried out, and the connection closes without an answer.
+    CloseAfter,
+    /// As with `HoldBefore`, and so it goes with all that come after it.
+    Freeze,
+}
+
+impl Trouble {
+    fn is_carried_out(self) -> bool {
+        matches!(self, Trouble::HoldAfter | Trouble::CloseAfter)
+    }
+}
+
 /// What has been asked of a scripted server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
@@ -118,6 +139,9 @@ struct State {
     record: Record,
     at_once: usize,
     refusals: VecDeque<Refusal>,
+    /// Which request meets what.
+    trouble: Option<(usize, Trouble)>,
+    held: usize,
 }
 
 struct Refusal {
@@ -154,8 +178,29 @@ impl Scripted {
         self.shared.state().record.clone()
     }
 
-    /// Answers the next request of this method to this path (without its query) so, and does not carry it
-    /// out. Several wait for their requests side by side. Bulks are the script's.
+    /// A request of those still to come, by its number from 0 and of all kinds, meets this trouble.
+    pub(crate) fn trouble(&self, number: usize, trouble: Trouble) {
+        let mut state = self.shared.state();
+        let before = state.record.requests.len();
+        state.trouble = Some((before + number, trouble));
+        state.held = 0;
+    }
+
+    /// Whether the request that was to meet trouble is still to come.
+    pub(crate) fn trouble_waits(&self) -> bool {
+        let state = self.shared.state();
+        state.trouble.is_some() && state.held == 0
+    }
+
+    /// No request meets trouble any more, but for those that are held.
+    pub(crate) fn recover(&self) {
+        let mut state = self.shared.state();
+        state.trouble = None;
+        state.held = 0;
+    }
+
+    /// Answers the next request of this method to this path (without its query, a star for any part of it)
+    /// so, and does not carry it out. Several wait for their requests side by side. Bulks are the script's.
     pub(crate) fn refuse(&self, method: &str, path: &str, status: u16, body: Value) {
         self.shared.state().refusals.push_back(Refusal {
             method: method.to_owned(),
@@ -200,15 +245,15 @@ impl Shared {
                 return Ok(());
             };
             let request = Request::new(method, target, &body);
-            self.state()
-                .record
-                .requests
-                .push(format!("{method} {target}"));
+            let trouble = self.state().note(format!("{method} {target}"));
+            if let Some(trouble) = trouble {
+                return self.meet(trouble, stream, &request, connections);
+            }
             let goes_on = if head.headers.contains_key("content-encoding") {
                 let reason = "the scripted server reads plain bodies only";
                 write_answer(stream, &Answer::error(415, "unsupported", reason))?
             } else if request.segments.last().is_some_and(|last| last == "_bulk") {
-                self.answer_bulk(stream, &request, connections)?
+                self.answer_bulk(stream, &request, connections, None)?
             } else {
                 let answer = self.state().answer(&request);
                 write_answer(stream, &answer)?
@@ -220,12 +265,37 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether the connection goes on.
+    fn meet(
+        &self,
+        trouble: Trouble,
+        stream: &TcpStream,
+        request: &Request,
+        connections: &Connections,
+    ) -> io::Result<()> {
+        if trouble.is_carried_out() {
+            if request.segments.last().is_some_and(|last| last == "_bulk") {
+                self.answer_bulk(stream, request, connections, Some(Reply::CloseAfter))?;
+            } else {
+                self.state().answer(request);
+            }
+        }
+        if trouble != Trouble::Freeze {
+            self.state().trouble = None;
+        }
+        if !matches!(trouble, Trouble::CloseBefore | Trouble::CloseAfter) {
+            self.state().held += 1;
+            connections.pause(Duration::MAX);
+        }
+        Ok(())
+    }
+
+    /// Replies as the script says, unless it is said here. Whether the connection goes on.
     fn answer_bulk(
         &self,
         stream: &TcpStream,
         request: &Request,
         connections: &Connections,
+        said: Option<Reply>,
     ) -> io::Result<bool> {
         let items = match bulk::parse(request) {
             Ok(items) => items,
@@ -243,8 +313,9 @@ impl Shared {
                 number,
                 items,
                 at_once,
+                bytes: request.body.len(),
             };
-            let reply = (script.1)(&bulk);
+            let reply = said.unwrap_or_else(|| (script.1)(&bulk));
             (bulk, reply)
         };
         while let Reply::Delay(duration, next) = reply {
@@ -264,12 +335,21 @@ impl Shared {
 }
 
 impl State {
+    /// Takes down a request; the trouble that it meets.
+    fn note(&mut self, request: String) -> Option<Trouble> {
+        self.record.requests.push(request);
+        let (at, trouble) = self.trouble?;
+        let number = self.record.requests.len() - 1;
+        let met = number == at || (number > at && trouble == Trouble::Freeze);
+        met.then_some(trouble)
+    }
+
     fn answer(&mut self, request: &Request) -> Answer {
         let path = request.path();
         let refusal = self
             .refusals
             .iter()
-            .position(|refusal| refusal.method == request.method && refusal.path == path);
+            .position(|refusal| refusal.method == request.method && matches(&refusal.path, &path));
         match refusal.and_then(|found| self.refusals.remove(found)) {
             Some(refusal) => Answer::new(refusal.status, refusal.body),
             None => self.cluster.answer(request),
@@ -316,6 +396,8 @@ impl State {
             Reply::CloseAfter => None,
             Reply::Garbage(body) => Some(whole(http::answer(200, &[], &body))),
             Reply::CutAnswer(bytes) if bytes < normal.len() => Some((normal, bytes)),
+            // Who reads it cannot tell which item is missing.
+            Reply::FewerItems => Some(whole(normal)),
             _ => {
                 self.set_answers(bulk, sent, &statuses);
                 Some(whole(normal))

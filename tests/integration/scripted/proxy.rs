@@ -28,6 +28,7 @@ struct Faults {
     delay: Duration,
     cutting: AtomicBool,
     cuts: AtomicUsize,
+    carried: AtomicUsize,
 }
 
 impl Proxy {
@@ -49,6 +50,7 @@ impl Proxy {
             delay,
             cutting: AtomicBool::new(true),
             cuts: AtomicUsize::new(0),
+            carried: AtomicUsize::new(0),
         });
         let listener = Listener::start({
             let faults = Arc::clone(&faults);
@@ -69,6 +71,11 @@ impl Proxy {
     /// Connections cut so far.
     pub(crate) fn cuts(&self) -> usize {
         self.faults.cuts.load(Ordering::SeqCst)
+    }
+
+    /// Bytes carried so far, of requests and answers.
+    pub(crate) fn carried(&self) -> usize {
+        self.faults.carried.load(Ordering::SeqCst)
     }
 }
 
@@ -129,6 +136,7 @@ impl Faults {
                 return from.shutdown(Shutdown::Both);
             }
             carried += length;
+            self.carried.fetch_add(length, Ordering::SeqCst);
         }
     }
 }

@@ -27,6 +27,9 @@ const PATIENCE: u32 = 5;
 /// How often a load in place looks whether its index is still the same one.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// The longest wait for settings to be put back: somebody may have asked the run to stop.
+const PUT_BACK: Duration = Duration::from_secs(2);
+
 /// If all of the first so many documents are rejected, so will be the others.
 const ALL_REJECTED: u64 = 1000;
 
@@ -257,21 +260,21 @@ impl ServerSink {
             "index.auto_expand_replicas": false,
             "index.translog.durability": "request",
         });
-        self.put_settings(&self.api, &settings)
+        self.put_settings(&self.api, &settings, None)
     }
 
     /// The new index has the settings that it was made with.
-    fn untune(&self, api: &Api) -> Result<()> {
+    fn untune(&self, api: &Api, limit: Option<Duration>) -> Result<()> {
         match &self.state.replacing {
-            Some(replacing) => self.put_settings(api, &replacing.settings),
+            Some(replacing) => self.put_settings(api, &replacing.settings, limit),
             None => Ok(()),
         }
     }
 
-    fn put_settings(&self, api: &Api, settings: &Value) -> Result<()> {
+    fn put_settings(&self, api: &Api, settings: &Value, limit: Option<Duration>) -> Result<()> {
         let index = self.new_index();
         let path = format!("{}/_settings", segment(&index));
-        api.call(Method::Put, &path, Some(settings))?
+        api.call_within(Method::Put, &path, Some(settings), limit)?
             .well(&format!("change the settings of `{index}`"), &api.client)
             .map(drop)
     }
@@ -419,9 +422,16 @@ impl ServerSink {
         let new = self.new_index();
         let mut ours = indices::marked(&self.api, &self.alias)?;
         ours.retain(|(name, _)| *name != new);
-        let (published, half): (Vec<_>, Vec<_>) = ours
+        let (mut published, half): (Vec<_>, Vec<_>) = ours
             .into_iter()
             .partition(|(_, mark)| mark.state == indices::PUBLISHED);
+        // What served until now is kept first: a newer one was turned away from.
+        let old = self
+            .state
+            .replacing
+            .as_ref()
+            .and_then(|replacing| replacing.old.as_ref());
+        published.sort_by_key(|(name, _)| Some(name) == old);
         for (name, _) in published.iter().rev().skip(self.keep) {
             indices::delete(&self.api, name)?;
         }
@@ -481,6 +491,7 @@ impl Sink for ServerSink {
             "not_found",
             "dropped",
             "conflicts",
+            "elsewhere",
         ];
         self.sum.rows = rejected + ends.iter().map(|end| of(end)).sum::<u64>();
     }
@@ -503,7 +514,7 @@ impl Sink for ServerSink {
             ));
         }
         if self.state.replacing.is_some() {
-            self.untune(&self.api)?;
+            self.untune(&self.api, None)?;
             self.wait_for_replicas()?;
         }
         Ok(counts)
@@ -514,7 +525,10 @@ impl Sink for ServerSink {
         if self.state.replacing.is_none() {
             return Ok(Counts::new());
         }
-        self.switch()?;
+        self.switch().map_err(|error| {
+            let (new, alias) = (self.new_index(), &self.alias);
+            error.cause(format!("`{new}` is left loaded; `{alias}` is as it was"))
+        })?;
         if let Some(replacing) = &mut self.state.replacing {
             replacing.published = true;
         }
@@ -573,11 +587,11 @@ impl ServerSink {
         self.settled = true;
         if let Ok(client) = Client::new(self.connect.clone(), Stop::default()) {
             let backoff = Backoff {
-                retries: 2,
+                retries: 1,
                 ..self.api.backoff
             };
             // If it cannot be: the index is not published, and the run that goes on does it.
-            let _ = self.untune(&Api { client, backoff });
+            let _ = self.untune(&Api { client, backoff }, Some(PUT_BACK));
         }
     }
 }

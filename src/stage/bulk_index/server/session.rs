@@ -276,6 +276,7 @@ impl Session for ServerSession {
                 body: body.into(),
                 ends: item_ends,
                 again: self.resumed || dealt.again,
+                alone: dealt.alone,
             };
             ends.extend(self.wire.settle(&bulk, &mut tally)?);
         }
@@ -334,7 +335,6 @@ impl ServerSession {
                 "wire_ms",
                 u64::try_from(tally.wire.as_millis()).unwrap_or(u64::MAX),
             ),
-            ("elsewhere", tally.elsewhere),
             ("maybe_doubled", tally.maybe_doubled),
             ("read_only_waits", tally.read_only_waits),
         ];
@@ -364,6 +364,7 @@ fn name(end: &End) -> &'static str {
         End::NotFound => "not_found",
         End::Dropped => "dropped",
         End::Conflict => "conflicts",
+        End::Elsewhere => "elsewhere",
         End::Confirmed => "confirmed",
         End::Rejected(_) => "rejected",
     }

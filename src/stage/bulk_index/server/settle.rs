@@ -20,6 +20,9 @@ use crate::stage::Load;
 const FAILURES_MAX: u32 = 2;
 /// A batch that is refused this often, though nothing else is in flight, is halved.
 const ALONE_REFUSALS: u32 = 2;
+/// One that was dealt while others were in flight, in whatever process, is taken for alone only if it is
+/// refused this often: others have been settled by then.
+const LASTING_REFUSALS: u32 = 8;
 
 /// Where requests go, and what is known of it by now: shared by the threads of a process.
 pub(super) struct Wire {
@@ -51,6 +54,8 @@ pub(super) struct Bulk {
     pub(super) ends: Vec<usize>,
     /// They may have been sent before.
     pub(super) again: bool,
+    /// Nothing else was in flight when they were dealt.
+    pub(super) alone: bool,
 }
 
 impl Bulk {
@@ -87,6 +92,8 @@ pub(super) enum End {
     NotFound,
     Dropped,
     Conflict,
+    /// A pipeline of the server sent it to another index.
+    Elsewhere,
     /// It was taken in an earlier sending, of which no answer came.
     Confirmed,
     Rejected(Refusal),
@@ -112,7 +119,6 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     pub(super) server_ms: u64,
     pub(super) wire: Duration,
-    pub(super) elsewhere: u64,
     pub(super) maybe_doubled: u64,
     pub(super) read_only_waits: u64,
     pub(super) load: Load,
@@ -134,13 +140,14 @@ struct Part {
 }
 
 impl Part {
+    /// Two parts that begin anew: what the whole went through says nothing of either.
     fn halves(mut self) -> [Part; 2] {
-        let items = self.items.split_off(self.items.len() / 2);
-        let second = Part {
+        let second = self.items.split_off(self.items.len() / 2);
+        [self.items, second].map(|items| Part {
             items,
-            ..self.clone()
-        };
-        [self, second]
+            failures: self.failures,
+            ..Part::default()
+        })
     }
 
     fn is_single(&self) -> bool {
@@ -269,7 +276,8 @@ impl Wire {
             lines: true,
             timeout: None,
         });
-        let alone = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+        let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+        let alone = last && (ends.bulk.alone || part.tries >= LASTING_REFUSALS);
         let answer = match sent {
             Ok(answer) => answer,
             Err(Trouble::Final(error)) => return Err(error),
@@ -445,7 +453,6 @@ impl Wire {
             (Some(said), Some(meant)) => said != meant,
             _ => false,
         };
-        ends.tally.elsewhere += u64::from(elsewhere);
         ends.tally.maybe_doubled += u64::from(lost && self.server_ids && fate == Fate::Created);
         let rejected = |ends_with: &str| {
             let (kind, reason, caused_by) = item.said();
@@ -462,6 +469,7 @@ impl Wire {
             })
         };
         Ok(match fate {
+            Fate::Created | Fate::Updated if elsewhere => End::Elsewhere,
             Fate::Created => End::Created,
             Fate::Updated if lost && self.op != Op::Update => End::Confirmed,
             Fate::Updated => End::Updated,

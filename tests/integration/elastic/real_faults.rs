@@ -1,0 +1,269 @@
+//! Real servers that are squeezed, blocked, robbed of an index or killed, and loaders that are killed beside
+//! them. `ETL_KILLS` raises how often.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::real::each_shared;
+use super::resume::kill;
+use super::{
+    Job, Row, assert_ended, assert_failed, count, documents, rejects, rows, warnings, without,
+};
+use crate::harness::{Running, Variant, wait_until};
+use crate::scripted::{Proxy, Random};
+use crate::server::{Product, Server};
+
+/// How often a loader is killed, and a server; the environment may ask for more.
+const LOADER_KILLS: usize = 3;
+const SERVER_KILLS: usize = 2;
+
+fn kills(default: usize) -> usize {
+    let more = std::env::var("ETL_KILLS").ok();
+    more.and_then(|kills| kills.parse().ok()).unwrap_or(default)
+}
+
+/// Batches that the newest run has settled so far.
+fn settled(folder: &Path) -> usize {
+    let runs = fs::read_dir(folder.join("state/runs"));
+    let runs = runs.into_iter().flatten().flatten();
+    let newest = runs.map(|run| run.path()).max();
+    let text = newest.map(|run| fs::read(run.join("settled-index.ndjson")).unwrap_or_default());
+    let lines = text.iter().flatten().filter(|byte| **byte == b'\n');
+    lines.count()
+}
+
+/// Waits until so many batches are settled, or the run has ended.
+fn wait_for(job: &Job, running: &mut Running, batches: usize) {
+    wait_until("the moment has come", || {
+        let ended = running.child.try_wait();
+        settled(job.folder.path()) >= batches || ended.is_ok_and(|status| status.is_some())
+    });
+}
+
+fn old() -> Vec<Row> {
+    let old = |row: Row| Row {
+        text: "old".into(),
+        ..row
+    };
+    rows(30).into_iter().map(old).collect()
+}
+
+#[test]
+fn a_loader_may_be_killed_at_any_moment() {
+    for (product, server) in each_shared() {
+        let all = rows(3000);
+        server.call("DELETE", "/real-kills-*", "");
+        let options = [
+            ("index", "\"real-kills\""),
+            ("load", "\"replace\""),
+            (
+                "settings",
+                "{ number_of_replicas = 0, number_of_shards = 1 }",
+            ),
+        ];
+        let job = Job::new(&[&server.url], &old(), &options);
+        assert_ended(&job.run(Variant::SEQUENTIAL), 0, 30, product);
+        job.put_rows(&all);
+        let mut random = Random::new(5);
+        let mut running = job.run_again(Variant::EACH[1], &[]);
+        let (kills, mut killed) = (kills(LOADER_KILLS), 0);
+        for number in 0..kills {
+            let batches = 150 * number / kills + random.within(&(0..150 / kills));
+            wait_for(&job, &mut running, batches);
+            kill(&running);
+            killed += usize::from(running.outcome().signal == Some(9));
+            assert_eq!(
+                server.count("real-kills"),
+                30,
+                "{product}: half a load is served"
+            );
+            let variant = Variant::EACH[number % Variant::EACH.len()];
+            running = job.run_again(variant, &["--resume"]);
+        }
+        let outcome = running.outcome();
+        assert_ended(&outcome, 0, 3000, product);
+        assert!(
+            server.documents("real-kills") == documents(&all),
+            "{product}"
+        );
+        assert_eq!(killed, kills, "{product}: it was too quick to be killed");
+    }
+}
+
+#[test]
+fn a_server_may_be_killed_in_the_midst_of_a_load() {
+    let all = rows(6000);
+    let Some(mut server) = Server::start(Product::OpenSearch, &[]) else {
+        return;
+    };
+    let options = [
+        ("load", "\"replace\""),
+        (
+            "settings",
+            "{ number_of_replicas = 0, number_of_shards = 1 }",
+        ),
+        ("retries", "1000"),
+        ("retry_delay_ms_max", "200"),
+    ];
+    let job = Job::new(&[&server.url], &all, &options);
+    let mut running = job.start(Variant::EACH[1]);
+    let kills = kills(SERVER_KILLS);
+    for number in 1..=kills {
+        wait_for(&job, &mut running, 300 * number / (kills + 1));
+        server.restart();
+    }
+    let outcome = running.outcome();
+    assert_ended(&outcome, 0, 6000, "killed");
+    assert!(server.documents("things") == documents(&all));
+    assert!(
+        count(&outcome, "sent_again") > 0,
+        "it was too quick to be killed"
+    );
+}
+
+/// Rows of some size, and one that is larger than `bytes`.
+fn large(count: i64, each: usize, bytes: usize) -> Vec<Row> {
+    let mut rows = rows(count);
+    for row in &mut rows {
+        row.text = "lorem ipsum ".repeat(each / 12);
+    }
+    rows[usize::try_from(count / 2).expect("it is small")].text = "x".repeat(bytes);
+    rows
+}
+
+#[test]
+fn a_squeezed_opensearch_gets_all_documents_but_one_over_its_limit() {
+    let arguments = [
+        ["-E", "thread_pool.write.size=1"],
+        ["-E", "thread_pool.write.queue_size=1"],
+        ["-E", "http.max_content_length=1mb"],
+    ];
+    squeeze(Product::OpenSearch, arguments.as_flattened());
+}
+
+#[test]
+fn a_squeezed_elasticsearch_gets_all_documents_but_one_over_its_limit() {
+    let arguments = [
+        ["-E", "indexing_pressure.memory.limit=2mb"],
+        ["-E", "http.max_content_length=1mb"],
+    ];
+    squeeze(Product::Elasticsearch, arguments.as_flattened());
+}
+
+fn squeeze(product: Product, arguments: &[&str]) {
+    let Some(server) = Server::start(product, arguments) else {
+        return;
+    };
+    let all = large(1200, 10_000, 1_500_000);
+    let mut refused = 0;
+    for variant in [
+        Variant::new("threads", 1, 8),
+        Variant::new("processes", 4, 1),
+        Variant::new("hybrid", 2, 4),
+    ] {
+        server.call("DELETE", "/things-*", "");
+        let options = [
+            ("load", "\"replace\""),
+            (
+                "settings",
+                "{ number_of_replicas = 0, number_of_shards = 4 }",
+            ),
+            ("batch_docs", "40"),
+            ("retries", "60"),
+            ("retry_delay_ms_max", "500"),
+        ];
+        let outcome = Job::new(&[&server.url], &all, &options).run(variant);
+        assert_ended(&outcome, 3, 1200, format!("{product}, {variant}"));
+        assert!(
+            server.documents("things") == without(&all, "d600"),
+            "{product}, {variant}"
+        );
+        let [reject] = &rejects(&outcome)[..] else {
+            panic!("{product}, {variant}: {}", outcome.rejects);
+        };
+        assert_eq!(reject["id"], "d600", "{product}, {variant}");
+        assert_eq!(reject["status"], 413, "{product}, {variant}");
+        refused += count(&outcome, "refused_429");
+    }
+    assert!(refused > 0, "{product}: it was never squeezed");
+}
+
+#[test]
+fn an_index_that_is_read_only_for_a_while_is_waited_for() {
+    for (product, server) in each_shared() {
+        let all = rows(300);
+        let block = |on: &str| {
+            let body = format!("{{\"index.blocks.read_only_allow_delete\":{on}}}");
+            let (status, said) = server.call("PUT", "/real-blocked/_settings", &body);
+            assert_eq!(status, 200, "{said}");
+        };
+        server.call("DELETE", "/real-blocked", "");
+        server.call("PUT", "/real-blocked", "{}");
+        block("true");
+        let way = Proxy::start(&server.url, 1, None, Duration::ZERO);
+        let options = [
+            ("index", "\"real-blocked\""),
+            ("retries", "1000"),
+            ("retry_delay_ms_max", "100"),
+        ];
+        let job = Job::new(&[&way.url], &all, &options);
+        let running = job.start(Variant::new("threads", 1, 2));
+        // A few tries.
+        wait_until("it tries", || way.carried() > 30_000);
+        block("null");
+        let outcome = running.outcome();
+        assert_ended(&outcome, 0, 300, product);
+        assert!(
+            server.documents("real-blocked") == documents(&all),
+            "{product}"
+        );
+        let said = warnings(&outcome);
+        assert!(said.contains("read-only"), "{product}: {said}");
+
+        block("true");
+        let options = [("index", "\"real-blocked\""), ("retries", "3")];
+        let job = Job::new(&[&server.url], &all, &options);
+        let failed = job.run(Variant::SEQUENTIAL);
+        assert_failed(
+            &failed,
+            &["`real-blocked` is read-only", "--resume"],
+            product,
+        );
+        assert_eq!(rejects(&failed).len(), 0, "{product}");
+        block("null");
+        assert_ended(&job.resume(Variant::SEQUENTIAL), 0, 300, product);
+    }
+}
+
+#[test]
+fn an_index_that_is_deleted_in_the_midst_fails_the_load() {
+    for (product, server) in each_shared() {
+        for load in ["\"append\"", "\"replace\""] {
+            let about = format!("{product}, {load}");
+            server.call("DELETE", "/real-deleted", "");
+            server.call("DELETE", "/real-deleted-*", "");
+            let way = Proxy::start(&server.url, 1, None, Duration::from_millis(20));
+            let job = Job::new(
+                &[&way.url],
+                &rows(2000),
+                &[("index", "\"real-deleted\""), ("load", load)],
+            );
+            let mut running = job.start(Variant::EACH[1]);
+            wait_for(&job, &mut running, 10);
+            let index = match load {
+                "\"append\"" => "real-deleted",
+                _ => "real-deleted-*",
+            };
+            let (status, said) = server.call("DELETE", &format!("/{index}"), "");
+            assert_eq!(status, 200, "{about}: {said}");
+            let outcome = running.outcome();
+            assert_failed(&outcome, &["real-deleted"], &about);
+            assert_eq!(rejects(&outcome).len(), 0, "{about}");
+            if load == "\"replace\"" {
+                let (_, left) = server.call("GET", "/real-deleted*/_mapping", "");
+                assert_eq!(left, serde_json::json!({}), "{about}: it is not made again");
+            }
+        }
+    }
+}
