@@ -54,6 +54,9 @@ enum Command {
     Worker(WorkerArgs),
 }
 
+/// Where runs are kept, unless `--state` says so.
+const STATE: &str = ".etl";
+
 /// Run a pipeline
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
@@ -83,7 +86,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub resume: Option<String>,
     /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = ".etl")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// No progress and no table; warnings and errors stay
     #[arg(long, short)]
@@ -104,6 +107,9 @@ pub struct RunArgs {
     /// Colour.
     #[command(flatten)]
     pub color: ColorArgs,
+    /// Whether this is a replay, which cannot be gone on with.
+    #[arg(skip)]
+    pub of_replay: bool,
 }
 
 /// Check a pipeline as far as that needs no rows
@@ -222,7 +228,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = ".etl")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// No progress, no table; warnings and errors stay
     #[arg(long)]
@@ -252,7 +258,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "STAGE.KEY=VALUE")]
     pub set: Vec<String>,
     /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = ".etl")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// Colour.
     #[command(flatten)]

@@ -8,18 +8,18 @@ use super::{PipelineArgs, Progress, ReplayArgs, RunArgs};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
 use crate::pipeline::{self, Overrides, Pipeline, Step};
-use crate::stage::bulk_index;
+use crate::stage::{RUN_FILE, bulk_index};
 
 /// Runs a pipeline of two stages: the rejected documents, and the load that takes them.
 pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let folder = args.state.join("runs").join(&args.run);
-    let report = std::fs::read(folder.join("report.json")).map_err(|error| {
-        Error::io("read the report of run", &args.run, &error)
+    let known = std::fs::read(folder.join(RUN_FILE)).map_err(|error| {
+        Error::io("read what is known of run", &args.run, &error)
             .hint("`--state DIR` says where runs are kept")
     })?;
-    let report: Value = serde_json::from_slice(&report)
-        .map_err(|error| Error::failed("the run's report is damaged").cause(error))?;
-    let file = report["pipeline_file"].as_str().unwrap_or_default();
+    let known: Value = serde_json::from_slice(&known)
+        .map_err(|error| Error::failed("what is known of the run is damaged").cause(error))?;
+    let file = known["pipeline_file"].as_str().unwrap_or_default();
     let overrides = Overrides {
         sets: args.set.clone(),
         ..Overrides::default()
@@ -82,5 +82,6 @@ fn as_run(args: &ReplayArgs) -> RunArgs {
         progress: Progress::default(),
         color: args.color,
         json: args.json,
+        of_replay: true,
     }
 }

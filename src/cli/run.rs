@@ -53,6 +53,7 @@ pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
         staged: args.staged,
         digest: args.digest,
         state: args.state.clone(),
+        command: args.command(),
         resume: args.resume.clone(),
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
@@ -107,6 +108,23 @@ pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(TOO_MANY_REJECTS));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl RunArgs {
+    /// What to type to go on with this run, but for which one it is.
+    fn command(&self) -> Option<String> {
+        if self.of_replay {
+            return None;
+        }
+        let mut words = format!("etl run {}", self.pipeline.file.display());
+        for set in &self.pipeline.set {
+            words.push_str(&format!(" --set '{set}'"));
+        }
+        if self.state.as_os_str() != super::STATE {
+            words.push_str(&format!(" --state {}", self.state.display()));
+        }
+        Some(words)
+    }
 }
 
 fn style(args: &RunArgs) -> Option<Style> {

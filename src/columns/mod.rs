@@ -118,6 +118,13 @@ impl Column {
     }
 
     /// Integers (or dates) from owned values.
+    pub fn from_nullable_ints(values: &[Option<i64>]) -> Column {
+        let validity: Bitmap = values.iter().map(Option::is_some).collect();
+        let values = values.iter().map(|value| value.unwrap_or_default());
+        Column::from_ints(values.collect(), Some(validity))
+    }
+
+    /// A column of integers, or of dates.
     pub fn from_ints(values: Vec<i64>, validity: Option<Bitmap>) -> Column {
         Column::Ints(PrimitiveArray::new(
             ArrowDataType::Int64,

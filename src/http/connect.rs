@@ -30,8 +30,13 @@ pub struct Connect {
 
 /// A server's address; below its path all requests go.
 pub(crate) fn parse_url(text: &str) -> Result<Url> {
+    // Whatever is wrong with it, there may be a password in it.
+    let shown = match text.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => text.to_owned(),
+    };
     let bad = |why: &dyn std::fmt::Display| {
-        Error::usage(format!("`{text}` is not a server's address: {why}"))
+        Error::usage(format!("`{shown}` is not a server's address: {why}"))
             .hint("write it like `https://host:9200`")
     };
     let mut url = Url::parse(text).map_err(|error| bad(&error))?;

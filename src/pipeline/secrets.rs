@@ -62,7 +62,7 @@ pub(super) fn mask_urls(text: &str) -> String {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
         let authority = after
-            .find(|c: char| "/?#".contains(c) || c.is_whitespace())
+            .find(|c: char| "/?#`\"'".contains(c))
             .unwrap_or(after.len());
         rest = after;
         if let Some(user) = after[..authority].rfind('@') {

@@ -152,10 +152,10 @@ fn documents(stage: &StageReport) -> String {
 /// or server is the bound.
 fn requests(stage: &StageReport) -> String {
     let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
-    if of("requests") == 0 {
+    let time = stage.wall_s;
+    if of("requests") == 0 || time == 0.0 {
         return String::new();
     }
-    let time = stage.wall_s.max(f64::MIN_POSITIVE);
     let mut text = format!(
         "{}: {:.0} documents/s, {:.1} MB/s in {} requests, at most {} at once",
         stage.name,

@@ -35,6 +35,8 @@ pub struct Options {
     pub digest: bool,
     /// Where runs keep their report and rejects.
     pub state: PathBuf,
+    /// What was typed, to be told how to go on; `None`: this cannot be gone on with.
+    pub command: Option<String>,
     /// The run to go on with; empty: the pipeline's newest unfinished one.
     pub resume: Option<String>,
     /// What stops the run.
@@ -105,15 +107,16 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     let (rejects, error) = match (joined, ran) {
         (Ok(rejects), ran) => (rejects, ran.err()),
         (Err(error), ran) => {
-            (0..pipeline.steps.len()).for_each(|i| drop(std::fs::remove_file(spool(i))));
+            // What a run that goes on needs stays where it is.
+            let dropped = (0..pipeline.steps.len()).filter(|_| !driver.resumable);
+            dropped.for_each(|i| drop(std::fs::remove_file(spool(i))));
             (Rejects::default(), Some(ran.err().unwrap_or(error)))
         }
     };
     let error = error.map(|error| located(error, &run, pipeline));
-    if error.is_some() && driver.resumable {
+    if let (Some(_), true, Some(command)) = (&error, driver.resumable, &options.command) {
         notes.push(format!(
-            "nothing is lost: `etl run {} --resume={id}` goes on where this run ended",
-            pipeline.file.display()
+            "nothing is lost: `{command} --resume={id}` goes on where this run ended"
         ));
     }
     let stages = pipeline
@@ -318,12 +321,12 @@ impl Driver<'_> {
                 self.inputs.extend(source.files.iter().cloned());
             }
             if begun.resumable {
-                self.resumable = true;
                 self.resume(at, &mut begun)?;
             }
             all.push(begun);
         }
         self.folder.reads(&self.inputs)?;
+        self.resumable = all.iter().any(|begun: &Begun| begun.resumable);
         Ok(all)
     }
 

@@ -4,7 +4,7 @@
 //! on the rows behind.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use super::record::Books;
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
 use crate::stage::{InputFile, RUN_FILE};
+
+/// What files a run reads.
+const INPUTS_FILE: &str = "inputs.json";
 
 /// How long a run that was killed is waited for: it gives its memory back first.
 const LOOKS: u32 = 100;
@@ -40,8 +43,8 @@ const OF_NO_ACCOUNT: [&str; 11] = [
 pub(super) struct RunFolder {
     pub(super) id: String,
     pub(super) path: PathBuf,
-    file: File,
-    identity: Identity,
+    /// Locked as long as this is there.
+    _file: File,
 }
 
 /// What must be the same for a run to go on.
@@ -51,8 +54,6 @@ struct Identity {
     pipeline_file: String,
     /// Names, kinds, inputs and options, without secrets and what only changes how it is done.
     stages: Value,
-    /// Known once every stage has begun.
-    inputs: Option<Vec<InputFile>>,
 }
 
 impl Identity {
@@ -73,7 +74,6 @@ impl Identity {
             stages: stages.collect(),
             pipeline: pipeline.name.clone(),
             pipeline_file: absolute(&pipeline.file),
-            inputs: None,
         }
     }
 }
@@ -112,7 +112,7 @@ impl RunFolder {
                 Err(error) => return Err(io(error)),
             }
         };
-        let file = File::options()
+        let mut file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
@@ -120,14 +120,14 @@ impl RunFolder {
             .map_err(io)?;
         // A file system without locks gives none: two runs in one folder are then up to the user.
         let _ = file.try_lock();
-        let mut folder = RunFolder {
-            identity: Identity::of(pipeline),
+        let identity = Identity::of(pipeline);
+        let json = serde_json::to_string(&identity).expect("it is plain data");
+        file.write_all(json.as_bytes()).map_err(io)?;
+        Ok(RunFolder {
             id,
             path,
-            file,
-        };
-        folder.write()?;
-        Ok(folder)
+            _file: file,
+        })
     }
 
     /// The folder of the run `id`, or of the pipeline's newest unfinished one; `None`: there is none.
@@ -155,6 +155,11 @@ impl RunFolder {
         if !has_let_go(&file) {
             return Err(Error::failed(format!("run `{id}` is still running")));
         }
+        if is_done(&path) {
+            return Err(Error::failed(format!("run `{id}` has ended well")).hint(
+                "there is nothing to go on with: run the pipeline anew, without `--resume`",
+            ));
+        }
         let now = Identity::of(pipeline);
         if was.pipeline_file != now.pipeline_file {
             return Err(Error::failed(format!(
@@ -168,35 +173,31 @@ impl RunFolder {
         Ok(Some(RunFolder {
             id,
             path,
-            file,
-            identity: was,
+            _file: file,
         }))
     }
 
     /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
-    pub(super) fn reads(&mut self, inputs: &[InputFile]) -> Result<()> {
-        match &self.identity.inputs {
-            None => {
-                self.identity.inputs = Some(inputs.to_vec());
-                self.write()
-            }
-            Some(was) if was == inputs => Ok(()),
-            Some(was) => {
-                let other = inputs.iter().zip(was).find(|(now, was)| now != was);
-                let what = other.map_or("the number of input files".into(), |(now, _)| {
-                    format!("the input file `{}`", now.file)
-                });
-                Err(differs(&self.id, &what))
-            }
+    pub(super) fn reads(&self, inputs: &[InputFile]) -> Result<()> {
+        let file = self.path.join(INPUTS_FILE);
+        let was = std::fs::read(&file).ok();
+        let was: Option<Vec<InputFile>> = was.and_then(|was| serde_json::from_slice(&was).ok());
+        let Some(was) = was else {
+            let json = serde_json::to_string(inputs).expect("it is plain data");
+            // Whole or not at all.
+            let part = file.with_extension("part");
+            return std::fs::write(&part, json)
+                .and_then(|()| std::fs::rename(&part, &file))
+                .map_err(|error| Error::io("write", file.display(), &error));
+        };
+        if was == inputs {
+            return Ok(());
         }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let json = serde_json::to_string(&self.identity).expect("it is plain data");
-        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
-        self.file.set_len(0).map_err(io)?;
-        self.file.rewind().map_err(io)?;
-        self.file.write_all(json.as_bytes()).map_err(io)
+        let other = inputs.iter().zip(&was).find(|(now, was)| now != was);
+        let what = other.map_or("the number of input files".into(), |(now, _)| {
+            format!("the input file `{}`", now.file)
+        });
+        Err(differs(&self.id, &what))
     }
 
     /// Where stage `name` says how far it is settled.

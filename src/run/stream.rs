@@ -58,7 +58,7 @@ pub(super) fn exclusive(
             let (from, left) = (usize_of(skipped), usize_of(len - skipped));
             let dealt = Dealt {
                 first,
-                again: false,
+                ..Dealt::default()
             };
             let batch = batch.with_dealt(Some(dealt)).slice(from, left);
             let runs = partition::exclusive(&batch, &columns, rows_max);

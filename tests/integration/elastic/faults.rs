@@ -16,7 +16,7 @@ fn whim(random: &mut Random, bulk: &Bulk) -> Reply {
     let status = statuses[random.within(&(0..statuses.len()))];
     let reply = match random.within(&(0..100)) {
         0..25 => {
-            let each = (0..bulk.items.len()).filter(|_| random.next() % 4 == 0);
+            let each = (0..bulk.items.len()).filter(|_| random.next().is_multiple_of(4));
             let faults = each.collect::<Vec<_>>().into_iter().map(|position| {
                 let refusals = [429, 502, 503, 504];
                 let status = refusals[random.within(&(0..refusals.len()))];

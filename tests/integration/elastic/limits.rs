@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
@@ -104,9 +106,12 @@ fn a_document_that_spoils_each_request_is_found_and_rejected() {
     for variant in Variant::EACH {
         for (name, reply, status) in spoilt() {
             let about = format!("{variant}, {name}");
-            let server = Scripted::start(move |bulk| match holds(bulk, "d33") {
-                true => reply.clone(),
-                false => Reply::Normal,
+            let server = Scripted::start(move |bulk| {
+                if holds(bulk, "d33") {
+                    reply.clone()
+                } else {
+                    Reply::Normal
+                }
             });
             let outcome = Job::new(&[&server.url], &rows, &[HASTY]).run(variant);
             assert_ended(&outcome, 3, rows.len(), &about);
@@ -127,9 +132,10 @@ fn items_that_spoil_the_others_are_found_too() {
     let server = Scripted::start(|bulk: &Bulk| {
         let kind = "action_request_validation_exception";
         let all = 0..bulk.items.len();
-        match holds(bulk, "d12") {
-            true => Reply::Items(all.map(|i| ItemFault::new(i, 400, kind)).collect()),
-            false => Reply::Normal,
+        if holds(bulk, "d12") {
+            Reply::Items(all.map(|i| ItemFault::new(i, 400, kind)).collect())
+        } else {
+            Reply::Normal
         }
     });
     let outcome = Job::new(&[&server.url], &rows, &[]).run(Variant::SEQUENTIAL);
@@ -145,17 +151,22 @@ fn items_that_spoil_the_others_are_found_too() {
 
 #[test]
 fn a_document_alone_in_its_request_is_put_off_while_others_are_sent() {
-    // With requests of one document the others are those of the batches behind it.
-    let rows = rows(30);
-    for variant in [Variant::SEQUENTIAL, Variant::new("threads", 1, 2)] {
-        let server = Scripted::start(|bulk| match holds(bulk, "d7") {
-            true => Reply::status(429, "rejected_execution_exception"),
-            false => Reply::Normal,
+    // With requests of one document the others are those in flight with it, once there are several.
+    let rows = rows(60);
+    for variant in [Variant::new("threads", 1, 4), Variant::new("hybrid", 1, 4)] {
+        let server = Scripted::start(|bulk| {
+            if holds(bulk, "d40") {
+                return Reply::status(429, "rejected_execution_exception");
+            }
+            Reply::Normal.after(Duration::from_millis(20))
         });
         let options = [HASTY, ("batch_docs", "1")];
         let outcome = Job::new(&[&server.url], &rows, &options).run(variant);
         assert_ended(&outcome, 3, rows.len(), variant);
-        assert!(server.documents(INDEX) == without(&rows, "d7"), "{variant}");
+        assert!(
+            server.documents(INDEX) == without(&rows, "d40"),
+            "{variant}"
+        );
     }
 }
 
@@ -233,9 +244,12 @@ fn an_index_that_stays_read_only_fails_the_run_which_can_go_on() {
     let ill = Arc::new(Mutex::new(true));
     let server = Scripted::start({
         let ill = Arc::clone(&ill);
-        move |bulk: &Bulk| match bulk.number > 1 && *ill.lock().expect("no one panics") {
-            true => Reply::status(403, "cluster_block_exception"),
-            false => Reply::Normal,
+        move |bulk: &Bulk| {
+            if bulk.number > 1 && *ill.lock().expect("no one panics") {
+                Reply::status(403, "cluster_block_exception")
+            } else {
+                Reply::Normal
+            }
         }
     });
     let job = Job::new(&[&server.url], &rows, &[HASTY]);

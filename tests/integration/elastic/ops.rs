@@ -218,10 +218,11 @@ fn ids_that_are_made_are_the_same_in_every_try() {
     let rows = rows(300);
     for variant in Variant::EACH {
         let mut random = Random::new(2);
-        let server = Scripted::start(move |_| match random.next() % 4 {
+        let server = Scripted::start(move |_| match random.next() % 12 {
             0 => Reply::CloseAfter,
             1 => Reply::CutAnswer(200),
-            2 => Reply::status(503, "away"),
+            2..5 => Reply::Garbage(String::new()),
+            5..8 => Reply::status(503, "away"),
             _ => Reply::Normal,
         });
         let job = Job::new(&[&server.url], &rows, &[("id", NONE)]);

@@ -25,11 +25,12 @@ fn of_rows_with_one_id_the_last_one_is_in_the_index() {
             let rows = repeating(&mut random, 700);
             let server = Scripted::start(move |bulk: &Bulk| {
                 let any = random.within(&(0..bulk.items.len()));
-                let reply = match random.within(&(0..10)) {
-                    0 => Reply::status(503, "away"),
-                    1 | 2 => Reply::Items(vec![ItemFault::new(any, 429, "busy")]),
-                    3 => Reply::CloseAfter,
-                    4 => Reply::CloseBefore,
+                let reply = match random.within(&(0..40)) {
+                    0..4 => Reply::status(503, "away"),
+                    4..12 => Reply::Items(vec![ItemFault::new(any, 429, "busy")]),
+                    12..16 => Reply::Garbage("{\"took\":1,".into()),
+                    16 => Reply::CloseAfter,
+                    17 => Reply::CloseBefore,
                     _ => Reply::Normal,
                 };
                 reply.after(Duration::from_millis(random.next() % 4))
@@ -48,7 +49,7 @@ fn of_rows_with_one_id_the_last_one_is_in_the_index() {
 }
 
 #[test]
-fn routing_is_part_of_who_a_document_is() {
+fn routing_does_not_tell_documents_of_one_id_apart() {
     // The server of this test knows no routing, so it is looked at as it was asked for.
     let rows: Vec<Row> = rows(60)
         .into_iter()
@@ -75,10 +76,9 @@ fn routing_is_part_of_who_a_document_is() {
     let outcome = Job::new(&[&server.url], &rows, &options).run(Variant::SEQUENTIAL);
     assert_ended(&outcome, 0, rows.len(), "routing");
     let seen = seen.lock().expect("no one panics");
-    // No two rows are the same document, so nothing keeps them apart.
-    assert_eq!(seen.len(), 3, "{seen:?}");
-    assert!(seen.iter().all(|(of, all)| of.len() == *all));
-    assert!(seen[0].0.contains(&"d3 \"13\"".to_owned()), "{seen:?}");
+    // In one shard equal ids are one document whatever their routing: no request holds one twice.
+    assert_eq!(seen.len(), 12, "{seen:?}");
+    assert!(seen.iter().all(|(of, all)| of.len() == 5 && *all == 5));
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn fewer_requests_are_in_flight_where_the_server_refuses_more() {
         let refused = *refused.lock().expect("no one panics");
         assert!(refused > 0, "{variant}: it never tried more");
         let splits = count(&outcome, "splits");
-        assert_eq!(
-            splits, 0,
-            "{variant}: none was alone, {refused} were refused"
+        assert!(
+            splits <= 2,
+            "{variant}: {splits} splits, though hardly any was alone, {refused} were refused"
         );
         assert!(refused < 100, "{variant}: {refused} were refused of 150");
     }

@@ -1,4 +1,4 @@
-//! The Donor's Choice job, and what only real servers know, on OpenSearch and on Elasticsearch.
+//! The Donor's Choice job, and what only real servers know, on `OpenSearch` and on Elasticsearch.
 
 use std::collections::BTreeMap;
 use std::fs;

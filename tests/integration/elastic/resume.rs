@@ -142,19 +142,21 @@ fn a_load_that_is_killed_at_any_request_can_go_on() {
 
 #[test]
 fn a_load_that_is_interrupted_at_any_request_ends_soon_and_can_go_on() {
-    for load in ["append", "replace"] {
-        for trouble in [Trouble::HoldBefore, Trouble::Freeze] {
-            at_each_request(load, "\"id\"", trouble, |server, job, running, about| {
-                interrupt(&running);
-                let since = Instant::now();
-                let outcome = running.outcome();
-                let took = since.elapsed();
-                assert_eq!(outcome.code, Some(130), "{about}: {}", outcome.stderr);
-                assert!(took < AT_ONCE, "{about}: it took {took:?}");
-                server.recover();
-                assert_ended(&job.resume(Variant::SEQUENTIAL), 0, 70, about);
-            });
-        }
+    for (load, trouble) in [
+        ("append", Trouble::HoldBefore),
+        ("replace", Trouble::HoldAfter),
+        ("replace", Trouble::Freeze),
+    ] {
+        at_each_request(load, "\"id\"", trouble, |server, job, running, about| {
+            interrupt(&running);
+            let since = Instant::now();
+            let outcome = running.outcome();
+            let took = since.elapsed();
+            assert_eq!(outcome.code, Some(130), "{about}: {}", outcome.stderr);
+            assert!(took < AT_ONCE, "{about}: it took {took:?}");
+            server.recover();
+            assert_ended(&job.resume(Variant::SEQUENTIAL), 0, 70, about);
+        });
     }
 }
 
@@ -172,7 +174,7 @@ fn loads_that_are_killed_again_and_again_come_to_their_end() {
                     // These are refused each time: one that was taken before would be no reject.
                     let bad = |id: &str| id.ends_with("77");
                     let all_good = !bulk.items.iter().any(|item| bad(&item.id));
-                    if random.next() % 12 == 0 && all_good {
+                    if random.next().is_multiple_of(12) && all_good {
                         return Reply::CloseAfter.after(delay);
                     }
                     let items = bulk.items.iter().enumerate();
@@ -180,7 +182,10 @@ fn loads_that_are_killed_again_and_again_come_to_their_end() {
                         if bad(&item.id) {
                             return Some(ItemFault::new(i, 400, "bad"));
                         }
-                        (random.next() % 50 == 0).then(|| ItemFault::new(i, 429, "busy"))
+                        random
+                            .next()
+                            .is_multiple_of(50)
+                            .then(|| ItemFault::new(i, 429, "busy"))
                     });
                     Reply::Items(faults.collect()).after(delay)
                 }
@@ -252,9 +257,9 @@ fn failed(rows: &[Row], options: &[(&str, &str)]) -> (Scripted, Job, String) {
     let ill = Arc::new(Mutex::new(true));
     let server = Scripted::start({
         let ill = Arc::clone(&ill);
-        move |bulk: &Bulk| match bulk.number > 2 && *ill.lock().expect("no one panics") {
-            true => Reply::status(503, "away"),
-            false => Reply::Normal,
+        move |bulk: &Bulk| {
+            let ill = *ill.lock().expect("no one panics");
+            Reply::status(503, "away").when(ill && bulk.number > 2)
         }
     });
     let mut options = options.to_vec();

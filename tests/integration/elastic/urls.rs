@@ -20,9 +20,10 @@ fn a_server_that_is_dead_is_left_aside() {
         for first in [true, false] {
             let server = Scripted::start(|_| Reply::Normal);
             let dead = dead();
-            let urls = match first {
-                true => [dead.as_str(), &server.url],
-                false => [&server.url, dead.as_str()],
+            let urls = if first {
+                [dead.as_str(), &server.url]
+            } else {
+                [&server.url, dead.as_str()]
             };
             // Few tries: it is not asked again each time.
             let job = Job::new(&urls, &rows, &[("retries", "2")]);

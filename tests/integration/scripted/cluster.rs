@@ -227,9 +227,10 @@ impl Cluster {
                     .iter()
                     .any(|part| part == "flat_settings=true");
                 self.show(index, |found| {
-                    let settings = match flat {
-                        true => found.show_flat_settings(),
-                        false => found.show_settings("*"),
+                    let settings = if flat {
+                        found.show_flat_settings()
+                    } else {
+                        found.show_settings("*")
                     };
                     json!({
                         "aliases": found.aliases,

@@ -57,6 +57,11 @@ impl Reply {
         Reply::Status(status, Vec::new(), answer.body.to_string())
     }
 
+    /// This if it `holds`, else what is normal.
+    pub(crate) fn when(self, holds: bool) -> Reply {
+        if holds { self } else { Reply::Normal }
+    }
+
     pub(crate) fn after(self, delay: Duration) -> Reply {
         Reply::Delay(delay, Box::new(self))
     }

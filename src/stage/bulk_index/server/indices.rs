@@ -10,6 +10,8 @@ use crate::http::Method;
 /// The states of a [`Mark`].
 pub(super) const LOADING: &str = "loading";
 pub(super) const PUBLISHED: &str = "published";
+/// Made to be written in place.
+pub(super) const MADE: &str = "made";
 
 /// The member of a mapping's `_meta` that holds our mark.
 const MARK: &str = "etl";
@@ -25,6 +27,9 @@ const TUNED: [&str; 4] = [
 /// What makes an index ours: only marked ones are ever deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
+    /// What had the alias before.
+    #[serde(default)]
+    pub(super) before: Option<String>,
     pub(super) pipeline: String,
     pub(super) alias: String,
     pub(super) run: String,
@@ -34,8 +39,10 @@ pub(super) struct Mark {
 impl Mark {
     /// A mapping with the mark in its `_meta`, beside what stands there.
     pub(super) fn put_into(&self, mut mapping: Value) -> Value {
-        let mark = serde_json::to_value(self).expect("it is plain data");
-        mapping["_meta"][MARK] = mark;
+        if !mapping["_meta"].is_object() {
+            mapping["_meta"] = json!({});
+        }
+        mapping["_meta"][MARK] = serde_json::to_value(self).expect("it is plain data");
         mapping
     }
 }
@@ -107,6 +114,11 @@ pub(super) fn tuned_settings(settings: &Value) -> Value {
     Value::Object(tuned.into_iter().collect())
 }
 
+/// The mark of an index in the answer to a question for it.
+pub(super) fn mark_of(index: &Value) -> Option<Mark> {
+    serde_json::from_value(index["mappings"]["_meta"][MARK].clone()).ok()
+}
+
 /// The indices that have an alias, by name.
 pub(super) fn holders(api: &Api, alias: &str) -> Result<Vec<String>> {
     let said = api.call(Method::Get, &format!("_alias/{}", segment(alias)), None)?;
@@ -131,8 +143,7 @@ pub(super) fn marked(api: &Api, alias: &str) -> Result<Vec<(String, Mark)>> {
     let indices = body.as_object().into_iter().flatten();
     let mut marked: Vec<(String, Mark)> = indices
         .filter_map(|(name, index)| {
-            let mark = index["mappings"]["_meta"][MARK].clone();
-            let mark: Mark = serde_json::from_value(mark).ok()?;
+            let mark = mark_of(index)?;
             (mark.alias == alias).then(|| (name.clone(), mark))
         })
         .collect();

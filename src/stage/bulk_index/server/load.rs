@@ -142,7 +142,7 @@ pub(super) fn begin(
             ..patient.backoff
         },
     };
-    let state_file = state_file(&run.state, &stage.index);
+    let state_file = stage.state_file(&run.state);
     let kept = State::read(&state_file).filter(|_| run.resumed);
     let resumed = kept.is_some();
     let mut warnings = Vec::new();
@@ -151,6 +151,7 @@ pub(super) fn begin(
         api: &api,
         mapping,
         mark: Mark {
+            before: None,
             pipeline: run.pipeline.clone(),
             alias: stage.index.clone(),
             run: run.id.clone(),
@@ -206,11 +207,6 @@ pub(super) fn begin(
         resumable: true,
         ..Begun::default()
     })
-}
-
-/// Where the load into `index` keeps its state, in its run's folder.
-pub(super) fn state_file(run: &Path, index: &str) -> PathBuf {
-    run.join(format!("load-{index}.json"))
 }
 
 impl State {
@@ -507,6 +503,10 @@ impl Sink for ServerSink {
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
+        if self.state.replacing.is_some() && self.sum.rows == 0 {
+            self.warnings
+                .push("there was no document: the new index is empty".into());
+        }
         if let (Mode::Replace | Mode::Create, Some(example)) = (self.mode, &self.sum.example) {
             self.warnings.push(format!(
                 "{} documents have an id that another had before them in this load, `{example}` for one; the last one is in the index",

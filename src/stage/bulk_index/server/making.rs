@@ -23,7 +23,7 @@ pub(super) struct Making<'a> {
 
 impl Making<'_> {
     /// What it will be; nothing is made yet.
-    pub(super) fn plan(&self, load: String) -> Result<State> {
+    pub(super) fn plan(&mut self, load: String) -> Result<State> {
         let alias = &self.stage.index;
         if self.stage.mode != Mode::Replace {
             return Ok(State {
@@ -51,6 +51,7 @@ impl Making<'_> {
             .hint("`load = \"replace\"` replaces one"));
         }
         let name = format!("{alias}-{load}");
+        self.mark.before = holders.first().cloned();
         Ok(State {
             load,
             target: format!("{name}-load"),
@@ -74,6 +75,13 @@ impl Making<'_> {
                 // Killed after the switch, before it could be noted.
                 let holders = indices::holders(self.api, alias)?;
                 replacing.published |= holders.first() == new.as_ref();
+                if !replacing.published && holders.first() != replacing.old.as_ref() {
+                    return Err(Error::failed(format!(
+                        "the alias `{alias}` was given to another index since this load began"
+                    ))
+                    .hint("run the pipeline anew, without `--resume`; `etl rollback --clean` deletes what is half loaded"));
+                }
+                self.mark.before.clone_from(&replacing.old);
             }
             return Ok(());
         }
@@ -90,13 +98,21 @@ impl Making<'_> {
         Ok(())
     }
 
+    /// The mapping with our mark.
+    fn marked(&mut self, state: &str) -> Value {
+        let mark = Mark {
+            state: state.into(),
+            ..self.mark.clone()
+        };
+        mark.put_into(self.mapping.take().unwrap_or_else(|| json!({})))
+    }
+
     /// The index that is to replace another, written through an alias of its own.
     fn new_index(&mut self, name: &str, target: &str) -> Result<indices::Found> {
         if let Some(made) = indices::find(self.api, name)?.filter(|_| self.resumed) {
             return Ok(made);
         }
-        let mapping = self.mapping.take().unwrap_or_else(|| json!({}));
-        let mapping = self.mark.put_into(mapping);
+        let mapping = self.marked(indices::LOADING);
         let settings = self.stage.settings()?;
         indices::create(self.api, name, settings, Some(&mapping), Some(target))
     }
@@ -109,7 +125,12 @@ impl Making<'_> {
         match said.status {
             404 => {
                 let settings = self.stage.settings()?;
-                return indices::create(api, name, settings, self.mapping.as_ref(), None).map(Some);
+                // One that must be new is marked: who goes on with this load knows it again.
+                let mapping = match self.stage.mode {
+                    Mode::Create => Some(self.marked(indices::MADE)),
+                    _ => self.mapping.take(),
+                };
+                return indices::create(api, name, settings, mapping.as_ref(), None).map(Some);
             }
             403 => {
                 self.warnings.push(format!(
@@ -125,7 +146,10 @@ impl Making<'_> {
             return Err(Error::failed(format!("`{name}` is a data stream"))
                 .hint("name an index: data streams are not loaded yet"));
         }
-        if self.stage.mode == Mode::Create && !self.resumed {
+        let ours =
+            |index: &Value| indices::mark_of(index).is_some_and(|mark| mark.run == self.mark.run);
+        let mut indices = body.as_object().into_iter().flatten();
+        if self.stage.mode == Mode::Create && !indices.any(|(_, index)| ours(index)) {
             return Err(
                 Error::failed(format!("the index `{name}` is there already"))
                     .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),

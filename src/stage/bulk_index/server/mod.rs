@@ -16,6 +16,8 @@ mod search;
 mod session;
 mod settle;
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -58,7 +60,10 @@ struct Told {
 #[derive(Debug)]
 pub(super) struct ServerIndex {
     urls: Vec<String>,
+    /// Where documents are sent.
     index: String,
+    /// The same as the pipeline file has it.
+    alias: String,
     id: Vec<String>,
     mapping: Option<String>,
     mode: Mode,
@@ -81,6 +86,7 @@ impl ServerIndex {
         let index = options.check(&id, mode)?;
         Ok(ServerIndex {
             urls,
+            alias: index.clone(),
             index,
             id,
             mapping,
@@ -89,6 +95,13 @@ impl ServerIndex {
             http,
             replays: false,
         })
+    }
+
+    /// Where a load keeps its state, in its run's folder: apart from one into another server's index of
+    /// the same name.
+    fn state_file(&self, run: &Path) -> PathBuf {
+        let to = xxhash_rust::xxh3::xxh3_64(self.urls.join(" ").as_bytes());
+        run.join(format!("load-{}-{to:016x}.json", self.alias))
     }
 
     /// The servers, beside a run.
@@ -125,17 +138,9 @@ impl ServerIndex {
 
 impl Stage for ServerIndex {
     fn inputs(&self) -> Vec<Distribution> {
-        // Without ids of the rows' own no two are alike.
-        let mut identity = self.id.clone();
-        if !identity.is_empty() {
-            let routing = self.options.routing.iter();
-            identity.extend(
-                routing
-                    .filter(|routing| !self.id.contains(routing))
-                    .cloned(),
-            );
-        }
-        vec![Distribution::Exclusive(identity)]
+        // Without ids of the rows' own no two are alike. In one shard equal ids are one document, whatever
+        // their routing: so that does not tell them apart.
+        vec![Distribution::Exclusive(self.id.clone())]
     }
 
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {

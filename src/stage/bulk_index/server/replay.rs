@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::super::Mode;
-use super::load::{State, state_file};
+use super::load::State;
 use super::{ServerIndex, indices};
 use crate::batch::Batch;
 use crate::columns::{Column, TextBuilder};
@@ -41,7 +41,7 @@ impl ServerIndex {
         name: &str,
         force: bool,
     ) -> Result<Replay> {
-        let file = state_file(run, &self.index);
+        let file = self.state_file(run);
         let state = State::read(&file).ok_or_else(|| {
             Error::failed(format!("`{}` says nothing of a load", file.display()))
                 .hint("only what a run sent to a server can be sent again")
@@ -79,10 +79,20 @@ impl ServerIndex {
                     .hint("`--force` sends the documents all the same"),
             );
         }
+        if state.replacing.is_some() {
+            let holders = indices::holders(&self.api(folder)?, &self.alias)?;
+            if !holders.contains(index) {
+                return Err(Error::failed(format!(
+                    "`{index}` does not serve any more: `{}` is another index now",
+                    self.alias
+                ))
+                .hint("`--force` sends the documents all the same"));
+            }
+        }
         let runs = run.parent().unwrap_or(run);
         let later = std::fs::read_dir(runs).into_iter().flatten().flatten();
         let later = later.map(|entry| entry.path()).find(|other| {
-            let wrote = State::read(&state_file(other, &self.index));
+            let wrote = State::read(&self.state_file(other));
             other.file_name() > run.file_name()
                 && wrote.is_some_and(|wrote| wrote.uuid.is_some() && wrote.uuid == state.uuid)
         });
@@ -158,18 +168,14 @@ impl Rejects {
                 None => value.to_string(),
             });
             routings.push(routing.as_deref());
-            versions.push(
-                member(&self.version)
-                    .and_then(Value::as_i64)
-                    .unwrap_or_default(),
-            );
+            versions.push(member(&self.version).and_then(Value::as_i64));
         }
         let mut columns = vec![ids.finish(), documents.finish()];
         if self.routing.is_some() {
             columns.push(routings.finish());
         }
         if self.version.is_some() {
-            columns.push(Column::from_ints(versions, None));
+            columns.push(Column::from_nullable_ints(&versions));
         }
         Ok(Batch::new(columns, rows))
     }

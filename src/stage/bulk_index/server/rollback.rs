@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::ServerIndex;
-use super::indices::{self, LOADING, PUBLISHED};
+use super::indices::{self, LOADING};
 use crate::error::{Error, Result};
 use crate::http::Method;
 use crate::stage::{Folder, has_ended};
@@ -21,14 +21,18 @@ impl ServerIndex {
                 "`{alias}` is not the alias of one index: no load has replaced it"
             )));
         };
-        let before = indices::marked(&api, alias)?
-            .into_iter()
-            .rfind(|(name, mark)| mark.state == PUBLISHED && name < current);
-        let Some((before, _)) = before else {
-            return Err(
-                Error::failed(format!("no index from before `{current}` is kept"))
-                    .hint("`keep` says how many are"),
-            );
+        let marked = indices::marked(&api, alias)?;
+        let of_current = marked.iter().find(|(name, _)| name == current);
+        let before = of_current.and_then(|(_, mark)| mark.before.clone());
+        let is_there = |name: &String| Ok(indices::find(&api, name)?.is_some());
+        let before = match before {
+            Some(before) if is_there(&before)? => before,
+            _ => {
+                return Err(
+                    Error::failed(format!("no index from before `{current}` is kept"))
+                        .hint("`keep` says how many are"),
+                );
+            }
         };
         let actions = json!({ "actions": [
             { "remove": { "index": current, "alias": alias, "must_exist": true } },

@@ -140,12 +140,13 @@ struct Part {
 }
 
 impl Part {
-    /// Two parts that begin anew: what the whole went through says nothing of either.
+    /// Two parts whose tries begin anew.
     fn halves(mut self) -> [Part; 2] {
         let second = self.items.split_off(self.items.len() / 2);
         [self.items, second].map(|items| Part {
             items,
             failures: self.failures,
+            taken: self.taken,
             ..Part::default()
         })
     }
@@ -338,7 +339,8 @@ impl Wire {
         Ok(match answer::refused(status, &kind, error.as_ref()) {
             Fate::Again if status == 429 => {
                 ends.tally.refused_429 += 1;
-                Self::busy(part, retry_after, alone)
+                let size = ends.bulk.bytes(&part.items);
+                self.busy(part, size, retry_after, alone)
             }
             Fate::Again => {
                 // A gateway may have passed it on.
@@ -366,11 +368,12 @@ impl Wire {
         })
     }
 
-    fn busy(part: Part, retry_after: Option<Duration>, alone: bool) -> Sent {
+    fn busy(&self, part: Part, size: usize, wait: Option<Duration>, alone: bool) -> Sent {
         if alone && part.tries >= ALONE_REFUSALS && !part.is_single() {
+            self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
             return Sent::Halve(part);
         }
-        Sent::Again(part, Why::Busy, retry_after)
+        Sent::Again(part, Why::Busy, wait)
     }
 
     fn failed(&self, mut part: Part, words: String) -> Result<Sent> {
@@ -440,7 +443,10 @@ impl Wire {
         }
         match why {
             None => Ok(Sent::Done),
-            Some(Why::Busy) => Ok(Self::busy(again, None, alone && taken == 0)),
+            Some(Why::Busy) => {
+                let size = ends.bulk.bytes(&again.items);
+                Ok(self.busy(again, size, None, alone && taken == 0))
+            }
             Some(Why::Failed(words)) => self.failed(again, words),
             Some(why) => Ok(Sent::Again(again, why, None)),
         }
