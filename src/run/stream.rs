@@ -56,9 +56,11 @@ pub(super) fn exclusive(
             rows += len;
             let skipped = settled.saturating_sub(first).min(len);
             let (from, left) = (usize_of(skipped), usize_of(len - skipped));
+            // A window that deals several at once knows better.
             let dealt = Dealt {
                 first,
-                ..Dealt::default()
+                again: false,
+                alone: true,
             };
             let batch = batch.with_dealt(Some(dealt)).slice(from, left);
             let runs = partition::exclusive(&batch, &columns, rows_max);
