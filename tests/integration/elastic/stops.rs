@@ -132,6 +132,24 @@ fn an_index_that_is_there_is_not_created_again() {
         &["`things` is there already", "replace"],
         "the second time",
     );
+    // Nor by going on with the run that was refused.
+    let sent = server.record().bulks;
+    let outcome = job.resume(Variant::SEQUENTIAL);
+    assert_failed(&outcome, &["`things` is there already"], "gone on with");
+    assert_eq!(server.record().bulks, sent);
+}
+
+#[test]
+fn a_mapping_may_have_any_meta() {
+    let rows = rows(10);
+    for meta in ["\"text\"", "[1]", "null", "{\"ours\":1}"] {
+        let server = Scripted::start(|_| Reply::Normal);
+        let options = [("mapping", "\"mapping.json\""), ("load", "\"replace\"")];
+        let job = Job::new(&[&server.url], &rows, &options);
+        job.folder
+            .write("mapping.json", format!("{{\"_meta\":{meta}}}"));
+        super::assert_ended(&job.run(Variant::SEQUENTIAL), 0, 10, meta);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) struct Making<'a> {
 
 impl Making<'_> {
     /// What it will be; nothing is made yet.
-    pub(super) fn plan(&mut self, load: String) -> Result<State> {
+    pub(super) fn plan(&self, load: String) -> Result<State> {
         let alias = &self.stage.index;
         if self.stage.mode != Mode::Replace {
             return Ok(State {
@@ -51,7 +51,6 @@ impl Making<'_> {
             .hint("`load = \"replace\"` replaces one"));
         }
         let name = format!("{alias}-{load}");
-        self.mark.before = holders.first().cloned();
         Ok(State {
             load,
             target: format!("{name}-load"),
@@ -68,6 +67,8 @@ impl Making<'_> {
 
     /// It is there, as it was planned.
     pub(super) fn ensure(&mut self, state: &mut State) -> Result<()> {
+        let replacing = state.replacing.as_ref();
+        self.mark.before = replacing.and_then(|replacing| replacing.old.clone());
         if state.uuid.is_some() {
             check_uuid(self.api, state)?;
             let (alias, new) = (&self.stage.index, state.index.clone());
@@ -81,7 +82,6 @@ impl Making<'_> {
                     ))
                     .hint("run the pipeline anew, without `--resume`; `etl rollback --clean` deletes what is half loaded"));
                 }
-                self.mark.before.clone_from(&replacing.old);
             }
             return Ok(());
         }
