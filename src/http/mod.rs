@@ -285,13 +285,29 @@ impl Client {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body = answer.bytes().await.map_err(|error| trouble(&error))?;
+        let mut body = answer.bytes().await.map_err(|error| trouble(&error))?;
+        if status >= 400 {
+            body = self.without_secret(body);
+        }
         Ok(Answer {
             status,
             body,
             retry_after,
             wire: monotonic().saturating_sub(from),
         })
+    }
+
+    /// An error's text may repeat what was sent, and will be printed.
+    fn without_secret(&self, body: Bytes) -> Bytes {
+        let authorization = self.connect.authorization.as_deref().unwrap_or_default();
+        let Some((_, secret)) = authorization.split_once(' ') else {
+            return body;
+        };
+        let text = String::from_utf8_lossy(&body);
+        if secret.is_empty() || !text.contains(secret) {
+            return body;
+        }
+        text.replace(secret, "***").into()
     }
 
     /// Whether somebody listens: the transport has no timeout of its own for that.

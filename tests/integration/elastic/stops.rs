@@ -140,6 +140,20 @@ fn an_index_that_is_there_is_not_created_again() {
 }
 
 #[test]
+fn a_secret_that_a_server_repeats_is_not_printed() {
+    let body = json!({ "status": 401, "error": {
+        "type": "security_exception", "reason": "nobody is Basic bWU6cEBzcw==",
+    } });
+    let server = Scripted::start(move |_| Reply::Status(401, Vec::new(), body.clone().to_string()));
+    let options = [("username", "\"me\""), ("password", "\"p@ss\"")];
+    let job = Job::new(&[&server.url], &rows(10), &options);
+    let outcome = job.run(Variant::SEQUENTIAL);
+    assert_failed(&outcome, &["nobody is Basic ***", "401"], "echoed");
+    let told = outcome.stderr + &outcome.stdout;
+    assert!(!told.contains("bWU6"), "{told}");
+}
+
+#[test]
 fn a_mapping_may_have_any_meta() {
     let rows = rows(10);
     for meta in ["\"text\"", "[1]", "null", "{\"ours\":1}"] {
