@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Progress as ProgressArg, RunArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, masked_set};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::{self, Options};
@@ -118,7 +118,7 @@ impl RunArgs {
         }
         let mut words = format!("etl run {}", self.pipeline.file.display());
         for set in &self.pipeline.set {
-            words.push_str(&format!(" --set '{set}'"));
+            words.push_str(&format!(" --set '{}'", masked_set(set)));
         }
         if self.state.as_os_str() != super::STATE {
             words.push_str(&format!(" --state {}", self.state.display()));

@@ -28,7 +28,7 @@ use crate::schema::{Schema, list};
 use crate::stage::write_files;
 use crate::stage::{Folder, STAGES, Stage, StageKind};
 
-pub use secrets::masked;
+pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.
 pub struct Pipeline {

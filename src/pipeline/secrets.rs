@@ -37,6 +37,14 @@ pub fn masked(options: &Table) -> Json {
     Json::Object(members.collect())
 }
 
+/// A `--set` as it may be printed.
+pub fn masked_set(set: &str) -> String {
+    match set.split_once('=') {
+        Some((key, _)) if is_secret(key) => format!("{key}={MASK}"),
+        _ => mask_urls(set),
+    }
+}
+
 fn masked_value(value: &Value) -> Json {
     match value {
         Value::String(text) => mask_urls(text).into(),
@@ -121,6 +129,22 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_the_command_line_are_not_printed() {
+        let cases = [
+            ("index.password=a=b", "index.password=***"),
+            (
+                "index.to=\"http://me:p w@h:9200\"",
+                "index.to=\"http://***@h:9200\"",
+            ),
+            ("index.batch_docs=5", "index.batch_docs=5"),
+            ("name", "name"),
+        ];
+        for (set, shown) in cases {
+            assert_eq!(masked_set(set), shown);
+        }
+    }
 
     #[test]
     fn secrets_are_not_printed() {
