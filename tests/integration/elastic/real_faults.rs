@@ -169,7 +169,7 @@ fn a_squeezed_opensearch_gets_all_documents_but_one_over_its_limit() {
 #[test]
 fn a_squeezed_elasticsearch_gets_all_documents_but_one_over_its_limit() {
     let arguments = [
-        ["-E", "indexing_pressure.memory.limit=1mb"],
+        ["-E", "indexing_pressure.memory.limit=600kb"],
         ["-E", "http.max_content_length=1mb"],
     ];
     squeeze(Product::Elasticsearch, arguments.as_flattened());
