@@ -22,7 +22,7 @@ const FAILURES_MAX: u32 = 2;
 const ALONE_REFUSALS: u32 = 2;
 /// One that was dealt while others were in flight, in whatever process, is taken for alone only if it is
 /// refused this often: others have been settled by then.
-const LASTING_REFUSALS: u32 = 8;
+const LASTING_REFUSALS: u32 = 15;
 
 /// Where requests go, and what is known of it by now: shared by the threads of a process.
 pub(super) struct Wire {
@@ -278,7 +278,8 @@ impl Wire {
             timeout: None,
         });
         let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
-        let alone = last && (ends.bulk.alone || part.tries >= LASTING_REFUSALS);
+        let lasting = LASTING_REFUSALS.min(self.backoff.retries / 2);
+        let alone = last && (ends.bulk.alone || part.tries >= lasting);
         let answer = match sent {
             Ok(answer) => answer,
             Err(Trouble::Final(error)) => return Err(error),
@@ -339,8 +340,7 @@ impl Wire {
         Ok(match answer::refused(status, &kind, error.as_ref()) {
             Fate::Again if status == 429 => {
                 ends.tally.refused_429 += 1;
-                let size = ends.bulk.bytes(&part.items);
-                self.busy(part, size, retry_after, alone)
+                Self::busy(part, retry_after, alone)
             }
             Fate::Again => {
                 // A gateway may have passed it on.
@@ -368,12 +368,12 @@ impl Wire {
         })
     }
 
-    fn busy(&self, part: Part, size: usize, wait: Option<Duration>, alone: bool) -> Sent {
+    /// No ceiling follows from it: a server that is busy now may take as much later.
+    fn busy(part: Part, retry_after: Option<Duration>, alone: bool) -> Sent {
         if alone && part.tries >= ALONE_REFUSALS && !part.is_single() {
-            self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
             return Sent::Halve(part);
         }
-        Sent::Again(part, Why::Busy, wait)
+        Sent::Again(part, Why::Busy, retry_after)
     }
 
     fn failed(&self, mut part: Part, words: String) -> Result<Sent> {
@@ -400,6 +400,10 @@ impl Wire {
             match fate {
                 Fate::Again | Fate::AgainTwice | Fate::Blocked => {
                     busy |= item.status == 429 && fate == Fate::Again;
+                    if item.status >= 500 {
+                        // It may have been written all the same.
+                        ends.lose(&[i]);
+                    }
                     let (kind, reason, _) = item.said();
                     let words = format!("{kind}: {reason}");
                     let reason = match fate {
@@ -443,10 +447,7 @@ impl Wire {
         }
         match why {
             None => Ok(Sent::Done),
-            Some(Why::Busy) => {
-                let size = ends.bulk.bytes(&again.items);
-                Ok(self.busy(again, size, None, alone && taken == 0))
-            }
+            Some(Why::Busy) => Ok(Self::busy(again, None, alone && taken == 0)),
             Some(Why::Failed(words)) => self.failed(again, words),
             Some(why) => Ok(Sent::Again(again, why, None)),
         }
