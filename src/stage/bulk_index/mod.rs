@@ -1,4 +1,4 @@
-//! `bulk_index`: rows as documents of a search index, embedded ([`local`]) or on servers ([`server`]).
+//! `bulk_index`: rows as documents of a search index, embedded (`local`) or on servers (`server`).
 
 mod ids;
 mod local;
