@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::{Batches, Deal, SharedCosts};
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::Played;
@@ -97,7 +97,7 @@ impl Window {
             match input.next() {
                 None => break,
                 Some(Err(error)) => {
-                    let number = self.take_place(0, 0, Vec::new());
+                    let (number, _) = self.take_place(0, 0, Vec::new());
                     self.fill(number, Played::failed(error));
                     break;
                 }
@@ -112,8 +112,9 @@ impl Window {
                     if !self.wait_until(free) {
                         break;
                     }
-                    let number = self.take_place(batch.size(), batch.rows() as u64, keys);
-                    give(number, batch);
+                    let (number, alone) = self.take_place(batch.size(), batch.rows() as u64, keys);
+                    let dealt = batch.dealt().map(|dealt| Dealt { alone, ..dealt });
+                    give(number, batch.with_dealt(dealt));
                 }
             }
         }
@@ -133,8 +134,8 @@ impl Window {
         }
     }
 
-    /// Takes a place for a batch of about `bytes`; its number.
-    fn take_place(&self, bytes: usize, rows: u64, keys: Vec<u64>) -> u64 {
+    /// Takes a place for a batch of about `bytes`; its number, and whether it is alone.
+    fn take_place(&self, bytes: usize, rows: u64, keys: Vec<u64>) -> (u64, bool) {
         let mut state = self.lock();
         state.bytes += bytes;
         state.working += 1;
@@ -149,7 +150,7 @@ impl Window {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs.concurrency.max(state.working as u64);
         }
-        state.next() - 1
+        (state.next() - 1, state.working == 1)
     }
 
     /// Puts a result in its place.

@@ -494,12 +494,7 @@ impl Sink for ServerSink {
 
     fn finish(&mut self) -> Result<Counts> {
         self.refuse_all_rejected()?;
-        if self
-            .state
-            .replacing
-            .as_ref()
-            .is_some_and(|replacing| replacing.published)
-        {
+        if self.state.replacing.is_some() && !self.is_unpublished() {
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
@@ -576,12 +571,7 @@ impl ServerSink {
 
     /// The new index's settings go back, also when the run was told to stop: with a client of its own.
     fn put_back(&mut self) {
-        let unpublished = self
-            .state
-            .replacing
-            .as_ref()
-            .is_some_and(|replacing| !replacing.published);
-        if self.settled || !unpublished {
+        if self.settled || !self.is_unpublished() {
             return;
         }
         self.settled = true;
