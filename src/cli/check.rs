@@ -4,10 +4,32 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{CheckArgs, output};
+use super::{PipelineArgs, output};
 use crate::error::Result;
 use crate::pipeline::{Pipeline, count};
 use crate::schema::{Field, Schema};
+
+/// Check a pipeline as far as that needs no rows
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl check donors.toml
+  etl check donors.toml --schema          each stage's output columns
+  etl check donors.toml --set dates.on_error=fail")]
+pub struct CheckArgs {
+    /// The pipeline and what is changed in it.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Print each stage's output columns
+    #[arg(long)]
+    pub schema: bool,
+    /// Print nothing but errors
+    #[arg(long, short, conflicts_with_all = ["json", "schema"])]
+    pub quiet: bool,
+    /// Print stages and columns as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints `ok` and, if asked, what each stage gives.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {

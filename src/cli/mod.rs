@@ -39,235 +39,26 @@ Exit: 0 done, 1 failed, 2 wrong usage or pipeline file, 3 done with more rejects
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Colour.
+    #[command(flatten)]
+    color: ColorArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(RunArgs),
-    Check(CheckArgs),
-    Plan(PlanArgs),
-    Stages(StagesArgs),
-    Search(SearchArgs),
-    Replay(ReplayArgs),
-    Rollback(RollbackArgs),
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Plan(plan::PlanArgs),
+    Stages(stages::StagesArgs),
+    Search(search::SearchArgs),
+    Replay(replay::ReplayArgs),
+    Rollback(rollback::RollbackArgs),
     #[command(hide = true)]
-    Worker(WorkerArgs),
+    Worker(worker::WorkerArgs),
 }
 
 /// Where runs are kept, unless `--state` says so.
 const STATE: &str = ".etl";
-
-/// Run a pipeline
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl run donors.toml
-  etl run donors.toml --sequential --report before.json
-  etl run donors.toml --set '*.executor=processes' --set '*.workers=4'
-  etl run donors.toml --until documents --digest --json")]
-pub struct RunArgs {
-    /// The pipeline and what is changed in it.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// One stage after another, each output held: a stage's time is then its own
-    #[arg(long)]
-    pub staged: bool,
-    /// Only this stage and what it reads; no other sink runs
-    #[arg(long, value_name = "STAGE")]
-    pub until: Option<String>,
-    /// Write the report (JSON) here, however the run ends
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Compute a digest of every stage's output
-    #[arg(long)]
-    pub digest: bool,
-    /// Go on where a load into a server was interrupted: the last one, or the one named
-    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub resume: Option<String>,
-    /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress and no table; warnings and errors stay
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// How progress is shown on standard error
-    #[arg(
-        long,
-        value_enum,
-        value_name = "HOW",
-        default_value_t,
-        hide_possible_values = true,
-        help = "Progress: auto, plain or none"
-    )]
-    pub progress: Progress,
-    /// The report on standard output in place of the table
-    #[arg(long)]
-    pub json: bool,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-    /// Whether this is a replay, which cannot be gone on with.
-    #[arg(skip)]
-    pub of_replay: bool,
-}
-
-/// Check a pipeline as far as that needs no rows
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl check donors.toml
-  etl check donors.toml --schema          each stage's output columns
-  etl check donors.toml --set dates.on_error=fail")]
-pub struct CheckArgs {
-    /// The pipeline and what is changed in it.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// Print each stage's output columns
-    #[arg(long)]
-    pub schema: bool,
-    /// Print nothing but errors
-    #[arg(long, short, conflicts_with_all = ["json", "schema"])]
-    pub quiet: bool,
-    /// Print stages and columns as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl plan donors.toml
-  etl plan donors.toml --parallel --until documents
-  etl plan donors.toml --set grouped.executor=hybrid --json")]
-pub struct PlanArgs {
-    /// The pipeline and what is changed in it.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// Only this stage and what it reads
-    #[arg(long, value_name = "STAGE")]
-    pub until: Option<String>,
-    /// Print it as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// List the kinds of stages, or all about one
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl stages
-  etl stages join                         its options and an example
-  etl stages --json")]
-pub struct StagesArgs {
-    /// The kind to tell all about
-    pub kind: Option<String>,
-    /// Print it as JSON
-    #[arg(long, conflicts_with = "markdown")]
-    pub json: bool,
-    /// Print it as a Markdown table
-    #[arg(long)]
-    pub markdown: bool,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// Search what a pipeline has indexed
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl search out/donors microscope
-  etl search donors.toml 'project_school_state:CA AND microscope' --limit 3
-  etl search donors.toml '*' --count")]
-pub struct SearchArgs {
-    /// A local index's folder, or the pipeline file that fills an index
-    #[arg(value_name = "DIR|PIPELINE")]
-    pub target: PathBuf,
-    /// What to look for; bare words search all text and keyword fields
-    #[arg(allow_hyphen_values = true)]
-    pub query: String,
-    /// At most so many hits, best first
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub limit: usize,
-    /// Print the number of all hits and nothing else
-    #[arg(long)]
-    pub count: bool,
-    /// Change a value of the pipeline file (repeatable, later wins)
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// Send again what a run's load into a server rejected
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl replay 20261122T101500-3f2a
-  etl replay 20261122T101500-3f2a --set index.pipeline=mended")]
-pub struct ReplayArgs {
-    /// The run, as the report names it
-    #[arg(value_name = "RUN")]
-    pub run: String,
-    /// Send them even if the index was made anew, or a later run wrote it
-    #[arg(long)]
-    pub force: bool,
-    /// Change a value of the pipeline file (repeatable, later wins)
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Write the report (JSON) here, however the run ends
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress, no table; warnings and errors stay
-    #[arg(long)]
-    pub quiet: bool,
-    /// The report on standard output in place of the table
-    #[arg(long)]
-    pub json: bool,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// Give the alias back to the index that served before the last load
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  etl rollback donors.toml
-  etl rollback donors.toml --clean        delete what loads left half done")]
-pub struct RollbackArgs {
-    /// The pipeline file with the stage that replaces the index
-    #[arg(value_name = "PIPELINE")]
-    pub pipeline: PathBuf,
-    /// Delete indices that loads left half done, and change nothing else
-    #[arg(long)]
-    pub clean: bool,
-    /// Change a value of the pipeline file (repeatable, later wins)
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// Colour.
-    #[command(flatten)]
-    pub color: ColorArgs,
-}
-
-/// Serve a parent process over standard input and output
-#[derive(Debug, Args)]
-pub struct WorkerArgs {}
 
 /// A pipeline file, and what the command line changes in it.
 #[derive(Debug, Args)]
@@ -275,9 +66,9 @@ pub struct PipelineArgs {
     /// The pipeline file (TOML)
     #[arg(value_name = "PIPELINE")]
     pub file: PathBuf,
-    /// Change a value; later wins; `*` for STAGE: all that take KEY; no STAGE: a top-level key
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
+    /// What else is changed in it.
+    #[command(flatten)]
+    pub set: SetArgs,
     /// As `parallel = false` in every stage
     #[arg(long, conflicts_with = "parallel")]
     pub sequential: bool,
@@ -290,23 +81,42 @@ impl PipelineArgs {
     /// The pipeline as changed.
     pub fn load(&self) -> Result<Pipeline> {
         let overrides = Overrides {
-            sets: self.set.clone(),
             sequential: self.sequential,
             parallel: self.parallel,
+            ..self.set.overrides()
         };
         pipeline::load(&self.file, &overrides)
+    }
+}
+
+/// What the command line changes in a pipeline file, but for where its stages are played.
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// Change a value; later wins; `*` for STAGE: all that take KEY; no STAGE: a top-level key
+    #[arg(long = "set", value_name = "STAGE.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl SetArgs {
+    /// As the pipeline takes them.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            sets: self.sets.clone(),
+            ..Overrides::default()
+        }
     }
 }
 
 /// Colour, for every command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ColorArgs {
-    /// When to use colour.
+    /// When to use it.
     #[arg(
         long,
         value_enum,
         value_name = "WHEN",
         default_value_t,
+        global = true,
         hide_possible_values = true,
         help = "Colour: auto, always or never"
     )]
@@ -361,39 +171,24 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command.run() {
-        Ok(code) => code,
-        Err(error) => {
-            output::print_error(&error, cli.command.color());
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let color = cli.color.color;
+    cli.command.run(color).unwrap_or_else(|error| {
+        output::print_error(&error, color);
+        ExitCode::from(error.exit_code())
+    })
 }
 
 impl Command {
-    fn run(&self) -> Result<ExitCode, Error> {
+    fn run(&self, color: Color) -> Result<ExitCode, Error> {
         match self {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(args, color),
             Command::Check(args) => check::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Stages(args) => stages::run(args),
             Command::Search(args) => search::run(args),
-            Command::Replay(args) => replay::run(args),
+            Command::Replay(args) => replay::run(args, color),
             Command::Rollback(args) => rollback::run(args),
             Command::Worker(args) => worker::run(args),
-        }
-    }
-
-    fn color(&self) -> Color {
-        match self {
-            Command::Run(args) => args.color.color,
-            Command::Check(args) => args.color.color,
-            Command::Plan(args) => args.color.color,
-            Command::Stages(args) => args.color.color,
-            Command::Search(args) => args.color.color,
-            Command::Replay(args) => args.color.color,
-            Command::Rollback(args) => args.color.color,
-            Command::Worker(_) => Color::Never,
         }
     }
 }

@@ -4,11 +4,30 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{PlanArgs, output};
+use super::{PipelineArgs, output};
 use crate::error::Result;
 use crate::executor::{Grid, Kind};
 use crate::pipeline::{Pipeline, Step, count, masked};
 use crate::stage::Distribution;
+
+/// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl plan donors.toml
+  etl plan donors.toml --parallel --until documents
+  etl plan donors.toml --set grouped.executor=hybrid --json")]
+pub struct PlanArgs {
+    /// The pipeline and what is changed in it.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only this stage and what it reads
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<String>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Text is kept within this.
 const WIDTH: usize = 80;

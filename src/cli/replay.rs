@@ -1,17 +1,53 @@
 //! `etl replay`: what a run rejected, sent again.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{PipelineArgs, Progress, ReplayArgs, RunArgs};
+use super::run::RunArgs;
+use super::{Color, PipelineArgs, Progress, STATE, SetArgs};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
-use crate::pipeline::{self, Overrides, Pipeline, Step};
+use crate::pipeline::{self, Pipeline, Step};
 use crate::stage::{RUN_FILE, bulk_index};
 
+/// Send again what a run's load into a server rejected
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl replay 20261122T101500-3f2a
+  etl replay 20261122T101500-3f2a --set index.pipeline=mended")]
+pub struct ReplayArgs {
+    /// The run, as the report names it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Send them even if the index was made anew, or a later run wrote it
+    #[arg(long)]
+    pub force: bool,
+    /// What is changed in the pipeline.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// Write the report (JSON) here, however the run ends
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where runs keep their report and rejects
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// No progress, no table; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The report on standard output in place of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Runs a pipeline of two stages: the rejected documents, and the load that takes them.
-pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
+pub fn run(args: &ReplayArgs, color: Color) -> Result<ExitCode> {
+    super::run::execute(|| load(args), &as_run(args), color)
+}
+
+fn load(args: &ReplayArgs) -> Result<Pipeline> {
     let folder = args.state.join("runs").join(&args.run);
     let known = std::fs::read(folder.join(RUN_FILE)).map_err(|error| {
         Error::io("read what is known of run", &args.run, &error)
@@ -20,11 +56,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let known: Value = serde_json::from_slice(&known)
         .map_err(|error| Error::failed("what is known of the run is damaged").cause(error))?;
     let file = known["pipeline_file"].as_str().unwrap_or_default();
-    let overrides = Overrides {
-        sets: args.set.clone(),
-        ..Overrides::default()
-    };
-    let pipeline = pipeline::load(file.as_ref(), &overrides)?;
+    let pipeline = pipeline::load(file.as_ref(), &args.set.overrides())?;
     let loads = pipeline.steps.iter();
     let mut loads = loads.filter(|step| step.kind.name == bulk_index::KIND.name);
     let (Some(load), None) = (loads.next(), loads.next()) else {
@@ -50,7 +82,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
         options,
         stage,
     };
-    let replay = Pipeline {
+    Ok(Pipeline {
         name: format!("{} (replay of {})", pipeline.name, args.run),
         file: pipeline.file.clone(),
         folder: pipeline.folder.clone(),
@@ -59,8 +91,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
             step(rejects.name, rejects, Vec::new(), toml::Table::new(), gives),
             step(&load.name, kind, vec![0], load.options.clone(), takes),
         ],
-    };
-    super::run::execute(&replay, &as_run(args))
+    })
 }
 
 /// The arguments that mean the same here.
@@ -80,7 +111,6 @@ fn as_run(args: &ReplayArgs) -> RunArgs {
         state: args.state.clone(),
         quiet: args.quiet,
         progress: Progress::default(),
-        color: args.color,
         json: args.json,
         of_replay: true,
     }

@@ -1,19 +1,37 @@
 //! `etl rollback`: back to the index that served before the last load.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{RollbackArgs, output};
+use super::{STATE, SetArgs, output};
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Overrides};
+use crate::pipeline;
 use crate::stage::bulk_index;
+
+/// Give the alias back to the index that served before the last load
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl rollback donors.toml
+  etl rollback donors.toml --clean        delete what loads left half done")]
+pub struct RollbackArgs {
+    /// The pipeline file with the stage that replaces the index
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// Delete indices that loads left half done, and change nothing else
+    #[arg(long)]
+    pub clean: bool,
+    /// What is changed in the pipeline.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// Where runs keep their report and rejects
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
 
 /// Does it for every stage that replaces a server's index.
 pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
-    let overrides = Overrides {
-        sets: args.set.clone(),
-        ..Overrides::default()
-    };
-    let pipeline = pipeline::load(&args.pipeline, &overrides)?;
+    let pipeline = pipeline::load(&args.pipeline, &args.set.overrides())?;
     let loads = pipeline.steps.iter().filter(|step| {
         let load = step.options.get("load").and_then(toml::Value::as_str);
         step.kind.name == bulk_index::KIND.name && load == Some("replace")

@@ -1,11 +1,11 @@
 //! `etl run`.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Progress as ProgressArg, RunArgs, output};
+use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, output};
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, masked_set};
@@ -15,16 +15,81 @@ use crate::run::{self, Options};
 use crate::stage::write_files;
 use crate::stop::Stop;
 
+/// Run a pipeline
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl run donors.toml
+  etl run donors.toml --sequential --report before.json
+  etl run donors.toml --set '*.executor=processes' --set '*.workers=4'
+  etl run donors.toml --until documents --digest --json")]
+pub struct RunArgs {
+    /// The pipeline and what is changed in it.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// One stage after another, each output held: a stage's time is then its own
+    #[arg(long)]
+    pub staged: bool,
+    /// Only this stage and what it reads; no other sink runs
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<String>,
+    /// Write the report (JSON) here, however the run ends
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Compute a digest of every stage's output
+    #[arg(long)]
+    pub digest: bool,
+    /// Go on where a load into a server was interrupted: the last one, or the one named
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub resume: Option<String>,
+    /// Where runs keep their report and rejects
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// No progress and no table; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// How progress is shown on standard error
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        hide_possible_values = true,
+        help = "Progress: auto, plain or none"
+    )]
+    pub progress: ProgressArg,
+    /// The report on standard output in place of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Whether this is a replay, which cannot be gone on with.
+    #[arg(skip)]
+    pub of_replay: bool,
+}
+
 /// More rejects than the pipeline allows: done all the same.
 const TOO_MANY_REJECTS: u8 = 3;
 
 /// Runs the pipeline, reports, and says by the exit code how it went.
-pub fn run(args: &RunArgs) -> Result<ExitCode> {
+pub fn run(args: &RunArgs, color: Color) -> Result<ExitCode> {
     if args.resume.is_some() && args.digest {
         return Err(Error::usage(
             "`--digest` is over all rows, of which `--resume` works on the last ones only",
         ));
     }
+    let load = || match &args.until {
+        Some(stage) => args.pipeline.load()?.upto(stage),
+        None => args.pipeline.load(),
+    };
+    execute(load, args, color)
+}
+
+/// Runs what `load` gives; of the arguments all but those that say what to load count.
+pub(super) fn execute(
+    load: impl FnOnce() -> Result<Pipeline>,
+    args: &RunArgs,
+    color: Color,
+) -> Result<ExitCode> {
     if let Some(path) = &args.report {
         // Better to know now than behind the run.
         let opened = std::fs::File::options()
@@ -33,22 +98,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             .open(path);
         opened.map_err(|error| Error::io("write the report", path.display(), &error))?;
     }
-    let loaded = args.pipeline.load().and_then(|pipeline| match &args.until {
-        Some(stage) => pipeline.upto(stage),
-        None => Ok(pipeline),
-    });
-    let pipeline = match (loaded, &args.report) {
+    let pipeline = match (load(), &args.report) {
         (Err(error), Some(path)) => {
             write_report(&Report::of_no_run(&args.pipeline.file, &error), path)?;
             return Err(error);
         }
-        (loaded, _) => loaded?,
+        (loaded, _) => &loaded?,
     };
-    execute(&pipeline, args)
-}
-
-/// Runs what was loaded; of the arguments all but the pipeline count.
-pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
     let options = Options {
         staged: args.staged,
         digest: args.digest,
@@ -81,10 +137,7 @@ pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
     });
     for stage in &report.stages {
         for warning in &stage.warnings {
-            output::print_warning(
-                &format!("stage `{}`: {warning}", stage.name),
-                args.color.color,
-            );
+            output::print_warning(&format!("stage `{}`: {warning}", stage.name), color);
         }
     }
     print_report(args, pipeline, &report)?;
@@ -103,7 +156,7 @@ pub(super) fn execute(pipeline: &Pipeline, args: &RunArgs) -> Result<ExitCode> {
                 "{rows} rejected, see {}; `max_rejects` is {allowed}",
                 file.as_deref().unwrap_or("the report")
             ),
-            args.color.color,
+            color,
         );
         return Ok(ExitCode::from(TOO_MANY_REJECTS));
     }
@@ -117,10 +170,10 @@ impl RunArgs {
             return None;
         }
         let mut words = format!("etl run {}", self.pipeline.file.display());
-        for set in &self.pipeline.set {
+        for set in &self.pipeline.set.sets {
             words.push_str(&format!(" --set '{}'", masked_set(set)));
         }
-        if self.state.as_os_str() != super::STATE {
+        if self.state.as_os_str() != STATE {
             words.push_str(&format!(" --state {}", self.state.display()));
         }
         Some(words)

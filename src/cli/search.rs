@@ -1,14 +1,40 @@
 //! `etl search`: what an index holds.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{SearchArgs, output};
+use super::{SetArgs, output};
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Overrides, Step};
+use crate::pipeline::{self, Step};
 use crate::stage::bulk_index::{self, Hits};
+
+/// Search what a pipeline has indexed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl search out/donors microscope
+  etl search donors.toml 'project_school_state:CA AND microscope' --limit 3
+  etl search donors.toml '*' --count")]
+pub struct SearchArgs {
+    /// A local index's folder, or the pipeline file that fills an index
+    #[arg(value_name = "DIR|PIPELINE")]
+    pub target: PathBuf,
+    /// What to look for; bare words search all text and keyword fields
+    #[arg(allow_hyphen_values = true)]
+    pub query: String,
+    /// At most so many hits, best first
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub limit: usize,
+    /// Print the number of all hits and nothing else
+    #[arg(long)]
+    pub count: bool,
+    /// What is changed in the pipeline.
+    #[command(flatten)]
+    pub set: SetArgs,
+}
 
 /// Asks the index that is named, or that the pipeline named fills.
 pub fn run(args: &SearchArgs) -> Result<ExitCode> {
@@ -37,11 +63,7 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
 }
 
 fn search_pipeline(args: &SearchArgs, limit: usize) -> Result<Hits> {
-    let overrides = Overrides {
-        sets: args.set.clone(),
-        ..Overrides::default()
-    };
-    let pipeline = pipeline::load(&args.target, &overrides)?;
+    let pipeline = pipeline::load(&args.target, &args.set.overrides())?;
     let loads = pipeline.steps.iter();
     let loads: Vec<&Step> = loads
         .filter(|step| step.kind.name == bulk_index::KIND.name)

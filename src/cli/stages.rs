@@ -4,11 +4,29 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{StagesArgs, output};
+use super::output;
 use crate::error::{Error, Result, nearest};
 use crate::pipeline::count;
 use crate::schema::list;
 use crate::stage::{OptionDoc, STAGES, StageKind};
+
+/// List the kinds of stages, or all about one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  etl stages
+  etl stages join                         its options and an example
+  etl stages --json")]
+pub struct StagesArgs {
+    /// The kind to tell all about
+    pub kind: Option<String>,
+    /// Print it as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// Print it as a Markdown table
+    #[arg(long)]
+    pub markdown: bool,
+}
 
 /// Text is kept within this.
 const WIDTH: usize = 80;

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::WorkerArgs;
 use crate::error::Result;
 use crate::executor::processes;
+
+/// Serve a parent process over standard input and output
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {}
 
 /// Works until standard input ends.
 pub fn run(_args: &WorkerArgs) -> Result<ExitCode> {
