@@ -86,7 +86,7 @@ pub struct Dealt {
     pub first: u64,
     /// Whether the rows may have been worked on before: in a worker that died.
     pub again: bool,
-    /// Whether no other batch of the stage was in flight then.
+    /// Whether no other batch of the stage is in flight while this one is.
     pub alone: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::clock::{self, Span};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Load, Reject, Session, Setup, Stage, add_counts};
+use crate::stage::{self, Counts, Reject, Session, Setup, Stage, Strain, add_counts};
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
@@ -48,6 +48,8 @@ pub struct Chain {
     pub digest: bool,
     /// Whether the run is to stop.
     pub stop: Stop,
+    /// Who hears that the outside has enough.
+    pub strain: Strain,
 }
 
 impl Chain {
@@ -70,6 +72,7 @@ impl Chain {
             digest,
             // Who started the worker ends it.
             stop: Stop::default(),
+            strain: Strain::default(),
         })
     }
 
@@ -96,6 +99,7 @@ impl Chain {
                 told: link.told.clone(),
                 broadcast,
                 stop: self.stop.clone(),
+                strain: self.strain.clone(),
             };
             let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
             opened.push(Opened { link, session });
@@ -131,8 +135,6 @@ pub struct Played {
     pub batch: Option<Batch>,
     /// What ended the stream behind them.
     pub fault: Option<Error>,
-    /// How much more the outside would take.
-    pub load: Load,
 }
 
 impl Played {
@@ -142,7 +144,6 @@ impl Played {
             marks: Vec::new(),
             batch: None,
             fault: Some(error),
-            load: Load::default(),
         }
     }
 }
@@ -177,17 +178,15 @@ impl Hand {
             marks: Vec::with_capacity(self.opened.len()),
             batch: Some(batch),
             fault: None,
-            load: Load::default(),
         };
         for opened in &self.opened {
             let Some(batch) = played.batch.take() else {
                 break;
             };
             let fault = match self.step(opened, batch) {
-                Ok((mark, rows, load, fault)) => {
+                Ok((mark, rows, fault)) => {
                     played.marks.push(mark);
                     played.batch = Some(rows);
-                    played.load = load;
                     fault
                 }
                 Err(error) => Some(error),
@@ -199,7 +198,7 @@ impl Hand {
         played
     }
 
-    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Load, Option<Error>)> {
+    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Option<Error>)> {
         let rows_in = batch.rows() as u64;
         let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
         let given = (self.digest && opened.link.sink).then(|| batch.clone());
@@ -231,7 +230,7 @@ impl Hand {
             digest,
             span,
         };
-        Ok((mark, output.batch, output.load, output.fault))
+        Ok((mark, output.batch, output.fault))
     }
 
     /// Ends all sessions; their last counts, one a stage.

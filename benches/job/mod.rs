@@ -106,6 +106,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             output: schemas[at].clone(),
             told: begun.told,
             stop: Stop::default(),
+            strain: etl::stage::Strain::default(),
         };
         let session = step.stage.open(setup.clone()).expect("it opens");
         let play = |batch: &Batch| {

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::stage::Load;
-
 /// A step up is worth it if it brings this many times the rows a second.
 const GAIN_MIN: f64 = 1.02;
 /// Round trips before a step that brought nothing is tried again.
@@ -26,7 +24,7 @@ pub(super) struct Pace {
     /// Rows a second in the last round.
     rate: f64,
     round: Round,
-    /// Batches numbered below this were on their way when the limit was halved.
+    /// Batches with rows below this were on their way when the limit was halved.
     halved_at: u64,
 }
 
@@ -58,23 +56,32 @@ impl Pace {
         self.limit
     }
 
-    /// Batch `number` is back; `next` is the number that the next one will get.
-    pub(super) fn settled(&mut self, number: u64, next: u64, rows: u64, load: Load, now: Duration) {
-        if load == Load::Less {
-            self.doubling = false;
-            if number >= self.halved_at {
-                self.limit = (self.limit / 2).max(1);
-                self.halved_at = next;
-                self.before = None;
-                self.round = Round::default();
-            }
+    /// The batch that begins with `row` met with a refusal, or waited too long; `next_row` is the first
+    /// one that is yet to be dealt.
+    pub(super) fn strained(&mut self, row: u64, next_row: u64) {
+        self.doubling = false;
+        if row >= self.halved_at {
+            self.limit = (self.limit / 2).max(1);
+            self.halved_at = next_row;
+            self.before = None;
+            self.round = Round::default();
+        }
+    }
+
+    /// The batch of `rows` rows that begins with `row` is back.
+    pub(super) fn settled(&mut self, row: u64, rows: u64, now: Duration) {
+        if row < self.halved_at {
             return;
         }
-        let from = *self.round.from.get_or_insert(now);
+        let Some(from) = self.round.from else {
+            // Its own time began before.
+            self.round.from = Some(now);
+            return;
+        };
         self.round.batches += 1;
         self.round.rows += rows;
         let time = now.saturating_sub(from);
-        if self.round.batches <= self.limit || time < ROUND_MIN {
+        if self.round.batches < self.limit || time < ROUND_MIN {
             return;
         }
         let rate = self.round.rows as f64 / time.as_secs_f64();
@@ -98,7 +105,10 @@ impl Pace {
                 self.limit = more;
             }
         }
-        self.round = Round::default();
+        self.round = Round {
+            from: Some(now),
+            ..Round::default()
+        };
     }
 }
 
@@ -109,21 +119,19 @@ mod tests {
     /// A server for which `n` requests at once take `time(n)` each, and which refuses beyond `most`.
     fn play(max: usize, most: usize, rounds: usize, time: impl Fn(usize) -> f64) -> Vec<usize> {
         let mut pace = Pace::new(max);
-        let (mut now, mut number, mut limits) = (Duration::ZERO, 0, Vec::new());
+        let (mut now, mut row, mut limits) = (Duration::ZERO, 0, Vec::new());
         for _ in 0..rounds {
             let at_once = pace.limit();
             limits.push(at_once);
-            now += Duration::from_secs_f64(time(at_once));
-            let next = number + at_once as u64;
-            for _ in 0..at_once {
-                let load = if at_once > most {
-                    Load::Less
-                } else {
-                    Load::More
-                };
-                pace.settled(number, next, 500, load, now);
-                number += 1;
+            let all = row..row + 500 * at_once as u64;
+            if at_once > most {
+                pace.strained(row, all.end);
             }
+            now += Duration::from_secs_f64(time(at_once));
+            for row in all.clone().step_by(500) {
+                pace.settled(row, 500, now);
+            }
+            row = all.end;
         }
         limits
     }

@@ -6,6 +6,7 @@ use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, close, open};
 use crate::error::{Error, Result};
 use crate::hand::Hand;
+use crate::stage::Strain;
 
 /// Works on a stream with `deal.grid.threads` threads.
 pub(super) fn map(deal: Deal) -> Results {
@@ -28,7 +29,10 @@ pub(super) fn map(deal: Deal) -> Results {
 }
 
 fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
-    let hand = Arc::new(open((deal.prepare)()?, &deal.costs)?);
+    let mut chain = (deal.prepare)()?;
+    let strained = window.clone();
+    chain.strain = Strain::new(move |row| strained.strained(row));
+    let hand = Arc::new(open(chain, &deal.costs)?);
     let name = deal.name;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(deal.grid.threads)

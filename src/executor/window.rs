@@ -39,6 +39,8 @@ struct State {
     slots: VecDeque<Slot>,
     /// The number of the oldest.
     first: u64,
+    /// The row of the stage's whole input that the next batch begins with, where rows are numbered.
+    next_row: u64,
     bytes: usize,
     /// How many are being worked on, or wait for a worker.
     working: usize,
@@ -54,7 +56,8 @@ struct State {
 
 struct Slot {
     bytes: usize,
-    rows: u64,
+    /// Its rows: the first one's number, and how many.
+    rows: (u64, u64),
     keys: Vec<u64>,
     played: Option<Played>,
 }
@@ -97,7 +100,7 @@ impl Window {
             match input.next() {
                 None => break,
                 Some(Err(error)) => {
-                    let (number, _) = self.take_place(0, 0, Vec::new());
+                    let (number, _) = self.take_place(0, (0, 0), Vec::new());
                     self.fill(number, Played::failed(error));
                     break;
                 }
@@ -112,7 +115,9 @@ impl Window {
                     if !self.wait_until(free) {
                         break;
                     }
-                    let (number, alone) = self.take_place(batch.size(), batch.rows() as u64, keys);
+                    let first = batch.dealt().map_or(0, |dealt| dealt.first);
+                    let rows = (first, batch.rows() as u64);
+                    let (number, alone) = self.take_place(batch.size(), rows, keys);
                     let dealt = batch.dealt().map(|dealt| Dealt { alone, ..dealt });
                     give(number, batch.with_dealt(dealt));
                 }
@@ -134,11 +139,12 @@ impl Window {
         }
     }
 
-    /// Takes a place for a batch of about `bytes`; its number, and whether it is alone.
-    fn take_place(&self, bytes: usize, rows: u64, keys: Vec<u64>) -> (u64, bool) {
+    /// Takes a place for a batch of about `bytes`; its number, and whether it stays alone.
+    fn take_place(&self, bytes: usize, rows: (u64, u64), keys: Vec<u64>) -> (u64, bool) {
         let mut state = self.lock();
         state.bytes += bytes;
         state.working += 1;
+        state.next_row = rows.0 + rows.1;
         state.keys.extend(&keys);
         state.slots.push_back(Slot {
             bytes,
@@ -150,17 +156,17 @@ impl Window {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs.concurrency.max(state.working as u64);
         }
-        (state.next() - 1, state.working == 1)
+        // With a higher limit others could come while it is in flight.
+        let one_at_a_time = state.pace.as_ref().is_some_and(|pace| pace.limit() == 1);
+        (state.next() - 1, one_at_a_time && state.working == 1)
     }
 
     /// Puts a result in its place.
     pub(super) fn fill(&self, number: u64, played: Played) {
         let bytes = played.batch.as_ref().map_or(0, Batch::size);
-        let load = played.load;
         let mut guard = self.lock();
         let state = &mut *guard;
         let at = usize::try_from(number - state.first).expect("few batches are in flight");
-        let next = state.next();
         if let Some(slot) = state.slots.get_mut(at) {
             state.bytes = state.bytes - slot.bytes + bytes;
             state.working -= 1;
@@ -170,11 +176,20 @@ impl Window {
             slot.bytes = bytes;
             slot.played = Some(played);
             if let Some(pace) = &mut state.pace {
-                pace.settled(number, next, slot.rows, load, monotonic());
+                pace.settled(slot.rows.0, slot.rows.1, monotonic());
             }
         }
         drop(guard);
         self.changed.notify_all();
+    }
+
+    /// The outside has enough, says the batch that begins with this row.
+    pub(super) fn strained(&self, row: u64) {
+        let mut guard = self.lock();
+        let next_row = guard.next_row;
+        if let Some(pace) = &mut guard.pace {
+            pace.strained(row, next_row);
+        }
     }
 
     /// No more batches will come.

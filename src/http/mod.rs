@@ -105,7 +105,12 @@ pub enum Trouble {
     /// No connection was made: nothing was carried out.
     Unreached(String),
     /// It may have been carried out: the connection broke, or the answer is not whole.
-    Lost(String),
+    Lost {
+        /// How.
+        words: String,
+        /// It broke before any of the answer had come, maybe while the body was on its way.
+        unanswered: bool,
+    },
     /// It may have been carried out, or may still be: no answer in time.
     TimedOut(String),
     /// The same would happen again, or the run is to stop.
@@ -164,7 +169,7 @@ impl Client {
         self.lock_lanes().push(lane);
         node.settle(!matches!(
             sent,
-            Err(Trouble::Unreached(_) | Trouble::Lost(_) | Trouble::TimedOut(_))
+            Err(Trouble::Unreached(_) | Trouble::Lost { .. } | Trouble::TimedOut(_))
         ));
         sent
     }
@@ -268,7 +273,7 @@ impl Client {
                 timeout,
             )
             .await
-            .map_err(|error| trouble(&error))?;
+            .map_err(|error| trouble(&error, node, Some(proven)))?;
         if answer.url().origin() != node.url.origin() {
             let to = connect::shown(answer.url());
             return Err(Trouble::Final(
@@ -285,7 +290,10 @@ impl Client {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let mut body = answer.bytes().await.map_err(|error| trouble(&error))?;
+        let mut body = answer
+            .bytes()
+            .await
+            .map_err(|error| trouble(&error, node, None))?;
         if status >= 400 {
             body = self.without_secret(body);
         }
@@ -393,8 +401,8 @@ impl Node {
     }
 }
 
-/// What a failed try means.
-fn trouble(error: &elasticsearch::Error) -> Trouble {
+/// What a failed try means. Where none of the answer has come: whether the server has ever answered.
+fn trouble(error: &elasticsearch::Error, node: &Node, proven: Option<bool>) -> Trouble {
     let mut words: Vec<String> = Vec::new();
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let mut http = None;
@@ -406,7 +414,7 @@ fn trouble(error: &elasticsearch::Error) -> Trouble {
         }
         source = error.source();
     }
-    let text = words.last().cloned().unwrap_or_default();
+    let mut text = words.last().cloned().unwrap_or_default();
     let Some(http) = http else {
         return Trouble::Final(Error::failed("cannot send a request").cause(text));
     };
@@ -417,6 +425,17 @@ fn trouble(error: &elasticsearch::Error) -> Trouble {
                 .hint("`ca_certificate` names the PEM file of the authority that signed it"),
         );
     }
+    if words
+        .iter()
+        .any(|words| words.contains("InvalidContentType"))
+    {
+        let shown = connect::shown(&node.url);
+        return Trouble::Final(
+            Error::failed(format!("`{shown}` does not speak TLS"))
+                .cause(text)
+                .hint("if it is to be asked without, its address begins with `http://`"),
+        );
+    }
     if http.is_timeout() {
         Trouble::TimedOut("no answer in time".into())
     } else if http.is_connect() {
@@ -424,6 +443,13 @@ fn trouble(error: &elasticsearch::Error) -> Trouble {
     } else if http.is_builder() {
         Trouble::Final(Error::failed("cannot send a request").cause(text))
     } else {
-        Trouble::Lost(text)
+        let unanswered = proven.is_some();
+        if proven == Some(false) && node.url.scheme() == "http" {
+            text.push_str(" (does it want `https://`?)");
+        }
+        Trouble::Lost {
+            words: text,
+            unanswered,
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::executor::{self, Batches, Deal};
 use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
-use crate::stage::{Begun, Distribution, Run};
+use crate::stage::{Begun, Distribution, Run, Strain};
 
 /// An output that several stages read.
 enum Shared {
@@ -200,6 +200,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 broadcast: Vec::new(),
                 digest,
                 stop,
+                strain: Strain::default(),
             };
             // The last one's first, as they are opened.
             for inputs in broadcast.into_iter().rev() {

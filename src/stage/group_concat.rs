@@ -337,6 +337,7 @@ mod tests {
             told: serde_json::Value::Null,
             broadcast: vec![None],
             stop: crate::stop::Stop::default(),
+            strain: crate::stage::Strain::default(),
         };
         let session = stage.open(setup).expect("opens");
         let output = session.run(batch).expect("groups");

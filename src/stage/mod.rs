@@ -52,7 +52,7 @@ pub enum Distribution {
     Any,
     /// As `Any`, each batch numbered by its first row ([`Batch::dealt`]), and no two rows in flight equal
     /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
-    /// How many are in flight follows [`Output::load`].
+    /// How many are in flight follows [`Strain`].
     Exclusive(Vec<String>),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
@@ -153,6 +153,35 @@ pub struct Setup {
     pub broadcast: Vec<Option<Batch>>,
     /// Whether the run is to stop, for sessions that wait for something.
     pub stop: Stop,
+    /// Whom to tell that the outside has enough, for kinds that talk to it.
+    pub strain: Strain,
+}
+
+/// Tells whoever deals, at once and from whatever process, that the outside refused rows of a batch, or
+/// was too slow for them: fewer batches are then in flight.
+#[derive(Clone, Default)]
+pub struct Strain(Option<Arc<Tell>>);
+
+type Tell = dyn Fn(u64) + Send + Sync;
+
+impl Strain {
+    /// What hears it.
+    pub fn new(tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Strain(Some(Arc::new(tell)))
+    }
+
+    /// It happened to the batch whose first row is `row` of the stage's whole input.
+    pub fn tell(&self, row: u64) {
+        if let Some(tell) = &self.0 {
+            tell(row);
+        }
+    }
+}
+
+impl std::fmt::Debug for Strain {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Strain")
+    }
 }
 
 /// What one batch became. `rows_in + added = batch.rows() + rejects + dropped` must hold.
@@ -172,20 +201,8 @@ pub struct Output {
     pub dropped: u64,
     /// Numbers of the kind.
     pub counts: Counts,
-    /// How much more the outside would take, for kinds that talk to it.
-    pub load: Load,
     /// What is wrong with the row behind these: they go on, then the run fails with it.
     pub fault: Option<Error>,
-}
-
-/// How much a stage's other side can take.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Load {
-    /// More at once, perhaps.
-    #[default]
-    More,
-    /// Less at once: it refused some, or was too slow.
-    Less,
 }
 
 impl Output {
@@ -202,7 +219,6 @@ impl Output {
     /// Every row of input goes on as one row.
     pub fn new(batch: Batch) -> Self {
         Output {
-            load: Load::default(),
             fault: None,
             batch,
             rejects: Vec::new(),

@@ -59,6 +59,7 @@ pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
         told: Value::Null,
         broadcast: vec![None],
         stop: crate::stop::Stop::default(),
+        strain: crate::stage::Strain::default(),
     };
     stage.open(setup).expect("a session opens")
 }

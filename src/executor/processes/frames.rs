@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, Dealt};
 use crate::error::{Error, Result};
 use crate::hand::{Link, Mark};
-use crate::stage::{Counts, Load};
+use crate::stage::Counts;
 
 /// Bytes of a frame's two lengths.
 const LENGTHS: usize = 16;
@@ -35,12 +35,13 @@ pub(super) enum Reply {
     Ready { open: Duration },
     /// They could not be opened.
     Refused { error: Error },
+    /// The outside has enough: the row is the first one of the batch that met with it.
+    Strained { row: u64 },
     /// A batch was played; the rows, if any, are in the frame.
     Played {
         number: u64,
         marks: Vec<Mark>,
         fault: Option<Error>,
-        load: Load,
         copy: Duration,
     },
     /// The sessions are closed: the last frame.

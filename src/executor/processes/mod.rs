@@ -133,7 +133,11 @@ pub(super) fn map(deal: Deal) -> Results {
     let window = Arc::new(Window::new(&deal));
     let table = Arc::new(Table {
         name: deal.name.clone(),
-        in_child_max: deal.grid.threads + AHEAD,
+        // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
+        in_child_max: match deal.exclusive {
+            Some(_) => deal.grid.threads,
+            None => deal.grid.threads + AHEAD,
+        },
         window: window.clone(),
         costs: deal.costs.clone(),
         workers: deal.workers.clone(),
@@ -518,11 +522,11 @@ impl Table {
                     self.changed.notify_all();
                 }
                 Reply::Refused { error } => return Err(error),
+                Reply::Strained { row } => self.window.strained(row),
                 Reply::Played {
                     number,
                     marks,
                     fault,
-                    load,
                     copy,
                 } => {
                     let rows = (!payload.is_empty())
@@ -533,7 +537,6 @@ impl Table {
                             marks,
                             batch,
                             fault,
-                            load,
                         },
                         Err(error) => Played::failed(error),
                     };

@@ -10,7 +10,7 @@ use crate::batch::{Batch, Dealt};
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
 use crate::hand::{Chain, Hand, Played};
-use crate::stage::Load;
+use crate::stage::Strain;
 
 /// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
 pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
@@ -21,7 +21,13 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
     let (send, replies) = mpsc::channel::<Frame>();
     let writer = std::thread::spawn(move || write_replies(stdout, &replies));
-    let opened = open_told(&mut stdin, &mut payload, &hello);
+    let strained = send.clone();
+    let strain = Strain::new(move |row| {
+        if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
+            let _ = strained.send(reply);
+        }
+    });
+    let opened = open_told(&mut stdin, &mut payload, &hello, strain);
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
     let hand = match opened {
@@ -81,7 +87,12 @@ fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Frame>) {
     }
 }
 
-fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Hand> {
+fn open_told(
+    stdin: &mut impl Read,
+    payload: &mut Vec<u8>,
+    hello: &Hello,
+    strain: Strain,
+) -> Result<Hand> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -95,7 +106,9 @@ fn open_told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Res
         }
         broadcast.push(batches);
     }
-    Chain::of(hello.links.clone(), broadcast, hello.digest)?.open()
+    let mut chain = Chain::of(hello.links.clone(), broadcast, hello.digest)?;
+    chain.strain = strain;
+    chain.open()
 }
 
 fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
@@ -106,7 +119,6 @@ fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
         marks,
         batch,
         fault,
-        load,
     } = match decoded {
         Ok(batch) => hand.play(batch.with_dealt(dealt)),
         Err(error) => Played::failed(error),
@@ -118,7 +130,6 @@ fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
             number,
             marks,
             fault,
-            load,
             copy,
         }
     });
@@ -127,7 +138,6 @@ fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
             number,
             marks: Vec::new(),
             fault: Some(error),
-            load: Load::default(),
             copy: Duration::ZERO,
         };
         Frame::new(None, reply).expect("an error alone can be encoded")

@@ -116,6 +116,17 @@ impl Rows {
         let from = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.bytes[from..self.ends[i]]
     }
+
+    /// Puts `more` behind these; the first ones are not copied.
+    pub fn append(&mut self, more: Rows) {
+        if self.ends.is_empty() {
+            *self = more;
+            return;
+        }
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(&more.bytes);
+        self.ends.extend(more.ends.iter().map(|end| from + end));
+    }
 }
 
 /// A stretch of neighbouring columns that are rendered in one go.

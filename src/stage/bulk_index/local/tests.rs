@@ -127,6 +127,7 @@ fn fill(
         told: begun.told,
         broadcast: vec![None],
         stop: crate::stop::Stop::default(),
+        strain: crate::stage::Strain::default(),
     })?;
     let mut sink = begun.sink.expect("the kind has a sink");
     let mut rejects = Vec::new();

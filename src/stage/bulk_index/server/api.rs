@@ -85,7 +85,7 @@ impl Api {
                 }
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Unreached(words)) => (words, None),
-                Err(Trouble::Lost(words) | Trouble::TimedOut(words)) => {
+                Err(Trouble::Lost { words, .. } | Trouble::TimedOut(words)) => {
                     repeated = true;
                     (words, None)
                 }

@@ -78,6 +78,7 @@ impl ServerSession {
         Ok(ServerSession {
             wire: Wire {
                 client: Client::new(told.connect, setup.stop)?,
+                strain: setup.strain,
                 backoff: options.backoff(),
                 path,
                 target: told.target,
@@ -108,15 +109,32 @@ impl ServerSession {
         })
     }
 
-    /// The body of as many of the rows as one request takes, and how many these are.
+    /// The body of as many of the rows as one request takes, and where each of them ends.
     fn body(&self, rows: &Batch, actions: &Actions, from: usize) -> (Vec<u8>, Vec<usize>) {
         let bytes_max = self.wire.bytes_max.load(Ordering::Relaxed);
-        let guess = match self.document_bytes.load(Ordering::Relaxed) {
+        let mut guess = match self.document_bytes.load(Ordering::Relaxed) {
             0 => rows.size() / rows.rows().max(1) + DOCUMENT_BYTES,
             bytes => bytes,
         };
-        let wanted = (bytes_max / guess).max(1).min(rows.rows() - from);
-        let rows = rows.slice(from, wanted);
+        let mut text = Rows::default();
+        // Documents differ: where they turn out smaller than the ones before, more are rendered.
+        while text.bytes.len() <= bytes_max / 8 * 7 && from + text.ends.len() < rows.rows() {
+            let at = from + text.ends.len();
+            let room = (bytes_max - text.bytes.len()) / guess.max(1);
+            let more = self.render(rows, actions, at, room.max(1).min(rows.rows() - at));
+            text.append(more);
+            guess = text.bytes.len().div_ceil(text.ends.len());
+        }
+        self.document_bytes.store(guess, Ordering::Relaxed);
+        let fitting = text.ends.partition_point(|&end| end <= bytes_max).max(1);
+        text.ends.truncate(fitting);
+        text.bytes.truncate(text.ends[fitting - 1]);
+        (text.bytes, text.ends)
+    }
+
+    /// Actions and documents of `count` rows.
+    fn render(&self, rows: &Batch, actions: &Actions, from: usize, count: usize) -> Rows {
+        let rows = rows.slice(from, count);
         let action = |row: usize, out: &mut Vec<u8>| self.action(actions, from + row, out);
         let after: &[u8] = match self.wire.op {
             Op::Index | Op::Create => b"\n",
@@ -124,30 +142,22 @@ impl ServerSession {
             Op::Upsert => b",\"doc_as_upsert\":true}\n",
             Op::Delete => b"",
         };
-        let mut text = match self.document {
-            None if self.wire.op != Op::Delete => self.writer.framed(&rows, action, after),
-            document => {
-                let document = document.map(|i| rows.column(i));
-                let mut text = Rows::default();
-                for row in 0..rows.rows() {
-                    action(row, &mut text.bytes);
-                    if let Some(document) = document.as_ref().filter(|_| self.wire.op != Op::Delete)
-                    {
-                        text.bytes
-                            .extend_from_slice(document.strings().value(row).as_bytes());
-                        text.bytes.extend_from_slice(after);
-                    }
-                    text.ends.push(text.bytes.len());
-                }
-                text
+        if self.document.is_none() && self.wire.op != Op::Delete {
+            return self.writer.framed(&rows, action, after);
+        }
+        let document = self.document.filter(|_| self.wire.op != Op::Delete);
+        let document = document.map(|i| rows.column(i));
+        let mut text = Rows::default();
+        for row in 0..rows.rows() {
+            action(row, &mut text.bytes);
+            if let Some(document) = &document {
+                let words = document.strings().value(row);
+                text.bytes.extend_from_slice(words.as_bytes());
+                text.bytes.extend_from_slice(after);
             }
-        };
-        self.document_bytes
-            .store(text.bytes.len().div_ceil(wanted), Ordering::Relaxed);
-        let fitting = text.ends.partition_point(|&end| end <= bytes_max).max(1);
-        text.ends.truncate(fitting);
-        text.bytes.truncate(text.ends[fitting - 1]);
-        (text.bytes, text.ends)
+            text.ends.push(text.bytes.len());
+        }
+        text
     }
 
     /// The line that says what is to be done with row `row`, and what stands before its document.
@@ -165,8 +175,8 @@ impl ServerSession {
             None if self.wire.server_ids => {}
             None => {
                 // The load's id is made of digits, letters and hyphens.
-                let id = self.made_id(actions, row);
-                write!(out, "\"_id\":\"{id}\",").expect("memory takes all");
+                let (load, number) = self.made_id(actions, row);
+                write!(out, "\"_id\":\"{load}-{number}\",").expect("memory takes all");
             }
         }
         if let Some(routing) = &actions.routing
@@ -196,16 +206,19 @@ impl ServerSession {
         }
     }
 
-    /// The id that is made of the load's and the row's number: the same in every try.
-    fn made_id(&self, actions: &Actions, row: usize) -> String {
-        format!("{}-{}", self.load, actions.first + row as u64)
+    /// The load's id and the row's number, of which an id is made: the same in every try.
+    fn made_id(&self, actions: &Actions, row: usize) -> (&str, u64) {
+        (&self.load, actions.first + row as u64)
     }
 
     fn id(&self, actions: &Actions, row: usize) -> Option<String> {
         match &actions.id {
             Some(ids) => Some(ids.strings().value(row).to_owned()),
             None if self.wire.server_ids => None,
-            None => Some(self.made_id(actions, row)),
+            None => {
+                let (load, number) = self.made_id(actions, row);
+                Some(format!("{load}-{number}"))
+            }
         }
     }
 
@@ -275,6 +288,7 @@ impl Session for ServerSession {
             let bulk = Bulk {
                 body: body.into(),
                 ends: item_ends,
+                first_row: dealt.first,
                 again: self.resumed || dealt.again,
                 alone: dealt.alone,
             };
@@ -348,7 +362,6 @@ impl ServerSession {
             dropped,
             rejects,
             counts,
-            load: tally.load,
             ..Output::new(receipt.batch())
         })
     }

@@ -14,7 +14,7 @@ use super::options::{OnConflict, Op};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Method, Request, Trouble};
-use crate::stage::Load;
+use crate::stage::Strain;
 
 /// A server that failed (500) at something is asked again this often.
 const FAILURES_MAX: u32 = 2;
@@ -27,6 +27,8 @@ const LASTING_REFUSALS: u32 = 15;
 /// Where requests go, and what is known of it by now: shared by the threads of a process.
 pub(super) struct Wire {
     pub(super) client: Client,
+    /// Who hears that the server has enough.
+    pub(super) strain: Strain,
     pub(super) backoff: Backoff,
     /// Of the bulk API, with its query.
     pub(super) path: String,
@@ -52,6 +54,8 @@ pub(super) struct Wire {
 pub(super) struct Bulk {
     pub(super) body: Bytes,
     pub(super) ends: Vec<usize>,
+    /// Which row of the whole input the batch begins with that they are of.
+    pub(super) first_row: u64,
     /// They may have been sent before.
     pub(super) again: bool,
     /// Nothing else was in flight when they were dealt.
@@ -121,7 +125,6 @@ pub(super) struct Tally {
     pub(super) wire: Duration,
     pub(super) maybe_doubled: u64,
     pub(super) read_only_waits: u64,
-    pub(super) load: Load,
 }
 
 /// Items that are sent together.
@@ -290,9 +293,13 @@ impl Wire {
                 ends.lose(&part.items);
                 return Ok(Sent::Again(part, Why::Late(words), None));
             }
-            Err(Trouble::Lost(words)) => {
+            Err(Trouble::Lost { words, unanswered }) => {
                 ends.lose(&part.items);
-                return Ok(self.broken(part, words, size));
+                return Ok(if unanswered {
+                    self.broken(part, words, size)
+                } else {
+                    Sent::Again(part, Why::Broken(words), None)
+                });
             }
         };
         ends.tally.wire += answer.wire;
@@ -314,7 +321,7 @@ impl Wire {
         }
     }
 
-    /// The connection broke. A body that breaks it twice may be what breaks it.
+    /// The connection broke without an answer. A body at which that happens twice may be why.
     fn broken(&self, mut part: Part, words: String, size: usize) -> Sent {
         part.breaks += 1;
         if part.breaks.is_multiple_of(2) && !part.is_single() {
@@ -510,7 +517,7 @@ impl Wire {
         ends: &mut Ends,
     ) -> Result<()> {
         if matches!(why, Why::Busy | Why::Late(_)) {
-            ends.tally.load = Load::Less;
+            self.strain.tell(ends.bulk.first_row);
         }
         let taken = self.taken.load(Ordering::Relaxed);
         let (at_first, at_last) = part.taken.unwrap_or((taken, taken));
