@@ -13,8 +13,9 @@ the client's own cost; CPU is that of the client and its children only.
 
 --real loads fewer documents into a server of tests/search-server as well, by each tool; by etl with different
 numbers of workers; and the same into a server that refuses (429) what is more than --pressure at a time.
-etl's `workers` are how many requests it has in flight at most: it finds out itself how many of them serve it,
-only one worker is a fixed number. Go's client refuses OpenSearch, so that it is left out there.
+etl's `workers` are how many requests it has in flight at most: it finds out itself how many of them serve it.
+A fixed number is so many etl at once, each sequential, each with its share of the documents. Go's client
+refuses OpenSearch, so that it is left out there.
 
 Writes every figure with machine and versions to benches/runs/DATE-bulk.json, and the medians into the README.
 """
@@ -60,6 +61,27 @@ TOOLS = {
 }
 DEFAULT = "etl, default"
 LIMITS = {f"etl, workers = {n}": ["etl", "--set", f"index.workers={n}"] for n in (1, 2, 4, WORKERS)}
+FIXED = {f"{n} at once, fixed": ["fixed", n] for n in (1, 2, 4, WORKERS)}
+SPLIT = """name = "split"
+
+[[stage]]
+name = "documents"
+kind = "load_arrow"
+files = ["{arrow}"]
+
+[[stage]]
+name = "part"
+kind = "filter"
+inputs = ["documents"]
+column = "donationid"
+{bounds}
+
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["part"]
+path = "{part}"
+"""
 COUNTS = "requests", "sent", "sent_again", "refused_429", "splits", "elsewhere"
 BLOG = "The blog post's indexing, which it made parallel with `parallel_bulk`: 8223 -> 3686 s, 2.23 times, on its machine.\n"
 
@@ -82,10 +104,10 @@ def main():
         if arguments.real:
             with real(arguments.real) as server:
                 bench = Bench(arguments, folder, "fewer", arguments.real_projects, server)
-                result["real"] = bench.rounds({**bench.tools(), DEFAULT: ["etl", "default"], **LIMITS}, warm=True)
+                result["real"] = bench.rounds({**bench.tools(), DEFAULT: ["etl", "default"], **LIMITS, **FIXED}, warm=True)
             with real(arguments.real, "-E", f"indexing_pressure.memory.limit={arguments.pressure}") as server:
                 bench.server = server
-                result["squeezed"] = {"limit": arguments.pressure, **bench.rounds(LIMITS, warm=True)}
+                result["squeezed"] = {"limit": arguments.pressure, **bench.rounds({DEFAULT: ["etl", "default"], **LIMITS, **FIXED}, warm=True)}
     common.write_result("bulk", result)
     text = tools_table(result["discarding"], "a server that throws them away")
     if arguments.real:
@@ -106,7 +128,13 @@ class Bench:
         self.documents = common.etl([], dumps, self.ndjson, folder)["stages"]["write"]["rows_out"]
         common.etl(["--set", "write.format=arrow"], dumps, self.arrow, folder)
         self.document_bytes = os.path.getsize(self.ndjson) / self.documents
-        for path in (self.ndjson, self.arrow):
+        self.parts = [f"{path}.{i}.arrow" for i in range(WORKERS)]
+        for i, part in enumerate(self.parts):
+            # Ids are hexadecimal, and each digit is as likely as another.
+            first, end = (f"{16 * k // WORKERS:x}" for k in (i, i + 1))
+            bounds = ([f'at_least = "{first}"'] if i else []) + ([f'below = "{end}"'] if i + 1 < WORKERS else [])
+            self.run(SPLIT.format(arrow=self.arrow, bounds="\n".join(bounds), part=part), [])
+        for path in (self.ndjson, self.arrow, *self.parts):
             with open(path, "rb") as file:
                 while file.read(1 << 20):
                     pass
@@ -139,7 +167,7 @@ class Bench:
         self.server.empty()
         before = self.server.cpu_s()
         tool, *options = words
-        measured = {"etl": self.etl, "go": self.go, "python": self.python}[tool](options)
+        measured = {"etl": self.etl, "fixed": self.fixed, "go": self.go, "python": self.python}[tool](options)
         begin = time.perf_counter()
         self.server.call("POST", f"/{INDEX}/_refresh")
         measured["refresh_s"] = time.perf_counter() - begin
@@ -153,17 +181,39 @@ class Bench:
         return measured
 
     def etl(self, options):
-        pipeline = os.path.join(self.folder, "bulk.toml")
-        text = PIPELINE.format(arrow=self.arrow, workers=WORKERS, url=self.server.url, index=INDEX, batch_docs=BATCH_DOCS)
+        text = self.pipeline([self.arrow])
         if options == ["default"]:
             options, text = [], text.replace(f"workers = {WORKERS}\n", "")
-        with open(pipeline, "w") as file:
-            file.write(text)
-        measured = common.etl(options, "", "", self.folder, pipeline)
+        measured = self.run(text, options)
         with open(os.path.join(self.folder, "report.json")) as file:
             counts = json.load(file)["stages"][-1].get("counts") or {}
         measured["counts"] = {name: counts[name] for name in COUNTS if name in counts}
         return measured
+
+    def fixed(self, options):
+        """So many loads at once, one request of each in flight."""
+        (n,) = options
+        commands = []
+        for i in range(n):
+            files = self.parts[i::n]
+            pipeline = self.write(f"fixed{i}.toml", self.pipeline(files))
+            state = os.path.join(self.folder, f"state{i}")
+            commands.append(f"'{common.ETL}' run '{pipeline}' --quiet --sequential --state '{state}' & pids=\"$pids $!\"")
+        wait = "for pid in $pids; do wait $pid || exit 1; done"
+        return common.timed(["sh", "-c", "\n".join([*commands, wait])])[0]
+
+    def pipeline(self, files):
+        listed = '", "'.join(files)
+        return PIPELINE.format(arrow=listed, workers=WORKERS, url=self.server.url, index=INDEX, batch_docs=BATCH_DOCS)
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def run(self, text, options):
+        return common.etl(options, "", "", self.folder, self.write("bulk.toml", text))
 
     def go(self, options):
         options = [word.format(flush=round(BATCH_DOCS * self.document_bytes)) for word in options]
@@ -279,14 +329,16 @@ def tools_table(bench, where):
 
 
 def limits_table(result):
-    """etl with different numbers of workers, into a server as it is and into a squeezed one."""
+    """etl with different numbers of workers, and with fixed numbers of requests in flight, into a server as it is
+    and into a squeezed one."""
     real, squeezed = result["real"], result["squeezed"]
     lines = [f"| {real['documents']:,} documents to {real['server']} | documents/s | squeezed to {squeezed['limit']} | refused there (429) |\n|---|---|---|---|\n"]
-    for name in [DEFAULT, *LIMITS]:
-        cells = [f"{middle(real, name, 'documents_s'):,.0f}", "", ""]
-        if name in squeezed["runs"]:
-            refused = median([run["counts"].get("refused_429", 0) for run in squeezed["runs"][name]])
-            cells[1:] = [f"{middle(squeezed, name, 'documents_s'):,.0f}", f"{refused:.0f}"]
+    for name in [DEFAULT, *LIMITS, *FIXED]:
+        cells = [f"{middle(bench, name, 'documents_s'):,.0f}" for bench in (real, squeezed)]
+        if name not in FIXED:
+            cells.append(f"{median([run['counts'].get('refused_429', 0) for run in squeezed['runs'][name]]):.0f}")
+        else:
+            cells.append("")
         lines.append(f"| {name} | {' | '.join(cells)} |\n")
     return "".join(lines)
 

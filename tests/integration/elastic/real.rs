@@ -385,6 +385,100 @@ fn a_pipeline_that_is_not_there_stops_the_load() {
 }
 
 #[test]
+fn a_data_stream_is_not_loaded() {
+    for (product, server) in each_shared() {
+        let template = json!({
+            "index_patterns": ["real-stream*"],
+            "data_stream": {},
+            "template": { "settings": { "number_of_replicas": 0 } },
+        });
+        let put = |path: &str, body: &str| {
+            let (status, said) = server.call("PUT", path, body);
+            assert!(status == 200, "{product}: {path}: {said}");
+        };
+        server.call("DELETE", "/_data_stream/real-stream", "");
+        put("/_index_template/real-stream", &template.to_string());
+        put("/_data_stream/real-stream", "");
+        for load in ["append", "create", "replace"] {
+            let load_option = format!("\"{load}\"");
+            let options = [("index", "\"real-stream\""), ("load", &load_option)];
+            let outcome = Job::new(&[&server.url], &rows(20), &options).run(Variant::SEQUENTIAL);
+            let about = format!("{product}, {load}");
+            assert_failed(
+                &outcome,
+                &["`real-stream` is a data stream", "hint: "],
+                about,
+            );
+            assert_eq!(count(&outcome, "sent"), 0, "{product}, {load}");
+        }
+        let (_, streams) = server.call("GET", "/_data_stream/real-stream", "");
+        assert_eq!(
+            streams["data_streams"][0]["name"], "real-stream",
+            "{product}"
+        );
+        assert_eq!(server.count("real-stream"), 0, "{product}");
+    }
+}
+
+#[test]
+fn what_a_pipeline_drops_or_sends_elsewhere_is_counted_as_that() {
+    for (product, server) in each_shared() {
+        server.call("DELETE", "/real-piped", "");
+        server.call("DELETE", "/real-sent-on", "");
+        let piped = json!({ "processors": [
+            { "drop": { "if": "ctx.n % 3 == 0" } },
+            { "set": { "if": "ctx.n % 3 == 1", "field": "_index", "value": "real-sent-on" } },
+        ]});
+        let (status, said) = server.call("PUT", "/_ingest/pipeline/real", &piped.to_string());
+        assert_eq!(status, 200, "{product}: {said}");
+        for (i, variant) in Variant::EACH.into_iter().enumerate() {
+            let options = [("index", "\"real-piped\""), ("pipeline", "\"real\"")];
+            let outcome = Job::new(&[&server.url], &rows(90), &options).run(variant);
+            let about = format!("{product}, {variant}");
+            assert_ended(&outcome, 0, 90, &about);
+            let names = ["created", "updated", "dropped", "elsewhere"];
+            let want = if i == 0 {
+                [30, 0, 30, 30]
+            } else {
+                [0, 30, 30, 30]
+            };
+            assert_eq!(counts(&outcome, names), want, "{about}");
+        }
+        assert_eq!(server.count("real-piped"), 30, "{product}");
+        assert_eq!(server.count("real-sent-on"), 30, "{product}");
+    }
+}
+
+#[test]
+fn documents_lie_in_the_shard_that_their_routing_names() {
+    for (product, server) in each_shared() {
+        server.call("DELETE", "/real-routed", "");
+        let mut all = rows(60);
+        for row in &mut all {
+            row.text = format!("r{}", row.n % 5);
+        }
+        let options = [
+            ("index", "\"real-routed\""),
+            ("routing", "\"text\""),
+            (
+                "settings",
+                "{ number_of_replicas = 0, number_of_shards = 3 }",
+            ),
+        ];
+        let outcome = Job::new(&[&server.url], &all, &options).run(Variant::new("hybrid", 2, 2));
+        assert_ended(&outcome, 0, 60, product);
+        server.call("POST", "/real-routed/_refresh", "");
+        for row in &all {
+            let path = format!("/real-routed/_doc/{}?routing={}", row.id, row.text);
+            let (status, found) = server.call("GET", &path, "");
+            assert_eq!(status, 200, "{product}: {found}");
+            assert_eq!(found["_routing"], row.text, "{product}");
+            assert_eq!(found["_source"], row.document(), "{product}");
+        }
+    }
+}
+
+#[test]
 fn a_server_behind_tls_is_used_by_whom_it_trusts_and_who_trusts_it() {
     let Some(server) = Server::shared(Product::Secure) else {
         return;
@@ -444,4 +538,16 @@ fn a_server_behind_tls_is_used_by_whom_it_trusts_and_who_trusts_it() {
     assert_failed(&failed, &words, "no authority");
     let failed = load(&ca, "\"reader\"", &password, Variant::SEQUENTIAL);
     assert_failed(&failed, &["(403)"], "who may only read");
+    let plain = server.url.replace("https://", "http://");
+    let failed = Job::new(&[&plain], &rows(5), &[("retries", "2")]).run(Variant::SEQUENTIAL);
+    assert_failed(&failed, &["does it want `https://`?"], "without TLS");
+}
+
+#[test]
+fn a_server_without_tls_is_told_from_one_that_is_not_there() {
+    for (product, server) in each_shared() {
+        let url = server.url.replace("http://", "https://");
+        let failed = Job::new(&[&url], &rows(5), &[]).run(Variant::SEQUENTIAL);
+        assert_failed(&failed, &["does not speak TLS", "`http://`"], product);
+    }
 }

@@ -96,9 +96,18 @@ fn a_loader_may_be_killed_at_any_moment() {
 }
 
 #[test]
-fn a_server_may_stand_still_and_be_killed_in_the_midst_of_a_load() {
+fn opensearch_may_stand_still_and_be_killed_in_the_midst_of_a_load() {
+    kill_in_the_midst(Product::OpenSearch);
+}
+
+#[test]
+fn elasticsearch_may_stand_still_and_be_killed_in_the_midst_of_a_load() {
+    kill_in_the_midst(Product::Elasticsearch);
+}
+
+fn kill_in_the_midst(product: Product) {
     let all = rows(6000);
-    let Some(mut server) = Server::start(Product::OpenSearch, &[]) else {
+    let Some(mut server) = Server::start(product, &[]) else {
         return;
     };
     stand_still(&server);
