@@ -421,35 +421,6 @@ fn a_data_stream_is_not_loaded() {
 }
 
 #[test]
-fn what_a_pipeline_drops_or_sends_elsewhere_is_counted_as_that() {
-    for (product, server) in each_shared() {
-        server.call("DELETE", "/real-piped", "");
-        server.call("DELETE", "/real-sent-on", "");
-        let piped = json!({ "processors": [
-            { "drop": { "if": "ctx.n % 3 == 0" } },
-            { "set": { "if": "ctx.n % 3 == 1", "field": "_index", "value": "real-sent-on" } },
-        ]});
-        let (status, said) = server.call("PUT", "/_ingest/pipeline/real", &piped.to_string());
-        assert_eq!(status, 200, "{product}: {said}");
-        for (i, variant) in Variant::EACH.into_iter().enumerate() {
-            let options = [("index", "\"real-piped\""), ("pipeline", "\"real\"")];
-            let outcome = Job::new(&[&server.url], &rows(90), &options).run(variant);
-            let about = format!("{product}, {variant}");
-            assert_ended(&outcome, 0, 90, &about);
-            let names = ["created", "updated", "dropped", "elsewhere"];
-            let want = if i == 0 {
-                [30, 0, 30, 30]
-            } else {
-                [0, 30, 30, 30]
-            };
-            assert_eq!(counts(&outcome, names), want, "{about}");
-        }
-        assert_eq!(server.count("real-piped"), 30, "{product}");
-        assert_eq!(server.count("real-sent-on"), 30, "{product}");
-    }
-}
-
-#[test]
 fn documents_lie_in_the_shard_that_their_routing_names() {
     for (product, server) in each_shared() {
         server.call("DELETE", "/real-routed", "");

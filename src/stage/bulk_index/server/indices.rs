@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{Api, segment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::Method;
 
 /// The states of a [`Mark`].
@@ -76,7 +76,18 @@ pub(super) fn find(api: &Api, name: &str) -> Result<Option<Found>> {
         return Ok(None);
     }
     let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
+    refuse_data_stream(name, &body)?;
     Ok(of_body(&body))
+}
+
+/// What looks like an index may be a part of a data stream, which takes documents otherwise.
+pub(super) fn refuse_data_stream(name: &str, body: &Value) -> Result<()> {
+    let mut indices = body.as_object().into_iter().flatten();
+    if indices.any(|(_, index)| index.get("data_stream").is_some()) {
+        return Err(Error::failed(format!("`{name}` is a data stream"))
+            .hint("name an index: data streams are not loaded yet"));
+    }
+    Ok(())
 }
 
 /// Makes an index, with an alias to write through if one is given.

@@ -141,11 +141,7 @@ impl Making<'_> {
             _ => {}
         }
         let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
-        let mut indices = body.as_object().into_iter().flatten();
-        if indices.any(|(_, index)| index.get("data_stream").is_some()) {
-            return Err(Error::failed(format!("`{name}` is a data stream"))
-                .hint("name an index: data streams are not loaded yet"));
-        }
+        indices::refuse_data_stream(name, &body)?;
         let ours =
             |index: &Value| indices::mark_of(index).is_some_and(|mark| mark.run == self.mark.run);
         let mut indices = body.as_object().into_iter().flatten();

@@ -10,6 +10,7 @@ mod indices;
 mod load;
 mod making;
 mod options;
+mod parts;
 mod replay;
 mod rollback;
 mod search;
