@@ -1,6 +1,7 @@
 //! The report: what was measured, as JSON and as a table.
 
 mod table;
+pub mod verdict;
 
 use std::path::Path;
 
@@ -154,6 +155,9 @@ pub struct StageReport {
     pub processes: usize,
     /// Threads in each.
     pub threads: usize,
+    /// Rows a batch, where the pipeline says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_rows: Option<usize>,
     /// Batches worked on.
     pub batches: u64,
     /// Rows that came in.
@@ -166,7 +170,8 @@ pub struct StageReport {
     pub rejected: u64,
     /// Rows left out on purpose.
     pub dropped: u64,
-    /// From the first work to the last.
+    /// From the first work to the last; in a staged run all that it took, processes started and sessions
+    /// opened.
     pub wall_s: f64,
     /// Time inside, of all workers.
     pub busy_s: f64,
@@ -174,6 +179,12 @@ pub struct StageReport {
     pub cpu_s: f64,
     /// Time of that spent waiting for a processor.
     pub queued_s: f64,
+    /// Time inside of what one thread does alone: reading its files, dealing by key, feeding its sink.
+    #[serde(default)]
+    pub serial_s: f64,
+    /// Bytes of the batches that came in and went on.
+    #[serde(default)]
+    pub moved_bytes: u64,
     /// Starting child processes.
     pub start_s: f64,
     /// Opening sessions.
@@ -192,6 +203,38 @@ pub struct StageReport {
 }
 
 impl StageReport {
+    /// A stage that has done nothing yet, sequential.
+    pub fn named(name: &str) -> Self {
+        StageReport {
+            name: name.into(),
+            kind: String::new(),
+            options: Value::Null,
+            executor: "sequential".into(),
+            processes: 1,
+            threads: 1,
+            batch_rows: None,
+            batches: 0,
+            rows_in: 0,
+            added: 0,
+            rows_out: 0,
+            rejected: 0,
+            dropped: 0,
+            wall_s: 0.0,
+            busy_s: 0.0,
+            cpu_s: 0.0,
+            queued_s: 0.0,
+            serial_s: 0.0,
+            moved_bytes: 0,
+            start_s: 0.0,
+            open_s: 0.0,
+            copy_s: 0.0,
+            sessions: 0,
+            digest: None,
+            counts: Counts::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Time inside that was neither spent on a processor nor waiting for one.
     pub fn waited_s(&self) -> f64 {
         (self.busy_s - self.cpu_s - self.queued_s).max(0.0)

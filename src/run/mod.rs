@@ -259,7 +259,7 @@ impl Driver<'_> {
         for terminal in terminals.iter_mut() {
             if let Some(sink) = &mut terminal.sink {
                 let at = terminal.at;
-                let counts = self.timed(at, || sink.finish())?;
+                let counts = self.own(at, || self.timed(at, || sink.finish()))?;
                 let mut totals = self.records[at].totals();
                 add_counts(&mut totals.books.counts, counts);
                 totals.warnings.append(&mut sink.notes());
@@ -274,7 +274,8 @@ impl Driver<'_> {
         let mut published: Vec<&str> = Vec::new();
         for terminal in terminals {
             if let Some(sink) = terminal.sink {
-                let counts = self.timed(terminal.at, || sink.publish());
+                let at = terminal.at;
+                let counts = self.own(at, || self.timed(at, || sink.publish()));
                 // What is visible stays so: to take it back could fail as well.
                 let counts = counts.map_err(|error| match published[..] {
                     [] => error,
@@ -291,8 +292,20 @@ impl Driver<'_> {
     fn timed<T>(&self, at: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let meter = clock::Meter::start();
         let result = work();
-        self.records[at].totals().span.add(&meter.stop());
+        self.records[at].totals().add_serial(&meter.stop());
         result.map_err(|error| error.stage(&self.pipeline.steps[at].name))
+    }
+
+    /// Does a part of what a staged run does for stage `at` alone: that is the stage's own time, processes
+    /// started and sessions opened.
+    fn own<T>(&self, at: usize, work: impl FnOnce() -> T) -> T {
+        let from = clock::monotonic();
+        let result = work();
+        if self.options.staged {
+            let took = clock::monotonic().saturating_sub(from);
+            *self.records[at].totals().own.get_or_insert_default() += took;
+        }
+        result
     }
 
     fn begin(&mut self) -> Result<Vec<Begun>> {
@@ -407,23 +420,26 @@ impl Driver<'_> {
     /// One stage after another.
     fn run_staged(&self, wiring: &mut Wiring, terminals: &mut Vec<Terminal>) -> Result<()> {
         for at in 0..self.pipeline.steps.len() {
-            let stream = wiring.step(at, &mut Vec::new());
             let readers = self.pipeline.readers(at).len();
             if readers == 0 {
-                let sink = wiring.begun[at].sink.take();
-                let mut terminal = Terminal {
-                    at,
-                    stream: Some(stream),
-                    sink,
-                    tees: Vec::new(),
-                };
-                while terminal.stream.is_some() {
-                    self.pull(&mut terminal)?;
-                }
+                let terminal = self.own(at, || {
+                    let mut terminal = Terminal {
+                        at,
+                        stream: Some(wiring.step(at, &mut Vec::new())),
+                        sink: wiring.begun[at].sink.take(),
+                        tees: Vec::new(),
+                    };
+                    let mut ran = Ok(());
+                    while terminal.stream.is_some() && ran.is_ok() {
+                        ran = self.pull(&mut terminal);
+                    }
+                    ran.map(|()| terminal)
+                })?;
                 terminals.push(terminal);
             } else {
                 // A fault of it is told by who reads it, behind the rows in front of it.
-                wiring.held.insert(at, (Held::of(stream), readers));
+                let held = self.own(at, || Held::of(wiring.step(at, &mut Vec::new())));
+                wiring.held.insert(at, (held, readers));
                 self.options.stop.check()?;
             }
         }

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -65,11 +66,25 @@ pub(super) struct Totals {
     pub(super) books: Books,
     pub(super) digest: Option<Digest>,
     pub(super) span: Span,
+    /// What of `span` one thread does alone: reading, dealing by key, feeding the sink.
+    pub(super) serial: Duration,
+    /// In a staged run all the time that was its own.
+    pub(super) own: Option<Duration>,
+    /// Bytes of batches in and out.
+    pub(super) moved: u64,
     pub(super) warnings: Vec<String>,
     /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
     pub(super) settled: Option<File>,
     /// What executing cost; `first`: whether this stage stands for the stages played with it.
     pub(super) costs: Option<(SharedCosts, bool)>,
+}
+
+impl Totals {
+    /// Adds work that one thread does alone.
+    pub(super) fn add_serial(&mut self, span: &Span) {
+        self.span.add(span);
+        self.serial += span.busy;
+    }
 }
 
 impl Record {
@@ -97,6 +112,7 @@ impl Record {
         totals.books.dropped += mark.dropped;
         totals.books.rejected += rejected;
         totals.span.add(&mark.span);
+        totals.moved += mark.moved;
         add_counts(&mut totals.books.counts, mark.counts);
         totals.digest = mark
             .digest
@@ -146,7 +162,7 @@ impl Record {
 
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
         let totals = self.totals();
-        let seconds = |duration: std::time::Duration| duration.as_secs_f64();
+        let seconds = |duration: Duration| duration.as_secs_f64();
         let (costs, first) =
             totals
                 .costs
@@ -178,16 +194,19 @@ impl Record {
             executor: step.grid.kind.word().into(),
             processes: step.grid.processes,
             threads: step.grid.threads,
+            batch_rows: step.batch_rows,
             batches: totals.books.batches,
             rows_in: totals.books.rows_in,
             added: totals.books.added,
             rows_out: totals.books.rows_out,
             rejected: totals.books.rejected,
             dropped: totals.books.dropped,
-            wall_s: seconds(totals.span.wall()),
+            wall_s: seconds(totals.own.unwrap_or_else(|| totals.span.wall())),
             busy_s: seconds(totals.span.busy),
             cpu_s: seconds(totals.span.cpu),
             queued_s: seconds(totals.span.queued),
+            serial_s: seconds(totals.serial),
+            moved_bytes: totals.moved,
             start_s: seconds(stands.start),
             open_s: seconds(stands.open),
             copy_s: seconds(stands.copy),

@@ -89,7 +89,7 @@ pub(super) fn by_key(
                 Ok(all) => {
                     let meter = Meter::start();
                     hands.extend(partition::by_key(&all, &columns));
-                    record.totals().span.add(&meter.stop());
+                    record.totals().add_serial(&meter.stop());
                 }
                 Err(error) => return Some(Err(error)),
             }
@@ -108,7 +108,7 @@ pub(super) fn metered(mut source: Batches, record: Arc<Record>, name: &str) -> B
             .store(true, std::sync::atomic::Ordering::Relaxed);
         let meter = Meter::start();
         let next = source.next();
-        record.totals().span.add(&meter.stop());
+        record.totals().add_serial(&meter.stop());
         next.map(|batch| batch.map_err(|error| error.stage(&name)))
     }))
 }
