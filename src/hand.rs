@@ -167,8 +167,6 @@ pub struct Mark {
     pub digest: Option<Digest>,
     /// When, and how long.
     pub span: Span,
-    /// Bytes of the batch that came in and of what went on.
-    pub moved: u64,
 }
 
 impl Hand {
@@ -202,7 +200,6 @@ impl Hand {
 
     fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Option<Error>)> {
         let rows_in = batch.rows() as u64;
-        let bytes_in = batch.size();
         let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
         let given = (self.digest && opened.link.sink).then(|| batch.clone());
         let meter = clock::Meter::start();
@@ -232,7 +229,6 @@ impl Hand {
             counts: output.counts,
             digest,
             span,
-            moved: (bytes_in + output.batch.size()) as u64,
         };
         Ok((mark, output.batch, output.fault))
     }

@@ -25,6 +25,7 @@
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
+//! * before and after: [`run::compare`], its arithmetic in [`report::verdict`]; runs kept: [`run::history`]
 //!
 //! # Invariants
 //! * Arrows point down only: cli, run, executor, hand, stage, format, error. A stage never sees an

@@ -2,9 +2,11 @@
 //! file beside this one; only they write to standard output, through [`output`].
 
 pub mod check;
+pub mod compare;
 pub mod output;
 pub mod plan;
 pub mod replay;
+pub mod report;
 pub mod rollback;
 pub mod run;
 pub mod search;
@@ -49,6 +51,8 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
+    Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     Stages(stages::StagesArgs),
     Search(search::SearchArgs),
     Replay(replay::ReplayArgs),
@@ -184,6 +188,8 @@ impl Command {
             Command::Run(args) => run::run(args, color),
             Command::Check(args) => check::run(args),
             Command::Plan(args) => plan::run(args),
+            Command::Compare(args) => compare::run(args, color),
+            Command::Report(args) => report::run(args, color),
             Command::Stages(args) => stages::run(args),
             Command::Search(args) => search::run(args),
             Command::Replay(args) => replay::run(args, color),

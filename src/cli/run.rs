@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, output};
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, masked_set};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
+use crate::run::history::History;
 use crate::run::{self, Options};
 use crate::stage::write_files;
 use crate::stop::Stop;
@@ -91,12 +94,7 @@ pub(super) fn execute(
     color: Color,
 ) -> Result<ExitCode> {
     if let Some(path) = &args.report {
-        // Better to know now than behind the run.
-        let opened = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path);
-        opened.map_err(|error| Error::io("write the report", path.display(), &error))?;
+        check_report(path)?;
     }
     let pipeline = match (load(), &args.report) {
         (Err(error), Some(path)) => {
@@ -125,11 +123,8 @@ pub(super) fn execute(
     });
     let (report, error) = run::run(pipeline, &options, &live);
     drop(progress);
-    let kept = args
-        .state
-        .join("runs")
-        .join(&report.run)
-        .join("report.json");
+    let history = History::of(&args.state);
+    let kept = history.report_file(&report.run);
     let kept = (!report.run.is_empty()).then(|| write_report(&report, &kept));
     let written = kept.unwrap_or(Ok(())).and_then(|()| match &args.report {
         Some(path) => write_report(&report, path),
@@ -189,10 +184,32 @@ fn style(args: &RunArgs) -> Option<Style> {
     }
 }
 
-fn write_report(report: &Report, path: &Path) -> Result<()> {
+/// Whether a report can be written there: better to know now than behind the run.
+pub(super) fn check_report(path: &Path) -> Result<()> {
+    let opened = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path);
+    opened
+        .map(drop)
+        .map_err(|error| Error::io("write the report", path.display(), &error))
+}
+
+/// Writes what was measured, as JSON.
+pub(super) fn write_report(report: &impl Serialize, path: &Path) -> Result<()> {
     let json = serde_json::to_string_pretty(report).expect("a report is plain data");
     std::fs::write(path, json + "\n")
         .map_err(|error| Error::io("write the report", path.display(), &error))
+}
+
+/// What each stage took when it last had other settings: what a toggled word was worth.
+fn since(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> String {
+    if args.of_replay {
+        return String::new();
+    }
+    let history = History::of(&args.state);
+    let earlier = history.before(&report.run, &pipeline.file);
+    report::since::lines(&report::since::since(report, earlier), report)
 }
 
 /// The table, or the report as JSON. A run that writes rows to standard output keeps it for them.
@@ -206,7 +223,7 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
     } else if args.quiet {
         return Ok(());
     } else {
-        report::render(report)
+        report::render(report) + &since(args, pipeline, report)
     };
     if stdout_taken {
         eprint!("{text}");

@@ -9,6 +9,7 @@
 
 mod grid;
 mod overrides;
+mod scratch;
 mod secrets;
 mod source;
 mod steps;
@@ -28,9 +29,11 @@ use crate::schema::{Schema, list};
 use crate::stage::write_files;
 use crate::stage::{Folder, STAGES, Stage, StageKind};
 
+pub use scratch::{NotTimed, Scratch, delete_index};
 pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.
+#[derive(Clone)]
 pub struct Pipeline {
     /// What the report calls it; by default the file's stem.
     pub name: String,
@@ -45,6 +48,7 @@ pub struct Pipeline {
 }
 
 /// One stage of a pipeline.
+#[derive(Clone)]
 pub struct Step {
     /// Unique in its pipeline.
     pub name: String,

@@ -1,5 +1,7 @@
 //! The report: what was measured, as JSON and as a table.
 
+pub mod comparison;
+pub mod since;
 mod table;
 pub mod verdict;
 
@@ -11,7 +13,8 @@ use serde_json::Value;
 use crate::error::{Error, Place};
 use crate::stage::{Counts, InputFile};
 
-pub use table::{render, rows, thousands};
+pub use comparison::Comparison;
+pub use table::{Align, as_markdown, markdown, plain, render, rows, seconds, thousands};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,9 +185,9 @@ pub struct StageReport {
     /// Time inside of what one thread does alone: reading its files, dealing by key, feeding its sink.
     #[serde(default)]
     pub serial_s: f64,
-    /// Bytes of the batches that came in and went on.
-    #[serde(default)]
-    pub moved_bytes: u64,
+    /// In a staged run the bytes in memory of its inputs and of what it gave.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved_bytes: Option<u64>,
     /// Starting child processes.
     pub start_s: f64,
     /// Opening sessions.
@@ -224,7 +227,7 @@ impl StageReport {
             cpu_s: 0.0,
             queued_s: 0.0,
             serial_s: 0.0,
-            moved_bytes: 0,
+            moved_bytes: None,
             start_s: 0.0,
             open_s: 0.0,
             copy_s: 0.0,

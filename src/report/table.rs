@@ -7,22 +7,7 @@ const WIDTH: usize = 80;
 
 /// The table, totals, match rates and rejects. Warnings are printed apart.
 pub fn render(report: &Report) -> String {
-    let rows: Vec<[String; 8]> = report.stages.iter().map(row).collect();
-    let heads = [
-        "stage", "executor", "rows in", "rows out", "rejected", "wall s", "busy s", "waited",
-    ];
-    let mut widths = heads.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let others: usize = widths[1..].iter().map(|width| width + 1).sum();
-    widths[0] = widths[0].min(WIDTH.saturating_sub(others).max(8));
-    let mut text = line(&heads.map(String::from), &widths);
-    for row in &rows {
-        text.push_str(&line(row, &widths));
-    }
+    let mut text = plain(&HEADS, &cells(report), &ALIGN);
     text.push('\n');
     text.push_str(&totals(report));
     for stage in &report.stages {
@@ -35,18 +20,84 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-fn row(stage: &StageReport) -> [String; 8] {
-    let executor = match (stage.processes, stage.threads) {
-        _ if stage.executor == "sequential" => stage.executor.clone(),
-        (1, threads) if stage.executor == "threads" => format!("{} {threads}", stage.executor),
-        (processes, 1) if stage.executor == "processes" => {
-            format!("{} {processes}", stage.executor)
+/// The table for an issue or a page, and below it how the run ended.
+pub fn markdown(report: &Report) -> String {
+    format!(
+        "{}\n{}",
+        as_markdown(&HEADS, &cells(report), &ALIGN),
+        totals(report)
+    )
+}
+
+const HEADS: [&str; 8] = [
+    "stage", "executor", "rows in", "rows out", "rejected", "wall s", "busy s", "waited",
+];
+
+/// Words to the left, numbers to the right.
+const ALIGN: [Align; 8] = [
+    Align::Left,
+    Align::Left,
+    Align::Right,
+    Align::Right,
+    Align::Right,
+    Align::Right,
+    Align::Right,
+    Align::Right,
+];
+
+/// Where a cell stands in its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// As words do.
+    Left,
+    /// As numbers do.
+    Right,
+}
+
+fn cells(report: &Report) -> Vec<[String; 8]> {
+    report.stages.iter().map(row).collect()
+}
+
+/// Rows under their heads, in at most 80 columns: the first cell is cut where all are wider.
+pub fn plain<const N: usize>(
+    heads: &[&str; N],
+    rows: &[[String; N]],
+    align: &[Align; N],
+) -> String {
+    let mut widths = heads.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
         }
-        (processes, threads) => format!("{} {processes}x{threads}", stage.executor),
-    };
+    }
+    let others: usize = widths[1..].iter().map(|width| width + 1).sum();
+    widths[0] = widths[0].min(WIDTH.saturating_sub(others).max(8));
+    let mut text = line(&heads.map(String::from), &widths, align);
+    for row in rows {
+        text.push_str(&line(row, &widths, align));
+    }
+    text
+}
+
+/// The same for an issue or a page.
+pub fn as_markdown<const N: usize>(
+    heads: &[&str; N],
+    rows: &[[String; N]],
+    align: &[Align; N],
+) -> String {
+    let line = |cells: &[String; N]| format!("| {} |\n", cells.join(" | "));
+    let rule = align.map(|align| match align {
+        Align::Left => "---".to_owned(),
+        Align::Right => "---:".to_owned(),
+    });
+    let rows: String = rows.iter().map(line).collect();
+    line(&heads.map(String::from)) + &line(&rule) + &rows
+}
+
+fn row(stage: &StageReport) -> [String; 8] {
     [
         stage.name.clone(),
-        executor,
+        executor(stage),
         thousands(stage.rows_in),
         thousands(stage.rows_out),
         thousands(stage.rejected),
@@ -56,20 +107,30 @@ fn row(stage: &StageReport) -> [String; 8] {
     ]
 }
 
-fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
+/// The executor and its workers, in a word or two.
+fn executor(stage: &StageReport) -> String {
+    match (stage.processes, stage.threads) {
+        _ if stage.executor == "sequential" => stage.executor.clone(),
+        (1, threads) if stage.executor == "threads" => format!("{} {threads}", stage.executor),
+        (processes, 1) if stage.executor == "processes" => {
+            format!("{} {processes}", stage.executor)
+        }
+        (processes, threads) => format!("{} {processes}x{threads}", stage.executor),
+    }
+}
+
+fn line<const N: usize>(cells: &[String; N], widths: &[usize; N], align: &[Align; N]) -> String {
     let mut line = String::new();
-    for (i, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+    for ((cell, &width), align) in cells.iter().zip(widths).zip(align) {
         let shown = if cell.chars().count() > width {
             let kept: String = cell.chars().take(width - 1).collect();
             format!("{kept}…")
         } else {
             cell.clone()
         };
-        // Words to the left, numbers to the right.
-        if i < 2 {
-            line.push_str(&format!("{shown:<width$} "));
-        } else {
-            line.push_str(&format!("{shown:>width$} "));
+        match align {
+            Align::Left => line.push_str(&format!("{shown:<width$} ")),
+            Align::Right => line.push_str(&format!("{shown:>width$} ")),
         }
     }
     line.truncate(line.trim_end().len());
@@ -208,7 +269,7 @@ fn rejects(report: &Report) -> String {
         text.push_str(&format!("  {reject}\n"));
     }
     let more = report.rejects.rows - report.rejects.first.len() as u64;
-    if more > 0 {
+    if more > 0 && !report.rejects.first.is_empty() {
         text.push_str(&format!("  and {} more\n", thousands(more)));
     }
     text
@@ -224,7 +285,7 @@ pub fn rows(count: u64) -> String {
 }
 
 /// Seconds with as many digits as mean something.
-fn seconds(seconds: f64) -> String {
+pub fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 9.995 => format!("{s:.2}"),
         s if s < 99.95 => format!("{s:.1}"),

@@ -99,6 +99,8 @@ pub struct Gain {
     pub speedup: f64,
     /// Workers of the side after.
     pub workers: usize,
+    /// Cores of the machine.
+    pub cores: usize,
     /// Speedup a worker.
     pub efficiency: f64,
     /// Whether that is enough.
@@ -107,6 +109,8 @@ pub struct Gain {
     pub saved_s: f64,
     /// Whether other runs of the same could have said something else: faster or slower, worth it or not.
     pub doubtful: bool,
+    /// Whether every run was faster, or none; `None`: chance decides.
+    pub faster: Option<bool>,
 }
 
 impl Gain {
@@ -119,10 +123,15 @@ impl Gain {
         Gain {
             speedup: middle,
             workers,
+            cores,
             efficiency: efficiency(middle, workers),
             worth_it: verdict(middle),
             saved_s: before.median_s - after.median_s,
             doubtful: verdict(least) != verdict(most) || (least < 1.0 && most > 1.0),
+            faster: match (least > 1.0, most < 1.0) {
+                (false, false) => None,
+                (faster, _) => Some(faster),
+            },
         }
     }
 }
@@ -181,38 +190,19 @@ pub fn workers(stage: &StageReport) -> usize {
     stage.processes * stage.threads
 }
 
-/// One line that follows from the figures of a stage's staged runs: as it was, and as it is now. `gain` is
-/// `None` where it ran alike.
+/// One line that follows from the figures of a stage's staged runs: as it is now, and what that brought; `gain` is
+/// `None` where nothing changed.
 pub fn advice(after: &StageReport, gain: Option<&Gain>) -> String {
-    let percent = |share: f64| format!("{:.0} %", share * 100.0);
-    let work = after.busy_s;
-    let overhead = processes_s(after);
+    let before_s = gain.map_or(after.wall_s, |gain| after.wall_s + gain.saved_s);
     let waited = waited_share(after);
     let alone = after.serial_s / after.wall_s.max(RESOLUTION_S);
     let is_sequential = after.executor == "sequential";
-    if has_processes(after) && overhead > work {
-        let what = if after.copy_s > after.start_s + after.open_s {
-            ("copy rows to and from", after.copy_s)
-        } else {
-            ("start", after.start_s + after.open_s)
-        };
-        let instead = match gain {
-            Some(gain) if gain.speedup > 1.0 => "try threads, which copy nothing",
-            _ => "leave it sequential",
-        };
-        return format!(
-            "{} s of work, {} s to {} processes: {instead}",
-            short(work),
-            short(what.1),
-            what.0
-        );
+    if processes_s(after) > after.busy_s {
+        return of_processes(after, gain);
     }
-    let before_s = gain.map_or(after.wall_s, |gain| after.wall_s + gain.saved_s);
-    if before_s < SHORT_S && after.wall_s < SHORT_S {
-        return format!(
-            "takes {:.1} ms: leave it sequential",
-            before_s.min(after.wall_s) * 1e3
-        );
+    if before_s.max(after.wall_s) < SHORT_S {
+        let least = before_s.min(after.wall_s) * 1e3;
+        return format!("takes {least:.1} ms: leave it sequential");
     }
     if alone >= NEARLY_ALL && !is_sequential {
         return format!(
@@ -222,56 +212,88 @@ pub fn advice(after: &StageReport, gain: Option<&Gain>) -> String {
         );
     }
     if waited >= MOST && alone < MOST {
-        return match has_processes(after) {
-            true => format!(
-                "waits {} of its time: threads wait as well as processes",
-                percent(waited)
-            ),
-            false => format!(
-                "waits {} of its time: try more threads than cores",
-                percent(waited)
-            ),
+        let what = if has_processes(after) {
+            "threads wait as well as processes"
+        } else {
+            "try more threads than cores"
         };
+        return format!("waits {} of its time: {what}", percent(waited));
     }
-    let Some(gain) = gain.filter(|_| !is_sequential) else {
-        if is_sequential && alone < MOST {
-            return format!("works {} of its time: try threads", percent(1.0 - waited));
+    match gain.filter(|_| !is_sequential) {
+        Some(gain) => of_workers(after, gain),
+        None if is_sequential && alone < MOST => {
+            format!("works {} of its time: try threads", percent(1.0 - waited))
         }
-        return "as before".into();
-    };
-    let queued = after.queued_s / work.max(RESOLUTION_S);
-    if queued >= MUCH {
-        return format!(
-            "its workers queue {} of their time for a core: try fewer",
-            percent(queued)
-        );
+        None => "as before".into(),
     }
-    if gain.speedup < 1.0 {
-        return format!(
+}
+
+/// Where child processes cost more than the work they do.
+fn of_processes(after: &StageReport, gain: Option<&Gain>) -> String {
+    let start_s = after.start_s + after.open_s;
+    let (doing, cost_s) = if after.copy_s > start_s {
+        ("copy rows to and from", after.copy_s)
+    } else {
+        ("start", start_s)
+    };
+    let instead = if gain.is_some_and(|gain| gain.speedup > 1.0) {
+        "try threads, which copy nothing"
+    } else {
+        "leave it sequential"
+    };
+    format!(
+        "{} s of work, {} s to {doing} processes: {instead}",
+        short(after.busy_s),
+        short(cost_s)
+    )
+}
+
+/// Where workers compute.
+fn of_workers(after: &StageReport, gain: &Gain) -> String {
+    let queued = after.queued_s / after.busy_s.max(RESOLUTION_S);
+    let idle = 1.0 - after.busy_s / (after.wall_s.max(RESOLUTION_S) * gain.workers as f64);
+    if queued >= MUCH {
+        let what = if gain.workers > gain.cores {
+            "try fewer"
+        } else {
+            "something else wants the cores"
+        };
+        format!(
+            "its workers queue {} of their time for a core: {what}",
+            percent(queued)
+        )
+    } else if gain.faster.is_none() {
+        "no gain that is sure: leave it as it was".into()
+    } else if gain.speedup < 1.0 {
+        format!(
             "takes {} s longer: leave it as it was",
             short(-gain.saved_s)
-        );
-    }
-    if gain.worth_it {
-        return format!("{:.2}x by {} workers: keep it", gain.speedup, gain.workers);
-    }
-    let idle = 1.0 - work / (after.wall_s.max(RESOLUTION_S) * gain.workers as f64);
-    if idle >= MUCH {
-        return format!(
+        )
+    } else if gain.worth_it {
+        format!("{:.2}x by {} workers: keep it", gain.speedup, gain.workers)
+    } else if idle >= MUCH {
+        format!(
             "its workers have nothing to do {} of their time: fewer would do",
             percent(idle)
-        );
+        )
+    } else {
+        format!(
+            "saves {} s by {} workers",
+            short(gain.saved_s),
+            gain.workers
+        )
     }
-    format!(
-        "saves {} s by {} workers",
-        short(gain.saved_s),
-        gain.workers
-    )
+}
+
+/// Never more than all: a thread that loses its core while a clock is read queued longer than it was busy.
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share.min(1.0) * 100.0)
 }
 
 /// Seconds with as many digits as mean something, short ones too.
 pub fn short(seconds: f64) -> String {
     match seconds.abs() {
+        s if s < 0.0005 => "0.000".into(),
         s if s < 0.9995 => format!("{seconds:.3}"),
         s if s < 9.995 => format!("{seconds:.2}"),
         s if s < 99.95 => format!("{seconds:.1}"),
@@ -349,6 +371,8 @@ mod tests {
         assert!(!doubtful(&[1.0, 1.1], &[1.3, 1.2]));
         assert!(doubtful(&[2.0, 2.4, 1.8], &[1.3, 1.4, 1.5]));
         assert!(doubtful(&[1.0, 1.2], &[1.1, 0.9]));
+        let sure = Gain::of(&took(2.0), &took(1.0), 2, 2);
+        assert_eq!((sure.faster, short(-0.0001)), (Some(true), "0.000".into()));
         assert!(Sample::of([1.0, 1.1]).is_faster_than(&Sample::of([1.2, 1.3])));
         assert!(!Sample::of([1.0, 1.25]).is_faster_than(&Sample::of([1.2, 1.3])));
     }
@@ -388,6 +412,11 @@ mod tests {
             (
                 1.2,
                 of(|s| s.queued_s = 0.76),
+                "its workers queue 40 % of their time for a core: something else wants the cores",
+            ),
+            (
+                1.2,
+                of(|s| (s.queued_s, s.threads) = (0.76, 4)),
                 "its workers queue 40 % of their time for a core: try fewer",
             ),
             (

@@ -1,7 +1,10 @@
 //! The driver: wires stages into streams, runs them, accounts for every row, and publishes at the end.
 
+pub mod compare;
+pub mod history;
 mod record;
 mod resume;
+mod staged;
 mod stream;
 mod wiring;
 
@@ -24,7 +27,7 @@ use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts
 use crate::stop::Stop;
 use record::Record;
 use resume::{RunFolder, Settled};
-use stream::{Held, Tee};
+use stream::Tee;
 use wiring::Wiring;
 
 /// How to run.
@@ -296,18 +299,6 @@ impl Driver<'_> {
         result.map_err(|error| error.stage(&self.pipeline.steps[at].name))
     }
 
-    /// Does a part of what a staged run does for stage `at` alone: that is the stage's own time, processes
-    /// started and sessions opened.
-    fn own<T>(&self, at: usize, work: impl FnOnce() -> T) -> T {
-        let from = clock::monotonic();
-        let result = work();
-        if self.options.staged {
-            let took = clock::monotonic().saturating_sub(from);
-            *self.records[at].totals().own.get_or_insert_default() += took;
-        }
-        result
-    }
-
     fn begin(&mut self) -> Result<Vec<Begun>> {
         let mut all = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
@@ -415,35 +406,6 @@ impl Driver<'_> {
             }
             None => Ok(()),
         }
-    }
-
-    /// One stage after another.
-    fn run_staged(&self, wiring: &mut Wiring, terminals: &mut Vec<Terminal>) -> Result<()> {
-        for at in 0..self.pipeline.steps.len() {
-            let readers = self.pipeline.readers(at).len();
-            if readers == 0 {
-                let terminal = self.own(at, || {
-                    let mut terminal = Terminal {
-                        at,
-                        stream: Some(wiring.step(at, &mut Vec::new())),
-                        sink: wiring.begun[at].sink.take(),
-                        tees: Vec::new(),
-                    };
-                    let mut ran = Ok(());
-                    while terminal.stream.is_some() && ran.is_ok() {
-                        ran = self.pull(&mut terminal);
-                    }
-                    ran.map(|()| terminal)
-                })?;
-                terminals.push(terminal);
-            } else {
-                // A fault of it is told by who reads it, behind the rows in front of it.
-                let held = self.own(at, || Held::of(wiring.step(at, &mut Vec::new())));
-                wiring.held.insert(at, (held, readers));
-                self.options.stop.check()?;
-            }
-        }
-        Ok(())
     }
 
     /// Ends the books: the kinds' last words, and the ledger.

@@ -70,8 +70,8 @@ pub(super) struct Totals {
     pub(super) serial: Duration,
     /// In a staged run all the time that was its own.
     pub(super) own: Option<Duration>,
-    /// Bytes of batches in and out.
-    pub(super) moved: u64,
+    /// In a staged run the bytes of its inputs and of what it gave.
+    pub(super) moved: Option<u64>,
     pub(super) warnings: Vec<String>,
     /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
     pub(super) settled: Option<File>,
@@ -112,7 +112,6 @@ impl Record {
         totals.books.dropped += mark.dropped;
         totals.books.rejected += rejected;
         totals.span.add(&mark.span);
-        totals.moved += mark.moved;
         add_counts(&mut totals.books.counts, mark.counts);
         totals.digest = mark
             .digest

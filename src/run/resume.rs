@@ -20,6 +20,9 @@ use crate::stage::{InputFile, RUN_FILE};
 /// What files a run reads.
 const INPUTS_FILE: &str = "inputs.json";
 
+/// What the names of files begin with that say how far a stage is settled.
+pub(super) const SETTLED: &str = "settled-";
+
 /// How long a run that was killed is waited for: it gives its memory back first.
 const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -86,7 +89,7 @@ fn part_of_second(now: DateTime<Utc>) -> u64 {
     (nanos << 16) / 1_000_000_000
 }
 
-fn absolute(path: &Path) -> String {
+pub(super) fn absolute(path: &Path) -> String {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute
         .unwrap_or_else(|_| path.to_owned())
@@ -97,6 +100,15 @@ fn absolute(path: &Path) -> String {
 impl RunFolder {
     /// The folder of a new run, which no other run has: its name is the run's.
     pub(super) fn new(runs: &Path, now: DateTime<Utc>, pipeline: &Pipeline) -> Result<Self> {
+        Self::holding(runs, now, &Identity::of(pipeline))
+    }
+
+    /// The folder of a comparison. What it holds is no pipeline's identity: no run goes on with it.
+    pub(super) fn of_comparison(runs: &Path, now: DateTime<Utc>) -> Result<Self> {
+        Self::holding(runs, now, &"comparison")
+    }
+
+    fn holding(runs: &Path, now: DateTime<Utc>, what: &impl Serialize) -> Result<Self> {
         let io = |error: std::io::Error| {
             Error::io("create the run's folder in", runs.display(), &error)
                 .hint("`--state DIR` names another place for reports and rejects")
@@ -120,8 +132,7 @@ impl RunFolder {
             .map_err(io)?;
         // A file system without locks gives none: two runs in one folder are then up to the user.
         let _ = file.try_lock();
-        let identity = Identity::of(pipeline);
-        let json = serde_json::to_string(&identity).expect("it is plain data");
+        let json = serde_json::to_string(what).expect("it is plain data");
         file.write_all(json.as_bytes()).map_err(io)?;
         Ok(RunFolder {
             id,
@@ -202,7 +213,7 @@ impl RunFolder {
 
     /// Where stage `name` says how far it is settled.
     pub(super) fn settled_file(&self, name: &str) -> PathBuf {
-        self.path.join(format!("settled-{name}.ndjson"))
+        self.path.join(format!("{SETTLED}{name}.ndjson"))
     }
 }
 

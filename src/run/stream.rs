@@ -166,6 +166,16 @@ impl Held {
         }
     }
 
+    /// Weighs its batches, so that whoever cuts them need not; their bytes.
+    pub(super) fn weigh(&mut self) -> u64 {
+        let batches = Arc::get_mut(&mut self.batches).into_iter().flatten();
+        let weigh = |batch: &mut Batch| {
+            *batch = std::mem::replace(batch, Batch::new(Vec::new(), 0)).weighed();
+            batch.size() as u64
+        };
+        batches.map(weigh).sum()
+    }
+
     /// The stream again. Who holds it last lets go of each batch when it is taken.
     pub(super) fn stream(self) -> Batches {
         let fault = self.fault.map(Err).into_iter();

@@ -185,6 +185,11 @@ pub fn local_dir(to: &str) -> Option<&str> {
     to.strip_prefix(LOCAL)
 }
 
+/// The target that is the embedded index in the folder `dir`.
+pub fn local(dir: &Path) -> String {
+    format!("{LOCAL}{}", dir.display())
+}
+
 /// The options of both; each of three decodes its own from one table.
 #[derive(Deserialize)]
 struct Options {
@@ -300,6 +305,14 @@ pub fn rollback(
         ))),
         Target::Server(index) if clean => index.clean(folder, runs),
         Target::Server(index) => index.roll_back(folder),
+    }
+}
+
+/// Deletes all indices that a load with these options has made or left, on its server.
+pub fn delete(options: &toml::Table, folder: &Folder) -> Result<()> {
+    match target(options.clone())? {
+        Target::Local(_) => Ok(()),
+        Target::Server(index) => index.delete(folder),
     }
 }
 

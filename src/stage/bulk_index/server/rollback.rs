@@ -50,6 +50,22 @@ impl ServerIndex {
         )])
     }
 
+    /// Deletes what bears its name, as an index or as the alias of some, and what was to replace it.
+    pub(in super::super) fn delete(&self, folder: &Folder) -> Result<()> {
+        let api = self.api(folder)?;
+        let mut names = indices::holders(&api, &self.index)?;
+        if names.is_empty() {
+            names.extend(indices::find(&api, &self.index)?.map(|found| found.name));
+        }
+        let marked = indices::marked(&api, &self.index)?;
+        names.extend(marked.into_iter().map(|(name, _)| name));
+        names.sort();
+        names.dedup();
+        names
+            .iter()
+            .try_for_each(|name| indices::delete(&api, name))
+    }
+
     /// Deletes the indices that loads left half done, but for those of runs that go on.
     pub(in super::super) fn clean(&self, folder: &Folder, runs: &Path) -> Result<Vec<String>> {
         let api = self.api(folder)?;

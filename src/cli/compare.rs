@@ -1,0 +1,230 @@
+//! `etl compare`: was it worth it? A pipeline before and after, timed in turn, with proof that both give the
+//! same.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Color, STATE, output};
+use crate::error::{Error, Result};
+use crate::executor::Grid;
+use crate::pipeline::{self, Overrides, Pipeline, masked_set};
+use crate::report::{Comparison, Status};
+use crate::run::compare::{self, Before, Plan};
+use crate::run::history::{Entry, History};
+use crate::stop::Stop;
+
+/// Text is kept within this.
+const WIDTH: usize = 80;
+
+/// The share of one thread's time in the queue for a core from which on the times are not the pipeline's own.
+const BUSY: f64 = 0.1;
+
+/// Of longer names the verdicts begin where they end.
+const NAME_CHARS: usize = 20;
+
+/// What makes the side before sequential, whatever `--set` says of executors.
+const SEQUENTIAL: &str = "*.parallel=false";
+
+/// Time a pipeline sequentially and as the file says; results go to a scratch place
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  etl compare donors.toml
+  etl compare donors.toml --parallel --runs 5
+  etl compare donors.toml --after '*.executor=processes' --after '*.workers=4'
+  etl compare donors.toml --before dates.parallel=true --report worth.json")]
+pub struct CompareArgs {
+    /// The pipeline file (TOML)
+    #[arg(value_name = "PIPELINE")]
+    pub file: PathBuf,
+    /// Change a value on both sides (repeatable, later wins)
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// As `parallel = true` in every stage, on the side after
+    #[arg(long)]
+    pub parallel: bool,
+    /// As `--set`, on the side before only
+    #[arg(long, value_name = "STAGE.KEY=VALUE", conflicts_with = "before_run")]
+    pub before: Vec<String>,
+    /// As `--set`, on the side after only
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub after: Vec<String>,
+    /// The side before is this run of the history
+    #[arg(long, value_name = "RUN")]
+    pub before_run: Option<String>,
+    /// Timed runs of each side, after a warm-up
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// Time loads into servers too: into fresh indices, deleted afterwards
+    #[arg(long)]
+    pub with_sinks: bool,
+    /// Write the comparison (JSON) here
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// No progress and no table; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the comparison as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs both sides in turn, and says what came of it.
+pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
+    if let Some(path) = &args.report {
+        super::run::check_report(path)?;
+    }
+    // What is wrong with the file and `--set` is told before what is wrong with a side.
+    side(args, "--set", &[])?;
+    let after = side(args, "--after", &args.after)?;
+    let shows = !args.quiet && std::io::stderr().is_terminal();
+    let told = |line: &str| {
+        if shows {
+            eprintln!("{line}");
+        }
+    };
+    let (before, words) = before(args)?;
+    let comparison = compare::compare(&Plan {
+        before,
+        after: &after,
+        sides: [words, in_words("as the file says", &args.after)],
+        runs: usize::from(args.runs),
+        with_sinks: args.with_sinks,
+        state: &args.state,
+        stop: Stop::on_signals()?,
+        told: &told,
+    })?;
+    if let Some(path) = &args.report {
+        super::run::write_report(&comparison, path)?;
+    }
+    warn(args, &after, &comparison, color);
+    if args.json {
+        let json = serde_json::to_value(&comparison).expect("a comparison is plain data");
+        output::print_json(&json)?;
+    } else if !args.quiet {
+        output::print(&as_text(&comparison))?;
+    }
+    differing(&comparison)
+}
+
+/// A difference is what a comparison must never pass over.
+fn differing(comparison: &Comparison) -> Result<ExitCode> {
+    let names = comparison.differing();
+    let Some(first) = names.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    Err(Error::failed(format!(
+        "before and after do not give the same: {}",
+        names.join(", ")
+    ))
+    .hint(format!(
+        "`{first}` is the first of them in the file: look there"
+    )))
+}
+
+/// The pipeline with what both sides and one side change.
+fn side(args: &CompareArgs, option: &str, sets: &[String]) -> Result<Pipeline> {
+    let overrides = Overrides {
+        sets: [args.set.as_slice(), sets].concat(),
+        sequential: false,
+        parallel: args.parallel,
+    };
+    pipeline::load(&args.file, &overrides).map_err(|error| Error {
+        // Without this side's changes it loads: the error is of one of them.
+        message: error.message.replace("`--set", &format!("`{option}")),
+        ..error
+    })
+}
+
+/// The side before, and what it is in words.
+fn before(args: &CompareArgs) -> Result<(Before, String)> {
+    let Some(word) = &args.before_run else {
+        let mut sets = vec![SEQUENTIAL.to_owned()];
+        sets.extend(args.before.iter().cloned());
+        let pipeline = side(args, "--before", &sets)?;
+        let words = in_words("every stage sequential", &args.before);
+        return Ok((Before::Pipeline(Box::new(pipeline)), words));
+    };
+    let history = History::of(&args.state);
+    let id = history.find(word)?;
+    match history.read(&id)? {
+        Some(Entry::Run(report)) if report.status == Status::Done => {
+            Ok((Before::Run(report), format!("run {id}")))
+        }
+        Some(Entry::Comparison(_)) => Err(Error::failed(format!("`{id}` is a comparison"))
+            .hint("name a run; `etl report` lists them")),
+        _ => Err(Error::failed(format!("run `{id}` did not end well"))
+            .hint("name one that did; `etl report` lists them")),
+    }
+}
+
+fn in_words(side: &str, sets: &[String]) -> String {
+    let mut words = side.to_owned();
+    for set in sets {
+        words.push_str(&format!(", {}", masked_set(set)));
+    }
+    words
+}
+
+fn warn(args: &CompareArgs, after: &Pipeline, comparison: &Comparison, color: Color) {
+    for warning in &comparison.warnings {
+        output::print_warning(warning, color);
+    }
+    if after.steps.iter().all(|step| step.grid == Grid::SEQUENTIAL) {
+        output::print_warning(
+            "no stage is parallel on the side after either; `--parallel` makes all of them so",
+            color,
+        );
+    }
+    if args.runs == 1 {
+        output::print_warning(
+            "one run of each side shows nothing of how much they differ by chance",
+            color,
+        );
+    }
+    let busy = comparison.queued_before();
+    if busy >= BUSY {
+        output::print_warning(
+            &format!(
+                "the machine has other work: one thread alone queued {:.0} % of its time for a core",
+                busy * 100.0
+            ),
+            color,
+        );
+    }
+    let doubtful = comparison.doubtful();
+    if !doubtful.is_empty() {
+        output::print_warning(
+            &format!(
+                "the runs differ too much to be sure of {}; `--runs N` says more with more of them",
+                doubtful.join(", ")
+            ),
+            color,
+        );
+    }
+}
+
+/// The table and what follows from it, within a screen's width.
+pub(super) fn as_text(comparison: &Comparison) -> String {
+    let table = comparison.render();
+    let lines = table.lines().map(|line| output::wrap(line, WIDTH, "  "));
+    let mut text = lines.collect::<Vec<_>>().join("\n") + "\n\n";
+    let verdicts = comparison.verdicts();
+    let longest = verdicts.iter().map(|(name, _)| name.chars().count()).max();
+    let width = longest.unwrap_or_default().min(NAME_CHARS);
+    for (name, verdict) in verdicts {
+        let indent = " ".repeat(width + 1);
+        let line = format!("{name:width$} {verdict}");
+        text.push_str(&output::wrap(&line, WIDTH, &indent));
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,279 @@
+//! What a word changed in the pipeline file was worth: beside each stage's time the one of the last run in which
+//! the stage had other settings.
+
+use serde_json::{Map, Value};
+
+use super::{Report, StageReport, Status, seconds};
+
+/// The table shows nothing of a stage that took less than this.
+const SHORT_S: f64 = 0.005;
+
+/// So many changes of one stage are told.
+const CHANGES: usize = 2;
+
+/// A value of more characters says less than that it changed.
+const VALUE_CHARS: usize = 30;
+
+/// What a stage took before its settings changed.
+#[derive(Debug, PartialEq)]
+pub struct Since {
+    /// The stage.
+    pub stage: String,
+    /// What it took then.
+    pub before_s: f64,
+    /// What it took now.
+    pub after_s: f64,
+    /// What changed, as the pipeline file would say it.
+    pub change: String,
+}
+
+/// For each stage of a run that is done, the last of the `earlier` runs of the same pipeline file (the newest
+/// first) in which it had other settings, and the same rows to work on in the same way.
+pub fn since(report: &Report, earlier: impl IntoIterator<Item = Report>) -> Vec<Since> {
+    let mut open: Vec<&StageReport> = match report.status {
+        Status::Done => report.stages.iter().collect(),
+        _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    let mut earlier = earlier.into_iter();
+    while !open.is_empty()
+        && let Some(run) = earlier.next()
+    {
+        let comparable = run.status == Status::Done
+            && run.mode == report.mode
+            && run.machine.cores == report.machine.cores;
+        if !comparable {
+            continue;
+        }
+        open.retain(|stage| {
+            let before = run.stages.iter().find(|before| before.name == stage.name);
+            let before = before.filter(|before| same_work(before, stage));
+            let Some((before, change)) =
+                before.and_then(|before| Some((before, change(before, stage, &report.machine)?)))
+            else {
+                return true;
+            };
+            if before.wall_s.max(stage.wall_s) >= SHORT_S {
+                found.push(Since {
+                    stage: stage.name.clone(),
+                    before_s: before.wall_s,
+                    after_s: stage.wall_s,
+                    change,
+                });
+            }
+            false
+        });
+    }
+    let place = |since: &Since| report.stages.iter().position(|it| it.name == since.stage);
+    found.sort_by_key(place);
+    found
+}
+
+/// A line each: `dates: 1450 s -> 380 s since parallel = true`.
+pub fn lines(all: &[Since], report: &Report) -> String {
+    let line = |since: &Since| {
+        format!(
+            "{}: {} s -> {} s since {}\n",
+            since.stage,
+            seconds(since.before_s),
+            seconds(since.after_s),
+            since.change
+        )
+    };
+    let mut text: String = all.iter().map(line).collect();
+    if !all.is_empty() && report.mode != "staged" {
+        text.push_str("(stages overlap in a streamed run: `etl compare` times each by itself)\n");
+    }
+    text
+}
+
+/// Whether a stage had the same to do.
+fn same_work(before: &StageReport, after: &StageReport) -> bool {
+    before.kind == after.kind && before.rows_in == after.rows_in
+}
+
+/// What the settings of a stage are now and were not; `None`: they are the same.
+fn change(before: &StageReport, after: &StageReport, machine: &super::Machine) -> Option<String> {
+    let mut changes = grid(before, after, machine.cores);
+    if before.batch_rows != after.batch_rows {
+        changes.push(match after.batch_rows {
+            Some(rows) => format!("batch_rows = {rows}"),
+            None => "batch_rows is the default".into(),
+        });
+    }
+    let none = Map::new();
+    let (was, is) = (
+        before.options.as_object().unwrap_or(&none),
+        after.options.as_object().unwrap_or(&none),
+    );
+    for (key, value) in is
+        .iter()
+        .filter(|(key, value)| was.get(*key) != Some(value))
+    {
+        changes.push(said(key, value));
+    }
+    for key in was.keys().filter(|key| !is.contains_key(*key)) {
+        changes.push(format!("{key} is the default"));
+    }
+    let more = changes.len().saturating_sub(CHANGES);
+    changes.truncate(CHANGES);
+    if more > 0 {
+        changes.push(format!("{more} more"));
+    }
+    (!changes.is_empty()).then(|| changes.join(", "))
+}
+
+fn said(key: &str, value: &Value) -> String {
+    let value = value.to_string();
+    if value.chars().count() > VALUE_CHARS {
+        format!("{key} changed")
+    } else {
+        format!("{key} = {value}")
+    }
+}
+
+/// How a stage is played now, in the words of the pipeline file.
+fn grid(before: &StageReport, after: &StageReport, cores: usize) -> Vec<String> {
+    let (was, is) = (before, after);
+    let mut changes = Vec::new();
+    let new = was.executor != is.executor;
+    if new {
+        changes.push(match is.executor.as_str() {
+            "sequential" => "parallel = false".into(),
+            "threads" if was.executor == "sequential" => "parallel = true".into(),
+            executor => format!("executor = \"{executor}\""),
+        });
+    }
+    let one_a_core = new.then_some(cores);
+    let workers = |is: usize, was: usize| {
+        let usual = one_a_core.unwrap_or(was);
+        (is != usual).then(|| format!("workers = {is}"))
+    };
+    match is.executor.as_str() {
+        "threads" => changes.extend(workers(is.threads, was.threads)),
+        "processes" => changes.extend(workers(is.processes, was.processes)),
+        "hybrid" => {
+            for (key, is, was) in [
+                ("processes", is.processes, was.processes),
+                ("threads", is.threads, was.threads),
+            ] {
+                if new || is != was {
+                    changes.push(format!("{key} = {is}"));
+                }
+            }
+        }
+        _ => {}
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn stage(name: &str, executor: &str, workers: usize, wall_s: f64) -> StageReport {
+        let (processes, threads) = match executor {
+            "processes" => (workers, 1),
+            "hybrid" => (2, workers),
+            _ => (1, workers),
+        };
+        StageReport {
+            executor: executor.into(),
+            processes,
+            threads,
+            wall_s,
+            options: json!({ "column": "a" }),
+            ..StageReport::named(name)
+        }
+    }
+
+    fn run(stages: Vec<StageReport>) -> Report {
+        let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("none"));
+        (report.status, report.mode) = (Status::Done, "staged".into());
+        report.machine.cores = 8;
+        report.stages = stages;
+        report
+    }
+
+    /// What is told of one stage that was so and is so.
+    fn told(was: StageReport, is: StageReport) -> String {
+        let now = run(vec![is]);
+        lines(&since(&now, [run(vec![was])]), &now)
+    }
+
+    #[test]
+    fn a_word_toggled_is_told_with_its_worth() {
+        let one = || stage("grouping", "sequential", 1, 920.0);
+        let with = |change: fn(&mut StageReport)| {
+            let mut stage = stage("grouping", "threads", 8, 169.0);
+            change(&mut stage);
+            stage
+        };
+        let cases = [
+            (with(|_| {}), "parallel = true"),
+            (with(|s| s.threads = 4), "parallel = true, workers = 4"),
+            (
+                stage("grouping", "processes", 8, 169.0),
+                "executor = \"processes\"",
+            ),
+            (
+                stage("grouping", "hybrid", 4, 169.0),
+                "executor = \"hybrid\", processes = 2, 1 more",
+            ),
+            (
+                with(|s| (s.executor, s.threads, s.batch_rows) = ("sequential".into(), 1, Some(9))),
+                "batch_rows = 9",
+            ),
+        ];
+        for (after, change) in cases {
+            let line = format!("grouping: 920 s -> 169 s since {change}\n");
+            assert_eq!(told(one(), after), line);
+        }
+        assert_eq!(
+            told(with(|_| {}), one()),
+            "grouping: 169 s -> 920 s since parallel = false\n"
+        );
+        assert_eq!(
+            told(
+                with(|_| {}),
+                with(|s| s.options = json!({ "column": "b", "at_least": 5 }))
+            ),
+            "grouping: 169 s -> 169 s since column = \"b\", at_least = 5\n"
+        );
+    }
+
+    #[test]
+    fn only_what_can_be_compared_is() {
+        let now = || {
+            run(vec![
+                stage("a", "threads", 8, 1.0),
+                stage("b", "threads", 8, 0.001),
+            ])
+        };
+        let then = || {
+            run(vec![
+                stage("a", "sequential", 1, 4.0),
+                stage("b", "sequential", 1, 0.001),
+            ])
+        };
+        let with = |change: fn(&mut Report)| {
+            let mut then = then();
+            change(&mut then);
+            then
+        };
+        let found = |earlier: Vec<Report>| since(&now(), earlier).len();
+        assert_eq!(found(vec![then()]), 1, "what took no time is not told");
+        assert_eq!(found(vec![now()]), 0);
+        assert_eq!(found(vec![with(|r| r.status = Status::Failed)]), 0);
+        assert_eq!(found(vec![with(|r| r.mode = "streamed".into())]), 0);
+        assert_eq!(found(vec![with(|r| r.machine.cores = 2)]), 0);
+        assert_eq!(found(vec![with(|r| r.stages[0].rows_in = 5)]), 0);
+        // The newest of those with other settings counts, behind runs like this one.
+        let older = with(|r| r.stages[0].wall_s = 9.0);
+        let all = since(&now(), [now(), then(), older]);
+        assert_eq!((all[0].stage.as_str(), all[0].before_s), ("a", 4.0));
+    }
+}

@@ -1,0 +1,315 @@
+//! The runs and comparisons that are kept: a folder each under `runs` of the state folder, named by time, with
+//! the report in it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::resume::{SETTLED, absolute};
+use crate::error::{Error, Result, nearest};
+use crate::report::{Comparison, Report, Status};
+use crate::stage::{RUN_FILE, has_ended};
+
+/// Where a run's report is, in its folder.
+const REPORT: &str = "report.json";
+
+/// How many earlier runs are looked at for the times of other settings: reading them must not be felt.
+const LOOKED_AT: usize = 50;
+
+/// The runs of one state folder.
+pub struct History {
+    runs: PathBuf,
+}
+
+/// What is kept of one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Entry {
+    /// Of a comparison.
+    Comparison(Box<Comparison>),
+    /// Of a run.
+    Run(Box<Report>),
+}
+
+/// What became of the old ones.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// These are gone.
+    pub deleted: Vec<String>,
+    /// These are old too, but still needed, and for what.
+    pub kept: Vec<(String, &'static str)>,
+}
+
+impl History {
+    /// Of the state folder `state`.
+    pub fn of(state: &Path) -> History {
+        History {
+            runs: state.join("runs"),
+        }
+    }
+
+    /// The file with the report of run `id`.
+    pub fn report_file(&self, id: &str) -> PathBuf {
+        self.runs.join(id).join(REPORT)
+    }
+
+    /// All that are there, the newest last; those that still run, or were killed, have no report.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.runs) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("read", self.runs.display(), &error)),
+        };
+        let ids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut ids: Vec<String> = ids
+            .filter(|id| self.runs.join(id).join(RUN_FILE).is_file())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The one that is meant: by its whole name, or by a beginning or end that no other has.
+    pub fn find(&self, word: &str) -> Result<String> {
+        let ids = self.ids()?;
+        let fits = |id: &&String| id.starts_with(word) || id.ends_with(word);
+        let found: Vec<&String> = match ids.iter().find(|id| *id == word) {
+            Some(id) => vec![id],
+            None => ids.iter().filter(fits).collect(),
+        };
+        let error = match found[..] {
+            [id] if !word.is_empty() => return Ok(id.clone()),
+            [] => Error::failed(format!("no run `{word}` in `{}`", self.runs.display())),
+            _ => Error::failed(format!("`{word}` may be any of {} runs", found.len())),
+        };
+        Err(match nearest(word, ids.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => {
+                error.hint("`etl report` lists the runs; `--state DIR` says where they are kept")
+            }
+        })
+    }
+
+    /// What is kept of run `id`; `None`: it has no report.
+    pub fn read(&self, id: &str) -> Result<Option<Entry>> {
+        let file = self.report_file(id);
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", file.display(), &error)),
+        };
+        let entry = serde_json::from_slice(&text);
+        let entry = entry.map_err(|error| {
+            Error::failed(format!("`{}` is damaged", file.display())).cause(error)
+        })?;
+        Ok(Some(entry))
+    }
+
+    /// Whether run `id` goes on at this moment.
+    pub fn is_running(&self, id: &str) -> bool {
+        !has_ended(&self.runs, id)
+    }
+
+    /// The reports of runs of a pipeline file before run `id`, the newest first.
+    pub fn before(&self, id: &str, pipeline_file: &Path) -> impl Iterator<Item = Report> {
+        let file = absolute(pipeline_file);
+        let ids = self.ids().unwrap_or_default();
+        let earlier = ids.into_iter().rev().skip_while(move |it| it != id).skip(1);
+        earlier.take(LOOKED_AT).filter_map(move |id| {
+            if self.known(&id)["pipeline_file"] != file.as_str() {
+                return None;
+            }
+            match self.read(&id) {
+                Ok(Some(Entry::Run(report))) => Some(*report),
+                _ => None,
+            }
+        })
+    }
+
+    /// What run `id` was told to run.
+    fn known(&self, id: &str) -> Value {
+        let known = std::fs::read(self.runs.join(id).join(RUN_FILE)).unwrap_or_default();
+        serde_json::from_slice(&known).unwrap_or_default()
+    }
+
+    /// Deletes all but the newest `keep`, and but those that somebody may still need.
+    pub fn prune(&self, keep: usize) -> Result<Pruned> {
+        let ids = self.ids()?;
+        let mut pruned = Pruned::default();
+        for id in &ids[..ids.len().saturating_sub(keep)] {
+            if let Some(why) = self.needed(id) {
+                pruned.kept.push((id.clone(), why));
+                continue;
+            }
+            let folder = self.runs.join(id);
+            std::fs::remove_dir_all(&folder)
+                .map_err(|error| Error::io("delete", folder.display(), &error))?;
+            pruned.deleted.push(id.clone());
+        }
+        Ok(pruned)
+    }
+
+    /// What run `id` is still needed for.
+    fn needed(&self, id: &str) -> Option<&'static str> {
+        if self.is_running(id) {
+            return Some("it is running");
+        }
+        let folder = self.runs.join(id);
+        let has_settled = std::fs::read_dir(&folder).is_ok_and(|entries| {
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            names.any(|name| name.to_string_lossy().starts_with(SETTLED))
+        });
+        let is_done = match self.read(id) {
+            Ok(Some(Entry::Run(report))) => report.status == Status::Done,
+            Ok(Some(Entry::Comparison(_))) => true,
+            _ => false,
+        };
+        match (has_settled, is_done) {
+            (true, false) => Some("`etl run --resume` can go on with it"),
+            (true, true) if folder.join("rejects.ndjson").is_file() => {
+                Some("`etl replay` can send its rejects again")
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state folder that goes when it is dropped.
+    struct State(PathBuf);
+
+    impl Drop for State {
+        fn drop(&mut self) {
+            // What is left behind on a failure is only a temporary file.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl State {
+        fn join(&self, path: &str) -> PathBuf {
+            self.0.join(path)
+        }
+    }
+
+    /// A state folder with runs; each a name, its files, and what its report says.
+    fn state(name: &str, runs: &[(&str, &[&str], Option<Status>)]) -> State {
+        let name = format!("etl-history-{}-{name}", std::process::id());
+        let state = State(std::env::temp_dir().join(name));
+        for (id, files, status) in runs {
+            let run = state.join("runs").join(id);
+            std::fs::create_dir_all(&run).unwrap();
+            std::fs::write(run.join(RUN_FILE), r#"{"pipeline_file":"/p.toml"}"#).unwrap();
+            for file in *files {
+                std::fs::write(run.join(file), "").unwrap();
+            }
+            if let Some(status) = status {
+                let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("x"));
+                (report.run, report.status) = ((*id).into(), *status);
+                let json = serde_json::to_string(&report).unwrap();
+                std::fs::write(run.join(REPORT), json).unwrap();
+            }
+        }
+        state
+    }
+
+    #[test]
+    fn old_runs_go_but_those_that_somebody_needs_stay() {
+        let done = Some(Status::Done);
+        let failed = Some(Status::Failed);
+        let state = state(
+            "prune",
+            &[
+                ("01-plain", &[], done),
+                ("02-killed", &[], None),
+                ("03-rejects", &["rejects.ndjson"], done),
+                ("04-resumable", &["settled-index.ndjson"], failed),
+                ("05-killed-in-a-load", &["settled-index.ndjson"], None),
+                (
+                    "06-replayable",
+                    &["settled-index.ndjson", "rejects.ndjson"],
+                    done,
+                ),
+                ("07-loaded", &["settled-index.ndjson"], done),
+                ("08-running", &[], None),
+                ("09-new", &[], done),
+            ],
+        );
+        // Not a run: nobody's business.
+        std::fs::create_dir(state.join("runs/00-other")).unwrap();
+        let history = History::of(&state.0);
+        let running = std::fs::File::open(state.join("runs/08-running").join(RUN_FILE)).unwrap();
+        running.try_lock().unwrap();
+        let pruned = history.prune(1).unwrap();
+        assert_eq!(
+            pruned.deleted,
+            ["01-plain", "02-killed", "03-rejects", "07-loaded"]
+        );
+        let kept: Vec<&str> = pruned.kept.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(
+            kept,
+            [
+                "04-resumable",
+                "05-killed-in-a-load",
+                "06-replayable",
+                "08-running"
+            ]
+        );
+        assert_eq!(history.ids().unwrap().len(), 5);
+        assert!(state.join("runs/00-other").is_dir());
+        assert_eq!(history.prune(100).unwrap(), Pruned::default());
+    }
+
+    #[test]
+    fn a_run_is_found_by_what_no_other_begins_or_ends_with() {
+        let state = state(
+            "find",
+            &[
+                ("20260101T000000-00aa", &[], None),
+                ("20260101T000000-00bb", &[], None),
+                ("20260102T000000-00cc", &[], None),
+            ],
+        );
+        let history = History::of(&state.0);
+        assert_eq!(history.find("00bb").unwrap(), "20260101T000000-00bb");
+        assert_eq!(history.find("20260102").unwrap(), "20260102T000000-00cc");
+        assert!(
+            history
+                .find("20260101")
+                .unwrap_err()
+                .message
+                .contains("any of 2 runs")
+        );
+        for word in ["", "x"] {
+            assert!(history.find(word).is_err());
+        }
+        let none = History::of(&state.join("none"));
+        assert!(none.ids().unwrap().is_empty() && none.find("a").is_err());
+    }
+
+    #[test]
+    fn earlier_runs_of_the_same_file_come_newest_first() {
+        let done = Some(Status::Done);
+        let state = state(
+            "before",
+            &[
+                ("1", &[], done),
+                ("2", &[], done),
+                ("3", &[], None),
+                ("4", &[], done),
+                ("5", &[], done),
+            ],
+        );
+        std::fs::write(
+            state.join("runs/2").join(RUN_FILE),
+            r#"{"pipeline_file":"/q.toml"}"#,
+        )
+        .unwrap();
+        let history = History::of(&state.0);
+        let before = history.before("5", Path::new("/p.toml"));
+        let ids: Vec<String> = before.map(|report| report.run).collect();
+        assert_eq!(ids, ["4", "1"]);
+    }
+}
