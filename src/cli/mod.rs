@@ -3,12 +3,15 @@
 
 pub mod check;
 pub mod compare;
+pub mod completions;
 pub mod output;
 pub mod plan;
+pub mod preview;
 pub mod replay;
 pub mod report;
 pub mod rollback;
 pub mod run;
+pub mod schema;
 pub mod search;
 pub mod stages;
 pub mod worker;
@@ -53,10 +56,13 @@ enum Command {
     Plan(plan::PlanArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
+    Preview(preview::PreviewArgs),
     Stages(stages::StagesArgs),
+    Schema(schema::SchemaArgs),
     Search(search::SearchArgs),
     Replay(replay::ReplayArgs),
     Rollback(rollback::RollbackArgs),
+    Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -190,10 +196,13 @@ impl Command {
             Command::Plan(args) => plan::run(args),
             Command::Compare(args) => compare::run(args, color),
             Command::Report(args) => report::run(args, color),
+            Command::Preview(args) => preview::run(args, color),
             Command::Stages(args) => stages::run(args),
+            Command::Schema(args) => schema::run(args),
             Command::Search(args) => search::run(args),
             Command::Replay(args) => replay::run(args, color),
             Command::Rollback(args) => rollback::run(args),
+            Command::Completions(args) => completions::run(args),
             Command::Worker(args) => worker::run(args),
         }
     }

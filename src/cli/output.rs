@@ -20,6 +20,12 @@ pub fn print_json(value: &serde_json::Value) -> Result<()> {
     print(&format!("{value:#}\n"))
 }
 
+/// How wide a line on standard output may be: as the terminal is, 80 without one.
+pub fn width() -> usize {
+    let terminal = terminal_size::terminal_size_of(io::stdout());
+    terminal.map_or(80, |(width, _)| usize::from(width.0))
+}
+
 /// What it means that standard output could not be written.
 pub fn failed(error: &io::Error) -> Error {
     let mut failure = Error::io("write", "standard output", error);

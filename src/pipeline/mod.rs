@@ -8,6 +8,7 @@
 //! never changes the structure.
 
 mod grid;
+mod json_schema;
 mod overrides;
 mod scratch;
 mod secrets;
@@ -30,6 +31,7 @@ use crate::stage::write_files;
 use crate::stage::{Folder, STAGES, Stage, StageKind};
 
 pub use scratch::{NotTimed, Scratch, delete_index};
+pub use json_schema::json_schema;
 pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.

@@ -26,7 +26,7 @@ pub(super) const EVERY_STAGE: &[&str] = &[
 pub(super) const FIXED: [&str; 2] = ["name", "kind"];
 
 /// The key of every stage whose kind takes it.
-const BATCH_ROWS: &str = "batch_rows";
+pub(super) const BATCH_ROWS: &str = "batch_rows";
 
 /// Rows are numbered in 32 bits within their batch.
 const BATCH_ROWS_MAX: i64 = u32::MAX as i64;

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod history;
+mod preview;
 mod record;
 mod resume;
 mod staged;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use preview::{Preview, preview};
 pub use record::Live;
 
 use crate::batch::ROWS_MAX;
@@ -23,7 +25,7 @@ use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::schema::{Schema, list};
-use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
+use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
 use record::Record;
 use resume::{RunFolder, Settled};
@@ -240,7 +242,14 @@ impl Driver<'_> {
     /// All but making it visible.
     fn work(&mut self, terminals: &mut Vec<Terminal>) -> Result<()> {
         let mut begun = self.begin()?;
-        let mut wiring = Wiring::new(self, &mut begun);
+        let mut wiring = Wiring::new(
+            self.pipeline,
+            self.options,
+            self.run.clone(),
+            self.records.clone(),
+            self.schemas.clone(),
+            &mut begun,
+        );
         let ended = if self.options.staged {
             self.run_staged(&mut wiring, terminals)
         } else {
@@ -466,24 +475,10 @@ impl Driver<'_> {
     fn position_in_chain(&self, at: usize) -> usize {
         let mut position = 0;
         let mut current = at;
-        while let Some(before) = self.played_before(current) {
+        while let Some(before) = wiring::played_before(self.pipeline, self.options, current) {
             position += 1;
             current = before;
         }
         position
-    }
-
-    /// The stage that is played in one hand with `at`, right before it: both under one executor, `at`
-    /// dealing what comes, and nobody else reading the one above.
-    fn played_before(&self, at: usize) -> Option<usize> {
-        if self.options.staged {
-            return None;
-        }
-        let step = &self.pipeline.steps[at];
-        let before = *step.inputs.first()?;
-        let above = &self.pipeline.steps[before];
-        let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-        let dealt = step.stage.inputs().first() == Some(&Distribution::Any);
-        (alike && dealt && self.pipeline.readers(before).len() == 1).then_some(before)
     }
 }

@@ -249,6 +249,11 @@ impl Spool {
         }
     }
 
+    /// How many rejects there are, and the first few in words.
+    pub(super) fn told(self) -> (u64, Vec<String>) {
+        (self.rows, self.first)
+    }
+
     /// Goes on behind the first `bytes`, which hold `rows` rejects.
     fn resume(&mut self, rows: u64, bytes: u64) -> Result<()> {
         if bytes == 0 {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Options;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
-use super::{Driver, Options};
 use crate::error::Result;
 use crate::executor::{self, Batches, Deal};
 use crate::hand::{Chain, Link};
@@ -17,6 +17,20 @@ use crate::stage::{Begun, Distribution, Run, Strain};
 enum Shared {
     Collected(Arc<Collected>),
     Tee(Arc<Tee>, usize),
+}
+
+/// The stage that is played in one hand with `at`, right before it: both under one executor, `at`
+/// dealing what comes, and nobody else reading the one above.
+pub(super) fn played_before(pipeline: &Pipeline, options: &Options, at: usize) -> Option<usize> {
+    if options.staged {
+        return None;
+    }
+    let step = &pipeline.steps[at];
+    let before = *step.inputs.first()?;
+    let above = &pipeline.steps[before];
+    let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
+    let dealt = step.stage.inputs().first() == Some(&Distribution::Any);
+    (alike && dealt && pipeline.readers(before).len() == 1).then_some(before)
 }
 
 /// Makes streams of stages.
@@ -36,18 +50,26 @@ pub(super) struct Wiring<'a, 'b> {
 }
 
 impl<'a, 'b> Wiring<'a, 'b> {
-    pub(super) fn new(driver: &Driver<'a>, begun: &'b mut Vec<Begun>) -> Self {
+    pub(super) fn new(
+        pipeline: &'a Pipeline,
+        options: &'a Options,
+        run: Arc<Run>,
+        records: Vec<Arc<Record>>,
+        schemas: Vec<Schema>,
+        begun: &'b mut Vec<Begun>,
+    ) -> Self {
+        let steps = 0..pipeline.steps.len();
         Wiring {
-            pipeline: driver.pipeline,
-            options: driver.options,
-            run: driver.run.clone(),
-            records: driver.records.clone(),
-            schemas: driver.schemas.clone(),
-            before: (0..driver.pipeline.steps.len())
-                .map(|at| driver.played_before(at))
+            before: steps
+                .map(|at| played_before(pipeline, options, at))
                 .collect(),
+            collected: pipeline.collected(),
+            pipeline,
+            options,
+            run,
+            records,
+            schemas,
             begun,
-            collected: driver.pipeline.collected(),
             shared: HashMap::new(),
             held: HashMap::new(),
             costs: Vec::new(),

@@ -7,6 +7,7 @@
 mod bad_input;
 mod cases;
 mod compare;
+mod comforts;
 mod docs;
 mod elastic;
 #[expect(dead_code, reason = "the example's own command line")]

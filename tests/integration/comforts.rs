@@ -1,0 +1,270 @@
+//! What makes the work easier beside running: the first rows, the schema for editors, completions.
+
+use std::fs;
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::harness::{Etl, Folder, Outcome, files, project};
+
+const PIPELINE: &str = r#"
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["${FILE:-in.csv}"]
+types = { n = "int" }
+parallel = true
+
+[[stage]]
+name = "low"
+kind = "filter"
+inputs = ["load"]
+column = "n"
+below = 1000000
+
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["low"]
+path = "out/rows.ndjson"
+"#;
+
+fn rows(from: u64, to: u64) -> String {
+    let mut text = String::from("n,word\n");
+    for n in from..to {
+        text.push_str(&format!("{n},\"w{n}\"\n"));
+    }
+    text
+}
+
+fn preview(folder: &Folder, arguments: &[&str]) -> Outcome {
+    let arguments = [&["preview", "p.toml"], arguments].concat();
+    Etl::new(folder.path(), &arguments).outcome()
+}
+
+#[test]
+fn the_first_rows_are_shown_and_nothing_is_written() {
+    let folder = Folder::new("preview");
+    folder.write("p.toml", PIPELINE);
+    folder.write(
+        "in.csv",
+        "n,word\n1,a\nx,b\n2000000,c\n3,\"two\nlines\"\n4,\n",
+    );
+    let before = files(folder.path());
+    let shown = preview(&folder, &[]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert_eq!(
+        shown.stdout,
+        "n  word\n1  a\n3  two\\nlines\n4  null\n\nlow: 3 rows\n"
+    );
+    assert!(
+        shown
+            .stderr
+            .contains("1 row rejected of those that were read"),
+        "{}",
+        shown.stderr
+    );
+    assert!(
+        shown.stderr.contains("in.csv: record 2"),
+        "{}",
+        shown.stderr
+    );
+
+    let one = preview(&folder, &["--stage", "load", "-n", "1", "--json"]);
+    assert_eq!(one.stdout, "{\"n\":1,\"word\":\"a\"}\n", "{}", one.stderr);
+    let unknown = preview(&folder, &["--stage", "laod"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(
+        unknown.stderr.contains("did you mean `load`?"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(files(folder.path()), before, "a preview writes nothing");
+}
+
+#[test]
+fn a_preview_of_endless_input_ends() {
+    let folder = Folder::new("endless");
+    folder.write("p.toml", PIPELINE);
+    let etl = Etl::new(folder.path(), &["preview", "p.toml", "-n", "3", "--json"]);
+    let mut running = etl.env("FILE", "-").start_fed();
+    let mut pipe = running.child.stdin.take().expect("it is held open");
+    // The pipe stays open: who waits for its end waits for ever.
+    pipe.write_all(rows(0, 100_000).as_bytes()).ok();
+    let shown = running.outcome();
+    drop(pipe);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert_eq!(shown.stdout.lines().count(), 3);
+}
+
+#[test]
+fn a_preview_does_not_meet_what_is_wrong_behind_its_rows() {
+    let folder = Folder::new("tail");
+    folder.write("p.toml", PIPELINE);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed
+        .write_all(rows(0, 500_000).as_bytes())
+        .expect("memory takes all");
+    let mut packed = packed.finish().expect("memory takes all");
+    packed.truncate(packed.len() - 1000);
+    folder.write("in.csv", packed);
+    let shown = preview(&folder, &[]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(shown.stdout.ends_with("low: 10 rows\n"), "{}", shown.stdout);
+    // All rows are wanted: those in front of the fault are shown, then the fault.
+    let all = preview(&folder, &["-n", "1000000", "--json"]);
+    assert_eq!(all.code, Some(1));
+    assert!(all.stdout.lines().count() > 400_000);
+    assert!(all.stderr.contains("cut short"), "{}", all.stderr);
+}
+
+/// What `etl schema` prints.
+fn schema() -> Value {
+    let folder = Folder::new("schema");
+    let printed = Etl::new(folder.path(), &["schema"]).outcome();
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    serde_json::from_str(&printed.stdout).expect("a schema is JSON")
+}
+
+fn as_json(text: &str) -> Value {
+    let table: toml::Table = text.parse().expect("the file is TOML");
+    serde_json::to_value(table).expect("a table is plain data")
+}
+
+/// Whether a value is what a schema asks for, by the keywords that ours uses; others are a fault of ours.
+fn fits(value: &Value, schema: &Value) -> bool {
+    let words = schema.as_object().expect("a schema is an object");
+    words.iter().all(|(word, wanted)| {
+        let count = |number: &Value| number.as_f64().expect("a number");
+        match word.as_str() {
+            "$schema" | "title" | "description" | "default" => true,
+            "type" => match wanted.as_str().expect("a name") {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "integer" => value.is_i64(),
+                "number" => value.is_number(),
+                other => panic!("no type `{other}`"),
+            },
+            "const" => value == wanted,
+            "enum" => wanted.as_array().expect("a list").contains(value),
+            "minimum" => value.as_f64().is_none_or(|value| value >= count(wanted)),
+            "maximum" => value.as_f64().is_none_or(|value| value <= count(wanted)),
+            "minItems" => value
+                .as_array()
+                .is_none_or(|list| list.len() as f64 >= count(wanted)),
+            "maxItems" => value
+                .as_array()
+                .is_none_or(|list| list.len() as f64 <= count(wanted)),
+            // The one pattern: a variable.
+            "pattern" => value.as_str().is_none_or(|text| text.contains("${")),
+            "items" => value
+                .as_array()
+                .is_none_or(|list| list.iter().all(|item| fits(item, wanted))),
+            "required" => value.as_object().is_none_or(|table| {
+                let keys = wanted.as_array().expect("a list").iter();
+                keys.filter_map(Value::as_str)
+                    .all(|key| table.contains_key(key))
+            }),
+            "properties" => value.as_object().is_none_or(|table| {
+                table
+                    .iter()
+                    .all(|(key, value)| wanted.get(key).is_none_or(|of| fits(value, of)))
+            }),
+            "additionalProperties" => value.as_object().is_none_or(|table| {
+                table.iter().all(|(key, value)| {
+                    let known = schema["properties"].get(key).is_some();
+                    known || wanted.is_object() && fits(value, wanted)
+                })
+            }),
+            "oneOf" => of(value, wanted) == 1,
+            "anyOf" => of(value, wanted) > 0,
+            other => panic!("the schema uses `{other}`, which this test does not know"),
+        }
+    })
+}
+
+fn of(value: &Value, schemas: &Value) -> usize {
+    let schemas = schemas.as_array().expect("a list").iter();
+    schemas.filter(|schema| fits(value, schema)).count()
+}
+
+#[test]
+fn the_schema_fits_every_pipeline_there_is() {
+    let schema = schema();
+    let mut checked = 0;
+    for folder in ["pipelines", "tests/cases", "benches"] {
+        for (name, bytes) in files(&project().join(folder)) {
+            if name.ends_with(".toml") {
+                let text = String::from_utf8(bytes).expect("a pipeline is text");
+                assert!(fits(&as_json(&text), &schema), "{folder}/{name}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} files were checked");
+}
+
+#[test]
+fn the_schema_refuses_what_a_check_refuses() {
+    let schema = schema();
+    assert!(fits(&as_json(PIPELINE), &schema));
+    let wrong = [
+        ("kind = \"filter\"", "kind = \"fliter\""),
+        ("kind = \"filter\"", "kind = \"join\""),
+        ("column = \"n\"", "colunm = \"n\""),
+        ("column = \"n\"", "column = 1"),
+        ("column = \"n\"\n", ""),
+        ("inputs = [\"load\"]", "inputs = []"),
+        ("inputs = [\"load\"]", "inputs = [\"load\", \"load\"]"),
+        ("inputs = [\"low\"]\n", ""),
+        ("parallel = true", "parallel = \"yes\""),
+        ("parallel = true", "executor = \"thread\""),
+        ("parallel = true", "workers = -1"),
+        ("parallel = true", "delimiter = 44"),
+        ("parallel = true", "on_error = \"null\""),
+        ("parallel = true", "skip_rows = \"1\""),
+        (
+            "path = \"out/rows.ndjson\"",
+            "path = \"out/rows\"\nformat = \"json\"",
+        ),
+        (
+            "[[stage]]\nname = \"load\"",
+            "max_reject = 1\n[[stage]]\nname = \"load\"",
+        ),
+        (
+            "[[stage]]\nname = \"load\"",
+            "max_rejects = -2\n[[stage]]\nname = \"load\"",
+        ),
+    ];
+    let folder = Folder::new("wrong");
+    folder.write("in.csv", rows(0, 1));
+    for (right, wrong) in wrong {
+        let text = PIPELINE.replacen(right, wrong, 1);
+        assert_ne!(text, PIPELINE, "{right} is not in the pipeline");
+        assert!(!fits(&as_json(&text), &schema), "{wrong} passes");
+        folder.write("p.toml", &text);
+        let checked = Etl::new(folder.path(), &["check", "p.toml"]).outcome();
+        assert_eq!(checked.code, Some(2), "{wrong}: {}", checked.stderr);
+    }
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    let folder = Folder::new("completions");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let printed = Etl::new(folder.path(), &["completions", shell]).outcome();
+        assert_eq!(printed.code, Some(0), "{shell}: {}", printed.stderr);
+        for word in ["preview", "schema", "completions", "until"] {
+            assert!(
+                printed.stdout.contains(word),
+                "{shell} does not know {word}"
+            );
+        }
+    }
+    let wrong = Etl::new(folder.path(), &["completions", "bahs"]).outcome();
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("'bash'"), "{}", wrong.stderr);
+    assert!(fs::read_dir(folder.path()).expect("ours").next().is_none());
+}
