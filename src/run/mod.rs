@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod history;
+mod ahead;
 mod preview;
 mod record;
 mod resume;

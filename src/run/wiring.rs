@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Options;
+use super::ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
@@ -123,7 +124,15 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let step = &pipeline.steps[first];
         let input = match (self.begun[first].source.take(), step.inputs.first()) {
             (Some(source), _) => {
-                stream::metered(source.batches, self.records[first].clone(), &step.name)
+                let record = &self.records[first];
+                let metered = |part| stream::metered(part, record.clone(), &step.name);
+                let parts = source.parts.into_iter().map(metered).collect();
+                let readers = match step.grid.kind {
+                    executor::Kind::Sequential => 1,
+                    _ => step.grid.workers(),
+                };
+                let stop = self.options.stop.clone();
+                ahead::side_by_side(parts, readers, &step.name, stop)
             }
             (None, Some(&above)) => self.output(above, tees),
             (None, None) => Box::new(std::iter::empty()),

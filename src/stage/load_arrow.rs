@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::load_csv::source::{expand, input_file, open};
 use super::{
-    Begun, Distribution, Folder, OptionDoc, Output, Run, Session, Setup, Source, Stage, StageKind,
-    options,
+    Begun, Distribution, Folder, OptionDoc, Output, Part, Run, Session, Setup, Source, Stage,
+    StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -79,19 +79,20 @@ impl Stage for LoadArrow {
             .iter()
             .map(|path| input_file(path))
             .collect::<Result<Vec<_>>>()?;
-        let numbered = paths
-            .iter()
-            .map(|path| Ok((run.add_file(path)?, path.clone())))
-            .collect::<Result<Vec<_>>>()?;
-        let batches = Batches {
-            files: numbered.into_iter(),
-            open: None,
-            schema,
-            bytes_done: bytes_done.clone(),
+        let part = |path: &PathBuf| -> Result<Part> {
+            Ok(Box::new(Batches {
+                number: run.add_file(path)?,
+                path: path.clone(),
+                records: 0,
+                reader: None,
+                schema: schema.clone(),
+                bytes_done: bytes_done.clone(),
+                failed: false,
+            }))
         };
         Ok(Begun {
             source: Some(Source {
-                batches: Box::new(batches),
+                parts: paths.iter().map(part).collect::<Result<_>>()?,
                 bytes_done,
                 files,
             }),
@@ -138,10 +139,6 @@ impl Seek for Bytes {
 }
 
 fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
-    let named = |error: Error| Error {
-        message: format!("{}: {}", path.display(), error.message),
-        ..error
-    };
     let io = |error: &std::io::Error| Error::io("read", path.display(), error);
     let mut file = File::open(path).map_err(|error| io(&error))?;
     let mut magic = [0u8; 2];
@@ -157,49 +154,54 @@ fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
     } else {
         Bytes::File(BufReader::with_capacity(256 << 10, file))
     };
-    Reader::new(bytes).map_err(named)
+    Reader::new(bytes).map_err(|error| named(path, error))
 }
 
-/// The source: record batch after record batch of file after file.
+/// A part of the source: record batch after record batch of one file.
 struct Batches {
-    files: std::vec::IntoIter<(u16, PathBuf)>,
-    open: Option<(u16, PathBuf, Reader<Bytes>, u64)>,
+    number: u16,
+    path: PathBuf,
+    /// Records so far.
+    records: u64,
+    reader: Option<Reader<Bytes>>,
     schema: Schema,
     bytes_done: Arc<AtomicU64>,
+    failed: bool,
 }
 
 impl Batches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        loop {
-            if let Some((number, path, reader, records)) = &mut self.open {
-                let named = |error: Error| Error {
-                    message: format!("{}: {}", path.display(), error.message),
-                    ..error
-                };
-                if let Some(batch) = reader.next().transpose().map_err(named)? {
-                    let first = *records + 1;
-                    *records += batch.rows() as u64;
-                    let origins: Vec<u64> = (first..=*records)
-                        .map(|record| origin::of(*number, record))
-                        .collect();
-                    self.bytes_done
-                        .fetch_add(batch.size() as u64, Ordering::Relaxed);
-                    return Ok(Some(batch.with_origins(Some(origins.into()))));
-                }
-            }
-            let Some((number, path)) = self.files.next() else {
-                return Ok(None);
-            };
-            let reader = open_reader(&path)?;
+        if self.reader.is_none() {
+            let reader = open_reader(&self.path)?;
             if reader.schema != self.schema {
                 return Err(Error::failed(format!(
                     "`{}` has other columns than the files before it",
-                    path.display()
+                    self.path.display()
                 ))
                 .hint("load files of different columns in stages of their own"));
             }
-            self.open = Some((number, path, reader, 0));
+            self.reader = Some(reader);
         }
+        let next = self.reader.as_mut().and_then(Iterator::next);
+        let Some(batch) = next.transpose().map_err(|error| named(&self.path, error))? else {
+            return Ok(None);
+        };
+        let first = self.records + 1;
+        self.records += batch.rows() as u64;
+        let origins: Vec<u64> = (first..=self.records)
+            .map(|record| origin::of(self.number, record))
+            .collect();
+        self.bytes_done
+            .fetch_add(batch.size() as u64, Ordering::Relaxed);
+        Ok(Some(batch.with_origins(Some(origins.into()))))
+    }
+}
+
+/// An error of a file.
+fn named(path: &Path, error: Error) -> Error {
+    Error {
+        message: format!("{}: {}", path.display(), error.message),
+        ..error
     }
 }
 
@@ -207,11 +209,11 @@ impl Iterator for Batches {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_batch().transpose();
-        if matches!(next, Some(Err(_))) {
-            self.files = Vec::new().into_iter();
-            self.open = None;
+        if self.failed {
+            return None;
         }
+        let next = self.next_batch().transpose();
+        self.failed = matches!(next, Some(Err(_)));
         next
     }
 }

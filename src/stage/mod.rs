@@ -295,10 +295,14 @@ pub struct Begun {
     pub resumable: bool,
 }
 
+/// Batches, in order; after an error there are no more.
+pub type Part = Box<dyn Iterator<Item = Result<Batch>> + Send>;
+
 /// Where a stage's batches come from outside.
 pub struct Source {
-    /// The batches, in order; after an error there are no more.
-    pub batches: Box<dyn Iterator<Item = Result<Batch>> + Send>,
+    /// What it consists of, in order: files, for example. Each may be read while the ones before it are,
+    /// by a thread of its own, and opens nothing before it is asked for its first batch.
+    pub parts: Vec<Part>,
     /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
     pub bytes_done: Arc<AtomicU64>,
     /// The files it reads.

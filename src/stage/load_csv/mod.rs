@@ -6,7 +6,7 @@ pub(super) mod source;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use encoding_rs::Encoding;
 use polars_buffer::Buffer;
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Begun, Distribution, Folder, OptionDoc, Output, Reject, Run, Session, Setup, Source, Stage,
-    StageKind, options,
+    Begun, Counts, Distribution, Folder, OptionDoc, Output, Part, Reject, Run, Session, Setup,
+    Source, Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result, nearest};
@@ -357,6 +357,10 @@ impl LoadCsv {
         Ok(Opened { splitter, header })
     }
 
+    fn lock_stdin(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.stdin.lock().expect("no one panics holding this lock")
+    }
+
     fn column_names(&self, folder: &Folder) -> Result<Vec<String>> {
         if let Some(columns) = &self.columns {
             return Ok(self.names(columns.clone()));
@@ -369,7 +373,7 @@ impl LoadCsv {
                 .header
                 .unwrap_or_default());
         }
-        let mut stdin = self.stdin.lock().expect("no one panics holding this lock");
+        let mut stdin = self.lock_stdin();
         if stdin.is_none() {
             *stdin = Some(self.open_file(first, Arc::default(), &Stop::default())?);
         }
@@ -429,47 +433,42 @@ impl Stage for LoadCsv {
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
         let paths = expand(&self.files, &run.folder)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
+        let header = match self.columns {
+            Some(_) => None,
+            None => Some(Arc::from(self.column_names(&run.folder)?)),
+        };
+        let loader = Arc::new(LoadCsv {
+            files: Vec::new(),
+            columns: self.columns.clone(),
+            types: Vec::new(),
+            null_values: Vec::new(),
+            stdin: Mutex::new(self.lock_stdin().take()),
+            ..*self
+        });
         let mut files = Vec::new();
         let mut warnings = Vec::new();
-        let mut numbered = Vec::new();
-        for path in &paths {
-            let file = input_file(path)?;
+        let mut parts: Vec<Part> = Vec::new();
+        for path in paths {
+            let file = input_file(&path)?;
             if path != Path::new("-") && file.bytes == 0 {
                 warnings.push(format!("`{}` is empty", path.display()));
             }
             files.push(file);
-            numbered.push((run.add_file(path)?, path.clone()));
+            parts.push(Box::new(Blocks {
+                loader: loader.clone(),
+                number: run.add_file(&path)?,
+                path,
+                header: header.clone(),
+                batch_rows,
+                bytes_done: bytes_done.clone(),
+                stop: run.stop.clone(),
+                open: None,
+                ended: false,
+            }));
         }
-        let header = if self.columns.is_some() {
-            None
-        } else {
-            Some(self.column_names(&run.folder)?)
-        };
-        let blocks = Blocks {
-            loader: LoadCsv {
-                files: Vec::new(),
-                columns: self.columns.clone(),
-                types: Vec::new(),
-                null_values: Vec::new(),
-                stdin: Mutex::new(
-                    self.stdin
-                        .lock()
-                        .expect("no one panics holding this lock")
-                        .take(),
-                ),
-                ..*self
-            },
-            files: numbered.into_iter(),
-            header,
-            batch_rows,
-            bytes_done: bytes_done.clone(),
-            stop: run.stop.clone(),
-            open: None,
-            failed: false,
-        };
         Ok(Begun {
             source: Some(Source {
-                batches: Box::new(blocks),
+                parts,
                 bytes_done,
                 files,
             }),
@@ -510,6 +509,9 @@ fn target_of(ty: &Type) -> Target {
         _ => Target::String,
     }
 }
+
+/// The count of bytes that were parsed, inflated if need be.
+const TEXT_BYTES: &str = "text_bytes";
 
 struct Parsing {
     parser: Parser,
@@ -569,9 +571,12 @@ impl Session for Parsing {
                 ..Output::new(rows.slice(0, reject.row as usize))
             });
         }
+        // Blocks lie one behind the other: however they are cut, this adds up to the text.
+        let text = (TEXT_BYTES.to_owned(), cell.len() as u64);
         Ok(Output {
             rows_in: Some(number(5)),
             rejects,
+            counts: Counts::from([text]),
             ..Output::new(rows)
         })
     }

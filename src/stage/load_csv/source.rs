@@ -142,57 +142,55 @@ pub(in crate::stage) fn open(
     Ok(Box::new(reader))
 }
 
-/// The source: block after block of file after file.
+/// A part of the source: block after block of one file.
 pub(super) struct Blocks {
-    pub(super) loader: LoadCsv,
-    pub(super) files: std::vec::IntoIter<(u16, PathBuf)>,
-    pub(super) header: Option<Vec<String>>,
+    pub(super) loader: Arc<LoadCsv>,
+    pub(super) number: u16,
+    pub(super) path: PathBuf,
+    pub(super) header: Option<Arc<[String]>>,
     pub(super) batch_rows: usize,
     pub(super) bytes_done: Arc<AtomicU64>,
     pub(super) stop: Stop,
-    pub(super) open: Option<(u16, PathBuf, TextSplitter)>,
-    pub(super) failed: bool,
+    pub(super) open: Option<TextSplitter>,
+    pub(super) ended: bool,
 }
 
 impl Blocks {
-    fn next_block(&mut self) -> Result<Option<(u16, Block)>> {
-        loop {
-            if let Some((number, path, splitter)) = &mut self.open {
-                let block = splitter.next_block().map_err(|error| Error {
-                    message: format!("{}: {}", path.display(), error.message),
-                    ..error
-                })?;
-                if let Some(block) = block {
-                    return Ok(Some((*number, block)));
-                }
-            }
-            let Some((number, path)) = self.files.next() else {
-                return Ok(None);
-            };
-            let stdin = self
-                .loader
-                .stdin
-                .lock()
-                .expect("no one panics holding this lock")
-                .take();
-            let mut opened = match stdin.filter(|_| path == Path::new("-")) {
-                Some(opened) => opened,
-                None => self
-                    .loader
-                    .open_file(&path, self.bytes_done.clone(), &self.stop)?,
-            };
-            if opened.header != self.header {
-                return Err(other_header(
-                    &path,
-                    opened.header.as_deref(),
-                    self.header.as_deref(),
-                ));
-            }
-            opened
-                .splitter
-                .set_limits(self.loader.limits(self.batch_rows));
-            self.open = Some((number, path, opened.splitter));
+    fn next_block(&mut self) -> Result<Option<Block>> {
+        if self.open.is_none() {
+            self.open = Some(self.open()?);
         }
+        let splitter = self.open.as_mut().expect("it was just opened");
+        splitter.next_block().map_err(|error| Error {
+            message: format!("{}: {}", self.path.display(), error.message),
+            ..error
+        })
+    }
+
+    /// The file behind its header.
+    fn open(&self) -> Result<TextSplitter> {
+        let stdin = match self.path.to_str() {
+            Some("-") => self.loader.lock_stdin().take(),
+            _ => None,
+        };
+        let mut opened = match stdin {
+            Some(opened) => opened,
+            None => {
+                let done = self.bytes_done.clone();
+                self.loader.open_file(&self.path, done, &self.stop)?
+            }
+        };
+        if opened.header.as_deref() != self.header.as_deref() {
+            return Err(other_header(
+                &self.path,
+                opened.header.as_deref(),
+                self.header.as_deref(),
+            ));
+        }
+        opened
+            .splitter
+            .set_limits(self.loader.limits(self.batch_rows));
+        Ok(opened.splitter)
     }
 }
 
@@ -218,12 +216,16 @@ impl Iterator for Blocks {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
+        if self.ended {
             return None;
         }
-        let next = self.next_block().transpose()?;
-        self.failed = next.is_err();
-        Some(next.map(|(file, block)| to_batch(file, block)))
+        let next = self.next_block().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            // A file that has ended is not kept open until all have.
+            self.open = None;
+            self.ended = true;
+        }
+        Some(next?.map(|block| to_batch(self.number, block)))
     }
 }
 

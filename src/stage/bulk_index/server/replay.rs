@@ -194,7 +194,7 @@ impl Stage for Rejects {
         let batch = self.read()?;
         Ok(Begun {
             source: Some(Source {
-                batches: Box::new(std::iter::once(Ok(batch))),
+                parts: vec![Box::new(std::iter::once(Ok(batch)))],
                 bytes_done: Arc::default(),
                 files: Vec::new(),
             }),
