@@ -84,7 +84,9 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
         let dealt = step.stage.inputs();
         let batches = match (begun.source.take(), given, dealt.first()) {
             (Some(source), ..) => source
-                .batches
+                .parts
+                .into_iter()
+                .flatten()
                 .collect::<Result<_, _>>()
                 .expect("it is read"),
             (None, Some(given), Some(Distribution::Key(columns))) => {

@@ -1,20 +1,27 @@
-//! `etl check`: everything that can be known of a pipeline before a row moves.
+//! `etl check`: everything that can be known of a pipeline before a row moves; with `--connect` also
+//! whether what it needs outside is there.
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PipelineArgs, output};
-use crate::error::Result;
-use crate::pipeline::{Pipeline, count};
+use crate::error::{Class, Error, Result};
+use crate::pipeline::{Pipeline, Step, count};
 use crate::schema::{Field, Schema};
+use crate::stage::Look;
+
+/// Text is kept within this.
+const WIDTH: usize = 80;
 
 /// Check a pipeline as far as that needs no rows
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   etl check donors.toml
   etl check donors.toml --schema          each stage's output columns
+  etl check donors.toml --connect         are files, folders and servers there?
   etl check donors.toml --set dates.on_error=fail")]
 pub struct CheckArgs {
     /// The pipeline and what is changed in it.
@@ -23,6 +30,9 @@ pub struct CheckArgs {
     /// Print each stage's output columns
     #[arg(long)]
     pub schema: bool,
+    /// Look whether files, folders and servers are there and let us in; nothing is changed
+    #[arg(long)]
+    pub connect: bool,
     /// Print nothing but errors
     #[arg(long, short, conflicts_with_all = ["json", "schema"])]
     pub quiet: bool,
@@ -34,10 +44,29 @@ pub struct CheckArgs {
 /// Prints `ok` and, if asked, what each stage gives.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let pipeline = args.pipeline.load()?;
+    let looks = if args.connect {
+        looks(&pipeline)
+    } else {
+        Vec::new()
+    };
+    if let Some(missing) = missing(&looks) {
+        if args.json {
+            let looks = looks_as_json(&looks);
+            output::print_json(&json!({ "pipeline": pipeline.name, "looks": looks }))?;
+        } else if !args.quiet {
+            output::print(&looks_as_text(&looks))?;
+        }
+        return Err(missing);
+    }
     let schemas = pipeline.schemas()?;
     if args.json {
-        output::print_json(&as_json(&pipeline, &schemas))?;
+        let mut json = as_json(&pipeline, &schemas);
+        if args.connect {
+            json["looks"] = looks_as_json(&looks);
+        }
+        output::print_json(&json)?;
     } else if !args.quiet {
+        output::print(&looks_as_text(&looks))?;
         let mut text = format!("ok: {}\n", count(pipeline.steps.len(), "stage"));
         if args.schema {
             text.push_str(&columns(&pipeline, &schemas));
@@ -45,6 +74,73 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What every stage needs outside, looked at; each with its stage.
+fn looks(pipeline: &Pipeline) -> Vec<(&str, Look)> {
+    let of_step = |step| {
+        let Step { name, stage, .. }: &Step = step;
+        let looks = stage.look(&pipeline.folder).into_iter();
+        let scrubbed = move |look: Look| Look {
+            found: look.found.map_err(|error| step.scrub(error.stage(name))),
+            ..look
+        };
+        looks.map(move |look| (name.as_str(), scrubbed(look)))
+    };
+    pipeline.steps.iter().flat_map(of_step).collect()
+}
+
+/// The error if something is not there: the one there is, or all of them in one.
+fn missing(looks: &[(&str, Look)]) -> Option<Error> {
+    let errors = looks
+        .iter()
+        .filter_map(|(_, look)| look.found.as_ref().err());
+    let errors: Vec<&Error> = errors.collect();
+    if let [one] = errors[..] {
+        return Some(Error {
+            class: Class::Failed,
+            ..one.clone()
+        });
+    }
+    let message = format!(
+        "{} things that the pipeline needs are not there",
+        errors.len()
+    );
+    let all = Error::failed(message);
+    let with = |all: Error, error: &&Error| {
+        let stage = error.stage.as_deref().unwrap_or_default();
+        all.cause(format!("stage `{stage}`: {error}"))
+    };
+    (!errors.is_empty()).then(|| errors.iter().fold(all, with))
+}
+
+/// A line a look.
+fn looks_as_text(looks: &[(&str, Look)]) -> String {
+    let names = looks.iter().map(|(stage, _)| stage.chars().count());
+    let width = names.max().unwrap_or(0);
+    let mut text = String::new();
+    for (stage, look) in looks {
+        let found = match &look.found {
+            Ok(found) => found.clone(),
+            Err(error) => format!("error: {error}"),
+        };
+        let line = format!("{stage:width$}  {}: {found}", look.at);
+        let hanging = " ".repeat(width + 4);
+        text.push_str(&output::wrap(&line, WIDTH, &hanging));
+        text.push('\n');
+    }
+    text
+}
+
+fn looks_as_json(looks: &[(&str, Look)]) -> Value {
+    let looks = looks.iter().map(|(stage, look)| {
+        let (found, error) = match &look.found {
+            Ok(found) => (Some(found), None),
+            Err(error) => (None, Some(&error.message)),
+        };
+        json!({ "stage": stage, "at": look.at, "found": found, "error": error })
+    });
+    looks.collect()
 }
 
 /// Each stage's output columns, a line each.

@@ -1,13 +1,18 @@
-//! `etl plan`: how a pipeline would be run, told without a look at its data.
+//! `etl plan`: how a pipeline would be run, told from the pipeline file and the sizes of its files: of a
+//! gzipped one a sample is inflated.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::{PipelineArgs, output};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
+use crate::format::gzip;
 use crate::pipeline::{Pipeline, Step, count, masked};
+use crate::report::bytes;
 use crate::stage::Distribution;
 
 /// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
@@ -48,6 +53,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
 
 /// A paragraph a stage.
 fn as_text(pipeline: &Pipeline) -> String {
+    let sizes = sizes(pipeline);
     let collected = pipeline.collected();
     let mut text = format!(
         "{}: {}\n",
@@ -69,7 +75,7 @@ fn as_text(pipeline: &Pipeline) -> String {
             step.kind.name,
             grid(step.grid)
         ));
-        for line in details(pipeline, at, collected[at]) {
+        for line in details(pipeline, &sizes, at, collected[at]) {
             let indent = " ".repeat(number_width + 1);
             let line = output::wrap(&line, WIDTH - indent.len(), &format!("{indent}  "));
             text.push_str(&format!("{indent}{line}\n"));
@@ -79,21 +85,35 @@ fn as_text(pipeline: &Pipeline) -> String {
 }
 
 /// What is said of a step below its name.
-fn details(pipeline: &Pipeline, at: usize, collected: bool) -> Vec<String> {
+fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> Vec<String> {
     let step = &pipeline.steps[at];
     let dealt = step.stage.inputs();
     let mut lines = Vec::new();
     for (number, &input) in step.inputs.iter().enumerate() {
-        let input = &pipeline.steps[input].name;
-        match dealt.get(number) {
-            Some(dealt) => lines.push(format!("reads {input}: {}", in_words(dealt))),
-            None => lines.push(format!("reads {input}")),
+        let name = &pipeline.steps[input].name;
+        let mut line = match dealt.get(number) {
+            Some(dealt) => format!("reads {name}: {}", in_words(dealt)),
+            None => format!("reads {name}"),
+        };
+        if let Some(text) = sizes[input].behind {
+            line.push_str(&format!("; from about {} of text", bytes(text)));
         }
+        lines.push(line);
     }
     if step.inputs.is_empty()
         && let Some(dealt) = dealt.first()
     {
         lines.push(format!("reads its own source: {}", in_words(dealt)));
+        match &sizes[at].files {
+            Ok((0, _)) => {}
+            Ok((files, size)) => {
+                let files = format!("{} of {}", count(*files, "file"), bytes(*size));
+                let text = sizes[at].behind.map(bytes);
+                let text = text.map(|text| format!(", about {text} of text"));
+                lines.push(files + &text.unwrap_or_default());
+            }
+            Err(error) => lines.push(format!("error: {error}")),
+        }
     }
     if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {
         lines.push(format!("{rows} rows a batch"));
@@ -120,6 +140,70 @@ fn details(pipeline: &Pipeline, at: usize, collected: bool) -> Vec<String> {
         lines.push("read by no stage: its rows are counted and dropped".into());
     }
     lines
+}
+
+/// What a stage reads of files, and what all that its rows come from holds.
+struct Size {
+    /// How many, and their bytes as they lie there.
+    files: Result<(usize, u64)>,
+    /// About so many bytes of text, of all files that its rows come from; `None`: who knows.
+    behind: Option<u64>,
+}
+
+fn sizes(pipeline: &Pipeline) -> Vec<Size> {
+    let mut own = Vec::new();
+    let mut sources: Vec<BTreeSet<usize>> = Vec::new();
+    let mut sizes = Vec::new();
+    for (at, step) in pipeline.steps.iter().enumerate() {
+        let (files, text) = match step
+            .stage
+            .files(&pipeline.folder)
+            .and_then(|f| of_files(&f))
+        {
+            Ok((files, size, text)) => (Ok((files, size)), text),
+            Err(error) => (Err(error), None),
+        };
+        own.push(text);
+        let mut behind: BTreeSet<usize> = BTreeSet::new();
+        for &input in &step.inputs {
+            behind.extend(&sources[input]);
+        }
+        if step.inputs.is_empty() {
+            behind.insert(at);
+        }
+        let behind_it = behind.iter().map(|&source| own[source]).sum();
+        sizes.push(Size {
+            files,
+            behind: behind_it,
+        });
+        sources.push(behind);
+    }
+    sizes
+}
+
+/// How many files of a stage are sampled; the others are taken to be like these.
+const SAMPLED: usize = 16;
+
+/// How many, their bytes, and about how many bytes of text they hold, if that can be told.
+fn of_files(files: &[PathBuf]) -> Result<(usize, u64, Option<u64>)> {
+    let (mut size, mut sampled, mut text) = (0, 0, 0);
+    for (number, path) in files.iter().enumerate() {
+        let read = |error: &std::io::Error| Error::io("read", path.display(), error);
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Err(error) if path != Path::new("-") => return Err(read(&error)),
+            // A pipe is as long as who writes it wishes.
+            _ => return Ok((files.len(), size, None)),
+        };
+        size += metadata.len();
+        if number < SAMPLED {
+            sampled += metadata.len();
+            text += gzip::text_bytes(path).map_err(|error| read(&error))?;
+        }
+    }
+    let all = u128::from(text) * u128::from(size) / u128::from(sampled.max(1));
+    let text = u64::try_from(all).ok().filter(|_| !files.is_empty());
+    Ok((files.len(), size, text))
 }
 
 fn grid(grid: Grid) -> String {
@@ -150,6 +234,7 @@ fn in_words(dealt: &Distribution) -> String {
 }
 
 fn as_json(pipeline: &Pipeline) -> Value {
+    let sizes = sizes(pipeline);
     let collected = pipeline.collected();
     let stages = pipeline.steps.iter().enumerate().map(|(at, step)| {
         let dealt = step.stage.inputs();
@@ -158,7 +243,9 @@ fn as_json(pipeline: &Pipeline) -> Value {
             .iter()
             .zip(&dealt)
             .map(|(&input, dealt)| {
-                let mut input = json!({ "stage": pipeline.steps[input].name });
+                let from = sizes[input].behind;
+                let input = &pipeline.steps[input].name;
+                let mut input = json!({ "stage": input, "from_text_bytes": from });
                 describe(dealt, &mut input);
                 input
             })
@@ -178,7 +265,10 @@ fn as_json(pipeline: &Pipeline) -> Value {
         if step.inputs.is_empty()
             && let Some(dealt) = dealt.first()
         {
-            stage["source"] = json!({});
+            let (files, size) = sizes[at].files.as_ref().copied().unwrap_or_default();
+            stage["source"] = json!({
+                "files": files, "file_bytes": size, "text_bytes": sizes[at].behind,
+            });
             describe(dealt, &mut stage["source"]);
         }
         stage

@@ -293,6 +293,24 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// So many bytes, in three digits.
+pub fn bytes(count: u64) -> String {
+    let mut left = count as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if left < 999.5 {
+            let digits = match left {
+                _ if unit == "bytes" => 0,
+                left if left < 9.995 => 2,
+                left if left < 99.95 => 1,
+                _ => 0,
+            };
+            return format!("{left:.digits$} {unit}");
+        }
+        left /= 1e3;
+    }
+    format!("{left:.2} TB")
+}
+
 /// A number with commas between thousands.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -321,6 +339,27 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(thousands(number), text);
         }
+        assert_eq!(
+            [
+                0,
+                999,
+                1500,
+                59_400_000,
+                166_200_000,
+                999_600_000,
+                12_000_000_000_000
+            ]
+            .map(bytes),
+            [
+                "0 bytes",
+                "999 bytes",
+                "1.50 kB",
+                "59.4 MB",
+                "166 MB",
+                "1.00 GB",
+                "12.00 TB"
+            ]
+        );
         assert_eq!(
             [0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds),
             ["0.00", "9.99", "10.0", "99.9", "100", "8223"]

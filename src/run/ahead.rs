@@ -314,7 +314,7 @@ mod tests {
         }
         drop(batches);
         // The readers hold the other end: they are gone once it is closed.
-        let closed: std::result::Result<(), _> = ended.recv_timeout(Duration::from_secs(60));
+        let closed: std::result::Result<(), _> = ended.recv_timeout(Duration::from_mins(1));
         assert_eq!(closed, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }

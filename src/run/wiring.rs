@@ -131,8 +131,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     executor::Kind::Sequential => 1,
                     _ => step.grid.workers(),
                 };
-                let stop = self.options.stop.clone();
-                ahead::side_by_side(parts, readers, &step.name, stop)
+                ahead::side_by_side(parts, readers, &step.name, self.options.stop.clone())
             }
             (None, Some(&above)) => self.output(above, tees),
             (None, None) => Box::new(std::iter::empty()),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::load_csv::source::{expand, input_file, open};
 use super::{
-    Begun, Distribution, Folder, OptionDoc, Output, Part, Run, Session, Setup, Source, Stage,
+    Begun, Distribution, Folder, Look, OptionDoc, Output, Part, Run, Session, Setup, Source, Stage,
     StageKind, options,
 };
 use crate::batch::{Batch, origin};
@@ -69,6 +69,29 @@ impl Stage for LoadArrow {
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let paths = expand(&self.0.files, folder)?;
         Ok(open_reader(&paths[0])?.schema)
+    }
+
+    fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
+        expand(&self.0.files, folder)
+    }
+
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        let paths = match expand(&self.0.files, folder) {
+            Ok(paths) => paths,
+            Err(error) => return vec![Look::new(self.0.files.join(", "), Err(error))],
+        };
+        let schema = self.schema(&[], folder);
+        let look = |path: &PathBuf| -> Result<String> {
+            let found = open_reader(path)?.schema;
+            if found != *schema.as_ref().map_err(Clone::clone)? {
+                return Err(other_columns(path));
+            }
+            Ok(format!("{} columns", found.fields.len()))
+        };
+        let looks = paths
+            .iter()
+            .map(|path| Look::new(path.display(), look(path)));
+        looks.collect()
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
@@ -174,11 +197,7 @@ impl Batches {
         if self.reader.is_none() {
             let reader = open_reader(&self.path)?;
             if reader.schema != self.schema {
-                return Err(Error::failed(format!(
-                    "`{}` has other columns than the files before it",
-                    self.path.display()
-                ))
-                .hint("load files of different columns in stages of their own"));
+                return Err(other_columns(&self.path));
             }
             self.reader = Some(reader);
         }
@@ -195,6 +214,14 @@ impl Batches {
             .fetch_add(batch.size() as u64, Ordering::Relaxed);
         Ok(Some(batch.with_origins(Some(origins.into()))))
     }
+}
+
+fn other_columns(path: &Path) -> Error {
+    let path = path.display();
+    Error::failed(format!(
+        "`{path}` has other columns than the files before it"
+    ))
+    .hint("load files of different columns in stages of their own")
 }
 
 /// An error of a file.

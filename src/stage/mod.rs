@@ -12,15 +12,17 @@ pub mod join;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
+mod outside;
 mod part;
 pub mod select;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod write_files;
 
+pub use outside::{InputFile, Look, Part, Source};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +82,16 @@ pub trait Stage: Send + Sync {
     /// Rows a batch, where the kind has an option of its own for that.
     fn batch_rows(&self) -> Option<usize> {
         None
+    }
+
+    /// The files that it reads, where it reads files.
+    fn files(&self, _folder: &Folder) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    /// Looks whether what it needs outside is there, a look a thing, and changes nothing there.
+    fn look(&self, _folder: &Folder) -> Vec<Look> {
+        Vec::new()
     }
 
     /// Once per run, in the parent, before any session opens. A source of its own gives batches of at
@@ -293,31 +305,6 @@ pub struct Begun {
     pub warnings: Vec<String>,
     /// Whether what the sessions settled stays so, and a failed run can go on behind it.
     pub resumable: bool,
-}
-
-/// Batches, in order; after an error there are no more.
-pub type Part = Box<dyn Iterator<Item = Result<Batch>> + Send>;
-
-/// Where a stage's batches come from outside.
-pub struct Source {
-    /// What it consists of, in order: files, for example. Each may be read while the ones before it are,
-    /// by a thread of its own, and opens nothing before it is asked for its first batch.
-    pub parts: Vec<Part>,
-    /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
-    pub bytes_done: Arc<AtomicU64>,
-    /// The files it reads.
-    pub files: Vec<InputFile>,
-}
-
-/// A file that a run reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    /// Its path, resolved.
-    pub file: String,
-    /// Its size as it lies there.
-    pub bytes: u64,
-    /// When it was last changed, RFC 3339.
-    pub modified: Option<String>,
 }
 
 /// What a stage did, when its last row is through.

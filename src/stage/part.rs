@@ -4,11 +4,30 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
+
 /// Where run `run` writes what is to become `target`.
 pub(super) fn path(target: &Path, run: &str) -> PathBuf {
     let mut part = target.to_path_buf().into_os_string();
     part.push(format!(".{run}.part"));
     PathBuf::from(part)
+}
+
+/// Whether `target` can be made, or replaced: its folder, or else the nearest one above it that is there,
+/// takes files.
+pub(super) fn place(target: &Path) -> Result<()> {
+    use nix::unistd::{AccessFlags, access};
+    let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
+    let mut above = absolute.ancestors().skip(1);
+    let folder = above
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"));
+    let shown = folder.display();
+    if !folder.is_dir() {
+        return Err(Error::failed(format!("`{shown}` is not a folder")));
+    }
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| Error::io("write into the folder", shown, &error.into()))
 }
 
 /// Removes parts of `target` whose run has ended: those whose lock is free; whether others are left, and

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    Begun, Counts, Distribution, Folder, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
+    Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
     StageKind, options, part,
 };
 use crate::batch::Batch;
@@ -134,6 +134,20 @@ impl Stage for WriteFiles {
         Ok(inputs[0].clone())
     }
 
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        if is_stdout(&self.path) {
+            return Vec::new();
+        }
+        let path = follow(folder.resolve(&self.path));
+        let found = match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Err(is_directory(&path)),
+            Ok(found) if !found.is_file() => Ok("is written directly".into()),
+            Ok(_) => part::place(&path).map(|()| "is there, and will be replaced".into()),
+            Err(_) => part::place(&path).map(|()| "is not there yet, and can be made".into()),
+        };
+        vec![Look::new(path.display(), found)]
+    }
+
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let target = Target::open(&self.path, run)?;
         let output = if self.gzip {
@@ -221,9 +235,7 @@ impl Target {
         let path = follow(run.folder.resolve(path));
         let shown = path.display().to_string();
         if path.is_dir() {
-            return Err(
-                Error::failed(format!("`{shown}` is a directory")).hint("name a file in it")
-            );
+            return Err(is_directory(&path));
         }
         if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
             let file = File::options()
@@ -295,6 +307,10 @@ impl Target {
         }
         Ok(())
     }
+}
+
+fn is_directory(path: &Path) -> Error {
+    Error::failed(format!("`{}` is a directory", path.display())).hint("name a file in it")
 }
 
 /// Whether a path means standard output, which keeps the table elsewhere.

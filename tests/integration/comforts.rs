@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::harness::{Etl, Folder, Outcome, files, project};
+use crate::scripted::{Reply, Scripted};
 
 const PIPELINE: &str = r#"
 [[stage]]
@@ -196,7 +198,10 @@ fn the_schema_fits_every_pipeline_there_is() {
     let mut checked = 0;
     for folder in ["pipelines", "tests/cases", "benches"] {
         for (name, bytes) in files(&project().join(folder)) {
-            if name.ends_with(".toml") {
+            if Path::new(&name)
+                .extension()
+                .is_some_and(|found| found == "toml")
+            {
                 let text = String::from_utf8(bytes).expect("a pipeline is text");
                 assert!(fits(&as_json(&text), &schema), "{folder}/{name}");
                 checked += 1;
@@ -267,4 +272,148 @@ fn every_shell_completes_every_command() {
     assert_eq!(wrong.code, Some(2));
     assert!(wrong.stderr.contains("'bash'"), "{}", wrong.stderr);
     assert!(fs::read_dir(folder.path()).expect("ours").next().is_none());
+}
+
+#[test]
+fn a_look_outside_finds_what_is_missing_and_changes_nothing() {
+    let folder = Folder::new("connect");
+    let pipeline = PIPELINE.replace("\"${FILE:-in.csv}\"", "\"a.csv\", \"b.csv\"");
+    let fine = [
+        ("p.toml", pipeline.as_str()),
+        ("a.csv", "n,word\n1,a\n"),
+        ("b.csv", "n,word\n"),
+    ];
+    let wrong = [
+        (("", ""), Some(0), "a.csv: 2 columns, the first record fits"),
+        (("", ""), Some(0), "b.csv: 2 columns, no records"),
+        (
+            ("", ""),
+            Some(0),
+            "out/rows.ndjson: is not there yet, and can be made",
+        ),
+        (
+            ("b.csv", "n,wort\n"),
+            Some(1),
+            "column 2 is `wort` instead of `word`",
+        ),
+        (
+            ("b.csv", "n,word\nx,y\n"),
+            Some(1),
+            "expected int, found `x`",
+        ),
+        (("b.csv", "n,word\n1\n"), Some(1), "the first record of"),
+        (("out", "a file"), Some(1), "out` is not a folder"),
+        (("out/rows.ndjson/x", ""), Some(1), "is a directory"),
+    ];
+    for ((file, text), code, words) in wrong {
+        let folder_now = Folder::new("connect");
+        for (name, text) in fine {
+            folder_now.write(name, text);
+        }
+        if !file.is_empty() {
+            folder_now.write(file, text);
+        }
+        let before = files(folder_now.path());
+        let looked = Etl::new(folder_now.path(), &["check", "p.toml", "--connect"]).outcome();
+        let said = format!("{}{}", looked.stdout, looked.stderr);
+        assert_eq!(looked.code, code, "{file}: {said}");
+        // Lines are broken to fit 80 columns.
+        let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(words), "{file}: {said}");
+        assert_eq!(files(folder_now.path()), before, "{file}");
+    }
+    // Everything that is missing is told, not the first thing alone.
+    folder.write("p.toml", &pipeline);
+    let looked = Etl::new(folder.path(), &["check", "p.toml", "--connect", "--json"]).outcome();
+    assert_eq!(looked.code, Some(1), "{}", looked.stderr);
+    assert!(
+        looked.stderr.contains("2 things that the pipeline needs"),
+        "{}",
+        looked.stderr
+    );
+    let json: Value = serde_json::from_str(&looked.stdout).expect("it is JSON");
+    let looks = json["looks"].as_array().expect("a list");
+    assert_eq!(
+        looks.iter().filter(|look| look["error"].is_null()).count(),
+        1
+    );
+}
+
+#[test]
+fn a_look_at_a_server_only_asks() {
+    let server = Scripted::start(|_| Reply::Normal);
+    let folder = Folder::new("ask");
+    folder.write("in.csv", rows(0, 1));
+    let pipeline = |load: &str| {
+        let url = server.url.replace("http://", "http://me:secret@");
+        let (loads, _) = PIPELINE
+            .split_once("[[stage]]\nname = \"write\"")
+            .expect("it is there");
+        let index = "[[stage]]\nname = \"index\"\nkind = \"bulk_index\"\ninputs = [\"low\"]\nindex = \"things\"";
+        format!("{loads}{index}\nto = \"{url}\"\nload = \"{load}\"\nretry_delay_ms = 1\n")
+    };
+    let look = |load: &str| {
+        folder.write("p.toml", pipeline(load));
+        let looked = Etl::new(folder.path(), &["check", "p.toml", "--connect"]).outcome();
+        let said = format!("{}{}", looked.stdout, looked.stderr);
+        assert!(!said.contains("secret"), "{said}");
+        let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        (looked.code, flat)
+    };
+    let has = |looked: (Option<i32>, String), code: i32, words: &str| {
+        assert_eq!(looked.0, Some(code), "{}", looked.1);
+        assert!(looked.1.contains(words), "{}", looked.1);
+    };
+    has(look("append"), 0, "no index `things` yet, it will be made");
+    has(look("replace"), 0, "nothing is called `things` yet");
+    has(look("create"), 0, "no index `things` yet");
+    let asked = server.record().requests;
+    assert!(
+        !asked.is_empty() && asked.iter().all(|request| request.starts_with("GET ")),
+        "{asked:?}"
+    );
+    server.call("PUT", "/things", "{}");
+    has(look("append"), 0, "the index `things` is there");
+    has(look("replace"), 1, "`things` is an index");
+    has(look("create"), 1, "is there already");
+    let denied = serde_json::json!({ "status": 401, "error": {
+        "type": "security_exception", "reason": "nobody is Basic bWU6c2VjcmV0" } });
+    server.refuse("GET", "/things", 401, denied);
+    has(look("append"), 1, "does not know us (401)");
+    drop(server);
+}
+
+#[test]
+fn a_plan_tells_how_much_there_is_to_read() {
+    let folder = Folder::new("sizes");
+    folder.write("p.toml", PIPELINE);
+    let text = rows(0, 1000);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(text.as_bytes()).expect("memory takes all");
+    let packed = packed.finish().expect("memory takes all");
+    folder.write("in.csv", &packed);
+    let plan = |arguments: &[&str]| {
+        let arguments = [&["plan", "p.toml"], arguments].concat();
+        Etl::new(folder.path(), &arguments).outcome()
+    };
+    let json: Value = serde_json::from_str(&plan(&["--json"]).stdout).expect("it is JSON");
+    let source = &json["stages"][0]["source"];
+    assert_eq!(source["file_bytes"], packed.len());
+    assert_eq!(source["text_bytes"], text.len());
+    assert_eq!(
+        json["stages"][2]["inputs"][0]["from_text_bytes"],
+        text.len()
+    );
+    let shown = plan(&[]).stdout;
+    assert!(shown.contains("1 file of "), "{shown}");
+    assert!(shown.contains("of text"), "{shown}");
+    // What is on its way is not there to be measured, and what is missing is no reason not to plan.
+    for (file, words) in [
+        ("-", "1 file of 0 bytes\n"),
+        ("none.csv", "error: cannot read `none.csv`"),
+    ] {
+        let shown = plan(&["--set", &format!("load.files=[\"{file}\"]")]);
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        assert!(shown.stdout.contains(words), "{}", shown.stdout);
+    }
 }

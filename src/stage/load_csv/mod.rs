@@ -1,10 +1,11 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is what is dealt out.
 
+mod look;
 pub(super) mod source;
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -14,8 +15,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Begun, Counts, Distribution, Folder, OptionDoc, Output, Part, Reject, Run, Session, Setup,
-    Source, Stage, StageKind, options,
+    Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Part, Reject, Run, Session,
+    Setup, Source, Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result, nearest};
@@ -357,6 +358,16 @@ impl LoadCsv {
         Ok(Opened { splitter, header })
     }
 
+    fn parsing(&self, schema: Schema) -> Parsing {
+        let targets = schema.fields.iter();
+        let targets = targets.map(|field| target_of(&field.ty)).collect();
+        Parsing {
+            parser: self.parser(targets),
+            schema,
+            on_error: self.on_error,
+        }
+    }
+
     fn lock_stdin(&self) -> MutexGuard<'_, Option<Opened>> {
         self.stdin.lock().expect("no one panics holding this lock")
     }
@@ -430,6 +441,14 @@ impl Stage for LoadCsv {
         )
     }
 
+    fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
+        expand(&self.files, folder)
+    }
+
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        self.look_at_files(folder)
+    }
+
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
         let paths = expand(&self.files, &run.folder)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
@@ -478,17 +497,7 @@ impl Stage for LoadCsv {
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        let targets = setup
-            .output
-            .fields
-            .iter()
-            .map(|field| target_of(&field.ty))
-            .collect();
-        Ok(Box::new(Parsing {
-            parser: self.parser(targets),
-            schema: setup.output,
-            on_error: self.on_error,
-        }))
+        Ok(Box::new(self.parsing(setup.output)))
     }
 }
 

@@ -173,12 +173,11 @@ impl Blocks {
             Some("-") => self.loader.lock_stdin().take(),
             _ => None,
         };
-        let mut opened = match stdin {
-            Some(opened) => opened,
-            None => {
-                let done = self.bytes_done.clone();
-                self.loader.open_file(&self.path, done, &self.stop)?
-            }
+        let mut opened = if let Some(opened) = stdin {
+            opened
+        } else {
+            let done = self.bytes_done.clone();
+            self.loader.open_file(&self.path, done, &self.stop)?
         };
         if opened.header.as_deref() != self.header.as_deref() {
             return Err(other_header(
@@ -194,7 +193,11 @@ impl Blocks {
     }
 }
 
-fn other_header(path: &Path, found: Option<&[String]>, wanted: Option<&[String]>) -> Error {
+pub(super) fn other_header(
+    path: &Path,
+    found: Option<&[String]>,
+    wanted: Option<&[String]>,
+) -> Error {
     let (found, wanted) = (found.unwrap_or_default(), wanted.unwrap_or_default());
     let at = found.iter().zip(wanted).take_while(|(a, b)| a == b).count();
     let show = |names: &[String]| {
@@ -230,7 +233,7 @@ impl Iterator for Blocks {
 }
 
 /// A block as a batch of one row, so that executors ship nothing but batches.
-fn to_batch(file: u16, block: Block) -> Batch {
+pub(super) fn to_batch(file: u16, block: Block) -> Batch {
     let number = |value: u64| Column::from_ints(vec![value.cast_signed()], None);
     let columns = vec![
         Column::from_cells(vec![block.bytes.into()]),

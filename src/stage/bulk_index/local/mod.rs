@@ -17,7 +17,7 @@ use self::mapping::Mapping;
 use super::{Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
-use crate::stage::{Begun, Distribution, Folder, Run, Session, Setup, Stage};
+use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, part};
 
 /// A load into the embedded index.
 #[derive(Debug)]
@@ -58,6 +58,20 @@ impl Stage for LocalIndex {
         ids::check(input, &self.id)?;
         self.read_mapping(folder)?;
         Ok(input.clone())
+    }
+
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        let dir = folder.resolve(&self.dir);
+        let found = self.read_mapping(folder).and_then(|mapping| {
+            let added_to = sink::fits(&dir, self.load, mapping.as_ref())?.is_some();
+            part::place(&dir)?;
+            Ok(match (added_to, dir.exists()) {
+                (true, _) => "an index that is added to".into(),
+                (false, true) => "is there, and will be replaced".into(),
+                (false, false) => "is not there yet, and can be made".into(),
+            })
+        });
+        vec![Look::new(dir.display(), found)]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {

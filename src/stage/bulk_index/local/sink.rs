@@ -131,33 +131,8 @@ pub(super) fn begin(
 ) -> Result<(LocalSink, Mapping)> {
     // A link to a folder stays a link: what it points to is what is replaced.
     let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let shown = dir.display();
     let vacant = is_vacant(&dir)?;
-    if !vacant && !is_index(&dir) {
-        return Err(
-            Error::failed(format!("`{shown}` is there and is not an index"))
-                .hint("nothing was changed; name another folder"),
-        );
-    }
-    if !vacant && load == Mode::Create {
-        return Err(
-            Error::failed(format!("the index in `{shown}` is there already"))
-                .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
-        );
-    }
-    if !vacant && load == Mode::Append {
-        let stored = stored_mapping(&dir)?;
-        let differing = mapping
-            .as_ref()
-            .map(|given| given.differing(&stored))
-            .unwrap_or_default();
-        if !differing.is_empty() {
-            return Err(Error::failed(format!(
-                "the mapping differs from that of the index in `{shown}` in {}",
-                list(&differing)
-            ))
-            .hint("`load = \"replace\"` makes the index anew"));
-        }
+    if let Some(stored) = fits(&dir, load, mapping.as_ref())? {
         let index = open(&dir)?;
         return Ok((
             LocalSink::new(run, dir, Place::Within, index, &stored, input, with_ids)?,
@@ -181,6 +156,40 @@ pub(super) fn begin(
         let _ = std::fs::remove_dir_all(&part);
     }
     Ok((made?, mapping))
+}
+
+/// Whether a load may go into `dir`; the mapping of the index there, if it is added to.
+pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<Option<Mapping>> {
+    let shown = dir.display();
+    if is_vacant(dir)? {
+        return Ok(None);
+    }
+    if !is_index(dir) {
+        return Err(
+            Error::failed(format!("`{shown}` is there and is not an index"))
+                .hint("nothing was changed; name another folder"),
+        );
+    }
+    match load {
+        Mode::Create => Err(
+            Error::failed(format!("the index in `{shown}` is there already"))
+                .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
+        ),
+        Mode::Replace => Ok(None),
+        Mode::Append => {
+            let stored = stored_mapping(dir)?;
+            let differing = mapping.map(|given| given.differing(&stored));
+            let differing = differing.unwrap_or_default();
+            if differing.is_empty() {
+                return Ok(Some(stored));
+            }
+            Err(Error::failed(format!(
+                "the mapping differs from that of the index in `{shown}` in {}",
+                list(&differing)
+            ))
+            .hint("`load = \"replace\"` makes the index anew"))
+        }
+    }
 }
 
 /// Keeps other runs from writing to the index in `dir`.

@@ -10,6 +10,7 @@ use super::load::{Replacing, State, check_uuid};
 use crate::error::{Error, Result};
 use crate::http::Method;
 use crate::schema::list;
+use crate::stage::Folder;
 
 /// The index of a load on its way to being there.
 pub(super) struct Making<'a> {
@@ -19,6 +20,47 @@ pub(super) struct Making<'a> {
     pub(super) mark: Mark,
     pub(super) resumed: bool,
     pub(super) warnings: &'a mut Vec<String>,
+}
+
+/// What is there of the index that a load writes in place.
+enum There {
+    Nothing,
+    /// We may not read it.
+    Unknown,
+    /// The answer to a question for it.
+    Index(Value),
+}
+
+/// What a load would find, in words; nothing is made or changed.
+pub(super) fn look(stage: &ServerIndex, folder: &Folder) -> Result<String> {
+    let api = stage.api(folder)?;
+    let making = Making {
+        stage,
+        api: &api,
+        mapping: stage.read_mapping(folder)?,
+        mark: Mark {
+            before: None,
+            pipeline: String::new(),
+            alias: stage.index.clone(),
+            run: String::new(),
+            state: indices::LOADING.into(),
+        },
+        resumed: false,
+        warnings: &mut Vec::new(),
+    };
+    let name = &stage.index;
+    if stage.mode != Mode::Replace {
+        return Ok(match making.there()? {
+            There::Nothing => format!("answers; no index `{name}` yet, it will be made"),
+            There::Unknown => format!("answers; we may not read the index `{name}`"),
+            There::Index(_) => format!("answers; the index `{name}` is there"),
+        });
+    }
+    let replacing = making.plan("check".into())?.replacing;
+    Ok(match replacing.and_then(|replacing| replacing.old) {
+        Some(old) => format!("answers; `{name}` is `{old}`, and will be replaced"),
+        None => format!("answers; nothing is called `{name}` yet"),
+    })
 }
 
 impl Making<'_> {
@@ -117,27 +159,14 @@ impl Making<'_> {
         indices::create(self.api, name, settings, Some(&mapping), Some(target))
     }
 
-    /// An index that is written as it is, made if it is missing; `None`: we may not know it.
-    fn in_place(&mut self) -> Result<Option<indices::Found>> {
+    /// What is there of an index that is written as it is, if it may be written.
+    fn there(&self) -> Result<There> {
         let (api, name) = (self.api, &self.stage.index);
-        let path = segment(name);
-        let said = api.call(Method::Get, &format!("{path}?flat_settings=true"), None)?;
+        let path = format!("{}?flat_settings=true", segment(name));
+        let said = api.call(Method::Get, &path, None)?;
         match said.status {
-            404 => {
-                let settings = self.stage.settings()?;
-                // One that must be new is marked: who goes on with this load knows it again.
-                let mapping = match self.stage.mode {
-                    Mode::Create => Some(self.marked(indices::MADE)),
-                    _ => self.mapping.take(),
-                };
-                return indices::create(api, name, settings, mapping.as_ref(), None).map(Some);
-            }
-            403 => {
-                self.warnings.push(format!(
-                    "we may not read `{name}`: neither that it is there nor its mapping was looked at"
-                ));
-                return Ok(None);
-            }
+            404 => return Ok(There::Nothing),
+            403 => return Ok(There::Unknown),
             _ => {}
         }
         let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
@@ -151,6 +180,31 @@ impl Making<'_> {
                     .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
             );
         }
+        Ok(There::Index(body))
+    }
+
+    /// An index that is written as it is, made if it is missing; `None`: we may not know it.
+    fn in_place(&mut self) -> Result<Option<indices::Found>> {
+        let (api, name) = (self.api, &self.stage.index);
+        let path = segment(name);
+        let body = match self.there()? {
+            There::Index(body) => body,
+            There::Nothing => {
+                let settings = self.stage.settings()?;
+                // One that must be new is marked: who goes on with this load knows it again.
+                let mapping = match self.stage.mode {
+                    Mode::Create => Some(self.marked(indices::MADE)),
+                    _ => self.mapping.take(),
+                };
+                return indices::create(api, name, settings, mapping.as_ref(), None).map(Some);
+            }
+            There::Unknown => {
+                self.warnings.push(format!(
+                    "we may not read `{name}`: neither that it is there nor its mapping was looked at"
+                ));
+                return Ok(None);
+            }
+        };
         if let Some(mapping) = &self.mapping {
             let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
             if said.status == 403 {

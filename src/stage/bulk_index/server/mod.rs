@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
-    Begun, Counts, Distribution, Folder, Run, Session, Setup, Stage, Totals, connection,
+    Begun, Counts, Distribution, Folder, Look, Run, Session, Setup, Stage, Totals, connection,
 };
 use crate::stop::Stop;
 
@@ -164,6 +164,12 @@ impl Stage for ServerIndex {
 
     fn batch_rows(&self) -> Option<usize> {
         Some(self.options.batch_docs)
+    }
+
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        let servers = self.http.connect(&self.urls, folder);
+        let shown = servers.map_or_else(|_| self.alias.clone(), |connect| connect.urls.join(", "));
+        vec![Look::new(shown, making::look(self, folder))]
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {

@@ -1,0 +1,56 @@
+//! A look at the files before a run: whether each is there, has the columns of the first one, and begins
+//! with a record that fits them.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::source::{expand, other_header, to_batch};
+use super::{LoadCsv, Opened};
+use crate::error::{Error, Result};
+use crate::schema::Schema;
+use crate::stage::{Folder, Look, Session, Stage};
+use crate::stop::Stop;
+
+impl LoadCsv {
+    pub(super) fn look_at_files(&self, folder: &Folder) -> Vec<Look> {
+        let paths = match expand(&self.files, folder) {
+            Ok(paths) => paths,
+            Err(error) => return vec![Look::new(self.files.join(", "), Err(error))],
+        };
+        let schema = self.schema(&[], folder);
+        let look = |path: &PathBuf| Look::new(path.display(), self.look_at(path, schema.as_ref()));
+        paths.iter().map(look).collect()
+    }
+
+    /// Whether a file is there, with the columns of the first one, and a first record that fits them.
+    fn look_at(&self, path: &Path, schema: Result<&Schema, &Error>) -> Result<String> {
+        // What a pipe gives is gone then.
+        let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        if path == Path::new("-") || is_pipe {
+            return Ok("is read when the run begins".into());
+        }
+        let Opened { header, splitter } = self.open_file(path, Arc::default(), &Stop::default())?;
+        let mut splitter = splitter;
+        let schema = schema.map_err(Clone::clone)?;
+        let wanted: Vec<String> = schema.names().map(str::to_owned).collect();
+        if let Some(header) = header.filter(|header| *header != wanted) {
+            return Err(other_header(path, Some(&header), Some(&wanted)));
+        }
+        let columns = schema.fields.len();
+        splitter.set_limits(self.limits(1));
+        let Some(block) = splitter.next_block()? else {
+            return Ok(format!("{columns} columns, no records"));
+        };
+        let first = self.parsing(schema.clone()).run(to_batch(0, block))?;
+        let rejected = first.rejects.into_iter().next().map(|reject| reject.reason);
+        match rejected.or(first.fault.map(|fault| fault.message)) {
+            None => Ok(format!("{columns} columns, the first record fits")),
+            Some(reason) => Err(Error::failed(format!(
+                "the first record of `{}` does not fit: {reason}",
+                path.display()
+            ))
+            .hint("see `columns`, `types`, `delimiter`, `quote` and `escape`")),
+        }
+    }
+}

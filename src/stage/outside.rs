@@ -1,0 +1,51 @@
+//! What a stage has outside: the files and other sources that it reads, and what a look at them finds.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::error::Result;
+
+/// Batches, in order; after an error there are no more.
+pub type Part = Box<dyn Iterator<Item = Result<Batch>> + Send>;
+
+/// Where a stage's batches come from outside.
+pub struct Source {
+    /// What it consists of, in order: files, for example. Each may be read while the ones before it are,
+    /// by a thread of its own, and opens nothing before it is asked for its first batch.
+    pub parts: Vec<Part>,
+    /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
+    pub bytes_done: Arc<AtomicU64>,
+    /// The files it reads.
+    pub files: Vec<InputFile>,
+}
+
+/// A file that a run reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its path, resolved.
+    pub file: String,
+    /// Its size as it lies there.
+    pub bytes: u64,
+    /// When it was last changed, RFC 3339.
+    pub modified: Option<String>,
+}
+
+/// A thing outside that a stage needs, looked at before a run.
+#[derive(Debug)]
+pub struct Look {
+    /// What was looked at: a file, a folder, a server.
+    pub at: String,
+    /// How it is, in a few words.
+    pub found: Result<String>,
+}
+
+impl Look {
+    /// What a look at something found.
+    pub fn new(at: impl std::fmt::Display, found: Result<String>) -> Self {
+        let at = at.to_string();
+        Look { at, found }
+    }
+}
