@@ -13,7 +13,7 @@ use crate::clock::{self, Span};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Reject, Session, Setup, Stage, Strain, add_counts};
+use crate::stage::{self, Counts, Note, Reject, Session, Setup, Stage, Strain, add_counts};
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
@@ -33,6 +33,9 @@ pub struct Link {
     pub told: Value,
     /// Whether its rows end in a sink, so that a digest is over what came in.
     pub sink: bool,
+    /// Where its sessions say what they wait for, in this process.
+    #[serde(skip)]
+    pub note: Note,
 }
 
 /// What is played in one hand: links, their stages, and the rows broadcast to them.
@@ -100,6 +103,7 @@ impl Chain {
                 broadcast,
                 stop: self.stop.clone(),
                 strain: self.strain.clone(),
+                note: link.note.clone(),
             };
             let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
             opened.push(Opened { link, session });

@@ -109,6 +109,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             told: begun.told,
             stop: Stop::default(),
             strain: etl::stage::Strain::default(),
+            note: etl::stage::Note::default(),
         };
         let session = step.stage.open(setup.clone()).expect("it opens");
         let play = |batch: &Batch| {

@@ -179,8 +179,8 @@ fn style(args: &RunArgs) -> Option<Style> {
     match args.progress {
         _ if args.quiet => None,
         ProgressArg::None => None,
-        ProgressArg::Plain => Some(Style::Plain),
-        ProgressArg::Auto => std::io::stderr().is_terminal().then_some(Style::Live),
+        ProgressArg::Auto if std::io::stderr().is_terminal() => Some(Style::Live),
+        ProgressArg::Auto | ProgressArg::Plain => Some(Style::Plain),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod processes;
 mod threads;
 mod window;
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -100,6 +101,40 @@ pub struct Costs {
     pub concurrency: u64,
 }
 
+/// What the workers of a stage wait for at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// They have not been given anything yet.
+    #[default]
+    ToBegin,
+    /// They work.
+    No,
+    /// Some have nothing to do: the input comes too slowly.
+    ForInput,
+    /// Some may not go on: what they gave is not taken.
+    ForReader,
+}
+
+/// The same, as it is told to those who watch.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU8);
+
+impl Gauge {
+    /// What was told last.
+    pub fn get(&self) -> Waits {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Waits::ToBegin,
+            1 => Waits::No,
+            2 => Waits::ForInput,
+            _ => Waits::ForReader,
+        }
+    }
+
+    fn set(&self, waits: Waits) {
+        self.0.store(waits as u8, Ordering::Relaxed);
+    }
+}
+
 /// Costs as threads share them.
 pub type SharedCosts = Arc<Mutex<Costs>>;
 
@@ -115,6 +150,8 @@ pub struct Deal {
     pub prepare: Prepare,
     /// What it costs.
     pub costs: SharedCosts,
+    /// Where it is told what the workers wait for.
+    pub gauge: Arc<Gauge>,
     /// Whether to stop.
     pub stop: Stop,
     /// For child processes.
@@ -131,6 +168,7 @@ pub fn map(deal: Deal) -> Results {
             hand: None,
             input: Some(deal.input),
             costs: deal.costs,
+            gauge: deal.gauge,
             stop: deal.stop,
         }),
         Kind::Threads => threads::map(deal),
@@ -144,6 +182,7 @@ struct Sequential {
     hand: Option<Hand>,
     input: Option<Batches>,
     costs: SharedCosts,
+    gauge: Arc<Gauge>,
     stop: Stop,
 }
 
@@ -153,7 +192,11 @@ impl Sequential {
         if let Some(prepare) = self.prepare.take() {
             self.hand = Some(open(prepare()?, &self.costs)?);
         }
+        if self.gauge.get() != Waits::ToBegin {
+            self.gauge.set(Waits::ForInput);
+        }
         let next = self.input.as_mut().and_then(Iterator::next).transpose()?;
+        self.gauge.set(Waits::No);
         let (Some(batch), Some(hand)) = (next, &self.hand) else {
             self.input = None;
             if let Some(hand) = self.hand.take() {
@@ -161,7 +204,9 @@ impl Sequential {
             }
             return Ok(None);
         };
-        Ok(Some(hand.play(batch)))
+        let played = hand.play(batch);
+        self.gauge.set(Waits::ForReader);
+        Ok(Some(played))
     }
 }
 

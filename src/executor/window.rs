@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::pace::Pace;
-use super::{Batches, Deal, SharedCosts};
+use super::{Batches, Deal, Gauge, SharedCosts, Waits};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -28,8 +28,10 @@ pub(super) struct Window {
     state: Mutex<State>,
     changed: Condvar,
     batches_max: usize,
+    workers: usize,
     exclusive: Option<Vec<usize>>,
     costs: SharedCosts,
+    gauge: Arc<Gauge>,
     stop: Stop,
 }
 
@@ -48,6 +50,8 @@ struct State {
     pace: Option<Pace>,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
     keys: HashSet<u64>,
+    /// The feeder waits for the next batch from above.
+    fetching: bool,
     /// No more batches will come.
     ended: bool,
     /// Nobody wants results any more.
@@ -74,6 +78,8 @@ impl Window {
             state: Mutex::new(state),
             changed: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
+            workers,
+            gauge: deal.gauge.clone(),
             exclusive: deal.exclusive.clone(),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
@@ -97,7 +103,10 @@ impl Window {
             let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
             !full || state.slots.is_empty()
         }) {
-            match input.next() {
+            self.change(|state| state.fetching = true);
+            let next = input.next();
+            self.change(|state| state.fetching = false);
+            match next {
                 None => break,
                 Some(Err(error)) => {
                     let (number, _) = self.take_place(0, (0, 0), Vec::new());
@@ -122,6 +131,28 @@ impl Window {
                     give(number, batch.with_dealt(dealt));
                 }
             }
+        }
+    }
+
+    /// Changes the state, and tells what the workers wait for then.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        self.gauge.set(self.waits(&state));
+    }
+
+    /// What the workers wait for. Where the outside sets the pace, it is nothing of ours.
+    fn waits(&self, state: &State) -> Waits {
+        if state.next() == 0 {
+            Waits::ToBegin
+        } else if state.working >= self.workers || state.ended {
+            Waits::No
+        } else if state.fetching {
+            Waits::ForInput
+        } else if state.pace.is_some() || state.slots.is_empty() {
+            Waits::No
+        } else {
+            Waits::ForReader
         }
     }
 
@@ -156,6 +187,7 @@ impl Window {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs.concurrency.max(state.working as u64);
         }
+        self.gauge.set(self.waits(&state));
         // With a higher limit others could come while it is in flight.
         let one_at_a_time = state.pace.as_ref().is_some_and(|pace| pace.limit() == 1);
         (state.next() - 1, one_at_a_time && state.working == 1)
@@ -179,6 +211,7 @@ impl Window {
                 pace.settled(slot.rows.0, slot.rows.1, monotonic());
             }
         }
+        self.gauge.set(self.waits(state));
         drop(guard);
         self.changed.notify_all();
     }
@@ -194,7 +227,7 @@ impl Window {
 
     /// No more batches will come.
     pub(super) fn end(&self) {
-        self.lock().ended = true;
+        self.change(|state| state.ended = true);
         self.changed.notify_all();
     }
 

@@ -49,6 +49,9 @@ pub struct Report {
     pub wall_s: f64,
     /// Processor time of the program and its children.
     pub cpu_s: f64,
+    /// What a GB of input took: of text, where text was loaded, else of the files as they lie there.
+    #[serde(default)]
+    pub s_per_gb: Option<f64>,
     /// Peak memory: this process's and its children's own.
     pub peak_rss_bytes: u64,
     /// Where it ran.
@@ -81,6 +84,7 @@ impl Report {
             started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             wall_s: 0.0,
             cpu_s: 0.0,
+            s_per_gb: None,
             peak_rss_bytes: 0,
             machine: Machine::this(),
             inputs: Vec::new(),
@@ -88,6 +92,25 @@ impl Report {
             rejects: Rejects::default(),
             notes: Vec::new(),
         }
+    }
+}
+
+impl Report {
+    /// Bytes of its input files as they lie there, and of text that was loaded, inflated if need be.
+    fn bytes_read(&self) -> (u64, u64) {
+        let files = self.inputs.iter().map(|file| file.bytes).sum();
+        let counts = self.stages.iter().map(|stage| &stage.counts);
+        let text = counts.filter_map(|counts| counts.get("text_bytes")).sum();
+        (files, text)
+    }
+
+    /// What a GB of input took; see [`Report::s_per_gb`].
+    pub fn per_gb(&self) -> Option<f64> {
+        let read = match self.bytes_read() {
+            (files, 0) => files,
+            (_, text) => text,
+        };
+        (read > 0).then(|| self.wall_s * 1e9 / read as f64)
     }
 }
 

@@ -10,6 +10,7 @@ pub fn render(report: &Report) -> String {
     let mut text = plain(&HEADS, &cells(report), &ALIGN);
     text.push('\n');
     text.push_str(&totals(report));
+    text.push_str(&inputs(report));
     for stage in &report.stages {
         text.push_str(&matches(stage));
         text.push_str(&documents(stage));
@@ -153,6 +154,20 @@ fn totals(report: &Report) -> String {
         thousands(report.peak_rss_bytes >> 20),
         report.run
     )
+}
+
+/// How much was read, and what a GB of it took; of a few megabytes that says nothing.
+fn inputs(report: &Report) -> String {
+    let (files, text) = report.bytes_read();
+    let Some(s_per_gb) = report.s_per_gb.filter(|_| text.max(files) >= 10_000_000) else {
+        return String::new();
+    };
+    let text = match text {
+        0 => String::new(),
+        text => format!(", {} of text", bytes(text)),
+    };
+    let (files, s_per_gb) = (bytes(files), seconds(s_per_gb));
+    format!("read {files}{text}: {s_per_gb} s a GB\n")
 }
 
 /// How many left rows of a join found a right one.

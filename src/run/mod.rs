@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use crate::executor::Waits;
 pub use preview::{Preview, preview};
-pub use record::Live;
+pub use record::{Live, watch};
 
 use crate::batch::ROWS_MAX;
 use crate::clock;
@@ -49,11 +50,6 @@ pub struct Options {
     pub stop: Stop,
     /// The program that worker processes run.
     pub workers: Arc<Workers>,
-}
-
-/// What can be watched of a run, one a stage.
-pub fn watch(pipeline: &Pipeline) -> Vec<Arc<Live>> {
-    pipeline.steps.iter().map(|_| Arc::default()).collect()
 }
 
 /// Runs a pipeline. However it ends there is a report, and the error if it did not end well.
@@ -130,7 +126,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         .iter()
         .zip(&driver.records)
         .map(|(step, record)| record.report(step, options.digest));
-    let report = Report {
+    let mut report = Report {
         pipeline: pipeline.name.clone(),
         pipeline_file: pipeline.file.display().to_string(),
         run: id,
@@ -147,12 +143,14 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
             .saturating_sub(cpu_before)
             .as_secs_f64(),
         peak_rss_bytes: clock::peak_rss_bytes() + driver.children_peak,
+        s_per_gb: None,
         machine: Machine::this(),
         inputs: std::mem::take(&mut driver.inputs),
         stages: stages.collect(),
         rejects,
         notes,
     };
+    report.s_per_gb = report.per_gb();
     (report, error)
 }
 

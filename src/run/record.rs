@@ -14,11 +14,11 @@ use super::resume::Settled;
 use crate::clock::Span;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::executor::SharedCosts;
+use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::hand::Mark;
-use crate::pipeline::{Step, masked};
+use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::{Rejects, StageReport};
-use crate::stage::{Counts, Reject, Run, add_counts};
+use crate::stage::{Counts, Note, Reject, Run, add_counts};
 
 /// What can be watched of a stage while it works.
 #[derive(Debug, Default)]
@@ -35,10 +35,64 @@ pub struct Live {
     pub begun: AtomicBool,
     /// Whether it has ended.
     pub ended: AtomicBool,
+    /// The stages that it reads.
+    pub reads: Vec<String>,
+    /// The stages that read it.
+    pub read_by: Vec<String>,
+    /// What its workers wait for.
+    pub gauge: Mutex<Arc<Gauge>>,
+    /// What its sessions wait for outside.
+    pub note: Note,
     /// Bytes of its files.
     pub bytes_total: AtomicU64,
+    /// Batches that its source gave so far.
+    pub batches_read: AtomicU64,
+    /// Batches that are through.
+    pub batches_done: AtomicU64,
     /// Bytes of its files read so far.
     pub bytes_done: Mutex<Option<Arc<AtomicU64>>>,
+}
+
+impl Live {
+    /// From now on this tells what its workers wait for.
+    pub(super) fn watch(&self, gauge: Arc<Gauge>) {
+        *self.gauge.lock().expect("no one panics holding this lock") = gauge;
+    }
+
+    /// What its workers wait for.
+    pub fn waits(&self) -> Waits {
+        let gauge = self.gauge.lock().expect("no one panics holding this lock");
+        gauge.get()
+    }
+
+    /// About how many bytes of its files are through; `None`: it reads none, or has not begun. Files are
+    /// read ahead of the work, by much where they are short: of what was read that share counts which the
+    /// batches that are through have of those that were read.
+    pub fn bytes_through(&self) -> Option<u64> {
+        let bytes = self.bytes_done.lock();
+        let bytes = bytes.expect("no one panics holding this lock");
+        let bytes = bytes.as_ref()?.load(Ordering::Relaxed);
+        let read = self.batches_read.load(Ordering::Relaxed).max(1);
+        let done = self.batches_done.load(Ordering::Relaxed).min(read);
+        let through = u128::from(bytes) * u128::from(done) / u128::from(read);
+        u64::try_from(through).ok()
+    }
+}
+
+/// What can be watched of a run, one a stage.
+pub fn watch(pipeline: &Pipeline) -> Vec<Arc<Live>> {
+    let names = |steps: Vec<usize>| -> Vec<String> {
+        let names = steps.into_iter().map(|at| pipeline.steps[at].name.clone());
+        names.collect()
+    };
+    let live = |(at, step): (usize, &Step)| {
+        Arc::new(Live {
+            reads: names(step.inputs.clone()),
+            read_by: names(pipeline.readers(at)),
+            ..Live::default()
+        })
+    };
+    pipeline.steps.iter().enumerate().map(live).collect()
 }
 
 /// One stage's record, filled in by whoever pulls its results.
@@ -118,6 +172,7 @@ impl Record {
             .map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
         drop(totals);
         self.live.begun.store(true, Ordering::Relaxed);
+        self.live.batches_done.fetch_add(1, Ordering::Relaxed);
         self.live.rows_in.fetch_add(mark.rows_in, Ordering::Relaxed);
         self.live
             .rows_out

@@ -1,6 +1,7 @@
 //! Streams between stages: dealing, collecting, several readers of one output.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -102,13 +103,13 @@ pub(super) fn by_key(
 pub(super) fn metered(mut source: Batches, record: Arc<Record>, name: &str) -> Batches {
     let name = name.to_owned();
     Box::new(std::iter::from_fn(move || {
-        record
-            .live
-            .begun
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        let live = &record.live;
+        live.begun.store(true, Ordering::Relaxed);
         let meter = Meter::start();
         let next = source.next();
         record.totals().add_serial(&meter.stop());
+        live.batches_read
+            .fetch_add(u64::from(next.is_some()), Ordering::Relaxed);
         next.map(|batch| batch.map_err(|error| error.stage(&name)))
     }))
 }
@@ -122,10 +123,7 @@ pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc
         }
         let Some(played) = results.next() else {
             for record in &records {
-                record
-                    .live
-                    .ended
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                record.live.ended.store(true, Ordering::Relaxed);
             }
             return None;
         };

@@ -8,7 +8,7 @@ use super::ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
-use crate::executor::{self, Batches, Deal};
+use crate::executor::{self, Batches, Deal, Gauge};
 use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
@@ -161,7 +161,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
         };
         let costs = executor::SharedCosts::default();
         self.costs.push(costs.clone());
+        let gauge = Arc::new(Gauge::default());
         for (position, &link) in chain.iter().enumerate() {
+            self.records[link].live.watch(gauge.clone());
             self.records[link].totals().costs = Some((costs.clone(), position == 0));
         }
         let names: Vec<&str> = chain
@@ -175,6 +177,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             input,
             exclusive,
             costs,
+            gauge,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
         });
@@ -205,6 +208,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 output: self.schemas[at].clone(),
                 told: std::mem::take(&mut self.begun[at].told),
                 sink: step.kind.sink,
+                note: self.records[at].live.note.clone(),
             });
             let dealt = step.stage.inputs();
             let inputs = dealt.iter().zip(&step.inputs).map(|(dealt, &input)| {

@@ -338,6 +338,7 @@ mod tests {
             broadcast: vec![None],
             stop: crate::stop::Stop::default(),
             strain: crate::stage::Strain::default(),
+            note: crate::stage::Note::default(),
         };
         let session = stage.open(setup).expect("opens");
         let output = session.run(batch).expect("groups");

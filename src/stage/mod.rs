@@ -19,7 +19,7 @@ pub mod select;
 pub(crate) mod testing;
 pub mod write_files;
 
-pub use outside::{InputFile, Look, Part, Source};
+pub use outside::{InputFile, Look, Note, Part, Source};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -167,6 +167,8 @@ pub struct Setup {
     pub stop: Stop,
     /// Whom to tell that the outside has enough, for kinds that talk to it.
     pub strain: Strain,
+    /// Where sessions say what they wait for.
+    pub note: Note,
 }
 
 /// Tells whoever deals, at once and from whatever process, that the outside refused rows of a batch, or

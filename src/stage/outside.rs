@@ -1,7 +1,7 @@
 //! What a stage has outside: the files and other sources that it reads, and what a look at them finds.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,32 @@ pub struct InputFile {
     pub bytes: u64,
     /// When it was last changed, RFC 3339.
     pub modified: Option<String>,
+}
+
+/// What a session waits for outside, in words, for those who watch the run: a server that is away, say.
+/// Sessions in child processes tell it to nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Note(Arc<Mutex<String>>);
+
+impl Note {
+    /// It waits for this.
+    pub fn set(&self, words: String) {
+        *self.lock() = words;
+    }
+
+    /// It waits no longer.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// What it waits for; empty: nothing.
+    pub fn get(&self) -> String {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.0.lock().expect("no one panics holding this lock")
+    }
 }
 
 /// A thing outside that a stage needs, looked at before a run.

@@ -60,6 +60,7 @@ pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
         broadcast: vec![None],
         stop: crate::stop::Stop::default(),
         strain: crate::stage::Strain::default(),
+        note: crate::stage::Note::default(),
     };
     stage.open(setup).expect("a session opens")
 }

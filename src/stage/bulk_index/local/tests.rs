@@ -128,6 +128,7 @@ fn fill(
         broadcast: vec![None],
         stop: crate::stop::Stop::default(),
         strain: crate::stage::Strain::default(),
+        note: crate::stage::Note::default(),
     })?;
     let mut sink = begun.sink.expect("the kind has a sink");
     let mut rejects = Vec::new();

@@ -92,6 +92,7 @@ impl ServerSession {
                 in_flight: AtomicUsize::new(0),
                 taken: AtomicU64::new(0),
                 paused_until: Mutex::new(Duration::ZERO),
+                note: setup.note,
             },
             id: input.indices(id)?,
             routing: column(&options.routing)?,

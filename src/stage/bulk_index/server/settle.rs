@@ -13,7 +13,7 @@ use super::parts::{Bulk, End, Ends, Part, Refusal, Sent, Tally, Why};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Method, Request, Trouble};
-use crate::stage::Strain;
+use crate::stage::{Note, Strain};
 
 /// A server that failed (500) at something is asked again this often.
 const FAILURES_MAX: u32 = 2;
@@ -47,6 +47,8 @@ pub(super) struct Wire {
     pub(super) taken: AtomicU64,
     /// Until when nothing is sent.
     pub(super) paused_until: Mutex<Duration>,
+    /// Where it is said what sending waits for.
+    pub(super) note: Note,
 }
 
 impl Wire {
@@ -71,6 +73,9 @@ impl Wire {
             } else {
                 Sent::Halve(part)
             };
+            if !matches!(sent, Sent::Again(..)) {
+                self.note.clear();
+            }
             match sent {
                 Sent::Done => {}
                 Sent::Halve(part) => {
@@ -385,6 +390,11 @@ impl Wire {
             }
             return Err(self.given_up(why));
         };
+        let (words, tries) = (why.words(), part.tries);
+        self.note.set(format!(
+            "{words}; tried {tries} times, again in {:.1} s",
+            wait.as_secs_f64()
+        ));
         part.not_before = monotonic() + wait;
         if let Why::Blocked(_) = why {
             ends.tally.read_only_waits += 1;

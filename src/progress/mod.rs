@@ -1,0 +1,359 @@
+//! What is said while a run goes on: a live line a stage on a terminal, or a plain line now and then.
+//! The only home of indicatif.
+
+mod reading;
+
+use std::io::Write;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::clock::monotonic;
+use crate::report::{bytes, thousands};
+use crate::run::{Live, Waits};
+use reading::Reading;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A line a stage, kept up to date.
+    Live,
+    /// A line for a log.
+    Plain,
+}
+
+/// How often is looked, and live lines change: often enough to look alive, seldom enough to cost nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a plain line is written; a shorter run says nothing.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Workers that gave nothing for so long are told of: child processes say nothing else of what they wait
+/// for.
+const STILL: Duration = Duration::from_secs(5);
+/// How much the last look counts: what is said of waiting is of the last few seconds.
+const LAST_LOOK: f64 = 0.05;
+/// A stage that waits for this share of the time is said to wait.
+const WAITS: f64 = 0.6;
+
+/// Shows progress until it is dropped.
+pub struct Progress {
+    done: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Begins to show the stages named.
+    pub fn start(style: Style, names: Vec<String>, live: Vec<Arc<Live>>) -> Progress {
+        let done = Arc::new((Mutex::new(false), Condvar::new()));
+        let shared = done.clone();
+        let stages: Vec<Stage> = names
+            .into_iter()
+            .zip(live)
+            .map(|(name, live)| Stage::new(name, live))
+            .collect();
+        let thread = std::thread::Builder::new()
+            .name("etl-progress".into())
+            .spawn(move || match style {
+                Style::Live => show_live(stages, &shared),
+                Style::Plain => show_plain(stages, &shared),
+            })
+            .ok();
+        Progress { done, thread }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        *self.done.0.lock().expect("no one panics holding this lock") = true;
+        self.done.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A stage as it was seen so far.
+struct Stage {
+    name: String,
+    live: Arc<Live>,
+    begun: Option<Duration>,
+    reading: Reading,
+    /// When rows last came in or went on, and how many there were then.
+    moved: (Duration, u64),
+    /// The shares of the time in which it waited for input, and for its readers.
+    for_input: f64,
+    for_reader: f64,
+}
+
+impl Stage {
+    fn new(name: String, live: Arc<Live>) -> Stage {
+        Stage {
+            name,
+            live,
+            begun: None,
+            reading: Reading::default(),
+            moved: (Duration::ZERO, 0),
+            for_input: 0.0,
+            for_reader: 0.0,
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        self.live.ended.load(Ordering::Relaxed)
+    }
+
+    /// Looks at it.
+    fn look(&mut self, now: Duration) {
+        if self.begun.is_none() {
+            let begun = self.live.begun.load(Ordering::Relaxed);
+            if !begun && self.live.waits() == Waits::ToBegin {
+                return;
+            }
+            self.begun = Some(now);
+            self.moved.0 = now;
+        }
+        let live = &self.live;
+        let rows = live.rows_in.load(Ordering::Relaxed) + live.rows_out.load(Ordering::Relaxed);
+        if rows != self.moved.1 {
+            self.moved = (now, rows);
+        }
+        if let Some(bytes) = live.bytes_through() {
+            self.reading.saw(now, bytes);
+        }
+        // A source that has begun, and gave nothing yet, waits for what it reads.
+        let waits = match live.waits() {
+            Waits::ToBegin => Waits::ForInput,
+            waits => waits,
+        };
+        for (share, what) in [
+            (&mut self.for_input, Waits::ForInput),
+            (&mut self.for_reader, Waits::ForReader),
+        ] {
+            let is = f64::from(u8::from(waits == what));
+            *share += LAST_LOOK * (is - *share);
+        }
+    }
+
+    /// Rows, rate, how much of the input is read, and what it waits for; nothing before it has begun.
+    fn line(&self, now: Duration) -> Option<String> {
+        let begun = self.begun?;
+        let live = &self.live;
+        let rows = live.rows_in.load(Ordering::Relaxed);
+        let seconds = now.saturating_sub(begun).as_secs_f64();
+        let mut text = format!("{} rows", thousands(rows));
+        if self.is_ended() {
+            text.push_str("  done");
+        } else if seconds > 0.5 {
+            text.push_str(&format!("  {:.0}/s", rows as f64 / seconds));
+        }
+        let total = live.bytes_total.load(Ordering::Relaxed);
+        if let (Some(done), false, 1..) = (live.bytes_through(), self.is_ended(), total) {
+            let share = (done as f64 / total as f64).min(1.0) * 100.0;
+            text.push_str(&format!("  {share:.0} % of {}", bytes(total)));
+            if let Some(left) = self.reading.left(total).filter(|_| done < total) {
+                text.push_str(&format!(", {} left", clock(left)));
+            }
+        }
+        let rejected = live.rejected.load(Ordering::Relaxed);
+        if rejected > 0 {
+            text.push_str(&format!("  {} rejected", thousands(rejected)));
+        }
+        let sent_again = live.sent_again.load(Ordering::Relaxed);
+        if sent_again > 0 {
+            text.push_str(&format!("  {} sent again", thousands(sent_again)));
+        }
+        if let Some(waits) = self.waits(now).filter(|_| !self.is_ended()) {
+            text.push_str(&format!("  {waits}"));
+        }
+        Some(text)
+    }
+
+    /// What it waits for, if it does.
+    fn waits(&self, now: Duration) -> Option<String> {
+        let note = self.live.note.get();
+        if !note.is_empty() {
+            let one_line = note.replace(char::is_control, " ");
+            return Some(one_line);
+        }
+        if self.for_input > WAITS {
+            return Some(match self.live.reads.first() {
+                Some(input) => format!("waits for {input}"),
+                None => "waits for its files".into(),
+            });
+        }
+        if self.for_reader > WAITS {
+            return Some(match &self.live.read_by[..] {
+                [] => "held back by what it writes to".into(),
+                readers => format!("held back by {}", readers.join(", ")),
+            });
+        }
+        let still = now.saturating_sub(self.moved.0);
+        let words = || format!("nothing has come back for {} s", still.as_secs());
+        (still >= STILL).then(words)
+    }
+}
+
+/// Minutes and seconds, and hours if there are any.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        hours => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// Waits; whether the run is over.
+fn wait(done: &(Mutex<bool>, Condvar)) -> bool {
+    let guard = done.0.lock().expect("no one panics holding this lock");
+    if *guard {
+        return true;
+    }
+    *done
+        .1
+        .wait_timeout(guard, LOOK_EVERY)
+        .expect("no one panics holding this lock")
+        .0
+}
+
+fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    // Wide: cut to the terminal, for a line that is broken is not found again.
+    let Ok(style) = ProgressStyle::with_template("{prefix} {wide_msg}") else {
+        return;
+    };
+    let widths = stages.iter().map(|stage| stage.name.chars().count());
+    let width = widths.max().unwrap_or_default().min(24);
+    let bars: Vec<ProgressBar> = stages
+        .iter()
+        .map(|stage| {
+            let bar = all.add(ProgressBar::new_spinner().with_style(style.clone()));
+            bar.set_prefix(format!("{:width$}", stage.name));
+            bar.set_message("-");
+            bar
+        })
+        .collect();
+    while !wait(done) {
+        let now = monotonic();
+        for (stage, bar) in stages.iter_mut().zip(&bars) {
+            stage.look(now);
+            if let Some(line) = stage.line(now) {
+                bar.set_message(line);
+                bar.tick();
+            }
+        }
+    }
+    // The table says it all once more.
+    let _ = all.clear();
+}
+
+fn show_plain(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
+    let from = monotonic();
+    let mut next = from + PLAIN_EVERY;
+    while !wait(done) {
+        let now = monotonic();
+        for stage in &mut stages {
+            stage.look(now);
+        }
+        if now >= next {
+            next += PLAIN_EVERY;
+            // Nobody is left to tell if this cannot be written.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}",
+                plain(&stages, now, now.saturating_sub(from))
+            );
+        }
+    }
+}
+
+/// All stages that are at work, in one line.
+fn plain(stages: &[Stage], now: Duration, since: Duration) -> String {
+    let at_work = stages.iter().filter(|stage| !stage.is_ended());
+    let lines = at_work.filter_map(|stage| Some(format!("{} {}", stage.name, stage.line(now)?)));
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return format!("{}  no stage has rows yet", clock(since));
+    }
+    format!("{}  {}", clock(since), lines.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A stage that has read `done` of 59.4 MB, half of which is through.
+    fn stage(done: &Arc<AtomicU64>) -> Stage {
+        let live = Live {
+            reads: vec!["orders".into()],
+            bytes_total: AtomicU64::new(59_400_000),
+            bytes_done: Mutex::new(Some(done.clone())),
+            batches_read: AtomicU64::new(8),
+            batches_done: AtomicU64::new(4),
+            ..Live::default()
+        };
+        Stage::new("dates".into(), Arc::new(live))
+    }
+
+    #[test]
+    fn a_line_says_how_far_and_how_fast() {
+        let done = Arc::new(AtomicU64::new(0));
+        let mut stage = stage(&done);
+        stage.look(seconds(1));
+        assert_eq!(stage.line(seconds(1)), None, "it has not begun");
+        stage.live.begun.store(true, Ordering::Relaxed);
+        for second in 2..=12 {
+            done.store((second - 2) * 5_940_000, Ordering::Relaxed);
+            stage
+                .live
+                .rows_in
+                .store((second - 2) * 120_000, Ordering::Relaxed);
+            stage.look(seconds(second));
+        }
+        let line = "1,200,000 rows  120000/s  50 % of 59.4 MB, 0:10 left";
+        assert_eq!(stage.line(seconds(12)).as_deref(), Some(line));
+        assert_eq!(
+            plain(&[stage], seconds(12), seconds(11)),
+            format!("0:11  dates {line}")
+        );
+        assert_eq!(clock(seconds(3725)), "1:02:05");
+    }
+
+    #[test]
+    fn a_line_says_what_is_waited_for() {
+        let mut stage = stage(&Arc::default());
+        stage.live.begun.store(true, Ordering::Relaxed);
+        stage.look(seconds(1));
+        assert_eq!(stage.waits(seconds(5)), None);
+        let words = stage.waits(seconds(13));
+        assert_eq!(words.as_deref(), Some("nothing has come back for 12 s"));
+        stage.for_reader = 0.7;
+        assert_eq!(
+            stage.waits(seconds(13)).as_deref(),
+            Some("held back by what it writes to")
+        );
+        stage.for_input = 0.7;
+        assert_eq!(
+            stage.waits(seconds(13)).as_deref(),
+            Some("waits for orders")
+        );
+        stage.live.note.set("the server is away:\nrefused".into());
+        assert_eq!(
+            stage.waits(seconds(13)).as_deref(),
+            Some("the server is away: refused")
+        );
+        stage.live.ended.store(true, Ordering::Relaxed);
+        assert!(
+            stage
+                .line(seconds(13))
+                .is_some_and(|line| !line.contains("away"))
+        );
+    }
+}
