@@ -4,6 +4,7 @@
 //! process crosses to the parent as it is, so every executor reports the same text.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +195,20 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance * 3 <= candidate.len().max(word.len()))
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// The file beside the missing `path` whose name is nearest to its own, as a hint.
+pub fn nearest_file(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    let near = nearest(name, names.iter().map(String::as_str))?;
+    Some(format!(
+        "did you mean `{}`?",
+        path.with_file_name(near).display()
+    ))
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) between two short words.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::run::RunArgs;
 use super::{Color, PipelineArgs, Progress, STATE, SetArgs};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest_file};
 use crate::executor::Grid;
 use crate::pipeline::{self, Pipeline, Step};
 use crate::stage::{RUN_FILE, bulk_index};
@@ -50,8 +50,10 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<ExitCode> {
 fn load(args: &ReplayArgs) -> Result<Pipeline> {
     let folder = args.state.join("runs").join(&args.run);
     let known = std::fs::read(folder.join(RUN_FILE)).map_err(|error| {
-        Error::io("read what is known of run", &args.run, &error)
-            .hint("`--state DIR` says where runs are kept")
+        Error::io("read what is known of run", &args.run, &error).hint(
+            nearest_file(&folder)
+                .unwrap_or_else(|| "`--state DIR` says where runs are kept".into()),
+        )
     })?;
     let known: Value = serde_json::from_slice(&known)
         .map_err(|error| Error::failed("what is known of the run is damaged").cause(error))?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::{SetArgs, output};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest_file};
 use crate::pipeline::{self, Step};
 use crate::stage::bulk_index::{self, Hits};
 
@@ -45,8 +45,9 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
         bulk_index::search(&args.target, &args.query, limit)?
     } else {
         let target = args.target.display();
+        let what = || "name the folder of an index, or the pipeline that loads it".to_owned();
         return Err(Error::failed(format!("no file or folder `{target}`"))
-            .hint("name the folder of an index, or the pipeline that loads it"));
+            .hint(nearest_file(&args.target).unwrap_or_else(what)));
     };
     for (name, near) in &hits.unknown {
         let meant = near

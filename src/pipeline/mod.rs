@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, nearest, nearest_file};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::stage::write_files;
@@ -86,7 +86,10 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline> {
         if path.is_dir() {
             return error.hint("name a file in it");
         }
-        error
+        match nearest_file(path).filter(|_| !path.exists()) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     })?;
     parse(path, &source::utf8(path, bytes)?, overrides)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{LoadCsv, TextSplitter};
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest_file};
 use crate::format::csv::split::Block;
 use crate::format::gzip;
 use crate::stage::{Folder, InputFile};
@@ -126,8 +126,10 @@ pub(in crate::stage) fn open(
         Box::new(Stdin(stop.clone()))
     } else {
         let opened = File::open(path).map_err(|error| {
-            let error = Error::io("open", path.display(), &error);
-            error.hint("a relative path starts at the pipeline file's folder")
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let hint = nearest_file(path).filter(|_| missing);
+            let start = || "a relative path starts at the pipeline file's folder".to_owned();
+            Error::io("open", path.display(), &error).hint(hint.unwrap_or_else(start))
         });
         Box::new(opened?)
     };
