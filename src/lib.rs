@@ -61,3 +61,4 @@ pub mod run;
 pub mod schema;
 pub mod stage;
 pub mod stop;
+pub mod tune;

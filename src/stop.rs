@@ -1,13 +1,18 @@
-//! Whether the run was told to stop: set by a signal, looked at between batches.
+//! Whether the run was told to stop: set by a signal or by a deadline, looked at between batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use crate::clock;
 use crate::error::{Error, Result};
 
 /// Shared by all threads of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicUsize>);
+pub struct Stop {
+    signal: Arc<AtomicUsize>,
+    deadline: Option<Duration>,
+}
 
 impl Stop {
     /// Is set by SIGINT, SIGTERM and SIGHUP from now on.
@@ -24,20 +29,36 @@ impl Stop {
                 .and_then(|_| signal_hook::flag::register(signal, asked))
                 .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;
             let number = usize::try_from(signal).expect("signal numbers are small");
-            signal_hook::flag::register_usize(signal, stop.0.clone(), number)
+            signal_hook::flag::register_usize(signal, stop.signal.clone(), number)
                 .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;
         }
         Ok(stop)
     }
 
+    /// The same, set at `deadline` (by [`clock::monotonic`]) at the latest.
+    #[must_use]
+    pub fn until(&self, deadline: Duration) -> Stop {
+        Stop {
+            signal: self.signal.clone(),
+            deadline: Some(deadline),
+        }
+    }
+
+    /// Whether its deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| clock::monotonic() >= deadline)
+    }
+
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.signal.load(Ordering::Relaxed) != 0 || self.is_late()
     }
 
     /// An error if it is set.
     pub fn check(&self) -> Result<()> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.signal.load(Ordering::Relaxed) {
+            0 if self.is_late() => Err(Error::failed("it was to have ended by now")),
             0 => Ok(()),
             signal => Err(Error::interrupted(
                 i32::try_from(signal).expect("signal numbers are small"),

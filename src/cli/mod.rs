@@ -14,6 +14,7 @@ pub mod run;
 pub mod schema;
 pub mod search;
 pub mod stages;
+pub mod tune;
 pub mod worker;
 
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     Preview(preview::PreviewArgs),
+    Tune(tune::TuneArgs),
     Stages(stages::StagesArgs),
     Schema(schema::SchemaArgs),
     Search(search::SearchArgs),
@@ -197,6 +199,7 @@ impl Command {
             Command::Compare(args) => compare::run(args, color),
             Command::Report(args) => report::run(args, color),
             Command::Preview(args) => preview::run(args, color),
+            Command::Tune(args) => tune::run(args),
             Command::Stages(args) => stages::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Search(args) => search::run(args),

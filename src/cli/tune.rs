@@ -1,0 +1,180 @@
+//! `etl tune`: how a stage is run best on this machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{STATE, output};
+use crate::error::{Error, Result};
+use crate::executor::Kind;
+use crate::pipeline::{self, Overrides};
+use crate::stop::Stop;
+use crate::tune::write::Change;
+use crate::tune::{self, Outcome, Request, chart, write};
+
+/// A stage is to be measured in less time than it takes to make coffee; more than this is a slip of the pen.
+const BUDGET_S_MAX: u64 = 24 * 3600;
+
+/// Find the executor, workers and batch with which a stage runs best on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  etl tune donors.toml                    the stage that takes longest
+  etl tune donors.toml --stage documents --write
+  etl tune donors.toml --stage write --executor threads,processes --workers 1,2,4 --rows 10000")]
+pub struct TuneArgs {
+    /// The pipeline file (TOML)
+    #[arg(value_name = "PIPELINE")]
+    pub file: PathBuf,
+    /// The stage; if absent, the one that takes longest
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Option<String>,
+    /// Try these only: threads, processes, hybrid
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub executor: Vec<Executor>,
+    /// Try all these numbers of workers; if absent, doubled while that gains
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub workers: Vec<usize>,
+    /// Try all these batches; if absent, doubled or halved while that gains
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub batch: Vec<usize>,
+    /// On the first N rows of its input (of several, a curve for each)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub rows: Vec<usize>,
+    /// End within so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=BUDGET_S_MAX))]
+    pub budget: u64,
+    /// Put the knee into the pipeline file
+    #[arg(long)]
+    pub write: bool,
+    /// Change a value of the pipeline file (repeatable, later wins)
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Write the curve (JSON) here too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where runs keep what they write meanwhile
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// No progress and no table
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The curve as JSON in place of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An executor that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Executor {
+    /// One worker.
+    Sequential,
+    /// Threads.
+    Threads,
+    /// Child processes.
+    Processes,
+    /// Two child processes of several threads each.
+    Hybrid,
+}
+
+/// More workers or rows than this are a slip of the pen.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number above 0".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// Tunes, shows, writes.
+pub fn run(args: &TuneArgs) -> Result<ExitCode> {
+    let overrides = Overrides {
+        sets: args.set.clone(),
+        ..Overrides::default()
+    };
+    let pipeline = pipeline::load(&args.file, &overrides)?;
+    let mut say = |line: &str| {
+        if !args.quiet {
+            eprintln!("{line}");
+        }
+    };
+    let stop = Stop::on_signals()?;
+    let outcomes = tune::tune(&pipeline, &args.request(), &args.state, &stop, &mut say)?;
+    // The one on most rows is nearest to a real run.
+    let outcome = outcomes
+        .iter()
+        .max_by_key(|outcome| outcome.rows)
+        .ok_or_else(|| Error::failed("nothing was measured"))?;
+    let lines = if args.write {
+        Some(write_knee(args, outcome)?)
+    } else {
+        None
+    };
+    let curves: Vec<_> = outcomes.iter().map(chart::as_json).collect();
+    let report = json!({
+        "pipeline": pipeline.name,
+        "pipeline_file": pipeline.file.display().to_string(),
+        "machine": crate::report::Machine::this(),
+        "curves": curves,
+        "written": lines,
+    });
+    if let Some(path) = &args.report {
+        std::fs::write(path, format!("{report:#}\n"))
+            .map_err(|error| Error::io("write the report", path.display(), &error))?;
+    }
+    if args.json {
+        output::print_json(&report)?;
+    } else if !args.quiet {
+        let mut text: Vec<String> = outcomes.iter().map(chart::render).collect();
+        text.extend(lines.map(|lines| told(args, &lines)));
+        output::print(&text.join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl TuneArgs {
+    fn request(&self) -> Request {
+        let kind = |executor: &Executor| match executor {
+            Executor::Sequential => Kind::Sequential,
+            Executor::Threads => Kind::Threads,
+            Executor::Processes => Kind::Processes,
+            Executor::Hybrid => Kind::Hybrid,
+        };
+        Request {
+            stage: self.stage.clone(),
+            executors: self.executor.iter().map(kind).collect(),
+            workers: self.workers.clone(),
+            batches: self.batch.clone(),
+            rows: self.rows.clone(),
+            budget: Duration::from_secs(self.budget),
+        }
+    }
+}
+
+fn write_knee(args: &TuneArgs, outcome: &Outcome) -> Result<Vec<String>> {
+    let knee = outcome.curve.knee();
+    write::write(
+        &args.file,
+        &Change {
+            stage: &outcome.stage,
+            setting: outcome.curve.points[knee].setting,
+            unit: outcome.unit.as_ref(),
+        },
+    )
+}
+
+/// What became of the file.
+fn told(args: &TuneArgs, lines: &[String]) -> String {
+    let file = args.file.display();
+    if lines.is_empty() {
+        return format!("{file} says so already: nothing was written\n");
+    }
+    format!("written to {file}:\n{}\n", lines.join("\n"))
+}

@@ -1,0 +1,286 @@
+//! What a stage is run on: its input, caught once and held in memory, or a part of its own source. Both
+//! are stages themselves, so that a measured run is a run like any other.
+
+use std::sync::{Arc, Mutex};
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::executor::Grid;
+use crate::pipeline::{Pipeline, Step};
+use crate::run::{self, Options};
+use crate::schema::Schema;
+use crate::stage::{
+    Begun, Counts, Distribution, Folder, Output, Run, Session, Setup, Sink, Source, Stage,
+    StageKind, Totals,
+};
+
+/// What of an input is held at most: a sample tells as much, and the memory is wanted for the work.
+pub(super) const HELD_BYTES_MAX: usize = 512 << 20;
+
+/// The kind of the stages in this file: no pipeline file names it.
+static KIND: StageKind = StageKind {
+    name: "tune",
+    summary: "gives or takes the rows of a measured stage",
+    inputs: 0,
+    sink: false,
+    takes_batch_rows: true,
+    options: &[],
+    shared_options: &[],
+    example: "",
+    decode: |_| Err(Error::usage("kind `tune` stands in no file")),
+};
+
+/// A step with one of the stages of this file, which keeps batches as they come.
+fn step(name: &str, inputs: Vec<usize>, stage: Arc<dyn Stage>) -> Step {
+    Step {
+        name: name.to_owned(),
+        kind: &KIND,
+        inputs,
+        grid: Grid::SEQUENTIAL,
+        batch_rows: Some(usize::MAX),
+        options: toml::Table::new(),
+        stage,
+    }
+}
+
+/// The rows of one input, held.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    schema: Schema,
+    batches: Arc<Vec<Batch>>,
+    /// The files that the rows' origins count.
+    files: Vec<String>,
+    /// All its rows.
+    pub(super) rows: usize,
+    /// What they weigh.
+    pub(super) bytes: usize,
+    /// Whether that is all there are.
+    pub(super) whole: bool,
+}
+
+impl Held {
+    /// Runs `pipeline` up to its step `input`, and holds what it gives: at most `rows` rows and `bytes`
+    /// bytes, and what has come by the deadline of `options`.
+    pub(super) fn catch(
+        pipeline: &Pipeline,
+        input: usize,
+        rows: usize,
+        bytes: usize,
+        options: &Options,
+    ) -> Result<Held> {
+        let mut above = pipeline.clone().upto(&pipeline.steps[input].name)?;
+        let schema = above.schemas()?.pop().unwrap_or_default();
+        let caught = Arc::new(Mutex::new(Caught::default()));
+        let limits = Catch {
+            caught: caught.clone(),
+            rows,
+            bytes,
+        };
+        let last = above.steps.len() - 1;
+        above.steps.push(step("tune", vec![last], Arc::new(limits)));
+        let (report, error) = run::run(&above, options, &run::watch(&above));
+        let mut caught = caught.lock().expect("no one panics holding this lock");
+        let whole = error.is_none();
+        match error {
+            // It was this file that ended the run, or the time that did.
+            Some(error) if !caught.full && (caught.rows == 0 || !options.stop.is_late()) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        Ok(Held {
+            schema,
+            rows: caught.rows,
+            bytes: caught.bytes,
+            batches: Arc::new(std::mem::take(&mut caught.batches)),
+            files: report.inputs.into_iter().map(|input| input.file).collect(),
+            whole,
+        })
+    }
+
+    /// The most rows that a batch of it has.
+    pub(super) fn batch_rows(&self) -> usize {
+        let rows = self.batches.iter().map(Batch::rows);
+        rows.max().unwrap_or_default()
+    }
+
+    /// A step that gives its first `rows` rows. Of several in a run only the first one `counts` files:
+    /// origins are those of the rows that are dealt.
+    pub(super) fn step(&self, name: &str, rows: usize, counts: bool) -> Step {
+        let mut held = self.clone();
+        if !counts {
+            held.files.clear();
+        }
+        let source = Given { held, rows };
+        step(name, Vec::new(), Arc::new(source))
+    }
+}
+
+/// Gives what is held.
+struct Given {
+    held: Held,
+    rows: usize,
+}
+
+impl Stage for Given {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, _inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        Ok(self.held.schema.clone())
+    }
+
+    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        for file in &self.held.files {
+            run.add_file(file.as_ref())?;
+        }
+        let batches = self.held.batches.clone();
+        let mut left = self.rows;
+        let batches = (0..batches.len()).map_while(move |i| {
+            let rows = batches[i].rows().min(left);
+            left -= rows;
+            (rows > 0).then(|| Ok(batches[i].slice(0, rows)))
+        });
+        Ok(Begun {
+            source: Some(Source {
+                batches: Box::new(batches),
+                bytes_done: Arc::default(),
+                files: Vec::new(),
+            }),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Passing))
+    }
+}
+
+/// The rows go on as they are.
+struct Passing;
+
+impl Session for Passing {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        Ok(Output::new(batch))
+    }
+}
+
+/// What has been caught so far.
+#[derive(Default)]
+struct Caught {
+    batches: Vec<Batch>,
+    rows: usize,
+    bytes: usize,
+    full: bool,
+}
+
+/// Holds the rows that come, and ends the run when it has enough of them.
+struct Catch {
+    caught: Arc<Mutex<Caught>>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Stage for Catch {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Any]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        Ok(inputs[0].clone())
+    }
+
+    fn begin(&self, _run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let sink = Catch {
+            caught: self.caught.clone(),
+            ..*self
+        };
+        Ok(Begun {
+            sink: Some(Box::new(sink)),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Passing))
+    }
+}
+
+impl Sink for Catch {
+    fn push(&mut self, batch: Batch) -> Result<()> {
+        if batch.rows() == 0 {
+            return Ok(());
+        }
+        let mut caught = self.caught.lock().expect("no one panics holding this lock");
+        let rows = batch.rows().min(self.rows - caught.rows);
+        let batch = batch.slice(0, rows).weighed();
+        caught.full = rows == 0 || caught.bytes > 0 && caught.bytes + batch.size() > self.bytes;
+        if caught.full {
+            // Nobody sees this: a run has no other way to end before its rows do.
+            return Err(Error::failed("enough rows"));
+        }
+        caught.rows += rows;
+        caught.bytes += batch.size();
+        caught.batches.push(batch);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Counts> {
+        Ok(Counts::default())
+    }
+
+    fn publish(self: Box<Self>) -> Result<Counts> {
+        Ok(Counts::default())
+    }
+}
+
+/// A stage without input, of whose source only the first batches are given.
+pub(super) struct First {
+    /// The stage.
+    pub(super) stage: Arc<dyn Stage>,
+    /// How many batches.
+    pub(super) batches: usize,
+    /// Set when the source had no more.
+    pub(super) whole: Arc<Mutex<bool>>,
+}
+
+impl Stage for First {
+    fn inputs(&self) -> Vec<Distribution> {
+        self.stage.inputs()
+    }
+
+    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
+        self.stage.schema(inputs, folder)
+    }
+
+    fn batch_rows(&self) -> Option<usize> {
+        self.stage.batch_rows()
+    }
+
+    fn begin(&self, run: &Run, inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
+        let mut begun = self.stage.begin(run, inputs, batch_rows)?;
+        if let Some(mut source) = begun.source.take() {
+            let (mut left, whole) = (self.batches, self.whole.clone());
+            let batches = std::iter::from_fn(move || {
+                left = left.checked_sub(1)?;
+                let next = source.batches.next();
+                *whole.lock().expect("no one panics holding this lock") = next.is_none();
+                next
+            });
+            begun.source = Some(Source {
+                batches: Box::new(batches),
+                ..source
+            });
+        }
+        Ok(begun)
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        self.stage.open(setup)
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        self.stage.finish(totals)
+    }
+}
