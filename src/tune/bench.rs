@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::search::{self, Lab, Point, Sample, Setting};
-use super::universe::{First, Held};
+use super::universe::{Catch, Held};
 use super::{Unit, name_of};
 use crate::batch::ROWS_MAX;
 use crate::clock;
@@ -113,15 +113,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
+        // The folder around it too, if there is nothing else in it.
+        let _ = self.path.parent().map(std::fs::remove_dir);
     }
-}
-
-/// What a stage is run on.
-pub(super) enum Universe {
-    /// Its inputs, held.
-    Inputs(Vec<Held>),
-    /// Its own source.
-    Own,
 }
 
 /// Measures one stage.
@@ -130,9 +124,10 @@ pub(super) struct Bench<'a> {
     /// The stage, writing into the scratch folder.
     pub(super) step: Step,
     pub(super) unit: Option<Unit>,
-    pub(super) universe: Universe,
-    /// Rows of the first input, or batches of the source, that a run takes.
-    pub(super) units: usize,
+    /// What it is run on; none: it reads rows itself.
+    pub(super) inputs: Vec<Held>,
+    /// The rows of the first input that a run takes, or those that it reads itself.
+    pub(super) rows: usize,
     pub(super) scratch: &'a Scratch,
     pub(super) stop: Stop,
     pub(super) deadline: Duration,
@@ -146,63 +141,27 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Decides how much of its input a run takes: `rows`, or as many as can be measured well. Whether
-    /// that is all there is of what is held or read; `None`: there was no time.
+    /// Decides how many rows a run takes: `rows`, or as many as can be measured well. How many that are,
+    /// and whether they are all there are; `None`: there was no time.
     pub(super) fn choose(
         &mut self,
         sequential: Setting,
         rows: Option<usize>,
         budget_s: f64,
-    ) -> Result<Option<bool>> {
-        let held = match &self.universe {
-            Universe::Inputs(inputs) => Some(inputs[0].rows),
-            Universe::Own => None,
+    ) -> Result<Option<(u64, bool)>> {
+        let mut taken = None;
+        let first = self.step.rows_max();
+        let mut run = |rows: usize| {
+            self.rows = rows.min(self.inputs.first().map_or(rows, |held| held.rows));
+            let once = self.once(sequential)?;
+            taken = once.as_ref().map(|once| (once.stage.rows_in, once.whole));
+            Ok(once.map(|once| (once.wall_s, once.whole)))
         };
-        let mut reached = false;
-        match (rows, held) {
-            (Some(rows), Some(held)) => {
-                self.units = rows.min(held);
-                reached = rows >= held;
-            }
-            (None, _) => {
-                let first = held.map_or(1, |held| self.step.rows_max().min(held));
-                let found = search::size(first, budget_s, &mut |units| {
-                    self.units = units;
-                    let once = self.once(sequential)?;
-                    Ok(once.map(|(_, wall_s, whole)| {
-                        reached = whole;
-                        (wall_s, whole)
-                    }))
-                })?;
-                if found.is_none() {
-                    return Ok(None);
-                }
-            }
-            // Rows come in batches whose size is the source's.
-            (Some(rows), None) => {
-                self.units = 1;
-                loop {
-                    let Some((stage, _, whole)) = self.once(sequential)? else {
-                        return Ok(None);
-                    };
-                    let seen = usize::try_from(stage.rows_in).unwrap_or(usize::MAX).max(1);
-                    reached = whole;
-                    if whole || seen >= rows {
-                        break;
-                    }
-                    self.units = (self.units * rows).div_ceil(seen).max(self.units + 1);
-                }
-            }
+        match rows {
+            Some(rows) => drop(run(rows)?),
+            None => drop(search::size(first, budget_s, &mut run)?),
         }
-        Ok(Some(reached))
-    }
-
-    /// The rows that a run takes, where that is known beforehand.
-    pub(super) fn rows(&self) -> usize {
-        match &self.universe {
-            Universe::Inputs(inputs) => self.units.min(inputs[0].rows),
-            Universe::Own => usize::MAX,
-        }
+        Ok(taken)
     }
 
     /// A larger batch than this is refused, or changes nothing: batches are cut, never joined.
@@ -210,79 +169,77 @@ impl Bench<'_> {
         let (Some(unit), Some(now)) = (&self.unit, now.batch) else {
             return 0;
         };
-        let most = match &self.universe {
-            Universe::Inputs(inputs) => inputs[0].batch_rows().min(self.units),
-            Universe::Own => ROWS_MAX,
-        };
+        let most = self.inputs.first().map_or(ROWS_MAX, Held::batch_rows);
+        let most = most.min(self.rows);
         let taken =
             |batch: &usize| *batch <= most && unit.set(&mut self.step.clone(), *batch).is_ok();
         let doubled = std::iter::successors(Some(now), |batch| batch.checked_mul(2));
         doubled.skip(1).take_while(taken).last().unwrap_or(now)
     }
 
-    /// The stage and what gives it its rows.
-    fn assemble(&self, setting: Setting, whole: &Arc<Mutex<bool>>) -> Result<Pipeline> {
+    /// The stage, what gives it its rows, and where it reads them itself what takes them.
+    fn assemble(&self, setting: Setting, catch: &Catch) -> Result<Pipeline> {
         let mut step = self.step.clone();
         step.grid = setting.grid;
         if let (Some(unit), Some(batch)) = (&self.unit, setting.batch) {
             unit.set(&mut step, batch)?;
         }
-        let mut steps = Vec::new();
-        match &self.universe {
-            Universe::Own => {
-                step.stage = Arc::new(First {
-                    stage: step.stage,
-                    batches: self.units,
-                    whole: whole.clone(),
-                });
-            }
-            Universe::Inputs(inputs) => {
-                for (at, held) in inputs.iter().enumerate() {
-                    let rows = if at == 0 { self.units } else { held.rows };
-                    steps.push(held.step(&format!("input {at}"), rows, at == 0));
-                }
-                step.inputs = (0..inputs.len()).collect();
-            }
+        step.inputs = (0..self.inputs.len()).collect();
+        let given = self.inputs.iter().enumerate().map(|(at, held)| {
+            let rows = if at == 0 { self.rows } else { held.rows };
+            held.step(&format!("input {at}"), rows, at == 0)
+        });
+        let mut steps: Vec<Step> = given.chain([step]).collect();
+        if self.inputs.is_empty() {
+            steps.push(catch.step(0));
         }
-        steps.push(step);
         Ok(Pipeline {
             steps,
             ..self.pipeline.clone()
         })
     }
 
-    /// Runs the stage once, and says what it did, how long that took and whether that was all its rows;
-    /// `None`: there was no time.
-    pub(super) fn once(&mut self, setting: Setting) -> Result<Option<(StageReport, f64, bool)>> {
+    /// Runs the stage once; `None`: there was no time.
+    pub(super) fn once(&mut self, setting: Setting) -> Result<Option<Once>> {
         if self.left() <= 0.0 {
             return Ok(None);
         }
-        let whole = Arc::new(Mutex::new(true));
-        let pipeline = self.assemble(setting, &whole)?;
+        let catch = Catch::new(self.rows, usize::MAX, false);
+        let pipeline = self.assemble(setting, &catch)?;
         let options = self.scratch.options(false, self.stop.until(self.deadline));
         let (mut report, error) = run::run(&pipeline, &options, &run::watch(&pipeline));
         self.scratch.clear();
         self.stop.check()?;
-        match (error, report.stages.pop()) {
-            (Some(_), _) if options.stop.is_late() => Ok(None),
-            (Some(error), _) => Err(error),
-            (None, None) => Ok(None),
-            (None, Some(stage)) => {
-                let source = *whole.lock().expect("no one panics holding this lock");
-                let whole = match &self.universe {
-                    Universe::Own => source,
-                    Universe::Inputs(inputs) => self.units >= inputs[0].rows,
-                };
-                self.runs += 1;
-                Ok(Some((stage, report.wall_s, whole)))
-            }
+        match error {
+            Some(_) if catch.is_full() => {}
+            Some(_) if options.stop.is_late() => return Ok(None),
+            Some(error) => return Err(error),
+            None => {}
         }
+        self.runs += 1;
+        let held = self.inputs.first();
+        Ok(Some(Once {
+            // Behind its inputs.
+            stage: report.stages.swap_remove(self.inputs.len()),
+            wall_s: report.wall_s,
+            whole: held.map_or(!catch.is_full(), |held| {
+                held.whole && self.rows >= held.rows
+            }),
+        }))
     }
+}
+
+/// What came of one run.
+pub(super) struct Once {
+    stage: StageReport,
+    wall_s: f64,
+    /// Whether it took all rows there are.
+    whole: bool,
 }
 
 impl Lab for Bench<'_> {
     fn run(&mut self, setting: Setting) -> Result<Option<Sample>> {
-        let Some((stage, wall_s, _)) = self.once(setting)? else {
+        let Some(Once { stage, wall_s, .. }) = self.once(setting)? else {
             return Ok(None);
         };
         let sample = Sample {

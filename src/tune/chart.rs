@@ -225,14 +225,25 @@ fn seconds(seconds: f64) -> String {
 /// All of it for a machine.
 pub fn as_json(outcome: &Outcome) -> Value {
     let curve = &outcome.curve;
+    let setting = |setting: Setting| {
+        json!({
+            "executor": setting.grid.kind.word(),
+            "processes": setting.grid.processes,
+            "threads": setting.grid.threads,
+            "batch": setting.batch,
+        })
+    };
     let points = curve.points.iter().map(|point| {
-        let mut json = serde_json::to_value(point).expect("it is plain data");
-        json["name"] = outcome.name(point.setting).into();
-        json["wall_s"] = point.wall_s().into();
-        json["spread"] = point.spread().into();
-        json["rows_per_s"] = (outcome.rows as f64 / point.wall_s().max(f64::MIN_POSITIVE)).into();
-        json["speedup"] = speedup(outcome, point).into();
-        json
+        let wall_s = point.wall_s();
+        json!({
+            "name": outcome.name(point.setting),
+            "setting": setting(point.setting),
+            "wall_s": wall_s,
+            "spread": point.spread(),
+            "rows_per_s": outcome.rows as f64 / wall_s.max(f64::MIN_POSITIVE),
+            "speedup": speedup(outcome, point),
+            "runs": point.runs,
+        })
     });
     json!({
         "stage": outcome.stage,
@@ -242,9 +253,9 @@ pub fn as_json(outcome: &Outcome) -> Value {
         "all_rows": outcome.whole,
         "held_bytes": outcome.held_bytes,
         "points": points.collect::<Vec<_>>(),
-        "knee": curve.points[curve.knee()].setting,
-        "best": curve.points[curve.best()].setting,
-        "now": outcome.now,
+        "knee": setting(curve.points[curve.knee()].setting),
+        "best": setting(curve.points[curve.best()].setting),
+        "now": setting(outcome.now),
         "deviation": curve.deviation(),
         "waited_s": outcome.first.waited_s(),
         "busy_s": outcome.first.busy_s,

@@ -12,9 +12,8 @@ pub mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::{Bench, Scratch, Universe};
+use bench::{Bench, Scratch};
 use search::{Curve, Lab, Setting, Space};
-use serde::Serialize;
 use universe::{HELD_BYTES_MAX, Held};
 
 use crate::clock;
@@ -48,7 +47,7 @@ pub struct Request {
 }
 
 /// The option that says how large a stage's batches are.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Unit {
     /// `batch_rows`, or the kind's own.
     pub name: &'static str,
@@ -181,12 +180,8 @@ pub fn tune(
             pipeline,
             step: redirected.clone(),
             unit: unit.clone(),
-            universe: if inputs.is_empty() {
-                Universe::Own
-            } else {
-                Universe::Inputs(inputs.clone())
-            },
-            units: 0,
+            inputs: inputs.clone(),
+            rows: 0,
             scratch: &scratch,
             stop: signals.clone(),
             deadline: from + budget,
@@ -266,15 +261,8 @@ fn measure(
         grid: Grid::SEQUENTIAL,
         ..now
     };
-    let whole = bench
-        .choose(sequential, rows, budget_s)?
-        .ok_or_else(too_slow)?;
-    let held = match &bench.universe {
-        Universe::Inputs(inputs) => Some(&inputs[0]),
-        Universe::Own => None,
-    };
-    let held_bytes = held.map_or(0, |held| held.bytes);
-    let whole = whole && held.is_none_or(|held| held.whole);
+    let chosen = bench.choose(sequential, rows, budget_s)?;
+    let (rows, whole) = chosen.ok_or_else(too_slow)?;
     let space = Space {
         executors: match &request.executors[..] {
             [] => vec![Kind::Threads, Kind::Processes, Kind::Hybrid],
@@ -284,7 +272,7 @@ fn measure(
         workers: (!request.workers.is_empty()).then(|| request.workers.clone()),
         batches: (!request.batches.is_empty()).then(|| request.batches.clone()),
         batch_max: bench.batch_max(now),
-        rows: bench.rows(),
+        rows: usize::try_from(rows).unwrap_or(usize::MAX),
         now,
     };
     let left_s = bench.left();
@@ -295,9 +283,9 @@ fn measure(
         kind: step.kind.name,
         unit: bench.unit.clone(),
         now,
-        rows: first.rows_in,
+        rows,
         whole,
-        held_bytes,
+        held_bytes: bench.inputs.first().map_or(0, |held| held.bytes),
         curve,
         first,
         runs: bench.runs,

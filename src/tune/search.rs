@@ -23,8 +23,11 @@ const SAMPLES_MAX: usize = 9;
 const POINT_SHARE: f64 = 0.05;
 /// The share of the budget that is nothing: within it a setting is run up to [`SAMPLES_MAX`] times.
 const SHORT_SHARE: f64 = 0.01;
-/// The share of the budget that the first run of all may take and be thrown away: it pays for cold caches.
+/// The share of the budget that the first runs of all may take and be thrown away: they pay for cold caches
+/// and a slow clock.
 const WARM_SHARE: f64 = 0.02;
+/// No more than so many, however short.
+const WARM_MAX: usize = 20;
 /// The share of the budget that one sequential run is to take, where there are rows enough.
 const TARGET_SHARE: f64 = 1.0 / 15.0;
 /// Ladders end here whatever they gain: each worker has a stack, a queue and maybe a process.
@@ -32,10 +35,9 @@ const THREADS_MAX: usize = 256;
 const PROCESSES_MAX: usize = 32;
 
 /// How a stage is run: a point on the grid, and its batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// Where.
-    #[serde(flatten)]
     pub grid: Grid,
     /// In the unit of the kind; `None`: it has none.
     pub batch: Option<usize>,
@@ -99,10 +101,9 @@ impl Space {
 }
 
 /// A setting and its runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Point {
     /// Which.
-    #[serde(flatten)]
     pub setting: Setting,
     /// At least one.
     pub runs: Vec<Sample>,
@@ -234,7 +235,8 @@ pub fn search(space: &Space, budget_s: f64, lab: &mut dyn Lab) -> Result<Curve> 
         budget_s,
         lab,
         curve: Curve::default(),
-        warm: false,
+        warm: 0,
+        warm_s: 0.0,
     };
     let sequential = Setting {
         grid: Grid::SEQUENTIAL,
@@ -256,8 +258,9 @@ struct Search<'a> {
     budget_s: f64,
     lab: &'a mut dyn Lab,
     curve: Curve,
-    /// Whether a first run has filled the caches.
-    warm: bool,
+    /// How often it was run, and how long that took, as far as that matters to caches.
+    warm: usize,
+    warm_s: f64,
 }
 
 impl Search<'_> {
@@ -348,7 +351,9 @@ impl Search<'_> {
         let larger = larger.take_while(|&batch| batch <= self.space.batch_max);
         let top = self.climb(knee, larger.map(with).collect())?;
         if top == knee {
-            let smaller = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+            // One that is larger than all rows is as good as they are.
+            let most = batch.min(self.space.rows);
+            let smaller = std::iter::successors(Some(most / 2), |batch| Some(batch / 2));
             let smaller = smaller.take_while(|&batch| batch > 0);
             self.climb(knee, smaller.map(with).collect())?;
         }
@@ -435,7 +440,9 @@ impl Search<'_> {
             let Some(run) = self.lab.run(setting)? else {
                 break;
             };
-            if std::mem::replace(&mut self.warm, true) || run.wall_s > self.budget_s * WARM_SHARE {
+            self.warm_s += run.wall_s;
+            self.warm += 1;
+            if self.warm > WARM_MAX || self.warm_s > self.budget_s * WARM_SHARE {
                 runs.push(run);
             }
         }
@@ -701,7 +708,10 @@ mod tests {
                     .iter()
                     .map(|point| point.runs.len())
                     .sum::<usize>();
-            assert!(late <= 2, "{seconds} s: {late} runs were begun in vain");
+            assert!(
+                late <= WARM_MAX + 2,
+                "{seconds} s: {late} runs were begun in vain"
+            );
         }
     }
 

@@ -1,7 +1,7 @@
-//! What a stage is run on: its input, caught once and held in memory, or a part of its own source. Both
-//! are stages themselves, so that a measured run is a run like any other.
+//! What a stage is run on: its input, caught once and held in memory, or what its own source gives first.
+//! What gives rows and what catches them are stages, so that a measured run is a run like any other.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::run::{self, Options};
 use crate::schema::Schema;
 use crate::stage::{
     Begun, Counts, Distribution, Folder, Output, Run, Session, Setup, Sink, Source, Stage,
-    StageKind, Totals,
+    StageKind,
 };
 
 /// What of an input is held at most: a sample tells as much, and the memory is wanted for the work.
@@ -70,19 +70,13 @@ impl Held {
     ) -> Result<Held> {
         let mut above = pipeline.clone().upto(&pipeline.steps[input].name)?;
         let schema = above.schemas()?.pop().unwrap_or_default();
-        let caught = Arc::new(Mutex::new(Caught::default()));
-        let limits = Catch {
-            caught: caught.clone(),
-            rows,
-            bytes,
-        };
-        let last = above.steps.len() - 1;
-        above.steps.push(step("tune", vec![last], Arc::new(limits)));
+        let catch = Catch::new(rows, bytes, true);
+        above.steps.push(catch.step(above.steps.len() - 1));
         let (report, error) = run::run(&above, options, &run::watch(&above));
-        let mut caught = caught.lock().expect("no one panics holding this lock");
+        let mut caught = catch.lock();
         let whole = error.is_none();
         match error {
-            // It was this file that ended the run, or the time that did.
+            // Unless it was the catch that ended the run, or the time.
             Some(error) if !caught.full && (caught.rows == 0 || !options.stop.is_late()) => {
                 return Err(error);
             }
@@ -175,11 +169,39 @@ struct Caught {
     full: bool,
 }
 
-/// Holds the rows that come, and ends the run when it has enough of them.
-struct Catch {
+/// Takes the rows that come, and ends the run when it has enough of them.
+#[derive(Clone)]
+pub(super) struct Catch {
     caught: Arc<Mutex<Caught>>,
     rows: usize,
     bytes: usize,
+    /// Whether they are held, or let go.
+    hold: bool,
+}
+
+impl Catch {
+    pub(super) fn new(rows: usize, bytes: usize, hold: bool) -> Catch {
+        Catch {
+            caught: Arc::default(),
+            rows,
+            bytes,
+            hold,
+        }
+    }
+
+    /// A step that takes what step `input` gives.
+    pub(super) fn step(&self, input: usize) -> Step {
+        step("catch", vec![input], Arc::new(self.clone()))
+    }
+
+    /// Whether it ended the run.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Caught> {
+        self.caught.lock().expect("no one panics holding this lock")
+    }
 }
 
 impl Stage for Catch {
@@ -192,12 +214,8 @@ impl Stage for Catch {
     }
 
     fn begin(&self, _run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let sink = Catch {
-            caught: self.caught.clone(),
-            ..*self
-        };
         Ok(Begun {
-            sink: Some(Box::new(sink)),
+            sink: Some(Box::new(self.clone())),
             ..Begun::default()
         })
     }
@@ -212,17 +230,22 @@ impl Sink for Catch {
         if batch.rows() == 0 {
             return Ok(());
         }
-        let mut caught = self.caught.lock().expect("no one panics holding this lock");
+        let mut caught = self.lock();
         let rows = batch.rows().min(self.rows - caught.rows);
         let batch = batch.slice(0, rows).weighed();
-        caught.full = rows == 0 || caught.bytes > 0 && caught.bytes + batch.size() > self.bytes;
+        caught.full = caught.rows > 0 && caught.bytes + batch.size() > self.bytes;
+        if !caught.full {
+            caught.rows += rows;
+            caught.bytes += batch.size();
+            caught.full = caught.rows == self.rows;
+            if self.hold {
+                caught.batches.push(batch);
+            }
+        }
         if caught.full {
             // Nobody sees this: a run has no other way to end before its rows do.
             return Err(Error::failed("enough rows"));
         }
-        caught.rows += rows;
-        caught.bytes += batch.size();
-        caught.batches.push(batch);
         Ok(())
     }
 
@@ -232,55 +255,5 @@ impl Sink for Catch {
 
     fn publish(self: Box<Self>) -> Result<Counts> {
         Ok(Counts::default())
-    }
-}
-
-/// A stage without input, of whose source only the first batches are given.
-pub(super) struct First {
-    /// The stage.
-    pub(super) stage: Arc<dyn Stage>,
-    /// How many batches.
-    pub(super) batches: usize,
-    /// Set when the source had no more.
-    pub(super) whole: Arc<Mutex<bool>>,
-}
-
-impl Stage for First {
-    fn inputs(&self) -> Vec<Distribution> {
-        self.stage.inputs()
-    }
-
-    fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
-        self.stage.schema(inputs, folder)
-    }
-
-    fn batch_rows(&self) -> Option<usize> {
-        self.stage.batch_rows()
-    }
-
-    fn begin(&self, run: &Run, inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
-        let mut begun = self.stage.begin(run, inputs, batch_rows)?;
-        if let Some(mut source) = begun.source.take() {
-            let (mut left, whole) = (self.batches, self.whole.clone());
-            let batches = std::iter::from_fn(move || {
-                left = left.checked_sub(1)?;
-                let next = source.batches.next();
-                *whole.lock().expect("no one panics holding this lock") = next.is_none();
-                next
-            });
-            begun.source = Some(Source {
-                batches: Box::new(batches),
-                ..source
-            });
-        }
-        Ok(begun)
-    }
-
-    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        self.stage.open(setup)
-    }
-
-    fn finish(&self, totals: &mut Totals) -> Result<()> {
-        self.stage.finish(totals)
     }
 }

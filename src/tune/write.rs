@@ -242,3 +242,136 @@ fn difference(old: &str, new: &str) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Grid;
+    use crate::tune::search::grid;
+
+    const BATCH: Unit = Unit {
+        name: "batch_rows",
+        own: false,
+    };
+
+    fn after(text: &str, grid: Grid, batch: Option<usize>) -> Result<String> {
+        let change = Change {
+            stage: "dates",
+            setting: Setting { grid, batch },
+            unit: Some(&BATCH),
+        };
+        changed(Path::new("p.toml"), text, &change)
+    }
+
+    /// A pipeline whose stage `dates` says `lines` about where it is run.
+    fn file(lines: &str) -> String {
+        format!(
+            "# The dates.\nname = \"p\" # as it is\n\n[[stage]]\nname = \"rows\"\nkind = \"load_csv\"\nfiles = [ \"a.csv\",\n  \"b.csv\" ] # two\ntypes.n = \"int\"\n\n# what was loaded\n[[stage]]\nname = 'dates'   # by name\nkind = \"normalize_dates\"\ninputs = [\"rows\"]\n{lines}columns = [\"d\"]\n\n[[stage]]\nname = \"out\"\nkind = \"write_files\"\ninputs = [\"dates\"]\nparallel = false\npath = \"out.ndjson\"\n# the end\n"
+        )
+    }
+
+    #[test]
+    fn the_lines_that_say_it_change_and_no_others() {
+        let (threads, processes) = (grid(Kind::Threads, 4), grid(Kind::Processes, 4));
+        let hybrid = grid(Kind::Hybrid, 8);
+        let cases: [(&str, Grid, Option<usize>, &str); 14] = [
+            ("", threads, None, "parallel = true\nworkers = 4\n"),
+            ("", Grid::SEQUENTIAL, None, ""),
+            ("", Grid::SEQUENTIAL, Some(500), "batch_rows = 500\n"),
+            (
+                "parallel = true # one word\n",
+                threads,
+                None,
+                "parallel = true # one word\nworkers = 4\n",
+            ),
+            (
+                "# why\nparallel = true\nworkers = 3 # tried\n",
+                Grid::SEQUENTIAL,
+                None,
+                "# why\nparallel = false\nworkers = 3 # tried\n",
+            ),
+            (
+                "parallel = false\nexecutor = \"processes\"  # once\nworkers   =   2\n",
+                processes,
+                None,
+                "parallel = true\nexecutor = \"processes\"  # once\nworkers   =   4\n",
+            ),
+            (
+                "executor = \"processes\"\nworkers = 2\n",
+                threads,
+                None,
+                "executor = \"threads\"\nworkers = 4\n",
+            ),
+            (
+                "parallel = true\n",
+                processes,
+                None,
+                "parallel = true\nexecutor = \"processes\"\nworkers = 4\n",
+            ),
+            (
+                "executor = \"hybrid\"\n# many\nprocesses = 3 # p\n# few\nthreads = 3\n",
+                threads,
+                None,
+                "executor = \"threads\"\n# many\nworkers = 4 # p\n# few\n",
+            ),
+            (
+                "executor = \"threads\"\n# as many\nworkers = 3 # w\n",
+                hybrid,
+                None,
+                "executor = \"hybrid\"\n# as many\nprocesses = 2 # w\nthreads = 4\n",
+            ),
+            (
+                "",
+                hybrid,
+                None,
+                "executor = \"hybrid\"\nprocesses = 2\nthreads = 4\n",
+            ),
+            (
+                "executor = \"sequential\"\n",
+                threads,
+                Some(500),
+                "batch_rows = 500\nexecutor = \"threads\"\nworkers = 4\n",
+            ),
+            (
+                "batch_rows = 100 # rows\nparallel = false\n",
+                threads,
+                Some(500),
+                "batch_rows = 500 # rows\nparallel = true\nworkers = 4\n",
+            ),
+            (
+                "parallel = true\nworkers = 4\nbatch_rows = 500\n",
+                threads,
+                Some(500),
+                "parallel = true\nworkers = 4\nbatch_rows = 500\n",
+            ),
+        ];
+        for (lines, setting, batch, expected) in cases {
+            let new = after(&file(lines), setting, batch).expect("the file can be changed");
+            assert_eq!(new, file(expected), "from {lines:?}");
+            // As on another system.
+            let crlf = file(lines).replace('\n', "\r\n");
+            let new = after(&crlf, setting, batch).expect("the file can be changed");
+            assert_eq!(new, file(expected).replace('\n', "\r\n"), "from {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_stage_that_is_no_table_of_its_own_is_left_to_its_author() {
+        let inline = "stage = [{ name = \"dates\", kind = \"load_csv\", files = [\"a.csv\"] }]\n";
+        let error = after(inline, grid(Kind::Threads, 2), None).expect_err("it cannot");
+        assert!(error.message.contains("[[stage]]"), "{}", error.message);
+        let gone = file("")
+            .replace("'dates'", "'days'")
+            .replace("\"dates\"", "\"days\"");
+        let error = after(&gone, grid(Kind::Threads, 2), None).expect_err("it cannot");
+        assert!(error.message.contains("no such stage"), "{}", error.message);
+    }
+
+    #[test]
+    fn the_lines_that_changed_are_told() {
+        let old = "a\nb\nc\nd\n";
+        let new = "a\nB\nc\nd\ne\n";
+        assert_eq!(difference(old, new), ["-   2  b", "+   2  B", "+   5  e"]);
+        assert!(difference(old, old).is_empty());
+    }
+}

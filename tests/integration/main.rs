@@ -21,3 +21,4 @@ mod real;
 mod scripted;
 mod server;
 mod signals;
+mod tune;
