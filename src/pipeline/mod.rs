@@ -30,8 +30,8 @@ use crate::schema::{Schema, list};
 use crate::stage::write_files;
 use crate::stage::{Folder, STAGES, Stage, StageKind};
 
-pub use scratch::{NotTimed, Scratch, delete_index};
 pub use json_schema::json_schema;
+pub use scratch::{NotTimed, Scratch, delete_index};
 pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.

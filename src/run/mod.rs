@@ -1,8 +1,8 @@
 //! The driver: wires stages into streams, runs them, accounts for every row, and publishes at the end.
 
+mod ahead;
 pub mod compare;
 pub mod history;
-mod ahead;
 mod preview;
 mod record;
 mod resume;

@@ -138,7 +138,7 @@ impl Stage for Given {
         });
         Ok(Begun {
             source: Some(Source {
-                batches: Box::new(batches),
+                parts: vec![Box::new(batches)],
                 bytes_done: Arc::default(),
                 files: Vec::new(),
             }),

@@ -6,8 +6,8 @@
 
 mod bad_input;
 mod cases;
-mod compare;
 mod comforts;
+mod compare;
 mod docs;
 mod elastic;
 #[expect(dead_code, reason = "the example's own command line")]
