@@ -245,6 +245,10 @@ fn largest_gz(pipeline: &Pipeline, comparison: &Comparison, run: &Report) -> Opt
 }
 
 fn is_gz(path: &str) -> bool {
+    // What is no file may not be read twice.
+    if !Path::new(path).is_file() {
+        return false;
+    }
     let mut magic = [0; 2];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
     read.is_ok() && magic == [0x1f, 0x8b]

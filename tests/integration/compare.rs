@@ -312,7 +312,7 @@ fn a_run_that_was_kept_may_be_the_side_before() {
 #[test]
 fn a_server_is_left_alone_unless_it_is_asked_for() {
     let load = "[[stage]]\nname = \"index\"\nkind = \"bulk_index\"\ninputs = [\"grouped\"]\n\
-        to = \"http://127.0.0.1:9\"\nindex = \"things\"\n";
+        to = \"http://server.invalid:9200\"\nindex = \"things\"\n";
     let folder = job(&format!("{PIPELINE}{load}"));
     let (outcome, report) = compare(&folder, &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
