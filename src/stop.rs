@@ -1,11 +1,17 @@
 //! Whether the run was told to stop: set by a signal or by a deadline, looked at between batches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use signal_hook::iterator::Signals;
 
 use crate::clock;
 use crate::error::{Error, Result};
+
+/// A signal that comes this long after the first one insists. Sooner it may be the same: `timeout` sends
+/// its own to the program, and then to its group.
+const INSISTS: Duration = Duration::from_secs(1);
 
 /// Shared by all threads of a run.
 #[derive(Debug, Clone, Default)]
@@ -22,16 +28,16 @@ impl Stop {
         if !hangup_is_ignored() {
             signals.push(signal_hook::consts::SIGHUP);
         }
-        for signal in signals {
-            // The first one asks, the second one insists: it ends the program where it stands.
-            let asked = Arc::new(AtomicBool::new(false));
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
-                .and_then(|_| signal_hook::flag::register(signal, asked))
-                .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;
+        let deaf = |error| Error::failed("cannot listen to signals").cause(error);
+        for &signal in &signals {
             let number = usize::try_from(signal).expect("signal numbers are small");
-            signal_hook::flag::register_usize(signal, stop.signal.clone(), number)
-                .map_err(|error| Error::failed("cannot listen to signals").cause(error))?;
+            signal_hook::flag::register_usize(signal, stop.signal.clone(), number).map_err(deaf)?;
         }
+        let signals = Signals::new(signals).map_err(deaf)?;
+        std::thread::Builder::new()
+            .name("etl-signals".into())
+            .spawn(|| end_if_insisted(signals))
+            .map_err(|error| Error::failed("cannot start a thread").cause(error))?;
         Ok(stop)
     }
 
@@ -63,6 +69,18 @@ impl Stop {
             signal => Err(Error::interrupted(
                 i32::try_from(signal).expect("signal numbers are small"),
             )),
+        }
+    }
+}
+
+/// The first signal asks, a later one insists: it ends the program where it stands.
+fn end_if_insisted(mut signals: Signals) {
+    let mut asked = None;
+    for signal in &mut signals {
+        let now = clock::monotonic();
+        let since = now.saturating_sub(*asked.get_or_insert(now));
+        if since >= INSISTS {
+            signal_hook::low_level::exit(128 + signal);
         }
     }
 }

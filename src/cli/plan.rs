@@ -133,9 +133,11 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
         lines.push(format!("read by {}: {how}", names.join(", ")));
     }
     if let Some(place) = step.publishes_to() {
-        lines.push(format!(
-            "publishes {place}, when every stage has ended without error"
-        ));
+        lines.push(if step.writes_in_place() {
+            format!("writes to {place} as it goes")
+        } else {
+            format!("publishes {place}, when every stage has ended without error")
+        });
     } else if readers.is_empty() && !step.kind.sink {
         lines.push("read by no stage: its rows are counted and dropped".into());
     }

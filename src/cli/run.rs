@@ -15,7 +15,7 @@ use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::history::History;
 use crate::run::{self, Options};
-use crate::stage::write_files;
+use crate::stage::{bulk_index, write_files};
 use crate::stop::Stop;
 
 /// Run a pipeline
@@ -112,6 +112,12 @@ pub(super) fn execute(
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
+    if args.resume.as_deref() == Some("") && !run::is_unfinished(pipeline, &args.state) {
+        eprintln!(
+            "note: no unfinished run of this pipeline in `{}`: a new one is started",
+            args.state.display()
+        );
+    }
     let live = run::watch(pipeline);
     let progress = style(args).map(|style| {
         let names = pipeline
@@ -136,7 +142,7 @@ pub(super) fn execute(
         }
     }
     print_report(args, pipeline, &report)?;
-    for note in &report.notes {
+    for note in report.notes.iter().chain(&args.replay_note(&report)) {
         eprintln!("note: {note}");
     }
     match error {
@@ -164,14 +170,39 @@ impl RunArgs {
         if self.of_replay {
             return None;
         }
-        let mut words = format!("etl run {}", self.pipeline.file.display());
+        Some(format!(
+            "etl run {}{}",
+            self.pipeline.file.display(),
+            self.changed()
+        ))
+    }
+
+    /// What else was typed that matters to who goes on with it.
+    fn changed(&self) -> String {
+        let mut words = String::new();
         for set in &self.pipeline.set.sets {
             words.push_str(&format!(" --set '{}'", masked_set(set)));
         }
         if self.state.as_os_str() != STATE {
             words.push_str(&format!(" --state {}", self.state.display()));
         }
-        Some(words)
+        words
+    }
+}
+
+impl RunArgs {
+    /// What to type to send again what a server rejected.
+    fn replay_note(&self, report: &Report) -> Option<String> {
+        let refused = |stage: &report::StageReport| {
+            stage.kind == bulk_index::KIND.name
+                && stage.rejected > 0
+                && stage.counts.contains_key("requests")
+        };
+        report.stages.iter().find(|stage| refused(stage))?;
+        let words = format!("etl replay {}{}", report.run, self.changed());
+        Some(format!(
+            "once the mapping or `row` in rejects.ndjson is mended, `{words}` sends the rejected documents again"
+        ))
     }
 }
 

@@ -27,8 +27,8 @@ use crate::batch::ROWS_MAX;
 use crate::error::{Error, Result, nearest, nearest_file};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
-use crate::stage::write_files;
 use crate::stage::{Folder, STAGES, Stage, StageKind};
+use crate::stage::{bulk_index, write_files};
 
 pub use json_schema::json_schema;
 pub use scratch::{NotTimed, Scratch, delete_index};
@@ -342,6 +342,15 @@ impl Step {
             place => place.as_str().into_iter().collect(),
         };
         Some(secrets::mask_urls(&words.join(", ")))
+    }
+
+    /// Whether what it writes is visible at once: documents that are added to a server's index.
+    pub fn writes_in_place(&self) -> bool {
+        let option = |name: &str| self.options.get(name).and_then(toml::Value::as_str);
+        let local = option("to").and_then(bulk_index::local_dir);
+        self.kind.name == bulk_index::KIND.name
+            && option("load") != Some("replace")
+            && local.is_none()
     }
 
     /// An error of this step as it may be printed: without the values of its secret options.

@@ -232,14 +232,28 @@ fn requests(stage: &StageReport) -> String {
     if of("requests") == 0 || time == 0.0 {
         return String::new();
     }
+    let before = of("resumed_rows");
     let mut text = format!(
-        "{}: {:.0} documents/s, {:.1} MB/s in {} requests, at most {} at once",
+        "{}: {:.0} documents/s",
         stage.name,
-        stage.rows_in as f64 / time,
-        of("body_bytes") as f64 / 1e6 / time,
+        (stage.rows_in - before) as f64 / time
+    );
+    if before == 0 {
+        text.push_str(&format!(
+            ", {:.1} MB/s",
+            of("body_bytes") as f64 / 1e6 / time
+        ));
+    } else {
+        text.push_str(&format!(
+            " behind the {} of earlier attempts; in all",
+            thousands(before)
+        ));
+    }
+    text.push_str(&format!(
+        " in {} requests, at most {} at once",
         thousands(of("requests")),
         of("concurrency").max(1),
-    );
+    ));
     for (name, words) in [
         ("sent_again", "sent again"),
         ("refused_429", "refused (429)"),

@@ -10,7 +10,7 @@ mod staged;
 mod stream;
 mod wiring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -152,6 +152,11 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     };
     report.s_per_gb = report.per_gb();
     (report, error)
+}
+
+/// Whether some run of a pipeline was interrupted, so that it can be gone on with.
+pub fn is_unfinished(pipeline: &Pipeline, state: &Path) -> bool {
+    resume::is_unfinished(&state.join("runs"), pipeline)
 }
 
 /// The folder of a new run, or of the one to go on with.

@@ -191,6 +191,10 @@ impl Record {
     pub(super) fn resume(&self, settled: &Settled, file: File) -> Result<()> {
         let mut totals = self.totals();
         totals.books = settled.books.clone();
+        if settled.books.rows_in > 0 {
+            let before = settled.books.rows_in;
+            totals.books.counts.insert("resumed_rows".into(), before);
+        }
         totals.settled = Some(file);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
         spool.resume(settled.books.rejected, settled.rejects_bytes)

@@ -266,6 +266,11 @@ fn is_done(path: &Path) -> bool {
     report["status"] == "done"
 }
 
+/// Whether some run of a pipeline was interrupted.
+pub(super) fn is_unfinished(runs: &Path, pipeline: &Pipeline) -> bool {
+    newest_unfinished(runs, &Identity::of(pipeline)).is_some()
+}
+
 fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
     let entries = std::fs::read_dir(runs).ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

@@ -171,7 +171,7 @@ kind = "bulk_index"
 inputs = ["location"]
 to = "local:../out/donors"
 id = "donationid"
-mapping = "donors.mapping.json"
+mapping = "donors_mapping.json"
 load = "replace"
 "#,
     decode,
@@ -326,9 +326,11 @@ pub fn replay(
     force: bool,
 ) -> Result<[(&'static StageKind, Arc<dyn Stage>); 2]> {
     let Target::Server(index) = target(options.clone())? else {
-        return Err(Error::usage(
-            "only what was sent to a server can be sent again",
-        ));
+        return Err(
+            Error::usage("only what was sent to a server can be sent again").hint(
+                "if that run had its server from `--set` or a variable, give it the same again",
+            ),
+        );
     };
     let Replay { rejects, index } = index.replay(folder, run, name, force)?;
     Ok([

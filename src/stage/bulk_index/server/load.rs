@@ -347,7 +347,7 @@ impl ServerSink {
         let nodes = health.body["number_of_data_nodes"].as_u64();
         if nodes.is_some_and(|nodes| nodes <= replicas) {
             self.warnings.push(format!(
-                "`{index}` has fewer copies than its settings ask for: there are not enough servers for {replicas} more"
+                "`{index}` has fewer copies than its settings ask for: there are not enough servers for {replicas} more (`settings = {{ number_of_replicas = 0 }}` asks for none)"
             ));
             return Ok(());
         }

@@ -173,7 +173,11 @@ impl Stage for ServerIndex {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let mapping = self.read_mapping(&run.folder)?;
+        let mut mapping = self.read_mapping(&run.folder)?;
+        if let Some(mapping) = mapping.as_mut().filter(|_| self.replays) {
+            // The index keeps the mark of the load that made it.
+            mapping.as_object_mut().map(|all| all.remove("_meta"));
+        }
         let connect = self.http.connect(&self.urls, &run.folder)?;
         load::begin(self, run, connect, mapping)
     }

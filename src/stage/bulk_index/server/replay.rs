@@ -44,14 +44,13 @@ impl ServerIndex {
         let file = self.state_file(run);
         let state = State::read(&file).ok_or_else(|| {
             Error::failed(format!("`{}` says nothing of a load", file.display()))
-                .hint("only what a run sent to a server can be sent again")
+                .hint("if that run loaded another index, or another server, give it the same `--set` and variables")
         })?;
         if !force {
             self.refuse_changed(folder, run, &state)?;
         }
         self.index = state.index.unwrap_or(self.index);
         self.mode = Mode::Append;
-        self.mapping = None;
         self.replays = true;
         self.id = if self.options.server_ids {
             Vec::new()
@@ -95,6 +94,7 @@ impl ServerIndex {
             let wrote = State::read(&self.state_file(other));
             other.file_name() > run.file_name()
                 && wrote.is_some_and(|wrote| wrote.uuid.is_some() && wrote.uuid == state.uuid)
+                && !is_vain_replay(other)
         });
         match later {
             Some(later) => Err(Error::failed(format!(
@@ -105,6 +105,19 @@ impl ServerIndex {
             None => Ok(()),
         }
     }
+}
+
+/// Whether that run sent rejected documents again, one request after the other, and none was taken.
+fn is_vain_replay(run: &Path) -> bool {
+    let report = std::fs::read(run.join("report.json")).unwrap_or_default();
+    let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+    let stages = report["stages"].as_array().map_or(&[][..], Vec::as_slice);
+    let [rejects, load] = stages else {
+        return false;
+    };
+    // What was sent and never answered is in no count.
+    let answered = load["rows_in"] == load["rejected"] && load["rows_in"] == rejects["rows_out"];
+    rejects["kind"] == REJECTS.name && answered
 }
 
 /// The kind of the stage that gives rejected documents: no pipeline file names it.

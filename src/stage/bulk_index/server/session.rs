@@ -225,10 +225,14 @@ impl ServerSession {
     }
 
     fn reject(&self, batch: &Batch, row: usize, refusal: &Refusal, id: Option<String>) -> Reject {
-        let reason = match refusal.kind.as_str() {
+        let mut reason = match refusal.kind.as_str() {
             "" => refusal.reason.clone(),
             kind => format!("{kind}: {}", refusal.reason),
         };
+        let cause = refusal.caused_by.as_deref().unwrap_or_default();
+        if !reason.contains(cause) {
+            reason.push_str(&format!(" ({cause})"));
+        }
         let mut reject = Reject::of(batch, &self.input, row, None, None, reason);
         if let Some(document) = self.document {
             let text = batch.column(document);
