@@ -166,15 +166,23 @@ impl Bench<'_> {
 
     /// A larger batch than this is refused, or changes nothing: batches are cut, never joined.
     pub(super) fn batch_max(&self, now: Setting) -> usize {
-        let (Some(unit), Some(now)) = (&self.unit, now.batch) else {
+        let Some(batch) = now.batch else {
             return 0;
         };
         let most = self.inputs.first().map_or(ROWS_MAX, Held::batch_rows);
         let most = most.min(self.rows);
-        let taken =
-            |batch: &usize| *batch <= most && unit.set(&mut self.step.clone(), *batch).is_ok();
-        let doubled = std::iter::successors(Some(now), |batch| batch.checked_mul(2));
-        doubled.skip(1).take_while(taken).last().unwrap_or(now)
+        let taken = |batch: &usize| {
+            let setting = Setting {
+                batch: Some(*batch),
+                ..now
+            };
+            let catch = Catch::new(self.rows, usize::MAX, false);
+            let assembled = self.assemble(setting, &catch);
+            *batch <= most && assembled.is_ok_and(|pipeline| pipeline.schemas().is_ok())
+        };
+        let doubled = std::iter::successors(Some(batch), |batch| batch.checked_mul(2));
+        let larger = doubled.skip(1).take_while(taken).last();
+        larger.unwrap_or(batch)
     }
 
     /// The stage, what gives it its rows, and where it reads them itself what takes them.
