@@ -100,14 +100,25 @@ pub(super) fn by_key(
 }
 
 /// Adds the time that a source takes to its stage's record, and its name to the source's errors.
-pub(super) fn metered(mut source: Batches, record: Arc<Record>, name: &str) -> Batches {
+pub(super) fn metered(
+    mut source: Batches,
+    record: Arc<Record>,
+    name: &str,
+    alone: bool,
+) -> Batches {
     let name = name.to_owned();
     Box::new(std::iter::from_fn(move || {
         let live = &record.live;
         live.begun.store(true, Ordering::Relaxed);
         let meter = Meter::start();
         let next = source.next();
-        record.totals().add_serial(&meter.stop());
+        let (mut totals, span) = (record.totals(), meter.stop());
+        if alone {
+            totals.add_serial(&span);
+        } else {
+            totals.span.add(&span);
+        }
+        drop(totals);
         live.batches_read
             .fetch_add(u64::from(next.is_some()), Ordering::Relaxed);
         next.map(|batch| batch.map_err(|error| error.stage(&name)))

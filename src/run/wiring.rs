@@ -125,12 +125,13 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let input = match (self.begun[first].source.take(), step.inputs.first()) {
             (Some(source), _) => {
                 let record = &self.records[first];
-                let metered = |part| stream::metered(part, record.clone(), &step.name);
-                let parts = source.parts.into_iter().map(metered).collect();
                 let readers = match step.grid.kind {
                     executor::Kind::Sequential => 1,
-                    _ => step.grid.workers(),
+                    _ => step.grid.workers().min(source.parts.len()),
                 };
+                let alone = readers < 2;
+                let metered = |part| stream::metered(part, record.clone(), &step.name, alone);
+                let parts = source.parts.into_iter().map(metered).collect();
                 ahead::side_by_side(parts, readers, &step.name, self.options.stop.clone())
             }
             (None, Some(&above)) => self.output(above, tees),
