@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::batch::Batch;
 use crate::clock::{self, Span};
+use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -144,6 +145,27 @@ impl Played {
             marks: Vec::new(),
             batch: None,
             fault: Some(error),
+        }
+    }
+
+    /// A batch of a hand of one stage, `link`, that died with its worker and may not be played again: its
+    /// rows are rejects.
+    pub fn died(link: &Link, batch: &Batch, digest: bool) -> Self {
+        let input = link.inputs.first().cloned().unwrap_or_default();
+        let reject = |row| Reject::of(batch, &input, row, None, None, "worker died".into());
+        let types = link.output.fields.iter().map(|field| &field.ty);
+        let rows = Batch::new(types.map(Column::empty).collect(), 0);
+        let mark = Mark {
+            rows_in: batch.rows() as u64,
+            rejects: (0..batch.rows()).map(reject).collect(),
+            digest: digest.then(|| Digest::of(&link.output, &rows)),
+            ..Mark::default()
+        };
+        Played {
+            marks: vec![mark],
+            batch: Some(rows),
+            fault: None,
+            load: Load::default(),
         }
     }
 }

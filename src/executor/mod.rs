@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::hand::{Chain, Hand, Played, add_closed};
-use crate::stage::Counts;
+use crate::stage::{Counts, Requests};
 use crate::stop::Stop;
+use pace::Rate;
 
 /// The word of the pipeline file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,8 @@ pub struct Deal {
     pub input: Batches,
     /// Where rows are dealt `Exclusive`: the columns in which no two in flight may be equal.
     pub exclusive: Option<Vec<usize>>,
+    /// Where a batch is one request: what may be done with it.
+    pub requests: Option<Requests>,
     /// By what.
     pub prepare: Prepare,
     /// What it costs.
@@ -130,6 +133,7 @@ pub fn map(deal: Deal) -> Results {
             prepare: Some(deal.prepare),
             hand: None,
             input: Some(deal.input),
+            rate: deal.requests.map(|requests| Rate::new(requests.every)),
             costs: deal.costs,
             stop: deal.stop,
         }),
@@ -143,6 +147,7 @@ struct Sequential {
     prepare: Option<Prepare>,
     hand: Option<Hand>,
     input: Option<Batches>,
+    rate: Option<Rate>,
     costs: SharedCosts,
     stop: Stop,
 }
@@ -161,6 +166,10 @@ impl Sequential {
             }
             return Ok(None);
         };
+        if let Some(rate) = &mut self.rate {
+            rate.wait(|| !self.stop.is_set());
+            self.stop.check()?;
+        }
         Ok(Some(hand.play(batch)))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::pace::{Pace, Rate};
 use super::{Batches, Deal, SharedCosts};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
@@ -29,6 +29,8 @@ pub(super) struct Window {
     changed: Condvar,
     batches_max: usize,
     exclusive: Option<Vec<usize>>,
+    /// Where a batch is a request: how many at once, and at what pace.
+    requests: Option<(usize, Duration)>,
     costs: SharedCosts,
     stop: Stop,
 }
@@ -75,6 +77,7 @@ impl Window {
             changed: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
             exclusive: deal.exclusive.clone(),
+            requests: deal.requests.map(|requests| (workers, requests.every)),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
         }
@@ -93,6 +96,7 @@ impl Window {
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
     pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
+        let mut rate = Rate::new(self.requests.map_or(Duration::ZERO, |(_, every)| every));
         while self.wait_until(|state| {
             let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
             !full || state.slots.is_empty()
@@ -108,11 +112,12 @@ impl Window {
                     let columns = self.exclusive.as_deref().unwrap_or_default();
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
-                        let pace = state.pace.as_ref();
-                        pace.is_none_or(|pace| state.working < pace.limit())
+                        let most = state.pace.as_ref().map(Pace::limit);
+                        let most = most.or(self.requests.map(|(most, _)| most));
+                        most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
-                    if !self.wait_until(free) {
+                    if !self.wait_until(free) || !rate.wait(|| !self.is_closed()) {
                         break;
                     }
                     let first = batch.dealt().map_or(0, |dealt| dealt.first);
@@ -152,7 +157,7 @@ impl Window {
             keys,
             played: None,
         });
-        if state.pace.is_some() {
+        if state.pace.is_some() || self.requests.is_some() {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs.concurrency.max(state.working as u64);
         }

@@ -27,7 +27,7 @@ use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::stage::write_files;
-use crate::stage::{Folder, STAGES, Stage, StageKind};
+use crate::stage::{Distribution, Folder, Requests, STAGES, Stage, StageKind};
 
 pub use scratch::{NotTimed, Scratch, delete_index};
 pub use secrets::{masked, masked_set};
@@ -322,6 +322,11 @@ impl Step {
         self.batch_rows
             .or_else(|| self.stage.batch_rows())
             .unwrap_or(ROWS_MAX)
+    }
+
+    /// What may be done with its requests, where a batch is one.
+    pub fn requests(&self) -> Option<Requests> {
+        self.stage.inputs().first().and_then(Distribution::requests)
     }
 
     /// Where its rows leave the pipeline, if they do, secrets masked.

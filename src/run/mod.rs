@@ -483,7 +483,8 @@ impl Driver<'_> {
         let before = *step.inputs.first()?;
         let above = &self.pipeline.steps[before];
         let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-        let dealt = step.stage.inputs().first() == Some(&Distribution::Any);
+        let dealt =
+            step.stage.inputs().first() == Some(&Distribution::Any) && above.requests().is_none();
         (alike && dealt && self.pipeline.readers(before).len() == 1).then_some(before)
     }
 }

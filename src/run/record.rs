@@ -43,6 +43,7 @@ pub struct Live {
 
 /// One stage's record, filled in by whoever pulls its results.
 pub(super) struct Record {
+    name: String,
     totals: Mutex<Totals>,
     spool: Mutex<Spool>,
     pub(super) live: Arc<Live>,
@@ -90,10 +91,16 @@ impl Totals {
 impl Record {
     pub(super) fn new(stage: &str, spool: PathBuf, live: Arc<Live>) -> Self {
         Record {
+            name: stage.to_owned(),
             totals: Mutex::default(),
             spool: Mutex::new(Spool::new(stage, spool)),
             live,
         }
+    }
+
+    /// The stage's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {

@@ -122,6 +122,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
                 }
             }
+            (Some(Distribution::Requests(_)), _) => stream::requests(input, step.rows_max()),
             (Some(Distribution::Exclusive(_)), _) => {
                 let columns = exclusive.clone().unwrap_or_default();
                 let settled = self.records[first].totals().books.rows_in;
@@ -144,6 +145,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             prepare: self.prepare(&chain),
             input,
             exclusive,
+            requests: step.requests(),
             costs,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
@@ -152,7 +154,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .iter()
             .map(|&link| self.records[link].clone())
             .collect();
-        stream::recorded(results, records, self.run.clone())
+        let rejects_max = step.requests().and_then(|requests| requests.rejects_max);
+        stream::recorded(results, records, self.run.clone(), rejects_max)
     }
 
     /// What makes the chain ready: its links, and what is broadcast to them, collected.

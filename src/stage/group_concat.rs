@@ -17,7 +17,7 @@ use crate::schema::{Field, Schema, Type};
 pub static KIND: StageKind = StageKind {
     name: "group_concat",
     summary: "makes one row a key, with its rows' values as a list or joined text",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[

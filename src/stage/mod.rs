@@ -3,6 +3,7 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod answers;
 pub mod bulk_index;
 pub mod connection;
 pub mod filter;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,13 +56,38 @@ pub enum Distribution {
     /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
     /// How many are in flight follows [`Strain`].
     Exclusive(Vec<String>),
+    /// Each batch is one request of the outside: `batch_rows` rows, whatever they came in, so that row `r`
+    /// of the input belongs to request `r / batch_rows` under every executor; numbered by its first row.
+    /// As many are in flight as there are workers, and never played in one hand with another stage.
+    Requests(Requests),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
 }
 
+/// What may be done with requests of the outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// The least time between two of them as they are dealt; zero: no limit.
+    pub every: Duration,
+    /// One that a dying worker had in hand is made again; otherwise its rows are rejects.
+    pub again: bool,
+    /// More rejected rows than this end the run.
+    pub rejects_max: Option<u64>,
+    /// More processes than this may not have a session at once.
+    pub sessions_max: Option<usize>,
+}
+
 impl Distribution {
+    /// What may be done with requests, where rows are dealt as such.
+    pub fn requests(&self) -> Option<Requests> {
+        match self {
+            Distribution::Requests(requests) => Some(*requests),
+            _ => None,
+        }
+    }
+
     /// Whether all rows are held before one is worked on.
     pub fn is_collected(&self) -> bool {
         matches!(self, Distribution::Key(_) | Distribution::Broadcast)
@@ -433,8 +460,8 @@ pub struct StageKind {
     pub name: &'static str,
     /// One line.
     pub summary: &'static str,
-    /// How many inputs it takes.
-    pub inputs: usize,
+    /// How many inputs it takes: one of these.
+    pub inputs: &'static [usize],
     /// Whether rows leave the pipeline here, so that no stage may read it.
     pub sink: bool,
     /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
@@ -442,7 +469,7 @@ pub struct StageKind {
     /// Its own options.
     pub options: &'static [OptionDoc],
     /// Options that it shares with other kinds, such as how to reach a server.
-    pub shared_options: &'static [OptionDoc],
+    pub shared_options: &'static [&'static [OptionDoc]],
     /// A `[[stage]]` that decodes.
     pub example: &'static str,
     /// Its options decoded and checked, without a look at any file.
@@ -450,9 +477,25 @@ pub struct StageKind {
 }
 
 impl StageKind {
+    /// How many inputs it takes, in numbers.
+    pub fn input_counts(&self) -> String {
+        let counts: Vec<String> = self.inputs.iter().map(usize::to_string).collect();
+        counts.join(" or ")
+    }
+
+    /// How many inputs it takes, in words.
+    pub fn inputs_in_words(&self) -> String {
+        match self.inputs {
+            [0] => "no inputs".into(),
+            [.., 1] => format!("{} input", self.input_counts()),
+            _ => format!("{} inputs", self.input_counts()),
+        }
+    }
+
     /// All its options, beside those of every stage.
     pub fn all_options(&self) -> impl Iterator<Item = &'static OptionDoc> + Clone + use<> {
-        self.options.iter().chain(self.shared_options)
+        let shared = self.shared_options.iter().copied().flatten();
+        self.options.iter().chain(shared)
     }
 }
 

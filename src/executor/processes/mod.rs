@@ -15,7 +15,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use super::{Deal, Results, SharedCosts};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::hand::{Chain, Played, add_closed};
+use crate::hand::{Chain, Link, Played, add_closed};
 
 pub use worker::work;
 
@@ -134,10 +134,13 @@ pub(super) fn map(deal: Deal) -> Results {
     let table = Arc::new(Table {
         name: deal.name.clone(),
         // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
-        in_child_max: match deal.exclusive {
-            Some(_) => deal.grid.threads,
-            None => deal.grid.threads + AHEAD,
+        in_child_max: if deal.exclusive.is_some() || deal.requests.is_some() {
+            deal.grid.threads
+        } else {
+            deal.grid.threads + AHEAD
         },
+        once: deal.requests.is_some_and(|requests| !requests.again),
+        told: OnceLock::new(),
         window: window.clone(),
         costs: deal.costs.clone(),
         workers: deal.workers.clone(),
@@ -163,6 +166,10 @@ type Feeder = std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>;
 struct Table {
     name: String,
     in_child_max: usize,
+    /// Whether a batch that died with its child may not be sent again.
+    once: bool,
+    /// The stage that children play, and whether digests are wanted, once that is known.
+    told: OnceLock<(Link, bool)>,
     window: Arc<Window>,
     costs: SharedCosts,
     workers: Arc<Workers>,
@@ -200,7 +207,12 @@ struct InChild {
 type Opening = Arc<Vec<Frame>>;
 
 fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
-    let opening = Arc::new(table.timed_copy(|| opening(&(deal.prepare)()?, deal.grid.threads))?);
+    let chain = (deal.prepare)()?;
+    if let Some(link) = chain.links.last() {
+        let _ = table.told.set((link.clone(), chain.digest));
+    }
+    let opening = Arc::new(table.timed_copy(|| opening(&chain, deal.grid.threads))?);
+    drop(chain);
     let readers = (0..deal.grid.processes)
         .map(|i| {
             let (table, opening) = (table.clone(), opening.clone());
@@ -368,6 +380,7 @@ impl Table {
         if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
+                _ if self.once => "; what it had in hand is rejected".into(),
                 1 => "; its batch was sent again".into(),
                 n => format!("; its {n} batches were sent again"),
             };
@@ -378,7 +391,11 @@ impl Table {
         }
         let mut state = self.lock();
         for (_, waiting) in batches.into_iter().rev() {
-            if waiting.sendings > RESENDS_MAX {
+            let told = self.told.get().filter(|_| self.once);
+            if let Some((link, digest)) = told {
+                let played = Played::died(link, &waiting.batch, *digest);
+                self.window.fill(waiting.number, played);
+            } else if waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
                 let error = Error::failed(format!(
                     "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"

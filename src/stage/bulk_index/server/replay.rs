@@ -111,7 +111,7 @@ impl ServerIndex {
 pub(in super::super) static REJECTS: StageKind = StageKind {
     name: "rejects",
     summary: "gives the documents that a run rejected",
-    inputs: 0,
+    inputs: &[0],
     sink: false,
     takes_batch_rows: false,
     options: &[],
