@@ -47,6 +47,8 @@ pub struct Chain {
     pub broadcast: Vec<Vec<Option<Batch>>>,
     /// Whether digests are wanted.
     pub digest: bool,
+    /// How many processes play it.
+    pub processes: usize,
     /// Whether the run is to stop.
     pub stop: Stop,
     /// Who hears that the outside has enough.
@@ -55,7 +57,12 @@ pub struct Chain {
 
 impl Chain {
     /// The chain that a worker was told of.
-    pub fn of(links: Vec<Link>, broadcast: Vec<Vec<Option<Batch>>>, digest: bool) -> Result<Chain> {
+    pub fn of(
+        links: Vec<Link>,
+        broadcast: Vec<Vec<Option<Batch>>>,
+        digest: bool,
+        processes: usize,
+    ) -> Result<Chain> {
         let stages = links.iter().map(|link| {
             let kind = stage::kind(&link.kind).ok_or_else(|| {
                 Error::failed(format!("this worker knows no kind `{}`", link.kind))
@@ -71,6 +78,7 @@ impl Chain {
             links,
             broadcast,
             digest,
+            processes,
             // Who started the worker ends it.
             stop: Stop::default(),
             strain: Strain::default(),
@@ -99,6 +107,7 @@ impl Chain {
                 output: link.output.clone(),
                 told: link.told.clone(),
                 broadcast,
+                sessions: self.processes,
                 stop: self.stop.clone(),
                 strain: self.strain.clone(),
             };
@@ -151,8 +160,10 @@ impl Played {
     /// A batch of a hand of one stage, `link`, that died with its worker and may not be played again: its
     /// rows are rejects.
     pub fn died(link: &Link, batch: &Batch, digest: bool) -> Self {
-        let input = link.inputs.first().cloned().unwrap_or_default();
-        let reject = |row| Reject::of(batch, &input, row, None, None, "worker died".into());
+        let Some(input) = link.inputs.first() else {
+            return Played::failed(Error::failed("its worker died").stage(&link.name));
+        };
+        let reject = |row| Reject::of(batch, input, row, None, None, "worker died".into());
         let types = link.output.fields.iter().map(|field| &field.ty);
         let rows = Batch::new(types.map(Column::empty).collect(), 0);
         let mark = Mark {

@@ -59,5 +59,6 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod secrets;
 pub mod stage;
 pub mod stop;

@@ -10,7 +10,6 @@
 mod grid;
 mod overrides;
 mod scratch;
-mod secrets;
 mod source;
 mod steps;
 mod variables;
@@ -26,11 +25,12 @@ use crate::batch::ROWS_MAX;
 use crate::error::{Error, Result, nearest};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
+use crate::secrets;
 use crate::stage::write_files;
 use crate::stage::{Distribution, Folder, Requests, STAGES, Stage, StageKind};
 
+pub use crate::secrets::{masked, masked_set};
 pub use scratch::{NotTimed, Scratch, delete_index};
-pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.
 #[derive(Clone)]

@@ -172,7 +172,7 @@ fn decode_one(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let stage = (draft.kind.decode)(options.clone())
-        .map_err(|error| super::secrets::scrub(section.locate_named(error), &options))?;
+        .map_err(|error| crate::secrets::scrub(section.locate_named(error), &options))?;
     let step = Step {
         name: draft.name,
         kind: draft.kind,

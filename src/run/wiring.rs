@@ -195,6 +195,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .map(|&at| pipeline.steps[at].stage.clone())
             .collect();
         let digest = self.options.digest;
+        let processes = pipeline.steps[chain[0]].grid.processes;
         let stop = self.options.stop.clone();
         Box::new(move || {
             let mut chain = Chain {
@@ -202,6 +203,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 stages,
                 broadcast: Vec::new(),
                 digest,
+                processes,
                 stop,
                 strain: Strain::default(),
             };

@@ -336,6 +336,7 @@ mod tests {
             output,
             told: serde_json::Value::Null,
             broadcast: vec![None],
+            sessions: 1,
             stop: crate::stop::Stop::default(),
             strain: crate::stage::Strain::default(),
         };

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod bulk_index;
 pub mod connection;
+pub mod fetch;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
@@ -43,6 +44,7 @@ pub static STAGES: &[&StageKind] = &[
     &join::KIND,
     &normalize_dates::KIND,
     &geo_point::KIND,
+    &fetch::KIND,
     &write_files::KIND,
     &bulk_index::KIND,
 ];
@@ -178,6 +180,8 @@ pub struct Setup {
     pub told: Value,
     /// For each input dealt `Broadcast` all its rows, shared columns resolved.
     pub broadcast: Vec<Option<Batch>>,
+    /// How many sessions the stage has at once, one a process.
+    pub sessions: usize,
     /// Whether the run is to stop, for sessions that wait for something.
     pub stop: Stop,
     /// Whom to tell that the outside has enough, for kinds that talk to it.

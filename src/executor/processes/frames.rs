@@ -24,6 +24,7 @@ pub(super) struct Hello {
     pub(super) links: Vec<Link>,
     pub(super) threads: usize,
     pub(super) digest: bool,
+    pub(super) processes: usize,
     /// For each link, for each of its inputs, whether a frame with its rows follows.
     pub(super) broadcast: Vec<Vec<bool>>,
 }

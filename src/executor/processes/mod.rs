@@ -239,6 +239,7 @@ fn opening(chain: &Chain, threads: usize) -> Result<Vec<Frame>> {
         links: chain.links.clone(),
         threads,
         digest: chain.digest,
+        processes: chain.processes,
         broadcast: chain
             .broadcast
             .iter()

@@ -106,7 +106,12 @@ fn open_told(
         }
         broadcast.push(batches);
     }
-    let mut chain = Chain::of(hello.links.clone(), broadcast, hello.digest)?;
+    let mut chain = Chain::of(
+        hello.links.clone(),
+        broadcast,
+        hello.digest,
+        hello.processes,
+    )?;
     chain.strain = strain;
     chain.open()
 }

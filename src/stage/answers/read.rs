@@ -16,8 +16,48 @@ use crate::format::json::raw;
 #[derive(Debug)]
 pub(super) struct Slots {
     places: Vec<Place>,
-    /// Of JSON: by the first segment of its pointer, which slot, and the segments behind.
-    by_first: HashMap<String, Vec<(usize, Vec<String>)>>,
+    /// Of JSON: all pointers at once.
+    wanted: Node,
+}
+
+/// A value on the way to those that are wanted: a record is walked once, however many these are.
+#[derive(Debug, Default)]
+struct Node {
+    /// The slots that want this very value.
+    here: Vec<usize>,
+    /// What is wanted in it, by name or number.
+    within: HashMap<String, Node>,
+}
+
+impl Node {
+    fn add(&mut self, path: &[String], slot: usize) {
+        match path.split_first() {
+            None => self.here.push(slot),
+            Some((first, rest)) => {
+                let within = self.within.entry(first.clone()).or_default();
+                within.add(rest, slot);
+            }
+        }
+    }
+
+    fn find<'a>(&self, value: &'a str, found: &mut [Option<&'a str>]) {
+        for slot in &self.here {
+            found[*slot] = Some(value);
+        }
+        if self.within.is_empty() {
+            return;
+        }
+        for (name, value) in raw::members(value) {
+            if let Some(node) = self.within.get(name.as_ref()) {
+                node.find(value, found);
+            }
+        }
+        for (number, value) in raw::elements(value).enumerate() {
+            if let Some(node) = self.within.get(&number.to_string()) {
+                node.find(value, found);
+            }
+        }
+    }
 }
 
 impl Slots {
@@ -27,16 +67,13 @@ impl Slots {
             .chain(answers.key.iter().map(|(_, place)| place))
             .cloned()
             .collect();
-        let mut by_first: HashMap<String, Vec<_>> = HashMap::new();
+        let mut wanted = Node::default();
         for (slot, place) in places.iter().enumerate() {
-            if let Place::Pointer(pointer) = place
-                && let Some((first, rest)) = pointer.0.split_first()
-            {
-                let there = by_first.entry(first.clone()).or_default();
-                there.push((slot, rest.to_vec()));
+            if let Place::Pointer(pointer) = place {
+                wanted.add(&pointer.0, slot);
             }
         }
-        Slots { places, by_first }
+        Slots { places, wanted }
     }
 }
 
@@ -228,28 +265,11 @@ impl Reader {
     }
 
     fn push_json(&self, record: &str, into: &mut Records) {
-        let places = &self.slots.places;
-        let mut found: Vec<Option<&str>> = vec![None; places.len()];
-        if record.starts_with('{') {
-            for (name, value) in raw::members(record) {
-                for (slot, rest) in self.slots.by_first.get(name.as_ref()).into_iter().flatten() {
-                    found[*slot] = raw::find(value, rest);
-                }
-            }
-        }
-        let is_list = record.starts_with('[');
-        let mut fault = None;
-        for (place, found) in places.iter().zip(&mut found) {
-            match place {
-                Place::Pointer(pointer) if is_list || pointer.0.is_empty() => {
-                    *found = raw::find(record, &pointer.0);
-                }
-                Place::Pointer(_) if !record.starts_with('{') => {
-                    fault = Some("the record is no object");
-                }
-                _ => {}
-            }
-        }
+        let mut found: Vec<Option<&str>> = vec![None; self.slots.places.len()];
+        self.slots.wanted.find(record, &mut found);
+        let is_scalar = !record.starts_with(['{', '[']);
+        let fault = (is_scalar && !self.slots.wanted.within.is_empty())
+            .then_some("the record is no object");
         let texts: Vec<_> = found
             .iter()
             .map(|value| value.and_then(raw::text))

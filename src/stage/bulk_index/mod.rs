@@ -164,7 +164,7 @@ pub const KIND: StageKind = StageKind {
             doc: "with `replace`: the longest wait for replicas before the new index is published",
         },
     ],
-    shared_options: &[&connection::Options::DOCS],
+    shared_options: &[&connection::Options::DOCS, &connection::Options::SENDING],
     example: r#"[[stage]]
 name = "index"
 kind = "bulk_index"

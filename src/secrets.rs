@@ -9,7 +9,7 @@ use crate::error::Error;
 const MASK: &str = "***";
 
 /// An option is secret if its name holds one of these, `-` read as `_`.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     "password",
     "passwd",
     "passphrase",
@@ -19,6 +19,7 @@ const SECRET: [&str; 9] = [
     "apikey",
     "private_key",
     "authorization",
+    "cookie",
 ];
 
 /// A shorter secret is not looked for in messages: it would be found everywhere, and it is none.
@@ -57,13 +58,44 @@ fn masked_value(value: &Value) -> Json {
     }
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether the value under such a name is never printed.
+pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     SECRET.iter().any(|word| key.contains(word))
 }
 
 /// Text with the user part of every URL in it masked.
-pub(super) fn mask_urls(text: &str) -> String {
+pub fn mask_urls(text: &str) -> String {
+    mask_queries(&mask_users(text))
+}
+
+/// The parts of a query, `name=value`, whose names are those of secrets: where the values are.
+fn query_secrets(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let starts = text.match_indices(['?', '&']).map(|(at, _)| at + 1);
+    starts.filter_map(|from| {
+        let part = &text[from..];
+        let part = &part[..part
+            .find(|c: char| "&# `\"'".contains(c))
+            .unwrap_or(part.len())];
+        let (name, value) = part.split_once('=')?;
+        let value_from = from + name.len() + 1;
+        (is_secret(name) && !value.is_empty()).then(|| value_from..value_from + value.len())
+    })
+}
+
+fn mask_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for value in query_secrets(text) {
+        out.push_str(&text[at..value.start]);
+        out.push_str(MASK);
+        at = value.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+fn mask_users(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -83,29 +115,59 @@ pub(super) fn mask_urls(text: &str) -> String {
 }
 
 /// An error without the secrets among `options`, whoever wrote its text.
-pub(super) fn scrub(mut error: Error, options: &Table) -> Error {
-    let mut secrets = Vec::new();
-    gather(options, false, &mut secrets);
-    let clean = |text: &mut String| {
-        for secret in &secrets {
-            *text = text.replace(secret.as_str(), MASK);
-        }
-        *text = mask_urls(text);
-    };
+pub fn scrub(mut error: Error, options: &Table) -> Error {
+    let secrets = Secrets::of(options);
+    let clean = |text: &mut String| *text = secrets.clean(text);
     clean(&mut error.message);
     error.causes.iter_mut().for_each(clean);
     error.hint.as_mut().map(clean);
     error
 }
 
+/// The values that are never printed.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those among a kind's options.
+    pub fn of(options: &Table) -> Self {
+        let mut secrets = Secrets::default();
+        gather(options, false, &mut secrets);
+        secrets
+    }
+
+    /// One more; of `Bearer x` also the `x` alone. A short one is none.
+    pub fn add(&mut self, secret: &str) {
+        let alone = secret.split_once(' ').map(|(_, alone)| alone);
+        for secret in [Some(secret), alone].into_iter().flatten() {
+            if secret.len() >= SECRET_BYTES_MIN && !self.0.iter().any(|known| known == secret) {
+                self.0.push(secret.to_owned());
+            }
+        }
+        // The longest first: what is left of one must not show where a part of it was masked.
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// A text without them, whoever wrote it.
+    pub fn clean(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.0 {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), MASK);
+            }
+        }
+        mask_urls(&text)
+    }
+}
+
 /// The secret values in a table, as they would stand in a message.
-fn gather(table: &Table, all: bool, secrets: &mut Vec<String>) {
+fn gather(table: &Table, all: bool, secrets: &mut Secrets) {
     for (key, value) in table {
         gather_value(value, all || is_secret(key), secrets);
     }
 }
 
-fn gather_value(value: &Value, secret: bool, secrets: &mut Vec<String>) {
+fn gather_value(value: &Value, secret: bool, secrets: &mut Secrets) {
     match value {
         Value::Table(table) => gather(table, secret, secrets),
         Value::Array(values) => {
@@ -113,17 +175,26 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Vec<String>) {
                 gather_value(value, secret, secrets);
             }
         }
-        value if secret => {
-            let text = match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            if text.len() >= SECRET_BYTES_MIN {
-                secrets.push(text);
-            }
-        }
+        value if secret => match value {
+            Value::String(text) => secrets.add(text),
+            other => secrets.add(&other.to_string()),
+        },
+        Value::String(text) => gather_urls(text, secrets),
         _ => {}
     }
+}
+
+/// What a URL holds of secrets: its password, and the values of a query that are named so.
+fn gather_urls(text: &str, secrets: &mut Secrets) {
+    for (at, _) in text.match_indices("://") {
+        let after = &text[at + 3..];
+        let authority = &after[..after.find(['/', '?', '#']).unwrap_or(after.len())];
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        if let Some((_, password)) = user.and_then(|user| user.split_once(':')) {
+            secrets.add(password);
+        }
+    }
+    query_secrets(text).for_each(|value| secrets.add(&text[value]));
 }
 
 #[cfg(test)]
@@ -170,5 +241,10 @@ mod tests {
         let error = scrub(error, &options);
         assert_eq!(error.message, "`***` and `***` at `https://***@host/`");
         assert_eq!(error.causes, ["***"]);
+        let options: Table = "url = 'http://u:pass@h/?a=1&api_key=k-7#x'\ncookie = 'Bearer tick'"
+            .parse()
+            .unwrap();
+        let said = Secrets::of(&options).clean("k-7, tick, pass; http://h/?token=t&b=2");
+        assert_eq!(said, "***, ***, ***; http://h/?token=***&b=2");
     }
 }
