@@ -119,6 +119,7 @@ impl Chain {
             opened,
             digest: self.digest,
             open: clock::monotonic().saturating_sub(start),
+            held: None,
         })
     }
 }
@@ -134,6 +135,8 @@ pub struct Hand {
     digest: bool,
     /// What opening them took.
     pub open: Duration,
+    /// Let go of behind the sessions: who waits for their end sees it.
+    pub held: Option<Arc<()>>,
 }
 
 /// What became of a batch.

@@ -22,6 +22,7 @@
 //! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
+//! * asking others about rows: `stage::fetch`; what comes of answers: [`stage::answers`]
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]

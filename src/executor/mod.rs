@@ -99,6 +99,8 @@ pub struct Costs {
     pub peak_rss_bytes: u64,
     /// The most batches in flight at once, where that adapts to the outside.
     pub concurrency: u64,
+    /// Where a batch is a request: held by each hand in this process, so that one can wait for their end.
+    pub held: Option<Arc<()>>,
 }
 
 /// Costs as threads share them.
@@ -190,8 +192,9 @@ impl Iterator for Sequential {
 }
 
 fn open(chain: Chain, costs: &SharedCosts) -> Result<Hand> {
-    let hand = chain.open()?;
+    let mut hand = chain.open()?;
     let mut costs = costs.lock().expect("no one panics holding this lock");
+    hand.held.clone_from(&costs.held);
     costs.sessions += 1;
     costs.open += hand.open;
     Ok(hand)

@@ -293,6 +293,8 @@ impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
             Err(error) => Some(Played::failed(error)),
         };
         if played.as_ref().is_none_or(|played| played.fault.is_some()) {
+            // Nobody wants what lies behind a fault.
+            self.window.close();
             self.end = None;
         }
         played

@@ -100,6 +100,16 @@ impl Web {
         Ok(web)
     }
 
+    /// The same for a last word: a stopped run holds it up no more, and it takes no longer than `time`.
+    pub fn for_last_words(&self, time: Duration) -> Result<Self> {
+        let connect = Connect {
+            request_timeout: time,
+            connect_timeout: time,
+            ..self.connect.clone()
+        };
+        Web::new(connect, self.limits, Stop::default())
+    }
+
     /// One try of one request.
     pub fn send(&self, ask: &Ask) -> Result<Told, Trouble> {
         let lane = self.lock_lanes().pop();

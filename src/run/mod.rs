@@ -10,6 +10,7 @@ mod wiring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -18,8 +19,8 @@ pub use record::Live;
 use crate::batch::ROWS_MAX;
 use crate::clock;
 use crate::error::{Class, Error, Result};
-use crate::executor::Batches;
 use crate::executor::processes::Workers;
+use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::schema::{Schema, list};
@@ -170,6 +171,24 @@ fn open_folder(
     Ok((RunFolder::new(&runs, now, pipeline)?, false))
 }
 
+/// How long sessions of a run that fails may take to part from those they talk to.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Waits for the sessions in this process that somebody outside keeps a place for: whoever works on with
+/// one has yet to notice that the run has ended.
+fn part(costs: &[SharedCosts]) {
+    let until = clock::monotonic() + PARTING;
+    for costs in costs {
+        let held = || {
+            let costs = costs.lock().expect("no one panics holding this lock");
+            costs.held.as_ref().map_or(0, Arc::strong_count)
+        };
+        while held() > 1 && clock::monotonic() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// The error with the place of its row, and without secrets.
 fn located(error: Error, run: &Run, pipeline: &Pipeline) -> Error {
     let mut error = error;
@@ -257,6 +276,12 @@ impl Driver<'_> {
                     .peak_rss_bytes
             })
             .sum();
+        if ended.is_err() {
+            for terminal in terminals.iter_mut() {
+                terminal.stream = None;
+            }
+            part(&costs);
+        }
         ended?;
         self.account()?;
         for terminal in terminals.iter_mut() {

@@ -131,6 +131,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
             _ => stream::cut(input, step.rows_max()),
         };
         let costs = executor::SharedCosts::default();
+        if step.requests().is_some() {
+            let mut costs = costs.lock().expect("no one panics holding this lock");
+            costs.held = Some(Arc::default());
+        }
         self.costs.push(costs.clone());
         for (position, &link) in chain.iter().enumerate() {
             self.records[link].totals().costs = Some((costs.clone(), position == 0));

@@ -55,14 +55,23 @@ impl Session for Asking {
         Ok(output)
     }
 
-    fn close(self: Box<Self>) -> Result<Counts> {
+    fn close(mut self: Box<Self>) -> Result<Counts> {
         let mut counts = Counts::new();
-        if let Some(login) = &self.login
+        if let Some(login) = self.login.take()
             && login.close(&self.sender)?
         {
             counts.insert("sessions_left_open".into(), 1);
         }
         Ok(counts)
+    }
+}
+
+/// A run that ends early gives the server its session back too, if that takes no time.
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(login) = self.login.take() {
+            login.part(&self.sender.web);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -10,7 +11,7 @@ use super::template::form;
 use super::{Method, body_bytes};
 use crate::error::{Error, Result};
 use crate::format::json::raw::{self, Pointer};
-use crate::http::{Url, header_fits, shown};
+use crate::http::{Ask, Url, Web, header_fits, shown};
 
 /// The option `session`.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +41,9 @@ fn access_token() -> String {
 fn bearer() -> String {
     "Authorization: Bearer {token}".into()
 }
+
+/// How long a run that was interrupted still takes to end its session.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// Where the token stands in what is sent with it.
 const TOKEN: &str = "{token}";
@@ -201,27 +205,42 @@ impl Login {
 
     /// Ends the session, if the server wants to know; whether it did not hear of it.
     pub(super) fn close(&self, sender: &Sender) -> Result<bool> {
-        let Some((method, url)) = &self.plan.close else {
+        let Some(close) = self.closing() else {
             return Ok(false);
         };
+        let told = sender.settle(&close, &mut Tally::default())?;
+        Ok(told.is_err())
+    }
+
+    /// Ends the session by one quick try, whatever comes of it.
+    pub(super) fn part(&self, web: &Web) {
+        if let (Some(close), Ok(web)) = (self.closing(), web.for_last_words(PARTING)) {
+            let _ = web.send(&Ask {
+                method: close.method,
+                url: &close.url,
+                headers: &close.headers,
+                body: None,
+            });
+        }
+    }
+
+    /// The request that ends the session, if the server wants to know.
+    fn closing(&self) -> Option<Request> {
+        let (method, url) = self.plan.close.as_ref()?;
         let (header, _) = self.header();
         let encoded = percent_encoding::utf8_percent_encode(
             &self.lock().text,
             percent_encoding::NON_ALPHANUMERIC,
         )
         .to_string();
-        let Ok(url) = Url::parse(&url.replace(TOKEN, &encoded)) else {
-            return Ok(true);
-        };
-        let close = Request {
+        Some(Request {
             method: method.word(),
-            url,
+            // It was looked at with another token in it, and an encoded one changes nothing.
+            url: Url::parse(&url.replace(TOKEN, &encoded)).ok()?,
             headers: vec![header],
             body: None,
             repeatable: true,
             extra: true,
-        };
-        let told = sender.settle(&close, &mut Tally::default())?;
-        Ok(told.is_err())
+        })
     }
 }
