@@ -39,8 +39,30 @@ pub struct Limits {
 /// A runtime of one thread, and the clients whose connections live on it.
 struct Lane {
     runtime: Runtime,
-    /// Through the environment's proxies, and not.
-    clients: [Option<reqwest::Client>; 2],
+    /// One a way.
+    clients: [Option<reqwest::Client>; 3],
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Without TLS: authorities need not be read, which takes longer than all the rest.
+    Plain,
+    Secure,
+    /// Through the environment's proxies.
+    Proxied,
+}
+
+impl Way {
+    fn to(url: &Url) -> Self {
+        if proxy_is_set() && !is_loopback(url) {
+            Way::Proxied
+        } else if url.scheme() == "https" {
+            Way::Secure
+        } else {
+            Way::Plain
+        }
+    }
 }
 
 /// One request.
@@ -95,7 +117,7 @@ impl Web {
         };
         // A certificate that cannot be read is told now, not with the first request.
         if web.connect.ca_certificate.is_some() || web.connect.identity.is_some() {
-            web.client(false)?;
+            web.client(Way::Secure)?;
         }
         Ok(web)
     }
@@ -117,13 +139,13 @@ impl Web {
             Some(lane) => lane,
             None => Lane {
                 runtime: new_runtime().map_err(Trouble::Final)?,
-                clients: [None, None],
+                clients: [None, None, None],
             },
         };
-        let proxied = proxy_is_set() && !is_loopback(ask.url);
-        let client = &mut lane.clients[usize::from(proxied)];
+        let way = Way::to(ask.url);
+        let client = &mut lane.clients[way as usize];
         if client.is_none() {
-            *client = Some(self.client(proxied).map_err(Trouble::Final)?);
+            *client = Some(self.client(way).map_err(Trouble::Final)?);
         }
         let client = client.as_ref().expect("it was made above");
         let sent = lane.runtime.block_on(async {
@@ -145,7 +167,7 @@ impl Web {
         self.lanes.lock().expect("no one panics holding this lock")
     }
 
-    fn client(&self, proxied: bool) -> Result<reqwest::Client> {
+    fn client(&self, way: Way) -> Result<reqwest::Client> {
         let connect = &self.connect;
         let bad = |what: &str, error: &dyn std::fmt::Display| {
             Error::failed(format!("cannot use `{what}`"))
@@ -161,8 +183,9 @@ impl Web {
             .connect_timeout(connect.connect_timeout)
             .read_timeout(self.limits.read_timeout)
             .timeout(connect.request_timeout)
+            .tls_built_in_root_certs(way != Way::Plain)
             .danger_accept_invalid_certs(!connect.verify);
-        if !proxied {
+        if way != Way::Proxied {
             builder = builder.no_proxy();
         }
         if let Some(pem) = &connect.ca_certificate {

@@ -84,6 +84,8 @@ pub struct Records {
     columns: Vec<Values>,
     /// What tells whose each is; empty where there is no `key`.
     pub(super) keys: Vec<Option<Vec<u8>>>,
+    /// How many have nothing where any column is looked for.
+    pub(super) bare: u64,
     /// What is wrong with some, rising.
     pub(super) faults: Vec<Fault>,
 }
@@ -206,6 +208,7 @@ impl Reader {
                 .map(|column| Values::new(column.target))
                 .collect(),
             keys: Vec::new(),
+            bare: 0,
             faults: Vec::new(),
         }
     }
@@ -267,6 +270,8 @@ impl Reader {
     fn push_json(&self, record: &str, into: &mut Records) {
         let mut found: Vec<Option<&str>> = vec![None; self.slots.places.len()];
         self.slots.wanted.find(record, &mut found);
+        let columns = self.answers.columns.len();
+        into.bare += u64::from(found[..columns].iter().all(Option::is_none));
         let is_scalar = !record.starts_with(['{', '[']);
         let fault = (is_scalar && !self.slots.wanted.within.is_empty())
             .then_some("the record is no object");

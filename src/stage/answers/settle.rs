@@ -122,9 +122,11 @@ impl Reader {
         let rows_in = records.len as u64;
         let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
         let rows = records.len;
+        let counts = counts([(WITHOUT_COLUMNS, records.bare)]);
         let columns = records.into_columns();
         let mut output = Output {
             rows_in: Some(rows_in),
+            counts,
             ..Output::new(Batch::new(columns, rows).without(&gone))
         };
         match rejects.first() {
@@ -157,6 +159,15 @@ impl Reader {
             more: Map::new(),
         }
     }
+}
+
+/// The count of records that have nothing where any column is looked for.
+pub const WITHOUT_COLUMNS: &str = "without_columns";
+
+/// Those that are not 0.
+fn counts(all: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
+    let some = all.into_iter().filter(|(_, count)| *count > 0);
+    some.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// What ends a run in which no item may be rejected.
@@ -297,16 +308,13 @@ impl Settlement<'_> {
                 records.extend(own.iter().map(|number| bases[*set] + number));
             }
         }
-        let mut counts = Counts::new();
-        for (name, count) in [
+        let without_columns = self.sets.iter().map(|set| set.bare).sum();
+        let counts = counts([
             ("answered", answered),
             ("empty", empty),
             ("unexpected", self.unexpected),
-        ] {
-            if count > 0 {
-                counts.insert(name.into(), count);
-            }
-        }
+            (WITHOUT_COLUMNS, without_columns),
+        ]);
         let given = items.len() as u64;
         let carried = self.batch.take(&items);
         let origins = carried.origins().cloned();

@@ -139,6 +139,13 @@ fn a_single_item_has_all_records_of_all_pages_or_is_empty() {
         json!(["a", 0, "{\"x\": [true], \"y\": 0}", "true"]),
     ];
     assert_eq!(rows, expected);
+    let bare = settled(
+        "columns = [\"x\"]",
+        Format::Json,
+        &one,
+        &["{\"data\": [{\"x\": 1}]}"],
+    );
+    assert_eq!(bare.expect("it is a record").counts[WITHOUT_COLUMNS], 1);
     for empty in ["[]", "null"] {
         let output = settled(options, Format::Json, &one, &[empty]).expect("it fits");
         ledger_holds(&output, 1);

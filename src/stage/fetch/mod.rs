@@ -23,7 +23,7 @@ use self::options::Options;
 use self::sender::Sender;
 use self::session::Login;
 use self::template::{Body, Template};
-use super::answers::Answers;
+use super::answers::{Answers, WITHOUT_COLUMNS};
 use super::{
     Begun, Distribution, Folder, Requests, Run, Session, Setup, Source, Stage, Totals, connection,
 };
@@ -228,6 +228,10 @@ impl Stage for Fetch {
             (
                 count("unexpected"),
                 "records were not asked for, and were left out",
+            ),
+            (
+                count(WITHOUT_COLUMNS),
+                "records have nothing where any of `columns` is looked for: see `records`",
             ),
             (
                 count("sessions_left_open"),

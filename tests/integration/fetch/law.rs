@@ -135,7 +135,9 @@ fn what_a_dying_worker_had_in_hand_is_asked_again_only_if_that_does_no_harm() {
             site.url
         );
         let asking = Asking::about(&["a", "b", "c", "d"], &options);
-        let running = asking.command(Variant::new("processes", 1, 1)).start();
+        // No other stage has a worker that could be taken for this one's.
+        let alone = ["--set", "ask.executor=processes", "--set", "ask.workers=1"];
+        let running = asking.command(Variant::SEQUENTIAL).args(alone).start();
         wait_until("the item is asked about", || {
             site.targets().contains_key("/b")
         });
