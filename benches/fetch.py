@@ -5,7 +5,7 @@ net/http, in one go; and the four ways of asking for 7,500 instruments that LSEG
 usage: benches/fetch.py [--python PYTHON] [--items 10000] [--latency-ms 50] [--workers 64] [--rounds 3]
                         [--rows 7500] [--article-latency-ms 350] [--session-ms 2000]
 
-PYTHON has `requests` (and so `urllib3`). The server is examples/mock_server.rs, a new one for each run, on the
+PYTHON has `requests` (and so `urllib3`). The server is examples/mock_server, a new one for each run, on the
 same machine: what it uses is not counted. The physical limit is items x latency / workers: no client can be
 faster. Every tool writes the same file, and the files are compared.
 

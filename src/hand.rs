@@ -179,7 +179,6 @@ impl Played {
             marks: vec![mark],
             batch: Some(rows),
             fault: None,
-            load: Load::default(),
         }
     }
 }

@@ -271,7 +271,11 @@ impl Web {
         } else if error.is_builder() {
             Trouble::Final(Error::failed("cannot send a request").cause(last))
         } else {
-            Trouble::Lost(format!("the connection broke: {last}"))
+            Trouble::Lost {
+                words: format!("the connection broke: {last}"),
+                // Nobody asks: it is repeated, or not, whatever had come.
+                unanswered: false,
+            }
         }
     }
 }

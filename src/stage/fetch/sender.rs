@@ -160,7 +160,7 @@ impl Sender {
         Ok(match self.web.send(ask) {
             Ok(told) => self.read(told, ask, request),
             Err(Trouble::Unreached(words)) => again(words, true),
-            Err(Trouble::Lost(words) | Trouble::TimedOut(words)) => again(words, false),
+            Err(Trouble::Lost { words, .. } | Trouble::TimedOut(words)) => again(words, false),
             Err(Trouble::Final(error)) if matches!(error.class, Class::Interrupted(_)) => {
                 return Err(error);
             }
