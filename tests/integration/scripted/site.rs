@@ -37,18 +37,18 @@ pub(crate) enum Say {
 }
 
 impl Say {
-    pub(crate) fn json(body: impl ToString) -> Say {
+    pub(crate) fn json(body: impl Into<Vec<u8>>) -> Say {
         Say::status(200, body)
     }
 
-    pub(crate) fn status(status: u16, body: impl ToString) -> Say {
-        Say::Answer(status, Vec::new(), body.to_string().into_bytes())
+    pub(crate) fn status(status: u16, body: impl Into<Vec<u8>>) -> Say {
+        Say::Answer(status, Vec::new(), body.into())
     }
 
-    pub(crate) fn with(self, name: &'static str, value: impl ToString) -> Say {
+    pub(crate) fn with(self, name: &'static str, value: impl Into<String>) -> Say {
         match self {
             Say::Answer(status, mut headers, body) => {
-                headers.push((name, value.to_string()));
+                headers.push((name, value.into()));
                 Say::Answer(status, headers, body)
             }
             other => other,
