@@ -14,7 +14,7 @@ use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Reject, Session, Setup, Stage, Strain, add_counts};
+use crate::stage::{self, Counts, Job, Reject, Session, Setup, Stage, Strain, add_counts};
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
@@ -83,6 +83,15 @@ impl Chain {
             stop: Stop::default(),
             strain: Strain::default(),
         })
+    }
+
+    /// How long its sessions take to end what they start outside, if they start anything.
+    pub fn ending(&self) -> Option<Duration> {
+        let endings = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.inputs().first()?.requests()?.ending);
+        endings.max()
     }
 
     /// Its last `n` stages alone.
@@ -198,6 +207,12 @@ pub struct Mark {
     pub rejects: Vec<Reject>,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// What was asked of the outside, where a batch is one request.
+    #[serde(default)]
+    pub job: Option<Job>,
+    /// Whether it, or an item of it, failed.
+    #[serde(default)]
+    pub failed: bool,
     /// Of the rows that went on, or into the sink.
     pub digest: Option<Digest>,
     /// When, and how long.
@@ -262,6 +277,8 @@ impl Hand {
             dropped: output.dropped,
             rejects: output.rejects,
             counts: output.counts,
+            job: output.job,
+            failed: false,
             digest,
             span,
         };

@@ -1,4 +1,5 @@
-//! What is never printed: the values of secret options, and the user part of a URL.
+//! What is never printed: the values of secret options, and of environment variables with such a name
+//! wherever they stand, and the user part of a URL.
 
 use serde_json::Value as Json;
 use toml::{Table, Value};
@@ -25,13 +26,20 @@ const SECRET: [&str; 10] = [
 /// A shorter secret is not looked for in messages: it would be found everywhere, and it is none.
 const SECRET_BYTES_MIN: usize = 3;
 
+/// A shorter environment variable is none either: a name like `TOKENIZER` may hold `false`.
+const VARIABLE_BYTES_MIN: usize = 6;
+
 /// A kind's options for the report, without their secrets.
 pub fn masked(options: &Table) -> Json {
+    masked_table(options, &Secrets::of(options))
+}
+
+fn masked_table(options: &Table, secrets: &Secrets) -> Json {
     let members = options.iter().map(|(key, value)| {
         let value = if is_secret(key) {
             Json::from(MASK)
         } else {
-            masked_value(value)
+            masked_value(value, secrets)
         };
         (key.clone(), value)
     });
@@ -46,15 +54,18 @@ pub fn masked_set(set: &str) -> String {
     }
 }
 
-fn masked_value(value: &Value) -> Json {
+fn masked_value(value: &Value, secrets: &Secrets) -> Json {
     match value {
-        Value::String(text) => mask_urls(text).into(),
+        Value::String(text) => secrets.clean(text).into(),
         Value::Integer(number) => (*number).into(),
         Value::Float(number) => (*number).into(),
         Value::Boolean(truth) => (*truth).into(),
         Value::Datetime(date) => date.to_string().into(),
-        Value::Array(values) => values.iter().map(masked_value).collect(),
-        Value::Table(table) => masked(table),
+        Value::Array(values) => {
+            let masked = values.iter().map(|value| masked_value(value, secrets));
+            masked.collect()
+        }
+        Value::Table(table) => masked_table(table, secrets),
     }
 }
 
@@ -129,10 +140,17 @@ pub fn scrub(mut error: Error, options: &Table) -> Error {
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those among a kind's options.
+    /// Those among a kind's options, and those of the environment: a kind may be told of them by `${NAME}`,
+    /// or hand them on.
     pub fn of(options: &Table) -> Self {
         let mut secrets = Secrets::default();
         gather(options, false, &mut secrets);
+        let named = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_secret));
+        for value in named.filter_map(|(_, value)| value.into_string().ok()) {
+            if value.len() >= VARIABLE_BYTES_MIN {
+                secrets.add(&value);
+            }
+        }
         secrets
     }
 

@@ -30,6 +30,13 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Sets it, as if by `SIGTERM`.
+    pub fn set(&self) {
+        let number =
+            usize::try_from(signal_hook::consts::SIGTERM).expect("signal numbers are small");
+        self.0.store(number, Ordering::Relaxed);
+    }
+
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0

@@ -106,6 +106,15 @@ pub struct Costs {
 /// Costs as threads share them.
 pub type SharedCosts = Arc<Mutex<Costs>>;
 
+/// What is remembered of batches that are requests, by their numbers.
+pub trait Memory: Send + Sync {
+    /// What became of a batch before, if it is not to be played again; called in the order of the batches.
+    fn recall(&self, number: u64, batch: &Batch) -> Option<Played>;
+
+    /// Notes what became of a batch, as soon as it is known.
+    fn note(&self, number: u64, played: &mut Played) -> Result<()>;
+}
+
 /// A stream to be worked on.
 pub struct Deal {
     /// Where.
@@ -122,6 +131,8 @@ pub struct Deal {
     pub costs: SharedCosts,
     /// Whether to stop.
     pub stop: Stop,
+    /// Where a batch is a request: what is remembered of them.
+    pub memory: Option<Arc<dyn Memory>>,
     /// For child processes.
     pub workers: Arc<processes::Workers>,
     /// The stages' names, for threads and messages.
@@ -130,12 +141,18 @@ pub struct Deal {
 
 /// Works on a stream. A parallel stage begins at once, a sequential one when its first result is wanted.
 pub fn map(deal: Deal) -> Results {
+    let starts_processes = deal
+        .requests
+        .is_some_and(|requests| requests.ending.is_some());
     match deal.grid.kind {
+        _ if starts_processes => processes::map(deal),
         Kind::Sequential => Box::new(Sequential {
             prepare: Some(deal.prepare),
             hand: None,
             input: Some(deal.input),
             rate: deal.requests.map(|requests| Rate::new(requests.every)),
+            memory: deal.memory,
+            number: 0,
             costs: deal.costs,
             stop: deal.stop,
         }),
@@ -150,6 +167,9 @@ struct Sequential {
     hand: Option<Hand>,
     input: Option<Batches>,
     rate: Option<Rate>,
+    memory: Option<Arc<dyn Memory>>,
+    /// Of the next batch.
+    number: u64,
     costs: SharedCosts,
     stop: Stop,
 }
@@ -168,11 +188,24 @@ impl Sequential {
             }
             return Ok(None);
         };
+        let number = self.number;
+        self.number += 1;
+        let recalled = self
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.recall(number, &batch));
+        if recalled.is_some() {
+            return Ok(recalled);
+        }
         if let Some(rate) = &mut self.rate {
             rate.wait(|| !self.stop.is_set());
             self.stop.check()?;
         }
-        Ok(Some(hand.play(batch)))
+        let mut played = hand.play(batch);
+        if let Some(memory) = &self.memory {
+            memory.note(number, &mut played)?;
+        }
+        Ok(Some(played))
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::pace::{Pace, Rate};
-use super::{Batches, Deal, SharedCosts};
+use super::{Batches, Deal, Memory, SharedCosts};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -31,6 +31,8 @@ pub(super) struct Window {
     exclusive: Option<Vec<usize>>,
     /// Where a batch is a request: how many at once, and at what pace.
     requests: Option<(usize, Duration)>,
+    /// What is remembered of them.
+    memory: Option<Arc<dyn Memory>>,
     costs: SharedCosts,
     stop: Stop,
 }
@@ -50,6 +52,8 @@ struct State {
     pace: Option<Pace>,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
     keys: HashSet<u64>,
+    /// Some batch has met a fault: behind it nothing more is begun.
+    faulted: bool,
     /// No more batches will come.
     ended: bool,
     /// Nobody wants results any more.
@@ -78,6 +82,7 @@ impl Window {
             batches_max: workers * BATCHES_PER_WORKER,
             exclusive: deal.exclusive.clone(),
             requests: deal.requests.map(|requests| (workers, requests.every)),
+            memory: deal.memory.clone(),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
         }
@@ -109,6 +114,13 @@ impl Window {
                     break;
                 }
                 Some(Ok(batch)) => {
+                    let next = self.lock().next();
+                    let recall = |memory: &Arc<dyn Memory>| memory.recall(next, &batch);
+                    if let Some(played) = self.memory.as_ref().and_then(recall) {
+                        let (number, _) = self.take_place(batch.size(), (0, 0), Vec::new());
+                        self.put(number, played);
+                        continue;
+                    }
                     let columns = self.exclusive.as_deref().unwrap_or_default();
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
@@ -134,7 +146,7 @@ impl Window {
     fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         loop {
-            if state.closed || self.stop.is_set() {
+            if state.closed || state.faulted || self.stop.is_set() {
                 return false;
             }
             if wanted(&state) {
@@ -166,8 +178,19 @@ impl Window {
         (state.next() - 1, one_at_a_time && state.working == 1)
     }
 
-    /// Puts a result in its place.
-    pub(super) fn fill(&self, number: u64, played: Played) {
+    /// Takes note of a result, and puts it in its place.
+    pub(super) fn fill(&self, number: u64, mut played: Played) {
+        let noted = self
+            .memory
+            .as_ref()
+            .map(|memory| memory.note(number, &mut played));
+        match noted {
+            Some(Err(error)) => self.put(number, Played::failed(error)),
+            _ => self.put(number, played),
+        }
+    }
+
+    fn put(&self, number: u64, played: Played) {
         let bytes = played.batch.as_ref().map_or(0, Batch::size);
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -179,6 +202,7 @@ impl Window {
                 state.keys.remove(&key);
             }
             slot.bytes = bytes;
+            state.faulted |= played.fault.is_some();
             slot.played = Some(played);
             if let Some(pace) = &mut state.pace {
                 pace.settled(slot.rows.0, slot.rows.1, monotonic());

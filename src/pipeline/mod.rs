@@ -241,7 +241,7 @@ impl Pipeline {
     }
 
     /// Step `from` and every step its rows can reach.
-    fn downstream(&self, from: usize) -> BTreeSet<usize> {
+    pub fn downstream(&self, from: usize) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([from]);
         for (number, step) in self.steps.iter().enumerate().skip(from) {
             if step.inputs.iter().any(|input| reached.contains(input)) {
@@ -342,6 +342,11 @@ impl Step {
             place => place.as_str().into_iter().collect(),
         };
         Some(secrets::mask_urls(&words.join(", ")))
+    }
+
+    /// What must not be printed of it.
+    pub fn secrets(&self) -> secrets::Secrets {
+        secrets::Secrets::of(&self.options)
     }
 
     /// An error of this step as it may be printed: without the values of its secret options.

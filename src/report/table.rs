@@ -290,9 +290,14 @@ fn processes(stage: &StageReport) -> String {
         return String::new();
     }
     format!(
-        "{}: {} processes took {} s to start, {} s to open, {} s to copy rows\n",
+        "{}: {} {} took {} s to start, {} s to open, {} s to copy rows\n",
         stage.name,
         stage.processes,
+        if stage.processes == 1 {
+            "process"
+        } else {
+            "processes"
+        },
         seconds(stage.start_s),
         seconds(stage.open_s),
         seconds(stage.copy_s)

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod history;
+mod kept;
 mod record;
 mod resume;
 mod staged;
@@ -26,6 +27,7 @@ use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::schema::{Schema, list};
 use crate::stage::{Begun, Distribution, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
+use kept::Kept;
 use record::Record;
 use resume::{RunFolder, Settled};
 use stream::Tee;
@@ -93,12 +95,14 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         children_peak: 0,
         folder: held,
         resumable: false,
+        kept: Vec::new(),
     };
     let ran = driver
         .drive()
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
+    driver.settle_kept(ran.is_ok());
     let joined = record::join_rejects(
         driver
             .records
@@ -217,6 +221,8 @@ struct Driver<'a> {
     folder: RunFolder,
     /// Whether some stage has begun of which a failed run can go on.
     resumable: bool,
+    /// What is kept of stages whose batches are requests.
+    kept: Vec<(usize, Arc<Kept>)>,
 }
 
 /// A stage whose rows go to no other stage.
@@ -266,6 +272,7 @@ impl Driver<'_> {
             self.run_streamed(&mut wiring, terminals)
         };
         let costs = std::mem::take(&mut wiring.costs);
+        self.kept = std::mem::take(&mut wiring.kept);
         drop(wiring);
         self.children_peak = costs
             .iter()
@@ -294,6 +301,20 @@ impl Driver<'_> {
             }
         }
         self.options.stop.check()
+    }
+
+    /// Says what was kept of requests, and keeps the answers only as long as somebody may go on with them.
+    fn settle_kept(&mut self, done: bool) {
+        for (at, kept) in &self.kept {
+            self.records[*at]
+                .totals()
+                .warnings
+                .append(&mut kept.warnings());
+            self.resumable |= kept.is_of_use();
+            if done {
+                kept.forget();
+            }
+        }
     }
 
     /// Makes it visible, in the file's order.

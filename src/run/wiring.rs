@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::kept::Kept;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use super::{Driver, Options};
 use crate::error::Result;
-use crate::executor::{self, Batches, Deal};
+use crate::executor::{self, Batches, Deal, Memory};
 use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
@@ -33,6 +34,8 @@ pub(super) struct Wiring<'a, 'b> {
     /// In a staged run: outputs that wait for their readers, and for how many.
     pub(super) held: HashMap<usize, (Held, usize)>,
     pub(super) costs: Vec<executor::SharedCosts>,
+    /// What is kept of stages whose batches are requests.
+    pub(super) kept: Vec<(usize, Arc<Kept>)>,
 }
 
 impl<'a, 'b> Wiring<'a, 'b> {
@@ -51,6 +54,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             shared: HashMap::new(),
             held: HashMap::new(),
             costs: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -143,6 +147,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .iter()
             .map(|&link| pipeline.steps[link].name.as_str())
             .collect();
+        let memory = match self.remember(first) {
+            Ok(memory) => memory,
+            Err(error) => return Box::new(std::iter::once(Err(error.stage(&step.name)))),
+        };
         let results = executor::map(Deal {
             grid: step.grid,
             name: names.join("+"),
@@ -150,6 +158,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             input,
             exclusive,
             requests: step.requests(),
+            memory,
             costs,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
@@ -160,6 +169,27 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .collect();
         let rejects_max = step.requests().and_then(|requests| requests.rejects_max);
         stream::recorded(results, records, self.run.clone(), rejects_max)
+    }
+
+    /// What the run keeps of stage `at`, if its batches are requests.
+    fn remember(&mut self, at: usize) -> Result<Option<Arc<dyn Memory>>> {
+        let step = &self.pipeline.steps[at];
+        if step.requests().is_none() {
+            return Ok(None);
+        }
+        let input = step
+            .inputs
+            .first()
+            .map(|&input| self.schemas[input].clone());
+        let settled = |&behind: &usize| self.records[behind].totals().books.rows_in > 0;
+        let kept = Arc::new(Kept::new(
+            &self.run.state,
+            step,
+            input.unwrap_or_default(),
+            self.pipeline.downstream(at).iter().any(settled),
+        )?);
+        self.kept.push((at, kept.clone()));
+        Ok(Some(kept))
     }
 
     /// What makes the chain ready: its links, and what is broadcast to them, collected.

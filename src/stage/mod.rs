@@ -79,6 +79,9 @@ pub struct Requests {
     pub rejects_max: Option<u64>,
     /// More processes than this may not have a session at once.
     pub sessions_max: Option<usize>,
+    /// Where sessions start processes: how long they take to end them. They are then opened in worker
+    /// processes under every executor, so that these see to it however the run ends.
+    pub ending: Option<Duration>,
 }
 
 impl Distribution {
@@ -232,8 +235,50 @@ pub struct Output {
     pub dropped: u64,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// What was asked of the outside, where a batch is one request: for the run's log.
+    pub job: Option<Job>,
     /// What is wrong with the row behind these: they go on, then the run fails with it.
     pub fault: Option<Error>,
+}
+
+/// A request or a command as it was made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Job {
+    /// Who was asked; `:` is this machine.
+    pub host: String,
+    /// When it began, in seconds since 1970.
+    pub started_s: f64,
+    /// How long it took.
+    pub took_s: f64,
+    /// Bytes that were sent to it.
+    pub sent: u64,
+    /// Bytes that it gave back.
+    pub received: u64,
+    /// Its exit status; -1 if it was ended; of a request 1 if it failed.
+    pub exit: i32,
+    /// The signal that ended it, or 0.
+    pub signal: i32,
+    /// What it was, on one line, as one would type it.
+    pub command: String,
+    /// The end of what it said beside its answer.
+    pub said: String,
+}
+
+impl Job {
+    /// One that begins now.
+    pub fn begin(host: impl Into<String>, command: String) -> Self {
+        Job {
+            host: host.into(),
+            started_s: chrono::Utc::now().timestamp_micros() as f64 / 1e6,
+            command,
+            ..Job::default()
+        }
+    }
+
+    /// Whether it ended well.
+    pub fn succeeded(&self) -> bool {
+        self.exit == 0 && self.signal == 0
+    }
 }
 
 impl Output {
@@ -250,6 +295,7 @@ impl Output {
     /// Every row of input goes on as one row.
     pub fn new(batch: Batch) -> Self {
         Output {
+            job: None,
             fault: None,
             batch,
             rejects: Vec::new(),

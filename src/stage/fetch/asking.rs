@@ -10,12 +10,13 @@ use super::session::Login;
 use super::template::{Items, form};
 use super::{Question, body_bytes};
 use crate::batch::Batch;
+use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::format::json::raw::{self, Pointer};
 use crate::http::{Told, Url, shown};
 use crate::schema::Schema;
 use crate::stage::answers::{Reader, Records, Refusal, Settlement};
-use crate::stage::{Counts, Output, Session, add_counts};
+use crate::stage::{Counts, Job, Output, Session, add_counts};
 
 /// Asks, in one process.
 pub(super) struct Asking {
@@ -39,6 +40,7 @@ type Settled<T> = Result<Result<T, Failure>>;
 impl Session for Asking {
     fn run(&self, batch: Batch) -> Result<Output> {
         let mut tally = Tally::default();
+        let from = monotonic();
         let mut output = match &self.input {
             None => self.ask_alone(&batch, &mut tally)?,
             Some(input) => {
@@ -52,6 +54,10 @@ impl Session for Asking {
             }
         };
         add_counts(&mut output.counts, tally.counts());
+        output.job = tally.job.take().map(|job| Job {
+            took_s: monotonic().saturating_sub(from).as_secs_f64(),
+            ..job
+        });
         Ok(output)
     }
 
@@ -73,6 +79,15 @@ impl Drop for Asking {
             login.part(&self.sender.web);
         }
     }
+}
+
+/// What the run's log says of a request.
+fn begun(request: &Request, sender: &Sender) -> Job {
+    let host = request.url.host_str().unwrap_or_default();
+    Job::begin(
+        host,
+        format!("{} {}", request.method, sender.clean(request.url.as_str())),
+    )
 }
 
 impl Tally {
@@ -141,6 +156,9 @@ impl Asking {
             self.ask(settlement, first, true, input, tally)?;
             return self.ask(settlement, second, true, input, tally);
         }
+        if let Some(job) = &mut tally.job {
+            job.exit = 1;
+        }
         let mut more = Map::new();
         if let Some(status) = failure.status {
             more.insert("status".to_owned(), status.into());
@@ -179,6 +197,10 @@ impl Asking {
             Ok(request) => request,
             Err(failure) => return Ok(Err(failure)),
         };
+        let job = tally
+            .job
+            .get_or_insert_with(|| begun(&request, &self.sender));
+        job.sent += request.body.as_ref().map_or(0, |body| body.len() as u64);
         let mut records = self.reader.records();
         let mut seen = HashSet::from([request.url.clone()]);
         loop {
@@ -186,6 +208,9 @@ impl Asking {
                 Ok(told) => told,
                 Err(failure) => return Ok(Err(failure)),
             };
+            if let Some(job) = &mut tally.job {
+                job.received += told.body.len() as u64;
+            }
             let next = self
                 .read(&told, &mut records)
                 .and_then(|()| self.next_page(&told, &request.url));

@@ -137,6 +137,7 @@ impl Stage for Fetch {
             again: self.is_repeatable(),
             rejects_max: self.rejects_max,
             sessions_max: self.options.max_sessions,
+            ..Requests::default()
         })]
     }
 

@@ -11,6 +11,7 @@ use crate::clock::monotonic;
 use crate::error::{Class, Result};
 use crate::http::{Ask, Backoff, Told, Trouble, Url, Web, shown, status_words};
 use crate::secrets::Secrets;
+use crate::stage::Job;
 
 /// Redirects of one request: more are a loop, or as good as one.
 const REDIRECTS_MAX: u32 = 5;
@@ -54,6 +55,8 @@ pub(super) struct Tally {
     pub(super) pages: u64,
     pub(super) splits: u64,
     pub(super) renewals: u64,
+    /// The first request, for the run's log: what comes behind is added to it.
+    pub(super) job: Option<Job>,
 }
 
 /// Why there is no answer, for good.
