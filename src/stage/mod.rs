@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod bulk_index;
 pub mod connection;
+pub mod exec;
 pub mod fetch;
 pub mod filter;
 pub mod geo_point;
@@ -45,6 +46,7 @@ pub static STAGES: &[&StageKind] = &[
     &normalize_dates::KIND,
     &geo_point::KIND,
     &fetch::KIND,
+    &exec::KIND,
     &write_files::KIND,
     &bulk_index::KIND,
 ];

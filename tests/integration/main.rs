@@ -9,6 +9,7 @@ mod cases;
 mod compare;
 mod docs;
 mod elastic;
+mod exec;
 mod fetch;
 #[expect(dead_code, reason = "the example's own command line")]
 #[path = "../../examples/generate_donors.rs"]
