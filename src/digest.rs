@@ -9,7 +9,7 @@ use crate::columns::Column;
 use crate::schema::Schema;
 
 /// A polynomial over the rows' hashes: of two stretches of rows it can be computed from theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest {
     /// How many rows.
     rows: u64,

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::batch::Batch;
 use crate::clock::{self, Span};
+use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Note, Reject, Session, Setup, Stage, Strain, add_counts};
+use crate::stage::{self, Counts, Job, Note, Reject, Session, Setup, Stage, Strain, add_counts};
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
@@ -49,6 +50,8 @@ pub struct Chain {
     pub broadcast: Vec<Vec<Option<Batch>>>,
     /// Whether digests are wanted.
     pub digest: bool,
+    /// How many processes play it.
+    pub processes: usize,
     /// Whether the run is to stop.
     pub stop: Stop,
     /// Who hears that the outside has enough.
@@ -57,7 +60,12 @@ pub struct Chain {
 
 impl Chain {
     /// The chain that a worker was told of.
-    pub fn of(links: Vec<Link>, broadcast: Vec<Vec<Option<Batch>>>, digest: bool) -> Result<Chain> {
+    pub fn of(
+        links: Vec<Link>,
+        broadcast: Vec<Vec<Option<Batch>>>,
+        digest: bool,
+        processes: usize,
+    ) -> Result<Chain> {
         let stages = links.iter().map(|link| {
             let kind = stage::kind(&link.kind).ok_or_else(|| {
                 Error::failed(format!("this worker knows no kind `{}`", link.kind))
@@ -73,10 +81,20 @@ impl Chain {
             links,
             broadcast,
             digest,
+            processes,
             // Who started the worker ends it.
             stop: Stop::default(),
             strain: Strain::default(),
         })
+    }
+
+    /// How long its sessions take to end what they start outside, if they start anything.
+    pub fn ending(&self) -> Option<Duration> {
+        let endings = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.inputs().first()?.requests()?.ending);
+        endings.max()
     }
 
     /// Its last `n` stages alone.
@@ -101,6 +119,7 @@ impl Chain {
                 output: link.output.clone(),
                 told: link.told.clone(),
                 broadcast,
+                sessions: self.processes,
                 stop: self.stop.clone(),
                 strain: self.strain.clone(),
                 note: link.note.clone(),
@@ -113,6 +132,7 @@ impl Chain {
             opened,
             digest: self.digest,
             open: clock::monotonic().saturating_sub(start),
+            held: None,
         })
     }
 }
@@ -128,6 +148,8 @@ pub struct Hand {
     digest: bool,
     /// What opening them took.
     pub open: Duration,
+    /// Let go of behind the sessions: who waits for their end sees it.
+    pub held: Option<Arc<()>>,
 }
 
 /// What became of a batch.
@@ -150,6 +172,28 @@ impl Played {
             fault: Some(error),
         }
     }
+
+    /// A batch of a hand of one stage, `link`, that died with its worker and may not be played again: its
+    /// rows are rejects.
+    pub fn died(link: &Link, batch: &Batch, digest: bool) -> Self {
+        let Some(input) = link.inputs.first() else {
+            return Played::failed(Error::failed("its worker died").stage(&link.name));
+        };
+        let reject = |row| Reject::of(batch, input, row, None, None, "worker died".into());
+        let types = link.output.fields.iter().map(|field| &field.ty);
+        let rows = Batch::new(types.map(Column::empty).collect(), 0);
+        let mark = Mark {
+            rows_in: batch.rows() as u64,
+            rejects: (0..batch.rows()).map(reject).collect(),
+            digest: digest.then(|| Digest::of(&link.output, &rows)),
+            ..Mark::default()
+        };
+        Played {
+            marks: vec![mark],
+            batch: Some(rows),
+            fault: None,
+        }
+    }
 }
 
 /// What one stage did with one batch.
@@ -167,6 +211,12 @@ pub struct Mark {
     pub rejects: Vec<Reject>,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// What was asked of the outside, where a batch is one request.
+    #[serde(default)]
+    pub job: Option<Job>,
+    /// Whether it, or an item of it, failed.
+    #[serde(default)]
+    pub failed: bool,
     /// Of the rows that went on, or into the sink.
     pub digest: Option<Digest>,
     /// When, and how long.
@@ -231,6 +281,8 @@ impl Hand {
             dropped: output.dropped,
             rejects: output.rejects,
             counts: output.counts,
+            job: output.job,
+            failed: false,
             digest,
             span,
         };

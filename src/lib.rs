@@ -22,6 +22,8 @@
 //! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
+//! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
+//! * what a run keeps, to be gone on with: `run::kept`, `run::resume`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
@@ -55,10 +57,12 @@ pub mod http;
 pub mod keys;
 pub mod partition;
 pub mod pipeline;
+mod procs;
 pub mod progress;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod secrets;
 pub mod stage;
 pub mod stop;
 pub mod tune;

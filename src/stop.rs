@@ -56,6 +56,13 @@ impl Stop {
             .is_some_and(|deadline| clock::monotonic() >= deadline)
     }
 
+    /// Sets it, as if by `SIGTERM`.
+    pub fn set(&self) {
+        let number =
+            usize::try_from(signal_hook::consts::SIGTERM).expect("signal numbers are small");
+        self.signal.store(number, Ordering::Relaxed);
+    }
+
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
         self.signal.load(Ordering::Relaxed) != 0 || self.is_late()

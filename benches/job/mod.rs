@@ -107,6 +107,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             inputs,
             output: schemas[at].clone(),
             told: begun.told,
+            sessions: 1,
             stop: Stop::default(),
             strain: etl::stage::Strain::default(),
             note: etl::stage::Note::default(),

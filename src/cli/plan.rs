@@ -228,6 +228,7 @@ fn in_words(dealt: &Distribution) -> String {
             "dealt by row number, no two at once of one {}",
             columns.join(", ")
         ),
+        Distribution::Requests(_) => "dealt by row number, a batch a request".into(),
         Distribution::Key(columns) => {
             format!("collected, then dealt by {}", columns.join(", "))
         }
@@ -287,6 +288,7 @@ fn describe(dealt: &Distribution, input: &mut Value) {
     let (word, columns) = match dealt {
         Distribution::Any => ("any", None),
         Distribution::Exclusive(columns) => ("exclusive", Some(columns)),
+        Distribution::Requests(_) => ("requests", None),
         Distribution::Key(columns) => ("key", Some(columns)),
         Distribution::Broadcast => ("broadcast", None),
     };

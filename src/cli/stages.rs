@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::output;
 use crate::error::{Error, Result, nearest};
-use crate::pipeline::count;
 use crate::schema::list;
 use crate::stage::{OptionDoc, STAGES, StageKind};
 
@@ -79,7 +78,7 @@ fn overview(kinds: &[&StageKind]) -> String {
 /// Options, defaults and an example.
 fn about(kind: &StageKind) -> String {
     let mut text = format!("{}: {}\n", kind.name, kind.summary);
-    text.push_str(&format!("Reads {}", count(kind.inputs, "input")));
+    text.push_str(&format!("Reads {}", kind.inputs_in_words()));
     text.push_str(if kind.sink {
         "; its rows leave the pipeline.\n"
     } else {
@@ -136,7 +135,7 @@ fn as_markdown(kinds: &[&StageKind]) -> String {
         text.push_str(&format!(
             "| `{}` | {} | {} | {} |\n",
             kind.name,
-            kind.inputs,
+            kind.input_counts(),
             cell(kind.summary),
             cell(&options.join(", "))
         ));
@@ -160,8 +159,12 @@ fn as_json(kind: &StageKind) -> Value {
             })
         })
         .collect();
+    let inputs = match kind.inputs {
+        [one] => json!(one),
+        several => json!(several),
+    };
     json!({
-        "kind": kind.name, "summary": kind.summary, "inputs": kind.inputs, "sink": kind.sink,
+        "kind": kind.name, "summary": kind.summary, "inputs": inputs, "sink": kind.sink,
         "takes_batch_rows": kind.takes_batch_rows, "options": options, "example": kind.example,
     })
 }
@@ -173,7 +176,7 @@ mod tests {
     static KIND: StageKind = StageKind {
         name: "split",
         summary: "Cuts text at `|`",
-        inputs: 1,
+        inputs: &[1],
         sink: false,
         takes_batch_rows: true,
         options: &[

@@ -196,7 +196,7 @@ pub(super) fn compact_bytes(array: &BinaryViewArray) -> BinaryArray<i64> {
 }
 
 /// Builds a text column value by value, copying the text.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct TextBuilder {
     views: Vec<View>,
     text: Vec<u8>,

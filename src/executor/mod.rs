@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::hand::{Chain, Hand, Played, add_closed};
-use crate::stage::Counts;
+use crate::stage::{Counts, Requests};
 use crate::stop::Stop;
+use pace::Rate;
 
 /// The word of the pipeline file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub struct Costs {
     pub peak_rss_bytes: u64,
     /// The most batches in flight at once, where that adapts to the outside.
     pub concurrency: u64,
+    /// Where a batch is a request: held by each hand in this process, so that one can wait for their end.
+    pub held: Option<Arc<()>>,
 }
 
 /// What the workers of a stage wait for at the moment.
@@ -138,6 +141,15 @@ impl Gauge {
 /// Costs as threads share them.
 pub type SharedCosts = Arc<Mutex<Costs>>;
 
+/// What is remembered of batches that are requests, by their numbers.
+pub trait Memory: Send + Sync {
+    /// What became of a batch before, if it is not to be played again; called in the order of the batches.
+    fn recall(&self, number: u64, batch: &Batch) -> Option<Played>;
+
+    /// Notes what became of a batch, as soon as it is known.
+    fn note(&self, number: u64, played: &mut Played) -> Result<()>;
+}
+
 /// A stream to be worked on.
 pub struct Deal {
     /// Where.
@@ -146,6 +158,8 @@ pub struct Deal {
     pub input: Batches,
     /// Where rows are dealt `Exclusive`: the columns in which no two in flight may be equal.
     pub exclusive: Option<Vec<usize>>,
+    /// Where a batch is one request: what may be done with it.
+    pub requests: Option<Requests>,
     /// By what.
     pub prepare: Prepare,
     /// What it costs.
@@ -154,6 +168,8 @@ pub struct Deal {
     pub gauge: Arc<Gauge>,
     /// Whether to stop.
     pub stop: Stop,
+    /// Where a batch is a request: what is remembered of them.
+    pub memory: Option<Arc<dyn Memory>>,
     /// For child processes.
     pub workers: Arc<processes::Workers>,
     /// The stages' names, for threads and messages.
@@ -162,11 +178,18 @@ pub struct Deal {
 
 /// Works on a stream. A parallel stage begins at once, a sequential one when its first result is wanted.
 pub fn map(deal: Deal) -> Results {
+    let starts_processes = deal
+        .requests
+        .is_some_and(|requests| requests.ending.is_some());
     match deal.grid.kind {
+        _ if starts_processes => processes::map(deal),
         Kind::Sequential => Box::new(Sequential {
             prepare: Some(deal.prepare),
             hand: None,
             input: Some(deal.input),
+            rate: deal.requests.map(|requests| Rate::new(requests.every)),
+            memory: deal.memory,
+            number: 0,
             costs: deal.costs,
             gauge: deal.gauge,
             stop: deal.stop,
@@ -181,6 +204,10 @@ struct Sequential {
     prepare: Option<Prepare>,
     hand: Option<Hand>,
     input: Option<Batches>,
+    rate: Option<Rate>,
+    memory: Option<Arc<dyn Memory>>,
+    /// Of the next batch.
+    number: u64,
     costs: SharedCosts,
     gauge: Arc<Gauge>,
     stop: Stop,
@@ -204,8 +231,24 @@ impl Sequential {
             }
             return Ok(None);
         };
-        let played = hand.play(batch);
+        let number = self.number;
+        self.number += 1;
+        let recalled = self
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.recall(number, &batch));
+        if recalled.is_some() {
+            return Ok(recalled);
+        }
+        if let Some(rate) = &mut self.rate {
+            rate.wait(|| !self.stop.is_set());
+            self.stop.check()?;
+        }
+        let mut played = hand.play(batch);
         self.gauge.set(Waits::ForReader);
+        if let Some(memory) = &self.memory {
+            memory.note(number, &mut played)?;
+        }
         Ok(Some(played))
     }
 }
@@ -226,8 +269,9 @@ impl Iterator for Sequential {
 }
 
 fn open(chain: Chain, costs: &SharedCosts) -> Result<Hand> {
-    let hand = chain.open()?;
+    let mut hand = chain.open()?;
     let mut costs = costs.lock().expect("no one panics holding this lock");
+    hand.held.clone_from(&costs.held);
     costs.sessions += 1;
     costs.open += hand.open;
     Ok(hand)

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::clock::monotonic;
+
 /// A step up is worth it if it brings this many times the rows a second.
 const GAIN_MIN: f64 = 1.02;
 /// Round trips before a step that brought nothing is tried again.
@@ -112,6 +114,51 @@ impl Pace {
     }
 }
 
+/// A least time between batches, where the pipeline sets the pace.
+#[derive(Debug)]
+pub(super) struct Rate {
+    every: Duration,
+    next: Duration,
+}
+
+/// How often one who waits for its turn looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Rate {
+    /// At least `every` between two batches.
+    pub(super) fn new(every: Duration) -> Self {
+        Rate {
+            every,
+            next: Duration::ZERO,
+        }
+    }
+
+    /// Waits for the next batch's turn, as long as it is `wanted`; `false`: it is not.
+    pub(super) fn wait(&mut self, wanted: impl Fn() -> bool) -> bool {
+        loop {
+            let now = monotonic();
+            let left = self.next.saturating_sub(now);
+            if left.is_zero() {
+                self.next = self.after(now);
+                return wanted();
+            }
+            if !wanted() {
+                return false;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+    }
+
+    /// When the turn after one taken `now` comes: a turn taken a little late makes up for it, a pause does not.
+    fn after(&self, now: Duration) -> Duration {
+        if now < self.next + self.every {
+            self.next + self.every
+        } else {
+            now + self.every
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +181,18 @@ mod tests {
             row = all.end;
         }
         limits
+    }
+
+    #[test]
+    fn a_rate_is_kept_whatever_the_turns_were_late() {
+        let ms = Duration::from_millis;
+        let rate = |next| Rate {
+            every: ms(100),
+            next: ms(next),
+        };
+        assert_eq!(rate(0).after(ms(0)), ms(100));
+        assert_eq!(rate(300).after(ms(330)), ms(400), "made up for");
+        assert_eq!(rate(300).after(ms(900)), ms(1000), "no burst after a pause");
     }
 
     #[test]

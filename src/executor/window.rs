@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::pace::Pace;
-use super::{Batches, Deal, Gauge, SharedCosts, Waits};
+use super::pace::{Pace, Rate};
+use super::{Batches, Deal, Gauge, Memory, SharedCosts, Waits};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -30,12 +30,17 @@ pub(super) struct Window {
     batches_max: usize,
     workers: usize,
     exclusive: Option<Vec<usize>>,
+    /// Where a batch is a request: how many at once, and at what pace.
+    requests: Option<(usize, Duration)>,
+    /// What is remembered of them.
+    memory: Option<Arc<dyn Memory>>,
     costs: SharedCosts,
     gauge: Arc<Gauge>,
     stop: Stop,
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so by itself")]
 struct State {
     /// One a batch in flight, oldest first.
     slots: VecDeque<Slot>,
@@ -52,6 +57,8 @@ struct State {
     keys: HashSet<u64>,
     /// The feeder waits for the next batch from above.
     fetching: bool,
+    /// Some batch has met a fault: behind it nothing more is begun.
+    faulted: bool,
     /// No more batches will come.
     ended: bool,
     /// Nobody wants results any more.
@@ -81,6 +88,8 @@ impl Window {
             workers,
             gauge: deal.gauge.clone(),
             exclusive: deal.exclusive.clone(),
+            requests: deal.requests.map(|requests| (workers, requests.every)),
+            memory: deal.memory.clone(),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
         }
@@ -99,6 +108,7 @@ impl Window {
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
     pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
+        let mut rate = Rate::new(self.requests.map_or(Duration::ZERO, |(_, every)| every));
         while self.wait_until(|state| {
             let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
             !full || state.slots.is_empty()
@@ -114,14 +124,22 @@ impl Window {
                     break;
                 }
                 Some(Ok(batch)) => {
+                    let next = self.lock().next();
+                    let recall = |memory: &Arc<dyn Memory>| memory.recall(next, &batch);
+                    if let Some(played) = self.memory.as_ref().and_then(recall) {
+                        let (number, _) = self.take_place(batch.size(), (0, 0), Vec::new());
+                        self.put(number, played);
+                        continue;
+                    }
                     let columns = self.exclusive.as_deref().unwrap_or_default();
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
-                        let pace = state.pace.as_ref();
-                        pace.is_none_or(|pace| state.working < pace.limit())
+                        let most = state.pace.as_ref().map(Pace::limit);
+                        let most = most.or(self.requests.map(|(most, _)| most));
+                        most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
-                    if !self.wait_until(free) {
+                    if !self.wait_until(free) || !rate.wait(|| !self.is_closed()) {
                         break;
                     }
                     let first = batch.dealt().map_or(0, |dealt| dealt.first);
@@ -160,7 +178,7 @@ impl Window {
     fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         loop {
-            if state.closed || self.stop.is_set() {
+            if state.closed || state.faulted || self.stop.is_set() {
                 return false;
             }
             if wanted(&state) {
@@ -183,7 +201,7 @@ impl Window {
             keys,
             played: None,
         });
-        if state.pace.is_some() {
+        if state.pace.is_some() || self.requests.is_some() {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs.concurrency.max(state.working as u64);
         }
@@ -193,8 +211,19 @@ impl Window {
         (state.next() - 1, one_at_a_time && state.working == 1)
     }
 
-    /// Puts a result in its place.
-    pub(super) fn fill(&self, number: u64, played: Played) {
+    /// Takes note of a result, and puts it in its place.
+    pub(super) fn fill(&self, number: u64, mut played: Played) {
+        let noted = self
+            .memory
+            .as_ref()
+            .map(|memory| memory.note(number, &mut played));
+        match noted {
+            Some(Err(error)) => self.put(number, Played::failed(error)),
+            _ => self.put(number, played),
+        }
+    }
+
+    fn put(&self, number: u64, played: Played) {
         let bytes = played.batch.as_ref().map_or(0, Batch::size);
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -206,6 +235,7 @@ impl Window {
                 state.keys.remove(&key);
             }
             slot.bytes = bytes;
+            state.faulted |= played.fault.is_some();
             slot.played = Some(played);
             if let Some(pace) = &mut state.pace {
                 pace.settled(slot.rows.0, slot.rows.1, monotonic());
@@ -321,6 +351,8 @@ impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
             Err(error) => Some(Played::failed(error)),
         };
         if played.as_ref().is_none_or(|played| played.fault.is_some()) {
+            // Nobody wants what lies behind a fault.
+            self.window.close();
             self.end = None;
         }
         played

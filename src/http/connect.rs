@@ -54,9 +54,20 @@ pub(crate) fn parse_url(text: &str) -> Result<Url> {
 }
 
 /// A server's address as it may be printed.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let origin = url.origin().ascii_serialization();
     format!("{origin}{}", url.path().trim_end_matches('/'))
+}
+
+/// Whether a URL's host is this machine, for which there are no proxies.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") | None => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+    }
 }
 
 /// Whether the environment names a proxy.

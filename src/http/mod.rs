@@ -9,6 +9,7 @@
 
 mod backoff;
 mod connect;
+mod web;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +27,10 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 pub use backoff::Backoff;
-pub(crate) use connect::parse_url;
 pub use connect::{Connect, Url};
+pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::http::Method;
+pub use web::{Ask, Limits, Told, Web, header_fits, status_words};
 
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -152,18 +154,10 @@ impl Client {
         }
         let proven = node.lock().proven;
         let sent = lane.runtime.block_on(async {
-            let stopped = async {
-                loop {
-                    if let Err(error) = self.stop.check() {
-                        return error;
-                    }
-                    tokio::time::sleep(LOOK).await;
-                }
-            };
             let transport = lane.transports[at].as_ref().expect("it was made above");
             tokio::select! {
                 sent = self.try_once(transport, node, request, proven) => sent,
-                error = stopped => Err(Trouble::Final(error)),
+                error = stopped(&self.stop) => Err(Trouble::Final(error)),
             }
         });
         self.lock_lanes().push(lane);
@@ -176,15 +170,7 @@ impl Client {
 
     /// Waits, unless the run is to stop.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        let until = monotonic() + time;
-        loop {
-            self.stop.check()?;
-            let left = until.saturating_sub(monotonic());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
+        pause(time, &self.stop)
     }
 
     /// The servers' addresses, for messages: without users and passwords.
@@ -211,12 +197,8 @@ impl Client {
     }
 
     fn new_lane(&self) -> Result<Lane> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::failed("cannot start the network runtime").cause(error))?;
         Ok(Lane {
-            runtime,
+            runtime: new_runtime()?,
             transports: self.nodes.iter().map(|_| None).collect(),
         })
     }
@@ -376,14 +358,7 @@ impl Node {
 
     /// Proxies are the environment's, and never for this machine.
     fn is_proxied(&self) -> bool {
-        let local = match self.url.host_str() {
-            Some("localhost") | None => true,
-            Some(host) => host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback()),
-        };
-        !local && connect::proxy_is_set()
+        !connect::is_loopback(&self.url) && connect::proxy_is_set()
     }
 
     /// Notes how a try ended.
@@ -401,19 +376,54 @@ impl Node {
     }
 }
 
+fn new_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed("cannot start the network runtime").cause(error))
+}
+
+/// Why the run is to stop, when it is.
+async fn stopped(stop: &Stop) -> Error {
+    loop {
+        if let Err(error) = stop.check() {
+            return error;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits, unless the run is to stop.
+fn pause(time: Duration, stop: &Stop) -> Result<()> {
+    let until = monotonic() + time;
+    loop {
+        stop.check()?;
+        let left = until.saturating_sub(monotonic());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
+/// An error and what lies behind it.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The words of an error and of what lies behind it, none twice in a row.
+fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let mut words: Vec<String> = chain(error).map(ToString::to_string).collect();
+    words.dedup();
+    words
+}
+
 /// What a failed try means. Where none of the answer has come: whether the server has ever answered.
 fn trouble(error: &elasticsearch::Error, node: &Node, proven: Option<bool>) -> Trouble {
-    let mut words: Vec<String> = Vec::new();
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut http = None;
-    while let Some(error) = source {
-        http = http.or(error.downcast_ref::<reqwest::Error>());
-        let text = error.to_string();
-        if words.last() != Some(&text) {
-            words.push(text);
-        }
-        source = error.source();
-    }
+    let words = words(error);
+    let http = chain(error).find_map(|error| error.downcast_ref::<reqwest::Error>());
     let mut text = words.last().cloned().unwrap_or_default();
     let Some(http) = http else {
         return Trouble::Final(Error::failed("cannot send a request").cause(text));

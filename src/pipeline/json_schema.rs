@@ -40,7 +40,7 @@ pub fn json_schema(registry: &[&StageKind]) -> Value {
 fn stage(kind: &StageKind) -> Value {
     let mut keys = common(kind);
     let mut required = vec!["name", "kind"];
-    if kind.inputs > 0 {
+    if !kind.inputs.contains(&0) {
         required.push("inputs");
     }
     for option in kind.all_options() {
@@ -75,7 +75,7 @@ fn common(kind: &StageKind) -> Map<String, Value> {
     ];
     let inputs = json!({
         "type": "array", "items": { "type": "string" },
-        "minItems": kind.inputs, "maxItems": kind.inputs,
+        "minItems": kind.inputs.iter().min(), "maxItems": kind.inputs.iter().max(),
     });
     let keys = [
         (

@@ -11,7 +11,6 @@ mod grid;
 mod json_schema;
 mod overrides;
 mod scratch;
-mod secrets;
 mod source;
 mod steps;
 mod variables;
@@ -27,12 +26,13 @@ use crate::batch::ROWS_MAX;
 use crate::error::{Error, Result, nearest, nearest_file};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
-use crate::stage::{Folder, STAGES, Stage, StageKind};
+use crate::secrets;
+use crate::stage::{Distribution, Folder, Requests, STAGES, Stage, StageKind};
 use crate::stage::{bulk_index, write_files};
 
+pub use crate::secrets::{masked, masked_set};
 pub use json_schema::json_schema;
 pub use scratch::{NotTimed, Scratch, delete_index};
-pub use secrets::{masked, masked_set};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.
 #[derive(Clone)]
@@ -246,7 +246,7 @@ impl Pipeline {
     }
 
     /// Step `from` and every step its rows can reach.
-    fn downstream(&self, from: usize) -> BTreeSet<usize> {
+    pub fn downstream(&self, from: usize) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([from]);
         for (number, step) in self.steps.iter().enumerate().skip(from) {
             if step.inputs.iter().any(|input| reached.contains(input)) {
@@ -329,6 +329,11 @@ impl Step {
             .unwrap_or(ROWS_MAX)
     }
 
+    /// What may be done with its requests, where a batch is one.
+    pub fn requests(&self) -> Option<Requests> {
+        self.stage.inputs().first().and_then(Distribution::requests)
+    }
+
     /// Where its rows leave the pipeline, if they do, secrets masked.
     pub fn publishes_to(&self) -> Option<String> {
         if !self.kind.sink {
@@ -351,6 +356,11 @@ impl Step {
         self.kind.name == bulk_index::KIND.name
             && option("load") != Some("replace")
             && local.is_none()
+    }
+
+    /// What must not be printed of it.
+    pub fn secrets(&self) -> secrets::Secrets {
+        secrets::Secrets::of(&self.options)
     }
 
     /// An error of this step as it may be printed: without the values of its secret options.

@@ -172,8 +172,8 @@ fn decode_one(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let stage = (draft.kind.decode)(options.clone())
-        .map_err(|error| super::secrets::scrub(section.locate_named(error), &options))?;
-    Ok(Step {
+        .map_err(|error| crate::secrets::scrub(section.locate_named(error), &options))?;
+    let step = Step {
         name: draft.name,
         kind: draft.kind,
         inputs,
@@ -181,7 +181,23 @@ fn decode_one(
         batch_rows,
         options,
         stage: stage.into(),
-    })
+    };
+    refuse_sessions(&step).map_err(|error| section.locate("max_sessions", error))?;
+    Ok(step)
+}
+
+/// Each process has a session of its own: what a licence does not allow is told before it is tried.
+fn refuse_sessions(step: &Step) -> Result<()> {
+    let sessions_max = step.requests().and_then(|requests| requests.sessions_max);
+    let Some(most) = sessions_max.filter(|most| step.grid.processes > *most) else {
+        return Ok(());
+    };
+    let (kind, processes) = (step.grid.kind.word(), step.grid.processes);
+    Err(Error::usage(format!(
+        "`max_sessions` allows {}, and executor `{kind}` opens {processes}, one a process",
+        super::count(most, "session")
+    ))
+    .hint("threads share one session: `executor = \"threads\"` does as much at once with one"))
 }
 
 /// The steps that a stage reads.
@@ -218,12 +234,12 @@ fn inputs(draft: &Draft, names: &[String], above: &[Step]) -> Result<Vec<usize>>
             }
         }
     }
-    let (wanted, given) = (draft.kind.inputs, inputs.len());
-    if given != wanted {
+    let given = inputs.len();
+    if !draft.kind.inputs.contains(&given) {
         return Err(locate(Error::usage(format!(
             "kind `{}` takes {}, found {given}",
             draft.kind.name,
-            super::count(wanted, "input")
+            draft.kind.inputs_in_words()
         ))));
     }
     if let Some(sink) = inputs

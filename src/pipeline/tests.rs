@@ -36,7 +36,7 @@ const fn option(name: &'static str) -> OptionDoc {
 
 const fn kind(
     name: &'static str,
-    inputs: usize,
+    inputs: &'static [usize],
     options: &'static [OptionDoc],
     decode: fn(toml::Table) -> Result<Box<dyn Stage>>,
 ) -> StageKind {
@@ -63,17 +63,17 @@ struct Load {
 
 static LOAD: StageKind = kind(
     "load",
-    0,
+    &[0],
     &[option("files"), option("types"), option("password")],
     |table| {
         stage::options::<Load>(table)?;
         Ok(Box::new(Idle(vec![Distribution::Any])))
     },
 );
-static GROUP: StageKind = kind("group", 1, &[option("by"), option("separator")], |_| {
+static GROUP: StageKind = kind("group", &[1], &[option("by"), option("separator")], |_| {
     Ok(Box::new(Idle(vec![Distribution::Key(vec!["k".into()])])))
 });
-static JOIN: StageKind = kind("join", 2, &[option("on")], |_| {
+static JOIN: StageKind = kind("join", &[2], &[option("on")], |_| {
     Ok(Box::new(Idle(vec![
         Distribution::Any,
         Distribution::Broadcast,
@@ -82,9 +82,12 @@ static JOIN: StageKind = kind("join", 2, &[option("on")], |_| {
 static WRITE: StageKind = StageKind {
     sink: true,
     takes_batch_rows: false,
-    ..kind("write", 1, &[option("path"), option("batch_docs")], |_| {
-        Ok(Box::new(Idle(vec![Distribution::Any])))
-    })
+    ..kind(
+        "write",
+        &[1],
+        &[option("path"), option("batch_docs")],
+        |_| Ok(Box::new(Idle(vec![Distribution::Any]))),
+    )
 };
 
 /// A pipeline of this module's kinds.

@@ -15,6 +15,7 @@ pub fn render(report: &Report) -> String {
         text.push_str(&matches(stage));
         text.push_str(&documents(stage));
         text.push_str(&requests(stage));
+        text.push_str(&asked(stage));
         text.push_str(&processes(stage));
     }
     text.push_str(&rejects(report));
@@ -229,7 +230,7 @@ fn documents(stage: &StageReport) -> String {
 fn requests(stage: &StageReport) -> String {
     let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
     let time = stage.wall_s;
-    if of("requests") == 0 || time == 0.0 {
+    if of("requests") == 0 || time == 0.0 || stage.kind != "bulk_index" {
         return String::new();
     }
     let before = of("resumed_rows");
@@ -274,15 +275,58 @@ fn requests(stage: &StageReport) -> String {
     )
 }
 
+/// What asking a server took, and what came of it.
+fn asked(stage: &StageReport) -> String {
+    let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
+    if of("requests") == 0 || stage.wall_s == 0.0 || stage.kind != "fetch" {
+        return String::new();
+    }
+    let mut text = format!(
+        "{}: {} requests, {:.0} a second, at most {} at once",
+        stage.name,
+        thousands(of("requests")),
+        of("requests") as f64 / stage.wall_s,
+        of("concurrency").max(1),
+    );
+    for (name, words) in [
+        ("retries", "tried again"),
+        ("redirects", "redirects"),
+        ("pages", "further pages"),
+        ("splits", "halved"),
+        ("renewals", "logins renewed"),
+    ] {
+        if of(name) > 0 {
+            text.push_str(&format!(", {} {words}", thousands(of(name))));
+        }
+    }
+    let sessions = if stage.sessions == 1 {
+        "session"
+    } else {
+        "sessions"
+    };
+    text + &format!(
+        "\n{}: {} s CPU; {} s to open {} {sessions}\n",
+        stage.name,
+        seconds(stage.cpu_s),
+        seconds(stage.open_s),
+        stage.sessions
+    )
+}
+
 /// What child processes cost.
 fn processes(stage: &StageReport) -> String {
     if stage.start_s + stage.copy_s == 0.0 {
         return String::new();
     }
     format!(
-        "{}: {} processes took {} s to start, {} s to open, {} s to copy rows\n",
+        "{}: {} {} took {} s to start, {} s to open, {} s to copy rows\n",
         stage.name,
         stage.processes,
+        if stage.processes == 1 {
+            "process"
+        } else {
+            "processes"
+        },
         seconds(stage.start_s),
         seconds(stage.open_s),
         seconds(stage.copy_s)

@@ -3,6 +3,7 @@
 mod ahead;
 pub mod compare;
 pub mod history;
+mod kept;
 mod preview;
 mod record;
 mod resume;
@@ -12,6 +13,7 @@ mod wiring;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -22,13 +24,14 @@ pub use record::{Live, watch};
 use crate::batch::ROWS_MAX;
 use crate::clock;
 use crate::error::{Class, Error, Result};
-use crate::executor::Batches;
 use crate::executor::processes::Workers;
+use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::schema::{Schema, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 use crate::stop::Stop;
+use kept::Kept;
 use record::Record;
 use resume::{RunFolder, Settled};
 use stream::Tee;
@@ -91,12 +94,14 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         children_peak: 0,
         folder: held,
         resumable: false,
+        kept: Vec::new(),
     };
     let ran = driver
         .drive()
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
+    driver.settle_kept(ran.is_ok());
     let joined = record::join_rejects(
         driver
             .records
@@ -176,6 +181,24 @@ fn open_folder(
     Ok((RunFolder::new(&runs, now, pipeline)?, false))
 }
 
+/// How long sessions of a run that fails may take to part from those they talk to.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Waits for the sessions in this process that somebody outside keeps a place for: whoever works on with
+/// one has yet to notice that the run has ended.
+fn part(costs: &[SharedCosts]) {
+    let until = clock::monotonic() + PARTING;
+    for costs in costs {
+        let held = || {
+            let costs = costs.lock().expect("no one panics holding this lock");
+            costs.held.as_ref().map_or(0, Arc::strong_count)
+        };
+        while held() > 1 && clock::monotonic() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// The error with the place of its row, and without secrets.
 fn located(error: Error, run: &Run, pipeline: &Pipeline) -> Error {
     let mut error = error;
@@ -204,6 +227,8 @@ struct Driver<'a> {
     folder: RunFolder,
     /// Whether some stage has begun of which a failed run can go on.
     resumable: bool,
+    /// What is kept of stages whose batches are requests.
+    kept: Vec<(usize, Arc<Kept>)>,
 }
 
 /// A stage whose rows go to no other stage.
@@ -260,6 +285,7 @@ impl Driver<'_> {
             self.run_streamed(&mut wiring, terminals)
         };
         let costs = std::mem::take(&mut wiring.costs);
+        self.kept = std::mem::take(&mut wiring.kept);
         drop(wiring);
         self.children_peak = costs
             .iter()
@@ -270,6 +296,12 @@ impl Driver<'_> {
                     .peak_rss_bytes
             })
             .sum();
+        if ended.is_err() {
+            for terminal in terminals.iter_mut() {
+                terminal.stream = None;
+            }
+            part(&costs);
+        }
         ended?;
         self.account()?;
         for terminal in terminals.iter_mut() {
@@ -282,6 +314,20 @@ impl Driver<'_> {
             }
         }
         self.options.stop.check()
+    }
+
+    /// Says what was kept of requests, and keeps the answers only as long as somebody may go on with them.
+    fn settle_kept(&mut self, done: bool) {
+        for (at, kept) in &self.kept {
+            self.records[*at]
+                .totals()
+                .warnings
+                .append(&mut kept.warnings());
+            self.resumable |= kept.is_of_use();
+            if done {
+                kept.forget();
+            }
+        }
     }
 
     /// Makes it visible, in the file's order.

@@ -97,6 +97,7 @@ pub fn watch(pipeline: &Pipeline) -> Vec<Arc<Live>> {
 
 /// One stage's record, filled in by whoever pulls its results.
 pub(super) struct Record {
+    name: String,
     totals: Mutex<Totals>,
     spool: Mutex<Spool>,
     pub(super) live: Arc<Live>,
@@ -144,10 +145,16 @@ impl Totals {
 impl Record {
     pub(super) fn new(stage: &str, spool: PathBuf, live: Arc<Live>) -> Self {
         Record {
+            name: stage.to_owned(),
             totals: Mutex::default(),
             spool: Mutex::new(Spool::new(stage, spool)),
             live,
         }
+    }
+
+    /// The stage's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {

@@ -28,10 +28,9 @@ const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Options that change how the work is done, not what is done.
-const OF_NO_ACCOUNT: [&str; 11] = [
+const OF_NO_ACCOUNT: [&str; 12] = [
     "batch_docs",
     "batch_bytes",
-    "batch",
     "compress",
     "retries",
     "retry_delay_ms",
@@ -40,6 +39,8 @@ const OF_NO_ACCOUNT: [&str; 11] = [
     "connect_timeout_ms",
     "wait_for_replicas_s",
     "max_rejects",
+    "timeout_ms",
+    "grace_ms",
 ];
 
 /// The folder of one run, held: no other run goes on in it meanwhile.

@@ -71,6 +71,48 @@ pub(super) fn exclusive(
     }))
 }
 
+/// Numbers a stream's rows and cuts them anew into batches of `rows` rows each, the last one but what is
+/// left; the same batches whatever the rows came in.
+pub(super) fn requests(mut stream: Batches, rows: usize) -> Batches {
+    let (mut waiting, mut count) = (VecDeque::<Batch>::new(), 0);
+    let (mut first, mut end) = (0, None);
+    Box::new(std::iter::from_fn(move || {
+        while count < rows && end.is_none() {
+            match stream.next() {
+                Some(Ok(batch)) => {
+                    count += batch.rows();
+                    waiting.push_back(batch.weighed());
+                }
+                // What lies before an error is still worked on.
+                Some(Err(error)) => end = Some(Some(error)),
+                None => end = Some(None),
+            }
+        }
+        if count == 0 {
+            return end.as_mut().and_then(Option::take).map(Err);
+        }
+        let (mut parts, mut missing) = (Vec::new(), rows.min(count));
+        while missing > 0 {
+            let batch = waiting.pop_front()?;
+            let taken = missing.min(batch.rows());
+            if taken < batch.rows() {
+                waiting.push_front(batch.slice(taken, batch.rows() - taken));
+            }
+            parts.push(batch.slice(0, taken));
+            missing -= taken;
+        }
+        let whole = Batch::concat(parts, || unreachable!("there are rows"));
+        count -= whole.rows();
+        let dealt = Dealt {
+            first,
+            again: false,
+            alone: true,
+        };
+        first += whole.rows() as u64;
+        Some(Ok(whole.with_dealt(Some(dealt))))
+    }))
+}
+
 fn usize_of(rows: u64) -> usize {
     usize::try_from(rows).expect("a batch fits the memory")
 }
@@ -125,8 +167,14 @@ pub(super) fn metered(
     }))
 }
 
-/// Enters what became of each batch into the stages' records, and passes the batch on.
-pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc<Run>) -> Batches {
+/// Enters what became of each batch into the stages' records, and passes the batch on. More rejects of
+/// the first stage than `rejects_max` end the stream.
+pub(super) fn recorded(
+    mut results: Results,
+    records: Vec<Arc<Record>>,
+    run: Arc<Run>,
+    rejects_max: Option<u64>,
+) -> Batches {
     let mut fault = None;
     Box::new(std::iter::from_fn(move || {
         if let Some(fault) = fault.take() {
@@ -143,12 +191,24 @@ pub(super) fn recorded(mut results: Results, records: Vec<Arc<Record>>, run: Arc
                 return Some(Err(error));
             }
         }
-        fault = played.fault;
+        fault = played.fault.or_else(|| too_many(&records[0], rejects_max?));
         match played.batch {
             Some(batch) => Some(Ok(batch)),
             None => fault.take().map(Err),
         }
     }))
+}
+
+/// What ends a stage of which more rows are rejected than `most`.
+fn too_many(record: &Record, most: u64) -> Option<Error> {
+    let rejected = record.totals().books.rejected;
+    (rejected > most).then(|| {
+        Error::failed(format!(
+            "more rows failed ({rejected}) than `max_failed` allows ({most})"
+        ))
+        .stage(record.name())
+        .hint("the run's `rejects.ndjson` has each with its reason")
+    })
 }
 
 /// A stream that was run to its end.
@@ -386,6 +446,41 @@ mod tests {
             let threads = [read(0), read(1)];
             let counts = threads.map(|thread| thread.join().expect("no reader panics"));
             assert_eq!(counts, [batches, batches]);
+        }
+    }
+
+    #[test]
+    fn a_request_has_the_same_rows_whatever_they_came_in() {
+        let ints = |range: std::ops::Range<i64>| {
+            let rows = range.clone().count();
+            Batch::new(vec![Column::from_ints(range.collect(), None)], rows)
+        };
+        let broken = || Err(Error::failed("broken"));
+        for cuts in [
+            vec![0, 11],
+            vec![0, 0, 1, 2, 9, 9, 11],
+            vec![0, 3, 6, 9, 11],
+        ] {
+            let batches = cuts.windows(2).map(|cut| Ok(ints(cut[0]..cut[1])));
+            let stream: Batches =
+                Box::new(batches.chain([broken()]).collect::<Vec<_>>().into_iter());
+            let mut given: Vec<Result<Batch>> = requests(stream, 3).collect();
+            let error = given.pop().expect("it ends with the error");
+            assert_eq!(error.expect_err("the last").message, "broken");
+            let given: Vec<(u64, Vec<i64>)> = given
+                .into_iter()
+                .map(|batch| {
+                    let batch = batch.expect("the error is behind all rows");
+                    let first = batch.dealt().expect("it is numbered").first;
+                    (first, batch.column(0).ints().values().as_slice().to_vec())
+                })
+                .collect();
+            let expected = [(0, 0..3), (3, 3..6), (6, 6..9), (9, 9..11)];
+            assert_eq!(
+                given,
+                expected.map(|(first, rows)| (first, rows.collect())),
+                "{cuts:?}"
+            );
         }
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Options;
 use super::ahead;
+use super::kept::Kept;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
-use crate::executor::{self, Batches, Deal, Gauge};
+use crate::executor::{self, Batches, Deal, Gauge, Memory};
 use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
@@ -30,7 +31,8 @@ pub(super) fn played_before(pipeline: &Pipeline, options: &Options, at: usize) -
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
     let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let dealt = step.stage.inputs().first() == Some(&Distribution::Any);
+    let dealt =
+        step.stage.inputs().first() == Some(&Distribution::Any) && above.requests().is_none();
     (alike && dealt && pipeline.readers(before).len() == 1).then_some(before)
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Wiring<'a, 'b> {
     /// In a staged run: outputs that wait for their readers, and for how many.
     pub(super) held: HashMap<usize, (Held, usize)>,
     pub(super) costs: Vec<executor::SharedCosts>,
+    /// What is kept of stages whose batches are requests.
+    pub(super) kept: Vec<(usize, Arc<Kept>)>,
 }
 
 impl<'a, 'b> Wiring<'a, 'b> {
@@ -74,6 +78,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             shared: HashMap::new(),
             held: HashMap::new(),
             costs: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -153,6 +158,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
                 }
             }
+            (Some(Distribution::Requests(_)), _) => stream::requests(input, step.rows_max()),
             (Some(Distribution::Exclusive(_)), _) => {
                 let columns = exclusive.clone().unwrap_or_default();
                 let settled = self.records[first].totals().books.rows_in;
@@ -161,6 +167,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
             _ => stream::cut(input, step.rows_max()),
         };
         let costs = executor::SharedCosts::default();
+        if step.requests().is_some() {
+            let mut costs = costs.lock().expect("no one panics holding this lock");
+            costs.held = Some(Arc::default());
+        }
         self.costs.push(costs.clone());
         let gauge = Arc::new(Gauge::default());
         for (position, &link) in chain.iter().enumerate() {
@@ -171,12 +181,18 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .iter()
             .map(|&link| pipeline.steps[link].name.as_str())
             .collect();
+        let memory = match self.remember(first) {
+            Ok(memory) => memory,
+            Err(error) => return Box::new(std::iter::once(Err(error.stage(&step.name)))),
+        };
         let results = executor::map(Deal {
             grid: step.grid,
             name: names.join("+"),
             prepare: self.prepare(&chain),
             input,
             exclusive,
+            requests: step.requests(),
+            memory,
             costs,
             gauge,
             stop: self.options.stop.clone(),
@@ -186,7 +202,29 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .iter()
             .map(|&link| self.records[link].clone())
             .collect();
-        stream::recorded(results, records, self.run.clone())
+        let rejects_max = step.requests().and_then(|requests| requests.rejects_max);
+        stream::recorded(results, records, self.run.clone(), rejects_max)
+    }
+
+    /// What the run keeps of stage `at`, if its batches are requests.
+    fn remember(&mut self, at: usize) -> Result<Option<Arc<dyn Memory>>> {
+        let step = &self.pipeline.steps[at];
+        if step.requests().is_none() {
+            return Ok(None);
+        }
+        let input = step
+            .inputs
+            .first()
+            .map(|&input| self.schemas[input].clone());
+        let settled = |&behind: &usize| self.records[behind].totals().books.rows_in > 0;
+        let kept = Arc::new(Kept::new(
+            &self.run.state,
+            step,
+            input.unwrap_or_default(),
+            self.pipeline.downstream(at).iter().any(settled),
+        )?);
+        self.kept.push((at, kept.clone()));
+        Ok(Some(kept))
     }
 
     /// What makes the chain ready: its links, and what is broadcast to them, collected.
@@ -227,6 +265,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .map(|&at| pipeline.steps[at].stage.clone())
             .collect();
         let digest = self.options.digest;
+        let processes = pipeline.steps[chain[0]].grid.processes;
         let stop = self.options.stop.clone();
         Box::new(move || {
             let mut chain = Chain {
@@ -234,6 +273,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 stages,
                 broadcast: Vec::new(),
                 digest,
+                processes,
                 stop,
                 strain: Strain::default(),
             };

@@ -30,8 +30,8 @@ const REQUEST_TIMEOUT_MS: u64 = 120_000;
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
 impl Options {
-    /// What each of them is.
-    pub const DOCS: [OptionDoc; 11] = [
+    /// Who we are, and whom we trust.
+    pub const DOCS: [OptionDoc; 8] = [
         doc("username", "string", "none", "with `password`: who we are"),
         doc("password", "string", "none", "goes with `username`"),
         doc(
@@ -60,6 +60,10 @@ impl Options {
             "true",
             "`false` trusts any certificate: for tests only",
         ),
+    ];
+
+    /// How a load is sent.
+    pub const SENDING: [OptionDoc; 3] = [
         doc("compress", "integer", "0", "gzip level of bodies; 0: none"),
         doc(
             "request_timeout_ms",
@@ -74,6 +78,17 @@ impl Options {
             "the longest wait for a connection",
         ),
     ];
+
+    /// Whether they hold what only the server may know.
+    pub fn says_who_we_are(&self) -> bool {
+        let secrets = [
+            &self.password,
+            &self.api_key,
+            &self.bearer_token,
+            &self.client_key,
+        ];
+        secrets.into_iter().any(Option::is_some)
+    }
 
     /// Checks what the file alone shows.
     pub fn check(&self, urls: &[String]) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::schema::{Field, Schema, Type, list};
 pub const KIND: StageKind = StageKind {
     name: "filter",
     summary: "keeps the rows that meet one condition on one column",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[

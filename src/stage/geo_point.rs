@@ -20,7 +20,7 @@ use crate::schema::{Field, Schema, Type};
 pub const KIND: StageKind = StageKind {
     name: "geo_point",
     summary: "joins latitude and longitude into one point",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[

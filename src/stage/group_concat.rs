@@ -17,7 +17,7 @@ use crate::schema::{Field, Schema, Type};
 pub static KIND: StageKind = StageKind {
     name: "group_concat",
     summary: "makes one row a key, with its rows' values as a list or joined text",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[
@@ -336,6 +336,7 @@ mod tests {
             output,
             told: serde_json::Value::Null,
             broadcast: vec![None],
+            sessions: 1,
             stop: crate::stop::Stop::default(),
             strain: crate::stage::Strain::default(),
             note: crate::stage::Note::default(),

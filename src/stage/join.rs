@@ -19,7 +19,7 @@ use crate::schema::{Field, Schema};
 pub static KIND: StageKind = StageKind {
     name: "join",
     summary: "joins to left rows what the right side has for their key",
-    inputs: 2,
+    inputs: &[2],
     sink: false,
     takes_batch_rows: true,
     options: &[

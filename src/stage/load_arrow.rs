@@ -24,7 +24,7 @@ use crate::stop::Stop;
 pub static KIND: StageKind = StageKind {
     name: "load_arrow",
     summary: "reads Arrow files that `write_files` wrote, types and all",
-    inputs: 0,
+    inputs: &[0],
     sink: false,
     takes_batch_rows: true,
     options: &[OptionDoc {

@@ -3,8 +3,11 @@
 //!
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
+pub mod answers;
 pub mod bulk_index;
 pub mod connection;
+pub mod exec;
+pub mod fetch;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
@@ -24,6 +27,7 @@ pub use outside::{InputFile, Look, Note, Part, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,6 +47,8 @@ pub static STAGES: &[&StageKind] = &[
     &join::KIND,
     &normalize_dates::KIND,
     &geo_point::KIND,
+    &fetch::KIND,
+    &exec::KIND,
     &write_files::KIND,
     &bulk_index::KIND,
 ];
@@ -56,13 +62,41 @@ pub enum Distribution {
     /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
     /// How many are in flight follows [`Strain`].
     Exclusive(Vec<String>),
+    /// Each batch is one request of the outside: `batch_rows` rows, whatever they came in, so that row `r`
+    /// of the input belongs to request `r / batch_rows` under every executor; numbered by its first row.
+    /// As many are in flight as there are workers, and never played in one hand with another stage.
+    Requests(Requests),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
     Key(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
 }
 
+/// What may be done with requests of the outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// The least time between two of them as they are dealt; zero: no limit.
+    pub every: Duration,
+    /// One that a dying worker had in hand is made again; otherwise its rows are rejects.
+    pub again: bool,
+    /// More rejected rows than this end the run.
+    pub rejects_max: Option<u64>,
+    /// More processes than this may not have a session at once.
+    pub sessions_max: Option<usize>,
+    /// Where sessions start processes: how long they take to end them. They are then opened in worker
+    /// processes under every executor, so that these see to it however the run ends.
+    pub ending: Option<Duration>,
+}
+
 impl Distribution {
+    /// What may be done with requests, where rows are dealt as such.
+    pub fn requests(&self) -> Option<Requests> {
+        match self {
+            Distribution::Requests(requests) => Some(*requests),
+            _ => None,
+        }
+    }
+
     /// Whether all rows are held before one is worked on.
     pub fn is_collected(&self) -> bool {
         matches!(self, Distribution::Key(_) | Distribution::Broadcast)
@@ -163,6 +197,8 @@ pub struct Setup {
     pub told: Value,
     /// For each input dealt `Broadcast` all its rows, shared columns resolved.
     pub broadcast: Vec<Option<Batch>>,
+    /// How many sessions the stage has at once, one a process.
+    pub sessions: usize,
     /// Whether the run is to stop, for sessions that wait for something.
     pub stop: Stop,
     /// Whom to tell that the outside has enough, for kinds that talk to it.
@@ -215,8 +251,50 @@ pub struct Output {
     pub dropped: u64,
     /// Numbers of the kind.
     pub counts: Counts,
+    /// What was asked of the outside, where a batch is one request: for the run's log.
+    pub job: Option<Job>,
     /// What is wrong with the row behind these: they go on, then the run fails with it.
     pub fault: Option<Error>,
+}
+
+/// A request or a command as it was made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Job {
+    /// Who was asked; `:` is this machine.
+    pub host: String,
+    /// When it began, in seconds since 1970.
+    pub started_s: f64,
+    /// How long it took.
+    pub took_s: f64,
+    /// Bytes that were sent to it.
+    pub sent: u64,
+    /// Bytes that it gave back.
+    pub received: u64,
+    /// Its exit status; -1 if it was ended; of a request 1 if it failed.
+    pub exit: i32,
+    /// The signal that ended it, or 0.
+    pub signal: i32,
+    /// What it was, on one line, as one would type it.
+    pub command: String,
+    /// The end of what it said beside its answer.
+    pub said: String,
+}
+
+impl Job {
+    /// One that begins now.
+    pub fn begin(host: impl Into<String>, command: String) -> Self {
+        Job {
+            host: host.into(),
+            started_s: chrono::Utc::now().timestamp_micros() as f64 / 1e6,
+            command,
+            ..Job::default()
+        }
+    }
+
+    /// Whether it ended well.
+    pub fn succeeded(&self) -> bool {
+        self.exit == 0 && self.signal == 0
+    }
 }
 
 impl Output {
@@ -233,6 +311,7 @@ impl Output {
     /// Every row of input goes on as one row.
     pub fn new(batch: Batch) -> Self {
         Output {
+            job: None,
             fault: None,
             batch,
             rejects: Vec::new(),
@@ -426,8 +505,8 @@ pub struct StageKind {
     pub name: &'static str,
     /// One line.
     pub summary: &'static str,
-    /// How many inputs it takes.
-    pub inputs: usize,
+    /// How many inputs it takes: one of these.
+    pub inputs: &'static [usize],
     /// Whether rows leave the pipeline here, so that no stage may read it.
     pub sink: bool,
     /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
@@ -435,7 +514,7 @@ pub struct StageKind {
     /// Its own options.
     pub options: &'static [OptionDoc],
     /// Options that it shares with other kinds, such as how to reach a server.
-    pub shared_options: &'static [OptionDoc],
+    pub shared_options: &'static [&'static [OptionDoc]],
     /// A `[[stage]]` that decodes.
     pub example: &'static str,
     /// Its options decoded and checked, without a look at any file.
@@ -443,9 +522,25 @@ pub struct StageKind {
 }
 
 impl StageKind {
+    /// How many inputs it takes, in numbers.
+    pub fn input_counts(&self) -> String {
+        let counts: Vec<String> = self.inputs.iter().map(usize::to_string).collect();
+        counts.join(" or ")
+    }
+
+    /// How many inputs it takes, in words.
+    pub fn inputs_in_words(&self) -> String {
+        match self.inputs {
+            [0] => "no inputs".into(),
+            [.., 1] => format!("{} input", self.input_counts()),
+            _ => format!("{} inputs", self.input_counts()),
+        }
+    }
+
     /// All its options, beside those of every stage.
     pub fn all_options(&self) -> impl Iterator<Item = &'static OptionDoc> + Clone + use<> {
-        self.options.iter().chain(self.shared_options)
+        let shared = self.shared_options.iter().copied().flatten();
+        self.options.iter().chain(shared)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::schema::{Schema, Type, list};
 pub const KIND: StageKind = StageKind {
     name: "normalize_dates",
     summary: "turns text columns into dates",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 pub const KIND: StageKind = StageKind {
     name: "select",
     summary: "keeps, drops, orders and renames columns",
-    inputs: 1,
+    inputs: &[1],
     sink: false,
     takes_batch_rows: true,
     options: &[

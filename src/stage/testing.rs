@@ -58,6 +58,7 @@ pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
         output: output_schema(stage, input).expect("the stage takes this input"),
         told: Value::Null,
         broadcast: vec![None],
+        sessions: 1,
         stop: crate::stop::Stop::default(),
         strain: crate::stage::Strain::default(),
         note: crate::stage::Note::default(),

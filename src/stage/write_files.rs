@@ -22,7 +22,7 @@ use crate::schema::Schema;
 pub static KIND: StageKind = StageKind {
     name: "write_files",
     summary: "writes rows to a file as NDJSON, CSV or Arrow",
-    inputs: 1,
+    inputs: &[1],
     sink: true,
     takes_batch_rows: true,
     options: &[

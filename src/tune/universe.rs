@@ -21,7 +21,7 @@ pub(super) const HELD_BYTES_MAX: usize = 512 << 20;
 static KIND: StageKind = StageKind {
     name: "tune",
     summary: "gives or takes the rows of a measured stage",
-    inputs: 0,
+    inputs: &[0],
     sink: false,
     takes_batch_rows: true,
     options: &[],

@@ -38,11 +38,12 @@ fn the_example_of_every_kind_decodes() {
         };
         assert_eq!(options["kind"].as_str(), Some(kind.name));
         let inputs = options.get("inputs").and_then(toml::Value::as_array);
-        assert_eq!(inputs.map_or(0, Vec::len), kind.inputs, "{}", kind.name);
+        let inputs = inputs.map_or(0, Vec::len);
+        assert!(kind.inputs.contains(&inputs), "{}", kind.name);
         options.retain(|key, _| !COMMON.contains(&key));
         for key in options.keys() {
             assert!(
-                kind.options.iter().any(|option| option.name == key),
+                kind.all_options().any(|option| option.name == key),
                 "{} does not list `{key}`, which its example uses",
                 kind.name
             );

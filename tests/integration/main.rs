@@ -10,6 +10,8 @@ mod comforts;
 mod compare;
 mod docs;
 mod elastic;
+mod exec;
+mod fetch;
 #[expect(dead_code, reason = "the example's own command line")]
 #[path = "../../examples/generate_donors.rs"]
 mod generate_donors;

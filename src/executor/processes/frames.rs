@@ -24,6 +24,7 @@ pub(super) struct Hello {
     pub(super) links: Vec<Link>,
     pub(super) threads: usize,
     pub(super) digest: bool,
+    pub(super) processes: usize,
     /// For each link, for each of its inputs, whether a frame with its rows follows.
     pub(super) broadcast: Vec<Vec<bool>>,
 }
@@ -60,14 +61,14 @@ pub(super) struct Job {
 }
 
 /// A frame, in pieces that follow each other: lengths of rows and header, then both.
-pub(super) struct Frame(Vec<Bytes>);
+pub(crate) struct Frame(Vec<Bytes>);
 
 /// Pieces below this are written together; a large one goes to the pipe from where it lies.
 const TOGETHER_BYTES: usize = 64 << 10;
 
 impl Frame {
     /// The header is asked for when the rows are encoded.
-    pub(super) fn new<H: Serialize>(
+    pub(crate) fn new<H: Serialize>(
         batch: Option<&Batch>,
         header: impl FnOnce() -> H,
     ) -> Result<Self> {
@@ -88,7 +89,7 @@ impl Frame {
     }
 
     /// Writes it to a pipe.
-    pub(super) fn write(&self, pipe: impl Write) -> std::io::Result<()> {
+    pub(crate) fn write(&self, pipe: impl Write) -> std::io::Result<()> {
         let mut pipe = BufWriter::with_capacity(TOGETHER_BYTES, pipe);
         self.0.iter().try_for_each(|piece| pipe.write_all(piece))?;
         pipe.flush()

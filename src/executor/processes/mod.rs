@@ -4,22 +4,24 @@
 //! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
 //! environment, and the child opens no file of the parent's. At either end one thread reads and one
 //! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
-//! batch too: a killed parent leaves no orphan.
+//! batch too: a killed parent leaves no orphan. Where a child has started processes of its own it ends
+//! those first, and is given the time for that.
 
 pub mod frames;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::window::{Ending, Ordered, Window, joined};
@@ -27,7 +29,8 @@ use super::{Deal, Results, SharedCosts};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::hand::{Chain, Played, add_closed};
+use crate::hand::{Chain, Link, Played, add_closed};
+use crate::procs::{end_session, has_ended};
 
 pub use worker::work;
 
@@ -39,13 +42,20 @@ const RESENDS_MAX: u32 = 2;
 const AHEAD: usize = 1;
 /// What a pipe holds: as much as the system lets anyone have.
 const PIPE_BYTES: i32 = 1 << 20;
+/// A child that has to end what it started is killed so long after it should have.
+const ENDING_SLACK: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const ENDING_LOOK: Duration = Duration::from_millis(5);
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
 /// All child processes of a run, so that none outlives it.
 pub struct Workers {
     program: PathBuf,
-    pids: Mutex<Vec<Pid>>,
+    /// Each with the time that it takes to end what it started.
+    pids: Mutex<Vec<(Pid, Option<Duration>)>>,
+    /// No child is wanted any more.
+    over: AtomicBool,
 }
 
 impl Workers {
@@ -66,28 +76,30 @@ impl Workers {
         Workers {
             program,
             pids: Mutex::default(),
+            over: AtomicBool::new(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Pid>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Pid, Option<Duration>)>> {
         self.pids.lock().expect("no one panics holding this lock")
     }
 
-    fn spawn(&self) -> Result<Child> {
+    fn spawn(&self, ending: Option<Duration>) -> Result<Child> {
         let mut pids = self.lock();
+        if self.over.load(Ordering::SeqCst) {
+            return Err(Error::failed("the run has ended"));
+        }
         let child = Command::new(&self.program)
             .arg("worker")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C goes to the foreground group: the parent decides what becomes of its children.
-            .process_group(0)
             .spawn()
             .map_err(|error| {
                 Error::failed("cannot start a worker process")
                     .cause(format!("{}: {error}", self.program.display()))
             })?;
-        pids.push(pid(&child));
+        pids.push((pid(&child), ending));
         child.stdin.as_ref().map(widen);
         child.stdout.as_ref().map(widen);
         Ok(child)
@@ -95,22 +107,51 @@ impl Workers {
 
     /// Waits for a child that has ended or is about to. The flag: it was [`Workers::kill_all`] that ended
     /// it.
-    fn reap(&self, mut child: Child) -> (std::io::Result<ExitStatus>, bool) {
+    fn reap(
+        &self,
+        mut child: Child,
+        ending: Option<Duration>,
+    ) -> (std::io::Result<ExitStatus>, bool) {
+        if ending.is_some() {
+            end_left(pid(&child));
+        }
         let status = child.wait();
         let mut pids = self.lock();
-        let position = pids.iter().position(|&other| other == pid(&child));
+        let position = pids.iter().position(|&(other, _)| other == pid(&child));
         if let Some(position) = position {
             pids.swap_remove(position);
         }
         (status, position.is_none())
     }
 
-    /// Ends all children that are left, at once.
+    /// Ends all children that are left: at once, but for those that have to end others first.
     pub fn kill_all(&self) {
-        for pid in self.lock().drain(..) {
-            let _ = kill(pid, Signal::SIGKILL);
-            let _ = nix::sys::wait::waitpid(pid, None);
+        self.over.store(true, Ordering::SeqCst);
+        let mut pids = self.lock();
+        pids.sort_by_key(|&(_, ending)| ending);
+        let from = monotonic();
+        for (pid, ending) in pids.drain(..) {
+            let until = from + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
+            while ending.is_some() && !has_ended(pid) && monotonic() < until {
+                std::thread::sleep(ENDING_LOOK);
+            }
+            if !has_ended(pid) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            if ending.is_some() {
+                end_left(pid);
+            }
+            let _ = waitpid(pid, None);
         }
+    }
+}
+
+/// Ends what a child has started, once it has ended itself; before it is reaped, so that its number, which
+/// its session has, is nobody else's.
+fn end_left(child: Pid) {
+    // Another one who waited for it may have been quicker, and has done this.
+    if waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).is_ok() {
+        end_session(child);
     }
 }
 
@@ -134,10 +175,14 @@ pub(super) fn map(deal: Deal) -> Results {
     let table = Arc::new(Table {
         name: deal.name.clone(),
         // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
-        in_child_max: match deal.exclusive {
-            Some(_) => deal.grid.threads,
-            None => deal.grid.threads + AHEAD,
+        in_child_max: if deal.exclusive.is_some() || deal.requests.is_some() {
+            deal.grid.threads
+        } else {
+            deal.grid.threads + AHEAD
         },
+        once: deal.requests.is_some_and(|requests| !requests.again),
+        told: OnceLock::new(),
+        ending: deal.requests.and_then(|requests| requests.ending),
         window: window.clone(),
         costs: deal.costs.clone(),
         workers: deal.workers.clone(),
@@ -163,6 +208,12 @@ type Feeder = std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>;
 struct Table {
     name: String,
     in_child_max: usize,
+    /// Whether a batch that died with its child may not be sent again.
+    once: bool,
+    /// The stage that children play, and whether digests are wanted, once that is known.
+    told: OnceLock<(Link, bool)>,
+    /// How long a child takes to end what it started.
+    ending: Option<Duration>,
     window: Arc<Window>,
     costs: SharedCosts,
     workers: Arc<Workers>,
@@ -200,7 +251,12 @@ struct InChild {
 type Opening = Arc<Vec<Frame>>;
 
 fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
-    let opening = Arc::new(table.timed_copy(|| opening(&(deal.prepare)()?, deal.grid.threads))?);
+    let chain = (deal.prepare)()?;
+    if let Some(link) = chain.links.last() {
+        let _ = table.told.set((link.clone(), chain.digest));
+    }
+    let opening = Arc::new(table.timed_copy(|| opening(&chain, deal.grid.threads))?);
+    drop(chain);
     let readers = (0..deal.grid.processes)
         .map(|i| {
             let (table, opening) = (table.clone(), opening.clone());
@@ -227,6 +283,7 @@ fn opening(chain: &Chain, threads: usize) -> Result<Vec<Frame>> {
         links: chain.links.clone(),
         threads,
         digest: chain.digest,
+        processes: chain.processes,
         broadcast: chain
             .broadcast
             .iter()
@@ -368,6 +425,7 @@ impl Table {
         if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
+                _ if self.once => "; what it had in hand is rejected".into(),
                 1 => "; its batch was sent again".into(),
                 n => format!("; its {n} batches were sent again"),
             };
@@ -378,7 +436,11 @@ impl Table {
         }
         let mut state = self.lock();
         for (_, waiting) in batches.into_iter().rev() {
-            if waiting.sendings > RESENDS_MAX {
+            let told = self.told.get().filter(|_| self.once);
+            if let Some((link, digest)) = told {
+                let played = Played::died(link, &waiting.batch, *digest);
+                self.window.fill(waiting.number, played);
+            } else if waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
                 let error = Error::failed(format!(
                     "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
@@ -403,7 +465,7 @@ impl Table {
         in_child: &Arc<InChild>,
     ) -> Result<bool, Died> {
         let from = monotonic();
-        let mut child = self.workers.spawn().map_err(Died::Refused)?;
+        let mut child = self.workers.spawn(self.ending).map_err(Died::Refused)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let words = child
             .stderr
@@ -426,7 +488,7 @@ impl Table {
         in_child.fewer.notify_all();
         self.changed.notify_all();
         let id = child.id();
-        let (status, with_the_run) = self.workers.reap(child);
+        let (status, with_the_run) = self.workers.reap(child, self.ending);
         let said = words
             .and_then(|words| words.join().ok())
             .unwrap_or_default();
@@ -478,7 +540,7 @@ impl Table {
             .lock()
             .expect("no one panics holding this lock");
         while held.len() >= self.in_child_max {
-            if self.window.is_closed() || in_child.gone.load(Ordering::SeqCst) {
+            if self.is_over() || in_child.gone.load(Ordering::SeqCst) {
                 return None;
             }
             let wait = in_child.fewer.wait_timeout(held, Duration::from_millis(50));
@@ -487,7 +549,7 @@ impl Table {
         drop(held);
         let mut state = self.lock();
         loop {
-            let over = state.ended || state.fatal.is_some() || self.window.is_closed();
+            let over = state.ended || state.fatal.is_some() || self.is_over();
             if over || in_child.gone.load(Ordering::SeqCst) {
                 return None;
             }
@@ -496,6 +558,11 @@ impl Table {
             }
             state = self.wait(state);
         }
+    }
+
+    /// Whether nothing more is wanted of any child.
+    fn is_over(&self) -> bool {
+        self.window.is_closed() || self.workers.over.load(Ordering::SeqCst)
     }
 
     /// Hears the child out; `true`: it said that it has closed.

@@ -1,4 +1,5 @@
-//! The child's side: opens what it is told, plays what it is sent, ends with its standard input.
+//! The child's side: opens what it is told, plays what it is sent, ends with its standard input, and
+//! ends what it started then.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,20 @@ use crate::batch::{Batch, Dealt};
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
 use crate::hand::{Chain, Hand, Played};
+use crate::procs::end_session;
 use crate::stage::Strain;
+use crate::stop::Stop;
+
+/// How often it is looked whether what was started has ended.
+const LOOK: Duration = Duration::from_millis(5);
+/// More than sessions say that they take to end what they started: to notice, and to reap.
+const ENDING_SLACK: Duration = Duration::from_secs(1);
 
 /// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
 pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
+    // Ctrl-C goes to the foreground group: the parent decides what becomes of its children, and what they
+    // start is known by their session.
+    let _ = nix::unistd::setsid();
     let mut payload = Vec::new();
     let broken =
         || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
@@ -21,17 +32,18 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
     let (send, replies) = mpsc::channel::<Frame>();
     let writer = std::thread::spawn(move || write_replies(stdout, &replies));
+    let stop = Stop::default();
     let strained = send.clone();
     let strain = Strain::new(move |row| {
         if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
             let _ = strained.send(reply);
         }
     });
-    let opened = open_told(&mut stdin, &mut payload, &hello, strain);
+    let opened = open_told(&mut stdin, &mut payload, &hello, strain, &stop);
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
-    let hand = match opened {
-        Ok(hand) => Arc::new(hand),
+    let (hand, ending) = match opened {
+        Ok((hand, ending)) => (Arc::new(hand), ending),
         Err(error) => {
             let _ = send.send(Frame::new(None, || Reply::Refused { error })?);
             drop(send);
@@ -62,6 +74,14 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     }
     if in_hand.load(Ordering::SeqCst) > 0 {
         // The parent is gone, and what is in hand is wanted by nobody.
+        stop.set();
+        let until = monotonic() + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
+        while in_hand.load(Ordering::SeqCst) > 0 && monotonic() < until {
+            std::thread::sleep(LOOK);
+        }
+        if ending.is_some() {
+            end_session(nix::unistd::getpid());
+        }
         std::process::exit(0);
     }
     let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
@@ -82,17 +102,20 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
 fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Frame>) {
     for reply in replies {
         if reply.write(&mut stdout).is_err() {
-            std::process::exit(0);
+            // The parent is gone: standard input ends too.
+            return;
         }
     }
 }
 
+/// Opens the sessions; also how long they take to end what they start.
 fn open_told(
     stdin: &mut impl Read,
     payload: &mut Vec<u8>,
     hello: &Hello,
     strain: Strain,
-) -> Result<Hand> {
+    stop: &Stop,
+) -> Result<(Hand, Option<Duration>)> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -106,9 +129,16 @@ fn open_told(
         }
         broadcast.push(batches);
     }
-    let mut chain = Chain::of(hello.links.clone(), broadcast, hello.digest)?;
+    let mut chain = Chain::of(
+        hello.links.clone(),
+        broadcast,
+        hello.digest,
+        hello.processes,
+    )?;
     chain.strain = strain;
-    chain.open()
+    chain.stop = stop.clone();
+    let ending = chain.ending();
+    Ok((chain.open()?, ending))
 }
 
 fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {

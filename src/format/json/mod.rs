@@ -6,6 +6,7 @@
 //! Members that come from shared rows are rendered once per shared row and copied from then on.
 
 mod access;
+pub mod raw;
 mod text;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

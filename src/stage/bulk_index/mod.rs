@@ -21,7 +21,7 @@ use crate::stage::{self, Folder, OptionDoc, Stage, StageKind, connection};
 pub const KIND: StageKind = StageKind {
     name: "bulk_index",
     summary: "loads rows as documents into a search index",
-    inputs: 1,
+    inputs: &[1],
     sink: true,
     takes_batch_rows: false,
     options: &[
@@ -164,7 +164,7 @@ pub const KIND: StageKind = StageKind {
             doc: "with `replace`: the longest wait for replicas before the new index is published",
         },
     ],
-    shared_options: &connection::Options::DOCS,
+    shared_options: &[&connection::Options::DOCS, &connection::Options::SENDING],
     example: r#"[[stage]]
 name = "index"
 kind = "bulk_index"

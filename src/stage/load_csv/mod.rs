@@ -31,7 +31,7 @@ use source::{Blocks, expand, input_file, open};
 pub static KIND: StageKind = StageKind {
     name: "load_csv",
     summary: "reads CSV files, plain or gzipped, with quotes, escapes and typed columns",
-    inputs: 0,
+    inputs: &[0],
     sink: false,
     takes_batch_rows: true,
     options: &[

@@ -20,9 +20,11 @@ mod cluster;
 mod indices;
 mod listener;
 mod proxy;
+mod site;
 
 pub(crate) use bulk::{Bulk, Item, Op};
 pub(crate) use proxy::{Proxy, Random};
+pub(crate) use site::{Asked, Say, Site};
 
 use cluster::{Answer, Cluster, Request, matches};
 use listener::{Connections, Listener};

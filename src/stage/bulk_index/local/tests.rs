@@ -126,6 +126,7 @@ fn fill(
         output,
         told: begun.told,
         broadcast: vec![None],
+        sessions: 1,
         stop: crate::stop::Stop::default(),
         strain: crate::stage::Strain::default(),
         note: crate::stage::Note::default(),

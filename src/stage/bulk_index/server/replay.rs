@@ -124,7 +124,7 @@ fn is_vain_replay(run: &Path) -> bool {
 pub(in super::super) static REJECTS: StageKind = StageKind {
     name: "rejects",
     summary: "gives the documents that a run rejected",
-    inputs: 0,
+    inputs: &[0],
     sink: false,
     takes_batch_rows: false,
     options: &[],

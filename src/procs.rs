@@ -1,0 +1,63 @@
+//! Processes that others than we have started: whose group or session they are of, and how they are
+//! ended. A zombie has ended.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpgid, getsid};
+
+/// How often a session is looked at until nobody is left in it: a killed process takes a moment.
+const LOOKS: u32 = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Whether a child of ours has ended. It is not reaped.
+pub(crate) fn has_ended(child: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // Where nobody waits for it, it is no child of ours any more.
+    !matches!(
+        waitid(Id::Pid(child), flags),
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+    )
+}
+
+/// Whether a child of ours and all others of the group that it leads have ended.
+pub(crate) fn group_is_over(leader: Pid) -> bool {
+    has_ended(leader)
+        && !others().any(|pid| getpgid(Some(pid)) == Ok(leader) && is_left(pid, leader))
+}
+
+/// Kills all processes of a session but the one that leads it.
+pub(crate) fn end_session(leader: Pid) {
+    for _ in 0..LOOKS {
+        let left = others().filter(|&pid| getsid(Some(pid)) == Ok(leader) && is_left(pid, leader));
+        let mut killed = false;
+        for pid in left {
+            let _ = kill(pid, Signal::SIGKILL);
+            killed = true;
+        }
+        if !killed {
+            return;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// All processes, by /proc; where there is none, nobody is seen.
+fn others() -> impl Iterator<Item = Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+}
+
+fn is_left(pid: Pid, leader: Pid) -> bool {
+    if pid == leader {
+        return false;
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the program's name, which stands in parentheses and may hold anything.
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}

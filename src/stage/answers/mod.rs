@@ -1,0 +1,351 @@
+//! What kinds share that ask somebody else about their rows: from the bytes of an answer to records
+//! ([`read`]), from records to the items that were asked about, and the batch that goes on ([`settle`]).
+//! It knows nothing of how an answer came.
+//!
+//! A session does this with each batch:
+//!
+//! ```text
+//! let mut settlement = reader.settle(batch);
+//! settlement.refuse(row, Refusal::new("..."));      // what cannot be asked about
+//! let asked = settlement.open();                    // what is to be asked about, each key once
+//! let mut records = reader.records();
+//! reader.read(body, &mut records)?;                 // once a page; an error is words for a reject
+//! settlement.answer(&asked, records)?;              // or refuse(..) each of them
+//! settlement.finish()                               // the output: rows, rejects, counts
+//! ```
+
+mod read;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+pub use self::read::Records;
+pub use self::settle::{Refusal, Settlement, WITHOUT_COLUMNS};
+
+use super::OptionDoc;
+use crate::error::{Error, Result};
+use crate::format::csv::parse::Target;
+use crate::format::json::raw::Pointer;
+use crate::schema::{Field, Schema, Type, list};
+
+/// What the bytes of an answer are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON value, in which the records are a list, or one object.
+    #[default]
+    Json,
+    /// A JSON value a line.
+    Ndjson,
+    /// CSV with a header.
+    Csv,
+    /// Text: a record a line, which every column has whole.
+    Lines,
+}
+
+/// The options that these kinds share.
+#[derive(Debug, Deserialize)]
+pub struct Options {
+    /// Output columns, and where a record has them.
+    #[serde(default)]
+    pub columns: Columns,
+    /// Their types, where they are no text.
+    #[serde(default)]
+    pub types: BTreeMap<String, Target>,
+    /// Input columns, and where a record has the same value.
+    #[serde(default)]
+    pub key: BTreeMap<String, String>,
+    /// Where the records are.
+    #[serde(default)]
+    pub records: String,
+    /// Items a request.
+    #[serde(default = "one")]
+    pub batch: usize,
+    /// What happens to an item that could not be answered.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// How many of them are too many; -1: no limit.
+    #[serde(default = "no_limit")]
+    pub max_failed: i64,
+}
+
+/// What happens to an item that could not be answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It is a reject.
+    #[default]
+    Reject,
+    /// The run fails.
+    Fail,
+}
+
+/// Output columns: a table says where each is; a list, that each is where its name says.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a table or a list of names")]
+pub enum Columns {
+    /// Name = pointer (of CSV, the header's name).
+    Table(toml::map::Map<String, toml::Value>),
+    /// Names.
+    List(Vec<String>),
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Columns::List(Vec::new())
+    }
+}
+
+const fn one() -> usize {
+    1
+}
+
+const fn no_limit() -> i64 {
+    -1
+}
+
+/// More items a request than this are a slip of the pen.
+const BATCH_MAX: usize = 1 << 20;
+
+impl Options {
+    /// What each of them is.
+    pub const DOCS: [OptionDoc; 6] = [
+        OptionDoc {
+            name: "columns",
+            ty: "table column = place, or list of names",
+            default: None,
+            doc: "the columns to take from each record: a JSON pointer such as `/a/b`, of CSV a name in the header",
+        },
+        OptionDoc {
+            name: "types",
+            ty: "table column = type",
+            default: Some("all `string`"),
+            doc: "`string`, `int`, `float` or `bool`; as a string a text is as it is, anything else its JSON",
+        },
+        OptionDoc {
+            name: "key",
+            ty: "table input column = place",
+            default: Some("none"),
+            doc: "which item a record answers: a column of the input that has the value at this place in the record",
+        },
+        OptionDoc {
+            name: "batch",
+            ty: "integer",
+            default: Some("1"),
+            doc: "items a request; without `key`, more than one need as many records as items",
+        },
+        OptionDoc {
+            name: "on_error",
+            ty: "`reject`, `fail`",
+            default: Some("reject"),
+            doc: "what an item is that could not be answered",
+        },
+        OptionDoc {
+            name: "max_failed",
+            ty: "integer",
+            default: Some("-1"),
+            doc: "more rejects than this end the run; -1: no limit",
+        },
+    ];
+
+    /// `max_failed` as the dealer takes it.
+    pub fn rejects_max(&self) -> Option<u64> {
+        u64::try_from(self.max_failed).ok()
+    }
+}
+
+/// How answers are read and matched: the options, checked.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    format: Format,
+    records: Pointer,
+    columns: Vec<Wanted>,
+    /// Input column, and where a record has its value.
+    key: Vec<(String, Place)>,
+    batch: usize,
+    on_error: OnError,
+}
+
+#[derive(Debug, Clone)]
+struct Wanted {
+    name: String,
+    place: Place,
+    target: Target,
+}
+
+/// Where a record has a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Pointer(Pointer),
+    Header(String),
+    Whole,
+}
+
+impl Place {
+    fn of(format: Format, text: &str, what: &str) -> Result<Place> {
+        match format {
+            Format::Lines => Ok(Place::Whole),
+            Format::Csv => Ok(Place::Header(text.to_owned())),
+            Format::Json | Format::Ndjson => pointer(text, what).map(Place::Pointer),
+        }
+    }
+}
+
+fn pointer(text: &str, what: &str) -> Result<Pointer> {
+    Pointer::parse(text).ok_or_else(|| {
+        Error::usage(format!("{what}: `{text}` is no JSON pointer"))
+            .hint(format!("did you mean `/{text}`?"))
+    })
+}
+
+impl Answers {
+    /// Checks what the file alone shows.
+    pub fn new(options: &Options, format: Format) -> Result<Answers> {
+        let places: Vec<(String, String)> = match &options.columns {
+            Columns::List(names) => names
+                .iter()
+                .map(|name| (name.clone(), place_of_name(format, name)))
+                .collect(),
+            Columns::Table(table) => table
+                .iter()
+                .map(|(name, place)| match place.as_str() {
+                    Some(place) => Ok((name.clone(), place.to_owned())),
+                    None => Err(Error::usage(format!(
+                        "`columns.{name}`: expected a string, found {place}"
+                    ))),
+                })
+                .collect::<Result<_>>()?,
+        };
+        if places.is_empty() {
+            return Err(Error::usage("`columns` names no column").hint(
+                "write which values of a record are wanted: `columns = { price = \"/price\" }`",
+            ));
+        }
+        let mut types = options.types.clone();
+        let columns = places
+            .iter()
+            .map(|(name, place)| {
+                Ok(Wanted {
+                    place: Place::of(format, place, &format!("`columns.{name}`"))?,
+                    target: types.remove(name).unwrap_or(Target::String),
+                    name: name.clone(),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if let Some(unknown) = types.keys().next() {
+            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            let error = Error::usage(format!(
+                "`types` names `{unknown}`; `columns` has {}",
+                list(&names)
+            ));
+            return Err(match crate::error::nearest(unknown, names) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+        if options.batch == 0 || options.batch > BATCH_MAX {
+            return Err(Error::usage(format!(
+                "`batch` must be between 1 and {BATCH_MAX}, found {}",
+                options.batch
+            )));
+        }
+        if options.max_failed < -1 {
+            return Err(Error::usage(
+                "`max_failed` is a number of rows, or -1 for no limit",
+            ));
+        }
+        let key = options.key.iter().map(|(column, place)| {
+            let place = Place::of(format, place, &format!("`key.{column}`"))?;
+            Ok((column.clone(), place))
+        });
+        Ok(Answers {
+            format,
+            records: pointer(&options.records, "`records`")?,
+            columns,
+            key: key.collect::<Result<_>>()?,
+            batch: options.batch,
+            on_error: options.on_error,
+        })
+    }
+
+    /// The output: all columns of the item, if there are items, then the answer's.
+    pub fn schema(&self, input: Option<&Schema>) -> Result<Schema> {
+        let mut fields = input.map_or_else(Vec::new, |input| input.fields.clone());
+        for column in &self.columns {
+            if fields.iter().any(|field| field.name == column.name) {
+                return Err(Error::usage(format!(
+                    "`columns.{0}`: the input has a column `{0}` already",
+                    column.name
+                ))
+                .hint("give it another name here, or rename the input's with a `select` stage"));
+            }
+            fields.push(Field::new(&column.name, ty(column.target)));
+        }
+        self.key_columns(input)?;
+        Schema::new(fields)
+    }
+
+    /// The positions of the key's columns in the input.
+    fn key_columns(&self, input: Option<&Schema>) -> Result<Vec<usize>> {
+        let Some(input) = input else {
+            return match self.key.first() {
+                Some((column, _)) => Err(Error::usage(format!(
+                    "`key.{column}`: without an input there are no items to match"
+                ))),
+                None => Ok(Vec::new()),
+            };
+        };
+        let index = |(column, _): &(String, Place)| {
+            let at = input.index(column)?;
+            match input.fields[at].ty {
+                Type::List(_) | Type::Binary => Err(Error::usage(format!(
+                    "`key.{column}`: a {} is no key",
+                    input.fields[at].ty.word()
+                ))),
+                _ => Ok(at),
+            }
+        };
+        self.key.iter().map(index).collect()
+    }
+
+    /// Reads and matches for a stage with this input, or none.
+    pub fn reader(&self, input: Option<&Schema>) -> Result<Reader> {
+        Ok(Reader {
+            key_columns: self.key_columns(input)?,
+            input: input.cloned().unwrap_or_default(),
+            slots: read::Slots::new(self),
+            answers: self.clone(),
+        })
+    }
+}
+
+/// The answers of one stage at work.
+#[derive(Debug)]
+pub struct Reader {
+    answers: Answers,
+    input: Schema,
+    key_columns: Vec<usize>,
+    slots: read::Slots,
+}
+
+/// Where a column is that is not said to be anywhere.
+fn place_of_name(format: Format, name: &str) -> String {
+    match format {
+        Format::Csv | Format::Lines => name.to_owned(),
+        Format::Json | Format::Ndjson => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+    }
+}
+
+fn ty(target: Target) -> Type {
+    match target {
+        Target::String => Type::String,
+        Target::Int => Type::Int,
+        Target::Float => Type::Float,
+        Target::Bool => Type::Bool,
+    }
+}
+
+#[cfg(test)]
+mod tests;

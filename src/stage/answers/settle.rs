@@ -1,0 +1,366 @@
+//! From records to the items that were asked about: which is whose, what becomes of each item, and the
+//! output in which every one of them is accounted for.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::read::{Fault, joined};
+use super::{OnError, Reader, Records};
+use crate::batch::Batch;
+use crate::columns::{Column, row_number};
+use crate::error::{Error, Result};
+use crate::format::json::write_plain;
+use crate::stage::{Counts, Output, Reject};
+
+/// Why an item is a reject.
+#[derive(Debug, Clone, Default)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// The column at fault.
+    pub column: Option<String>,
+    /// The value at fault.
+    pub value: Option<String>,
+    /// What the kind adds, beside the other members of a reject.
+    pub more: Map<String, Value>,
+}
+
+impl Refusal {
+    /// A refusal in words.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Refusal {
+            reason: reason.into(),
+            ..Refusal::default()
+        }
+    }
+}
+
+/// What becomes of the items of one batch.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    reader: &'a Reader,
+    batch: Batch,
+    keys: Vec<Option<Vec<u8>>>,
+    /// For each item the first one with its key: only that is asked about, and speaks for the others.
+    leaders: Vec<usize>,
+    ends: Vec<End>,
+    sets: Vec<Records>,
+    unexpected: u64,
+}
+
+#[derive(Debug, Clone)]
+enum End {
+    Open,
+    /// These records of that set; none: it is empty.
+    Answered(usize, Vec<u32>),
+    Refused(Refusal),
+}
+
+impl Reader {
+    /// A settlement of the items in `batch`, all open but those whose key is null.
+    pub fn settle(&self, batch: Batch) -> Settlement<'_> {
+        let batch = batch.resolve();
+        let rows = batch.rows();
+        let keys = self.item_keys(&batch);
+        let mut leaders: Vec<usize> = (0..rows).collect();
+        let mut first: HashMap<&[u8], usize> = HashMap::new();
+        for (row, key) in keys.iter().enumerate() {
+            if let Some(key) = key {
+                leaders[row] = *first.entry(key).or_insert(row);
+            }
+        }
+        let mut settlement = Settlement {
+            reader: self,
+            leaders,
+            ends: vec![End::Open; rows],
+            sets: Vec::new(),
+            unexpected: 0,
+            batch,
+            keys: Vec::new(),
+        };
+        for row in keys
+            .iter()
+            .enumerate()
+            .filter_map(|(row, key)| key.is_none().then_some(row))
+        {
+            settlement.refuse(row, &Refusal::new("a key that is null matches no record"));
+        }
+        settlement.keys = keys;
+        settlement
+    }
+
+    /// What tells whose record is whose; none where there is no `key`.
+    fn item_keys(&self, batch: &Batch) -> Vec<Option<Vec<u8>>> {
+        if self.key_columns.is_empty() {
+            return Vec::new();
+        }
+        let columns: Vec<Column> = self.key_columns.iter().map(|&i| batch.column(i)).collect();
+        let text = |(column, &at): (&Column, &usize), row: usize| {
+            let mut text = Vec::new();
+            write_plain(column, &self.input.fields[at].ty, row, &mut text);
+            (!column.is_null(row)).then(|| String::from_utf8_lossy(&text).into_owned())
+        };
+        let key = |row| {
+            let parts: Vec<Option<String>> = columns
+                .iter()
+                .zip(&self.key_columns)
+                .map(|column| text(column, row))
+                .collect();
+            joined(parts.iter().map(Option::as_deref))
+        };
+        (0..batch.rows()).map(key).collect()
+    }
+
+    /// The output of a stage without input: every record is a row, or a reject.
+    pub fn rows(&self, records: Records) -> Output {
+        let rejects: Vec<Reject> = records
+            .faults
+            .iter()
+            .map(|fault| self.record(fault))
+            .collect();
+        let rows_in = records.len as u64;
+        let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
+        let rows = records.len;
+        let counts = counts([(WITHOUT_COLUMNS, records.bare)]);
+        let columns = records.into_columns();
+        let mut output = Output {
+            rows_in: Some(rows_in),
+            counts,
+            ..Output::new(Batch::new(columns, rows).without(&gone))
+        };
+        match rejects.first() {
+            Some(first) if self.answers.on_error == OnError::Fail => {
+                let before = first.row as usize;
+                output.rows_in = Some(before as u64);
+                output.batch = output.batch.slice(0, before);
+                output.fault = Some(failed(first));
+            }
+            _ => output.rejects = rejects,
+        }
+        output
+    }
+
+    /// A record as a reject, where it stands for no item.
+    fn record(&self, fault: &Fault) -> Reject {
+        let document = match serde_json::from_str(&fault.text) {
+            Ok(Value::Object(document)) => document,
+            _ => Map::from_iter([("_raw".to_owned(), fault.text.clone().into())]),
+        };
+        Reject {
+            row: row_number(fault.record),
+            reason: fault.reason.clone(),
+            column: fault.column.map(|at| self.answers.columns[at].name.clone()),
+            value: fault.value.clone(),
+            origin: None,
+            line: None,
+            byte: None,
+            document,
+            more: Map::new(),
+        }
+    }
+}
+
+/// The count of records that have nothing where any column is looked for.
+pub const WITHOUT_COLUMNS: &str = "without_columns";
+
+/// Those that are not 0.
+fn counts(all: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
+    let some = all.into_iter().filter(|(_, count)| *count > 0);
+    some.map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// What ends a run in which no item may be rejected.
+fn failed(reject: &Reject) -> Error {
+    let mut message = reject.reason.clone();
+    if let Some(column) = &reject.column {
+        message = format!("column `{column}`: {message}");
+    }
+    if let Some(value) = &reject.value {
+        message = format!("{message}: `{value}`");
+    }
+    Error::failed(message)
+        .origin(reject.origin)
+        .hint("`on_error = \"reject\"` sets such rows aside")
+}
+
+impl Settlement<'_> {
+    /// The items.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The items that are to be asked about, rising. Of several with one key it is the first.
+    pub fn open(&self) -> Vec<usize> {
+        let open = |&row: &usize| self.leaders[row] == row && matches!(self.ends[row], End::Open);
+        (0..self.batch.rows()).filter(open).collect()
+    }
+
+    /// An item, and those with its key, cannot be answered.
+    pub fn refuse(&mut self, row: usize, refusal: &Refusal) {
+        self.end(row, &End::Refused(refusal.clone()));
+    }
+
+    fn end(&mut self, row: usize, end: &End) {
+        for (other, leader) in self.leaders.iter().enumerate() {
+            if *leader == row {
+                self.ends[other] = end.clone();
+            }
+        }
+    }
+
+    /// The items `rows` are answered by `records`. An error says why these cannot be told apart: the
+    /// items are still open then.
+    pub fn answer(&mut self, rows: &[usize], records: Records) -> Result<(), String> {
+        let mut of_each: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        let numbers = 0..row_number(records.len);
+        let keyed = !self.reader.key_columns.is_empty();
+        let positional = !keyed && self.reader.answers.batch > 1;
+        if keyed {
+            let whose: HashMap<&[u8], usize> = rows
+                .iter()
+                .enumerate()
+                .filter_map(|(i, &row)| Some((self.keys[row].as_deref()?, i)))
+                .collect();
+            for (number, key) in numbers.zip(&records.keys) {
+                match key.as_deref().and_then(|key| whose.get(key)) {
+                    Some(&i) => of_each[i].push(number),
+                    None => self.unexpected += 1,
+                }
+            }
+        } else if positional {
+            if records.len != rows.len() {
+                return Err(format!(
+                    "the answer has {} records for {} items",
+                    records.len,
+                    rows.len()
+                ));
+            }
+            of_each
+                .iter_mut()
+                .zip(numbers)
+                .for_each(|(own, number)| own.push(number));
+        } else {
+            match &mut of_each[..] {
+                [own] => own.extend(numbers),
+                _ => return Err("only one item at a time has a whole answer".into()),
+            }
+        }
+        let set = self.sets.len();
+        for (&row, own) in rows.iter().zip(of_each) {
+            let fault = own
+                .iter()
+                .find_map(|&number| records.fault(number as usize));
+            let end = match fault {
+                Some(fault) => End::Refused(Refusal {
+                    reason: format!("in the answer, {}", fault.reason),
+                    column: fault
+                        .column
+                        .map(|at| self.reader.answers.columns[at].name.clone()),
+                    value: fault.value.clone(),
+                    more: Map::new(),
+                }),
+                None if keyed && own.is_empty() => {
+                    End::Refused(Refusal::new("no record of the answer has its key"))
+                }
+                None => End::Answered(set, own),
+            };
+            self.end(row, &end);
+        }
+        self.sets.push(records);
+        Ok(())
+    }
+
+    /// The output: each item's rows, its columns and its records', in the order of the items.
+    pub fn finish(self) -> Result<Output> {
+        let rows = self.batch.rows();
+        let mut rejects = Vec::new();
+        let mut kept = rows;
+        for (row, end) in self.ends.iter().enumerate() {
+            match end {
+                End::Refused(refusal) => rejects.push(self.reject(row, refusal)),
+                End::Answered(..) => {}
+                End::Open => {
+                    return Err(Error::failed("an item was not settled")
+                        .hint("this is a bug in etl: please report it"));
+                }
+            }
+        }
+        let mut fault = None;
+        if let (OnError::Fail, Some(first)) = (self.reader.answers.on_error, rejects.first()) {
+            kept = first.row as usize;
+            fault = Some(failed(first));
+            rejects.clear();
+        }
+        let mut bases = Vec::with_capacity(self.sets.len());
+        let mut base = 0;
+        for set in &self.sets {
+            bases.push(base);
+            base += row_number(set.len);
+        }
+        let (mut items, mut records) = (Vec::new(), Vec::new());
+        let (mut answered, mut empty) = (0, 0);
+        for (row, end) in self.ends[..kept].iter().enumerate() {
+            if let End::Answered(set, own) = end {
+                answered += u64::from(!own.is_empty());
+                empty += u64::from(own.is_empty());
+                items.extend(own.iter().map(|_| row_number(row)));
+                records.extend(own.iter().map(|number| bases[*set] + number));
+            }
+        }
+        let without_columns = self.sets.iter().map(|set| set.bare).sum();
+        let counts = counts([
+            ("answered", answered),
+            ("empty", empty),
+            ("unexpected", self.unexpected),
+            (WITHOUT_COLUMNS, without_columns),
+        ]);
+        let given = items.len() as u64;
+        let carried = self.batch.take(&items);
+        let origins = carried.origins().cloned();
+        let mut columns = carried.plain();
+        columns.extend(self.reader.take(self.sets, &records));
+        Ok(Output {
+            rows_in: Some(kept as u64),
+            added: given - answered,
+            dropped: empty,
+            rejects,
+            counts,
+            fault,
+            ..Output::new(Batch::new(columns, items.len()).with_origins(origins))
+        })
+    }
+
+    fn reject(&self, row: usize, refusal: &Refusal) -> Reject {
+        let mut reject = Reject::of(
+            &self.batch,
+            &self.reader.input,
+            row,
+            refusal.column.as_deref(),
+            refusal.value.as_deref(),
+            refusal.reason.clone(),
+        );
+        reject.more.clone_from(&refusal.more);
+        reject
+    }
+}
+
+impl Reader {
+    /// The columns of records, numbered through all sets.
+    fn take(&self, sets: Vec<Records>, records: &[u32]) -> Vec<Column> {
+        let sets: Vec<Vec<Column>> = sets.into_iter().map(Records::into_columns).collect();
+        let column = |(at, wanted): (usize, &super::Wanted)| {
+            let parts: Vec<&Column> = sets.iter().map(|columns| &columns[at]).collect();
+            if parts.is_empty() {
+                return Column::empty(&super::ty(wanted.target));
+            }
+            Column::concat(&parts).take(records)
+        };
+        self.answers
+            .columns
+            .iter()
+            .enumerate()
+            .map(column)
+            .collect()
+    }
+}

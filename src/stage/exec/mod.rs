@@ -1,0 +1,384 @@
+//! `exec`: a command run for each batch of items; what it prints becomes columns of theirs.
+//!
+//! A command is never run in the process that the user started: its worker ends what it has started when
+//! its own standard input ends, so that a run that is killed leaves nothing behind (`Requests::ending`).
+
+mod run;
+mod session;
+mod shell;
+mod template;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::run::Limits;
+use self::session::Running;
+use self::shell::Script;
+use self::template::Template;
+use super::answers::{self, Answers, Columns, Format};
+use super::{
+    Begun, Distribution, Folder, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
+};
+use crate::error::{Error, Result};
+use crate::schema::{Schema, Type};
+
+/// The kind.
+pub const KIND: StageKind = StageKind {
+    name: "exec",
+    summary: "runs a command for each batch of rows, and takes what it prints",
+    inputs: &[1],
+    sink: false,
+    takes_batch_rows: false,
+    options: &[
+        OptionDoc {
+            name: "command",
+            ty: "list of strings",
+            default: None,
+            doc: "the program and its arguments; `{column}` is the item's value, alone it is repeated for each item; run in the pipeline file's folder",
+        },
+        OptionDoc {
+            name: "shell",
+            ty: "boolean",
+            default: Some("false"),
+            doc: "`command` is one string for `sh -c`; `{column}` becomes `\"$1\"` and so on, never part of the text",
+        },
+        OptionDoc {
+            name: "stdin",
+            ty: "`none`, `lines` or `ndjson`",
+            default: Some("none"),
+            doc: "what the command finds on its standard input: nothing, one value a line, or the items as documents",
+        },
+        OptionDoc {
+            name: "stdin_column",
+            ty: "column",
+            default: Some("none"),
+            doc: "the values of `stdin = \"lines\"`",
+        },
+        OptionDoc {
+            name: "output",
+            ty: "`lines`, `csv` or `ndjson`",
+            default: Some("lines"),
+            doc: "what it prints: a record a line, CSV with a header, or a JSON value a line",
+        },
+        OptionDoc {
+            name: "columns",
+            ty: "table column = place, or list of names",
+            default: Some("`line`, where each line is a record"),
+            doc: "the columns to take from each record: of csv a name in the header, of ndjson a JSON pointer such as `/a/b`",
+        },
+        OptionDoc {
+            name: "env",
+            ty: "list of names, or table name = value",
+            default: Some("none"),
+            doc: "variables that it is given beside PATH, HOME, LANG, LC_*, TZ and TMPDIR; names are of those that etl has",
+        },
+        OptionDoc {
+            name: "timeout_ms",
+            ty: "integer",
+            default: Some("3600000"),
+            doc: "a command that takes longer is ended, and its items are rejects; 0: no limit",
+        },
+        OptionDoc {
+            name: "grace_ms",
+            ty: "integer",
+            default: Some("5000"),
+            doc: "time between SIGTERM and SIGKILL for a command that is ended, and what it leaves running",
+        },
+        OptionDoc {
+            name: "max_output_bytes",
+            ty: "integer",
+            default: Some("67108864"),
+            doc: "a command that prints more is ended, and its items are rejects",
+        },
+        OptionDoc {
+            name: "idempotent",
+            ty: "boolean",
+            default: Some("false"),
+            doc: "it may be run again for the same items where a worker process died; otherwise they are rejects",
+        },
+    ],
+    // All but the first, `columns`, which has a default here.
+    shared_options: &[answers::Options::DOCS.split_at(1).1],
+    example: r#"
+[[stage]]
+name = "uptime"
+kind = "exec"
+inputs = ["hosts"]
+executor = "threads"
+workers = 8
+command = ["ssh", "-o", "BatchMode=yes", "{host}", "uptime"]
+output = "lines"
+timeout_ms = 30000
+"#,
+    decode,
+};
+
+/// Variables that every command is given, and those that begin like the last one.
+const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+const PASSED_ON_PREFIX: &str = "LC_";
+
+/// The column of a line.
+const LINE: &str = "line";
+
+#[derive(Debug, Deserialize)]
+struct Options {
+    command: Command,
+    #[serde(default)]
+    shell: bool,
+    #[serde(default)]
+    stdin: Stdin,
+    stdin_column: Option<String>,
+    #[serde(default)]
+    output: Output,
+    #[serde(default)]
+    env: Env,
+    #[serde(default = "an_hour")]
+    timeout_ms: u64,
+    #[serde(default = "five_seconds")]
+    grace_ms: u64,
+    #[serde(default = "sixty_four_mebibytes")]
+    max_output_bytes: usize,
+    #[serde(default)]
+    idempotent: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a list of strings, or with `shell = true` a string"
+)]
+enum Command {
+    Text(String),
+    Words(Vec<String>),
+}
+
+/// What a command finds on its standard input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stdin {
+    #[default]
+    None,
+    Lines,
+    Ndjson,
+}
+
+/// What a command prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Output {
+    #[default]
+    Lines,
+    Csv,
+    Ndjson,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a list of names, or a table of names and values"
+)]
+enum Env {
+    Names(Vec<String>),
+    Values(BTreeMap<String, String>),
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Env::Names(Vec::new())
+    }
+}
+
+const fn an_hour() -> u64 {
+    3_600_000
+}
+
+const fn five_seconds() -> u64 {
+    5_000
+}
+
+const fn sixty_four_mebibytes() -> usize {
+    64 << 20
+}
+
+fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
+    let mut shared: answers::Options = super::options(table.clone())?;
+    let options: Options = super::options(table)?;
+    match (&options.command, options.shell) {
+        (Command::Text(_), false) => {
+            return Err(
+                Error::usage("`command` is one string, which only a shell takes apart")
+                    .hint("write a list, `[\"program\", \"argument\"]`, or set `shell = true`"),
+            );
+        }
+        (Command::Words(_), true) => {
+            return Err(
+                Error::usage("`command` is a list, and a shell takes one string")
+                    .hint("write one string, or leave `shell` out"),
+            );
+        }
+        (Command::Words(words), false) if words.first().is_none_or(String::is_empty) => {
+            return Err(Error::usage("`command` names no program"));
+        }
+        _ => {}
+    }
+    match (options.stdin, &options.stdin_column) {
+        (Stdin::Lines, None) => {
+            return Err(Error::usage("`stdin = \"lines\"` needs `stdin_column`"));
+        }
+        (Stdin::None | Stdin::Ndjson, Some(_)) => {
+            return Err(Error::usage("`stdin_column` goes with `stdin = \"lines\"`"));
+        }
+        _ => {}
+    }
+    let nothing = matches!(&shared.columns, Columns::List(names) if names.is_empty());
+    if nothing && options.output == Output::Lines {
+        shared.columns = Columns::List(vec![LINE.into()]);
+    }
+    let format = match options.output {
+        Output::Lines => Format::Lines,
+        Output::Csv => Format::Csv,
+        Output::Ndjson => Format::Ndjson,
+    };
+    let answers = Answers::new(&shared, format)?;
+    Ok(Box::new(Exec {
+        options,
+        answers,
+        batch: shared.batch,
+        rejects_max: shared.rejects_max(),
+    }))
+}
+
+struct Exec {
+    options: Options,
+    answers: Answers,
+    batch: usize,
+    rejects_max: Option<u64>,
+}
+
+/// What every session is told: nothing of it is found in a worker's own surroundings.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    folder: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Exec {
+    fn template(&self, input: &Schema) -> Result<Template> {
+        let template = match &self.options.command {
+            Command::Words(words) => Template::program(words, input),
+            Command::Text(text) => Template::Shell(Script::new(text, input)?),
+        };
+        template.check_batch(self.batch, input)?;
+        Ok(template)
+    }
+
+    fn stdin_column(&self, input: &Schema) -> Result<Option<usize>> {
+        let column = self.options.stdin_column.as_deref();
+        column.map(|name| input.index(name)).transpose()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            time: (self.options.timeout_ms > 0)
+                .then(|| Duration::from_millis(self.options.timeout_ms)),
+            grace: Duration::from_millis(self.options.grace_ms),
+            output_bytes: self.options.max_output_bytes,
+        }
+    }
+
+    /// The environment of a command, and what is listed but not there.
+    fn environment(&self) -> (Vec<(OsString, OsString)>, Vec<String>) {
+        let listed = match &self.options.env {
+            Env::Names(names) => names.clone(),
+            Env::Values(_) => Vec::new(),
+        };
+        let passed = |name: &str| {
+            PASSED_ON.contains(&name)
+                || name.starts_with(PASSED_ON_PREFIX)
+                || listed.iter().any(|listed| listed == name)
+        };
+        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| name.to_str().is_some_and(passed))
+            .collect();
+        if let Env::Values(values) = &self.options.env {
+            environment.extend(
+                values
+                    .iter()
+                    .map(|(name, value)| (name.into(), value.into())),
+            );
+        }
+        let unset = listed
+            .into_iter()
+            .filter(|name| std::env::var_os(name).is_none());
+        (environment, unset.collect())
+    }
+}
+
+impl Stage for Exec {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Requests(Requests {
+            again: self.options.idempotent,
+            rejects_max: self.rejects_max,
+            ending: Some(Duration::from_millis(self.options.grace_ms)),
+            ..Requests::default()
+        })]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        self.template(&inputs[0])?;
+        if let Some(at) = self.stdin_column(&inputs[0])? {
+            let field = &inputs[0].fields[at];
+            if matches!(field.ty, Type::Binary) {
+                return Err(Error::usage(format!(
+                    "`stdin_column`: `{}` is no text",
+                    field.name
+                )));
+            }
+        }
+        self.answers.schema(Some(&inputs[0]))
+    }
+
+    fn batch_rows(&self) -> Option<usize> {
+        Some(self.batch)
+    }
+
+    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let folder = std::path::absolute(&run.folder.0)
+            .or_else(|_| std::env::current_dir())
+            .map_err(|error| Error::io("find the folder", run.folder.0.display(), &error))?;
+        let (environment, unset) = self.environment();
+        let told = Told {
+            folder,
+            environment,
+        };
+        let warnings = unset
+            .iter()
+            .map(|name| format!("`env` lists `{name}`, which is not set"));
+        Ok(Begun {
+            told: serde_json::to_value(told).expect("it is plain data"),
+            warnings: warnings.collect(),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        let input = &setup.inputs[0];
+        let told: Told = serde_json::from_value(setup.told).map_err(|error| {
+            Error::failed("a worker was told nothing of its surroundings").cause(error)
+        })?;
+        Ok(Box::new(Running {
+            template: self.template(input)?,
+            stdin: self.options.stdin,
+            stdin_column: self.stdin_column(input)?,
+            limits: self.limits(),
+            reader: self.answers.reader(Some(input))?,
+            input: input.clone(),
+            told,
+            stop: setup.stop,
+        }))
+    }
+}

@@ -1,0 +1,282 @@
+//! `fetch`: asks a server about rows, or for them. Its options here; what becomes of a batch is
+//! [`asking`]'s, of a request [`sender`]'s, of a login [`session`]'s, of placeholders [`template`]'s.
+
+mod asking;
+mod options;
+mod sender;
+mod session;
+mod template;
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+pub use self::options::KIND;
+
+use self::asking::Asking;
+use self::options::Options;
+use self::sender::Sender;
+use self::session::Login;
+use self::template::{Body, Template};
+use super::answers::{Answers, WITHOUT_COLUMNS};
+use super::{
+    Begun, Distribution, Folder, Requests, Run, Session, Setup, Source, Stage, Totals, connection,
+};
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::http::{self, Connect, Url, Web};
+use crate::schema::Schema;
+use crate::secrets::Secrets;
+
+/// How a server is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    fn word(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+
+    /// Whether to do it twice is to do it once (RFC 9110, 9.2.2).
+    fn is_idempotent(self) -> bool {
+        !matches!(self, Method::Post | Method::Patch)
+    }
+
+    /// Whether it changes nothing at the server.
+    fn is_safe(self) -> bool {
+        matches!(self, Method::Get | Method::Head)
+    }
+}
+
+/// What is asked, with places for the items' values.
+#[derive(Debug, Clone)]
+struct Question {
+    method: Method,
+    url: Template,
+    headers: Vec<(String, Template)>,
+    body: Option<Body>,
+}
+
+impl Question {
+    /// Finds the columns in the input.
+    fn bind(&mut self, input: Option<&Schema>, batch: usize) -> Result<()> {
+        self.url.bind("url", input, batch)?;
+        for (name, value) in &mut self.headers {
+            value.bind(&format!("headers.{name}"), input, batch)?;
+        }
+        match &mut self.body {
+            Some(body) => body.bind("body", input, batch),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+struct Fetch {
+    question: Question,
+    options: Options,
+    answers: Answers,
+    /// Items a request.
+    batch: usize,
+    rejects_max: Option<u64>,
+    http: connection::Options,
+    /// The server with our name and password in its URL, if they are there.
+    user_url: Option<String>,
+    session: Option<session::Plan>,
+    secrets: Secrets,
+}
+
+/// What every session is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    connect: Connect,
+    limits: http::Limits,
+}
+
+impl Fetch {
+    fn is_repeatable(&self) -> bool {
+        self.options.idempotent || self.question.method.is_idempotent()
+    }
+
+    /// The least time between two requests of the stage.
+    fn every(&self) -> Duration {
+        match self.options.requests_per_second {
+            Some(rate) => Duration::from_secs_f64(1.0 / rate),
+            None => Duration::ZERO,
+        }
+    }
+}
+
+impl Stage for Fetch {
+    fn inputs(&self) -> Vec<Distribution> {
+        vec![Distribution::Requests(Requests {
+            every: self.every(),
+            again: self.is_repeatable(),
+            rejects_max: self.rejects_max,
+            sessions_max: self.options.max_sessions,
+            ..Requests::default()
+        })]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        let input = inputs.first();
+        self.question.clone().bind(input, self.batch)?;
+        self.answers.schema(input)
+    }
+
+    fn batch_rows(&self) -> Option<usize> {
+        Some(self.batch)
+    }
+
+    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let mut connect = self.http.connect(self.user_url.as_slice(), &run.folder)?;
+        connect.request_timeout = Duration::from_millis(self.options.request_timeout_ms);
+        connect.urls.clear();
+        let told = Told {
+            connect,
+            limits: http::Limits {
+                read_timeout: Duration::from_millis(self.options.read_timeout_ms),
+                body_bytes_max: self.options.max_response_bytes,
+            },
+        };
+        // Without items there is one request; what stands for it is a row that nobody sees.
+        let source = inputs.is_empty().then(|| Source {
+            parts: vec![Box::new(std::iter::once(Ok(Batch::new(
+                vec![Column::from_ints(vec![0], None)],
+                1,
+            ))))],
+            bytes_done: Arc::new(AtomicU64::new(0)),
+            files: Vec::new(),
+        });
+        Ok(Begun {
+            source,
+            told: serde_json::to_value(told).expect("it is plain data"),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
+        let told: Told = serde_json::from_value(setup.told)
+            .map_err(|error| Error::failed("cannot decode what a session is told").cause(error))?;
+        let input = setup.inputs.first();
+        let mut question = self.question.clone();
+        question.bind(input, self.batch)?;
+        let mut secrets = self.secrets.clone();
+        let authorization = told.connect.authorization.clone();
+        if let Some(secret) = &authorization {
+            secrets.add(secret);
+        }
+        let authorization = authorization.map(|value| ("Authorization".to_owned(), value));
+        let sessions = u32::try_from(setup.sessions).expect("few processes");
+        let sender = Sender {
+            web: Web::new(told.connect, told.limits, setup.stop)?,
+            backoff: self.options.backoff(),
+            retry_after_max: Duration::from_secs(self.options.retry_after_max_s),
+            every: self.every() * sessions,
+            next: Mutex::default(),
+            holds: Mutex::default(),
+            secrets: RwLock::new(secrets),
+        };
+        let login = match &self.session {
+            Some(plan) => Some(Login::open(plan.clone(), authorization.clone(), &sender)?),
+            None => None,
+        };
+        // Who has a session is known by that where both would stand in one header.
+        let shadowed =
+            |plan: &session::Plan| plan.header_name().eq_ignore_ascii_case("authorization");
+        let authorization = authorization.filter(|_| !self.session.as_ref().is_some_and(shadowed));
+        Ok(Box::new(Asking {
+            reader: self.answers.reader(input)?,
+            input: input.cloned(),
+            repeatable: self.is_repeatable(),
+            split_on_error: self.options.split_on_error,
+            next: self.options.next_pointer()?,
+            max_pages: self.options.max_pages,
+            question,
+            authorization,
+            sender,
+            login,
+        }))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        let count = |name: &str| totals.counts.get(name).copied().unwrap_or_default();
+        let told = [
+            (count("empty"), "items have no record: they go no further"),
+            (
+                count("unexpected"),
+                "records were not asked for, and were left out",
+            ),
+            (
+                count(WITHOUT_COLUMNS),
+                "records have nothing where any of `columns` is looked for: see `records`",
+            ),
+            (
+                count("sessions_left_open"),
+                "sessions could not be closed: they are left to the server",
+            ),
+        ];
+        for (count, words) in told {
+            if count > 0 {
+                totals.warnings.push(format!("{count} {words}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A URL that requests may go to, or why it is none.
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("no URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("`{other}` is neither `http` nor `https`")),
+    }
+}
+
+/// A body as it is sent, and the header that says what it is: a text is sent as it is, a table as a form
+/// where the headers say so, anything else as JSON.
+fn body_bytes(
+    body: &Json,
+    as_text: bool,
+    headers: &mut Vec<(String, String)>,
+    form: impl Fn(&Json) -> String,
+) -> Bytes {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let given = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .map(|(_, value)| value.to_ascii_lowercase());
+    let (text, ty) = match (body, &given) {
+        (Json::String(text), _) if as_text => (text.clone(), "text/plain; charset=utf-8"),
+        (Json::Object(_), Some(given)) if given.starts_with(FORM) => (form(body), FORM),
+        _ => (body.to_string(), "application/json"),
+    };
+    if given.is_none() {
+        headers.push(("Content-Type".to_owned(), ty.to_owned()));
+    }
+    text.into()
+}

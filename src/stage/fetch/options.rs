@@ -1,0 +1,427 @@
+//! What a `fetch` stage may say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::template::{Body, Part, Template};
+use super::{Fetch, Method, Question, parse_url, session};
+use crate::error::{Error, Result};
+use crate::format::json::raw::Pointer;
+use crate::http::{Backoff, header_fits};
+use crate::secrets::{Secrets, is_secret};
+use crate::stage::answers::{self, Answers, Format};
+use crate::stage::{self, OptionDoc, StageKind, connection};
+
+/// The kind.
+pub const KIND: StageKind = StageKind {
+    name: "fetch",
+    summary: "asks a server about each row or batch of rows, or for all rows, over HTTP",
+    inputs: &[0, 1],
+    sink: false,
+    takes_batch_rows: false,
+    options: &[
+        doc(
+            "url",
+            "text with placeholders",
+            None,
+            "where; `{col}` is an item's value, `{col,}` those of a batch joined by `,`",
+        ),
+        doc(
+            "method",
+            "`GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
+            Some("GET"),
+            "how",
+        ),
+        doc(
+            "headers",
+            "table name = text with placeholders",
+            Some("none"),
+            "beside those of every request",
+        ),
+        doc(
+            "body",
+            "any value with placeholders",
+            Some("none"),
+            "sent as JSON; a text that is one placeholder is the JSON value, or list of values; a text alone is sent as it is",
+        ),
+        doc(
+            "format",
+            "`json`, `ndjson`, `csv`",
+            Some("json"),
+            "what an answer is",
+        ),
+        doc(
+            "records",
+            "JSON pointer",
+            Some("the whole answer"),
+            "where a JSON answer has its records: a list, or one object",
+        ),
+        doc(
+            "next",
+            "JSON pointer",
+            Some("none"),
+            "where a JSON answer has the URL of its next page, at the same server",
+        ),
+        doc(
+            "max_pages",
+            "integer",
+            Some("1000"),
+            "more pages than this are a reject",
+        ),
+        doc(
+            "session",
+            "table",
+            Some("none"),
+            "a login, one a process: `url`, `method` (POST), `headers`, `body`, `token` (`/access_token`), `header` (`Authorization: Bearer {token}`), `close_url`, `close_method` (POST)",
+        ),
+        doc(
+            "max_sessions",
+            "integer",
+            Some("no limit"),
+            "more processes than this are refused, as each has a session",
+        ),
+        doc(
+            "split_on_error",
+            "boolean",
+            Some("false"),
+            "halves a batch that fails, to find the items it fails for",
+        ),
+        doc(
+            "idempotent",
+            "boolean",
+            Some("false"),
+            "a POST or PATCH may be sent again too when nobody knows what became of it",
+        ),
+        doc("retries", "integer", Some("5"), "tries after the first"),
+        doc(
+            "retry_delay_ms",
+            "integer",
+            Some("100"),
+            "wait before the first of them; each further one doubles it",
+        ),
+        doc(
+            "retry_delay_ms_max",
+            "integer",
+            Some("30000"),
+            "the longest wait",
+        ),
+        doc(
+            "retry_after_max_s",
+            "integer",
+            Some("300"),
+            "a server that wants to be left alone for longer is not waited for",
+        ),
+        doc(
+            "requests_per_second",
+            "number",
+            Some("no limit"),
+            "of the whole stage",
+        ),
+        doc(
+            "max_response_bytes",
+            "integer",
+            Some("67108864"),
+            "a longer answer, inflated, is a reject",
+        ),
+        doc(
+            "connect_timeout_ms",
+            "integer",
+            Some("10000"),
+            "the longest wait for a connection",
+        ),
+        doc(
+            "read_timeout_ms",
+            "integer",
+            Some("30000"),
+            "the longest wait for a byte",
+        ),
+        doc(
+            "request_timeout_ms",
+            "integer",
+            Some("300000"),
+            "the longest wait for a whole answer",
+        ),
+    ],
+    shared_options: &[&answers::Options::DOCS, &connection::Options::DOCS],
+    example: r#"[[stage]]
+name = "prices"
+kind = "fetch"
+inputs = ["instruments"]
+url = "https://data.example.com/prices?rics={ric,}"
+batch = 50
+records = "/data"
+key = { ric = "/instrument" }
+columns = { bid = "/fields/BID", ask = "/fields/ASK" }
+types = { bid = "float", ask = "float" }
+executor = "threads"
+workers = 16
+"#,
+    decode: |table| Ok(Box::new(decode(table)?)),
+};
+
+const fn doc(
+    name: &'static str,
+    ty: &'static str,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> OptionDoc {
+    OptionDoc {
+        name,
+        ty,
+        default,
+        doc,
+    }
+}
+
+/// The options of `fetch` alone.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct Options {
+    url: String,
+    method: Method,
+    headers: BTreeMap<String, String>,
+    body: Option<toml::Value>,
+    format: Answered,
+    next: Option<String>,
+    pub(super) max_pages: usize,
+    session: Option<session::Options>,
+    pub(super) max_sessions: Option<usize>,
+    pub(super) split_on_error: bool,
+    pub(super) idempotent: bool,
+    retries: u32,
+    retry_delay_ms: u64,
+    retry_delay_ms_max: u64,
+    pub(super) retry_after_max_s: u64,
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) max_response_bytes: usize,
+    pub(super) read_timeout_ms: u64,
+    pub(super) request_timeout_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            url: String::new(),
+            method: Method::Get,
+            headers: BTreeMap::new(),
+            body: None,
+            format: Answered::Json,
+            next: None,
+            max_pages: 1000,
+            session: None,
+            max_sessions: None,
+            split_on_error: false,
+            idempotent: false,
+            retries: 5,
+            retry_delay_ms: 100,
+            retry_delay_ms_max: 30_000,
+            retry_after_max_s: 300,
+            requests_per_second: None,
+            max_response_bytes: 64 << 20,
+            read_timeout_ms: 30_000,
+            request_timeout_ms: 300_000,
+        }
+    }
+}
+
+/// What a server may answer with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answered {
+    #[default]
+    Json,
+    Ndjson,
+    Csv,
+}
+
+impl From<Answered> for Format {
+    fn from(format: Answered) -> Format {
+        match format {
+            Answered::Json => Format::Json,
+            Answered::Ndjson => Format::Ndjson,
+            Answered::Csv => Format::Csv,
+        }
+    }
+}
+
+/// A wait of more than a day is a slip of the pen, as is a rate below one request a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+impl Options {
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff {
+            delay: Duration::from_millis(self.retry_delay_ms),
+            delay_max: Duration::from_millis(self.retry_delay_ms_max),
+            retries: self.retries,
+        }
+    }
+
+    pub(super) fn next_pointer(&self) -> Result<Option<Pointer>> {
+        let parse = |text: &String| {
+            Pointer::parse(text).ok_or_else(|| {
+                Error::usage(format!("`next`: `{text}` is no JSON pointer"))
+                    .hint(format!("did you mean `/{text}`?"))
+            })
+        };
+        self.next.as_ref().map(parse).transpose()
+    }
+
+    /// What numbers and words alone show.
+    fn check(&self) -> Result<()> {
+        if self.url.is_empty() {
+            return Err(Error::usage("missing key `url`"));
+        }
+        if self.next.is_some() && self.format != Answered::Json {
+            return Err(Error::usage(
+                "`next` is found in answers of `format = \"json\"` only",
+            ));
+        }
+        self.next_pointer()?;
+        let waits = [
+            ("read_timeout_ms", self.read_timeout_ms),
+            ("request_timeout_ms", self.request_timeout_ms),
+            ("max_pages", self.max_pages as u64),
+            ("max_response_bytes", self.max_response_bytes as u64),
+            ("max_sessions", self.max_sessions.unwrap_or(1) as u64),
+        ];
+        if let Some((name, _)) = waits.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::usage(format!(
+                "`{name}` is 0: nothing could be fetched"
+            )));
+        }
+        let longest = [
+            ("retry_delay_ms", self.retry_delay_ms),
+            ("retry_delay_ms_max", self.retry_delay_ms_max),
+            (
+                "retry_after_max_s",
+                self.retry_after_max_s.saturating_mul(1000),
+            ),
+        ];
+        if let Some((name, _)) = longest.iter().find(|(_, value)| *value > DAY_MS) {
+            return Err(Error::usage(format!("`{name}` is longer than a day")));
+        }
+        let slowest = 1000.0 / DAY_MS as f64;
+        match self.requests_per_second {
+            Some(rate) if !rate.is_finite() || rate < slowest => Err(Error::usage(format!(
+                "`requests_per_second`: expected a number above 0, found {rate}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The stage of a table of options.
+fn decode(table: toml::Table) -> Result<Fetch> {
+    let http: connection::Options = stage::options(table.clone())?;
+    let shared: answers::Options = stage::options(table.clone())?;
+    let secrets = Secrets::of(&table);
+    let options: Options = stage::options(table)?;
+    options.check()?;
+    let answers = Answers::new(&shared, options.format.into())?;
+    let mut url = Template::parse("url", &options.url)?;
+    let user_url = take_user(&mut url);
+    http.check(user_url.as_slice())?;
+    let session = options
+        .session
+        .as_ref()
+        .map(session::Plan::new)
+        .transpose()?;
+    let holds_secret = user_url.is_some()
+        || session.is_some()
+        || http.says_who_we_are()
+        || options.headers.keys().any(|name| is_secret(name));
+    check_url(&url, holds_secret)?;
+    let mut headers = Vec::new();
+    for (name, value) in &options.headers {
+        if !header_fits(name, "") {
+            return Err(Error::usage(format!(
+                "`headers`: `{name}` is no header's name"
+            )));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(Error::usage(format!(
+                "`headers.{name}`: a control character has no place in a header"
+            )));
+        }
+        headers.push((
+            name.clone(),
+            Template::parse(&format!("headers.{name}"), value)?,
+        ));
+    }
+    let body = options
+        .body
+        .as_ref()
+        .map(|body| Body::parse("body", body))
+        .transpose()?;
+    if body.is_some() && options.method.is_safe() {
+        return Err(Error::usage(format!(
+            "`method = \"{}\"` sends no body",
+            options.method.word()
+        ))
+        .hint("`method = \"POST\"` does"));
+    }
+    Ok(Fetch {
+        question: Question {
+            method: options.method,
+            url,
+            headers,
+            body,
+        },
+        answers,
+        batch: shared.batch,
+        rejects_max: shared.rejects_max(),
+        http,
+        user_url,
+        session,
+        secrets,
+        options,
+    })
+}
+
+/// Takes name and password out of a URL; the server with both, if they were there.
+fn take_user(url: &mut Template) -> Option<String> {
+    let Some(Part::Text(text)) = url.0.first_mut() else {
+        return None;
+    };
+    let from = text.find("://")? + 3;
+    let to = text[from..]
+        .find(['/', '?', '#'])
+        .map_or(text.len(), |at| from + at);
+    let user = from + text[from..to].rfind('@')?;
+    let server = format!("{}/", &text[..to]);
+    text.replace_range(from..=user, "");
+    Some(server)
+}
+
+/// A URL is one whatever the values are, and these do not say who gets to know a secret.
+fn check_url(url: &Template, holds_secret: bool) -> Result<()> {
+    let example: String = url
+        .0
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            // A port is a number.
+            Part::Value(_) => "1",
+        })
+        .collect();
+    let first = match url.0.first() {
+        Some(Part::Text(text)) => text.as_str(),
+        _ => "",
+    };
+    let Some(authority) = first.find("://").map(|at| &first[at + 3..]) else {
+        return Err(Error::usage(
+            "`url` does not begin with `http://` or `https://`",
+        ));
+    };
+    parse_url(&example).map_err(|why| Error::usage(format!("`url`: {why}")))?;
+    let fixed = authority.contains(['/', '?', '#']) || url.0.len() == 1;
+    if holds_secret && !fixed {
+        return Err(Error::usage(
+            "`url` has a placeholder in its host or port, and the stage holds a secret",
+        )
+        .hint("rows may not say who gets to know it: write the host out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! One request until it is settled: tries, waits, redirects. What may be repeated is tried again as long
+//! as that may help, and no server is asked while it wants to be left alone.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::monotonic;
+use crate::error::{Class, Result};
+use crate::http::{Ask, Backoff, Told, Trouble, Url, Web, shown, status_words};
+use crate::secrets::Secrets;
+use crate::stage::Job;
+
+/// Redirects of one request: more are a loop, or as good as one.
+const REDIRECTS_MAX: u32 = 5;
+/// Characters of a refusal's body that are told.
+const SAID_CHARS_MAX: usize = 200;
+
+/// Sends the requests of one process.
+pub(super) struct Sender {
+    pub(super) web: Web,
+    pub(super) backoff: Backoff,
+    /// A server that wants to be left alone for longer is not waited for.
+    pub(super) retry_after_max: Duration,
+    /// The least time between two requests beyond those that were dealt.
+    pub(super) every: Duration,
+    pub(super) next: Mutex<Duration>,
+    /// Until when a server wants to be left alone.
+    pub(super) holds: Mutex<HashMap<String, Duration>>,
+    /// What is never told.
+    pub(super) secrets: RwLock<Secrets>,
+}
+
+/// A request, all of it.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) method: &'static str,
+    pub(super) url: Url,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Option<Bytes>,
+    /// Whether it may be sent again when nobody knows what became of it.
+    pub(super) repeatable: bool,
+    /// Whether it comes on top of those that were dealt.
+    pub(super) extra: bool,
+}
+
+/// What asking took.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) requests: u64,
+    pub(super) retries: u64,
+    pub(super) redirects: u64,
+    pub(super) pages: u64,
+    pub(super) splits: u64,
+    pub(super) renewals: u64,
+    /// The first request, for the run's log: what comes behind is added to it.
+    pub(super) job: Option<Job>,
+}
+
+/// Why there is no answer, for good.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) reason: String,
+    pub(super) status: Option<u16>,
+    /// Whether it may lie with one item of several.
+    pub(super) splits: bool,
+}
+
+impl Failure {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Failure {
+            reason: reason.into(),
+            status: None,
+            splits: false,
+        }
+    }
+}
+
+/// What one try came to.
+enum Try {
+    Told(Told),
+    Elsewhere(Url),
+    Again(Failure, Option<Duration>),
+    Failed(Failure),
+}
+
+impl Sender {
+    /// The answer, or why there is none. An error ends the run.
+    pub(super) fn settle(
+        &self,
+        request: &Request,
+        tally: &mut Tally,
+    ) -> Result<Result<Told, Failure>> {
+        let mut url = request.url.clone();
+        let (mut tries, mut hops) = (0, 0);
+        let mut extra = request.extra;
+        loop {
+            self.wait_until_wanted(&url)?;
+            if extra {
+                self.wait_for_turn()?;
+            }
+            extra = true;
+            tally.requests += 1;
+            let ask = Ask {
+                method: request.method,
+                url: &url,
+                headers: &request.headers,
+                body: request.body.clone(),
+            };
+            let (failure, retry_after) = match self.once(&ask, request)? {
+                Try::Told(told) => return Ok(Ok(told)),
+                Try::Elsewhere(to) => {
+                    hops += 1;
+                    tally.redirects += 1;
+                    if hops > REDIRECTS_MAX {
+                        return Ok(Err(Failure::new(format!(
+                            "more than {REDIRECTS_MAX} redirects, the last to `{}`",
+                            shown(&to)
+                        ))));
+                    }
+                    url = to;
+                    continue;
+                }
+                Try::Failed(failure) => return Ok(Err(failure)),
+                Try::Again(failure, retry_after) => (failure, retry_after),
+            };
+            if let Some(asked) = retry_after {
+                if asked > self.retry_after_max {
+                    let reason = format!(
+                        "{}; the server wants to be left alone for {} s, more than `retry_after_max_s`",
+                        failure.reason,
+                        asked.as_secs()
+                    );
+                    return Ok(Err(Failure { reason, ..failure }));
+                }
+                self.hold(&url, asked);
+            }
+            tries += 1;
+            match self.backoff.wait(tries, None) {
+                Some(wait) => self.web.wait(wait)?,
+                None if tries == 1 => return Ok(Err(failure)),
+                None => {
+                    let reason = format!("{}, tried {tries} times", failure.reason);
+                    return Ok(Err(Failure { reason, ..failure }));
+                }
+            }
+            tally.retries += 1;
+        }
+    }
+
+    fn once(&self, ask: &Ask, request: &Request) -> Result<Try> {
+        let again = |words: String, surely_not_done: bool| {
+            if surely_not_done || request.repeatable {
+                Try::Again(Failure::new(words), None)
+            } else {
+                Try::Failed(Failure::new(format!(
+                    "{words}; it may have been carried out, and is not sent again"
+                )))
+            }
+        };
+        Ok(match self.web.send(ask) {
+            Ok(told) => self.read(told, ask, request),
+            Err(Trouble::Unreached(words)) => again(words, true),
+            Err(Trouble::Lost { words, .. } | Trouble::TimedOut(words)) => again(words, false),
+            Err(Trouble::Final(error)) if matches!(error.class, Class::Interrupted(_)) => {
+                return Err(error);
+            }
+            Err(Trouble::Final(error)) => {
+                let words = std::iter::once(error.message).chain(error.causes);
+                let hint = error.hint.map(|hint| format!(" ({hint})"));
+                let words = words.collect::<Vec<_>>().join(": ");
+                Try::Failed(Failure::new(words + &hint.unwrap_or_default()))
+            }
+        })
+    }
+
+    /// What an answer's status says.
+    fn read(&self, told: Told, ask: &Ask, request: &Request) -> Try {
+        let status = told.status;
+        if (200..300).contains(&status) {
+            return Try::Told(told);
+        }
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, &told.location) {
+            return redirect(ask, status, location);
+        }
+        let failure = Failure {
+            reason: self.clean(&refused(&told)),
+            status: Some(status),
+            splits: !matches!(status, 401 | 403 | 407 | 408 | 425 | 429 | 502 | 503 | 504),
+        };
+        match status {
+            429 | 503 => Try::Again(failure, told.retry_after),
+            408 | 425 | 502 | 504 if request.repeatable => Try::Again(failure, told.retry_after),
+            _ => Try::Failed(failure),
+        }
+    }
+
+    /// A text without what is never told.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let secrets = self
+            .secrets
+            .read()
+            .expect("no one panics holding this lock");
+        secrets.clean(text)
+    }
+
+    /// One more thing that is never told.
+    pub(super) fn keep_secret(&self, secret: &str) {
+        let secrets = self.secrets.write();
+        secrets
+            .expect("no one panics holding this lock")
+            .add(secret);
+    }
+
+    fn holds(&self) -> MutexGuard<'_, HashMap<String, Duration>> {
+        self.holds.lock().expect("no one panics holding this lock")
+    }
+
+    /// Leaves a server alone.
+    fn hold(&self, url: &Url, time: Duration) {
+        let until = monotonic() + time;
+        let mut holds = self.holds();
+        let held = holds.entry(url.authority().to_owned()).or_default();
+        *held = until.max(*held);
+    }
+
+    /// Waits until the server may be asked.
+    fn wait_until_wanted(&self, url: &Url) -> Result<()> {
+        loop {
+            let until = self
+                .holds()
+                .get(url.authority())
+                .copied()
+                .unwrap_or_default();
+            let left = until.saturating_sub(monotonic());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.web.wait(left)?;
+        }
+    }
+
+    /// Waits for the turn of a request beyond those that were dealt.
+    fn wait_for_turn(&self) -> Result<()> {
+        if self.every.is_zero() {
+            return Ok(());
+        }
+        let now = monotonic();
+        let mut next = self.next.lock().expect("no one panics holding this lock");
+        let at = now.max(*next);
+        *next = at + self.every;
+        drop(next);
+        self.web.wait(at.saturating_sub(now))
+    }
+}
+
+/// A redirect is followed within the server that was asked, by requests that change nothing.
+fn redirect(ask: &Ask, status: u16, location: &str) -> Try {
+    let to = match ask.url.join(location) {
+        Ok(to) => to,
+        Err(error) => {
+            return Try::Failed(Failure::new(format!(
+                "{status} redirects to what is no URL: {error}"
+            )));
+        }
+    };
+    let to_shown = shown(&to);
+    if to.origin() != ask.url.origin() {
+        return Try::Failed(Failure::new(format!(
+            "{status} redirects to another server, `{to_shown}`"
+        )));
+    }
+    if !matches!(ask.method, "GET" | "HEAD") {
+        return Try::Failed(Failure::new(format!(
+            "{status} redirects a {} to `{to_shown}`: only GET and HEAD follow",
+            ask.method
+        )));
+    }
+    Try::Elsewhere(to)
+}
+
+/// A refusal in words: the status, and how the server explains it.
+fn refused(told: &Told) -> String {
+    let said = String::from_utf8_lossy(&told.body);
+    let said: Vec<&str> = said.split_whitespace().collect();
+    let said: String = said.join(" ").chars().take(SAID_CHARS_MAX).collect();
+    let words = format!("{} {}", told.status, status_words(told.status));
+    match said.as_str() {
+        "" => words.trim_end().to_owned(),
+        said => format!("{}: {said}", words.trim_end()),
+    }
+}

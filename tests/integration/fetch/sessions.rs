@@ -1,0 +1,158 @@
+//! Logins: one a process, renewed once by one thread, closed at the end.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Asking, reasons};
+use crate::harness::{Etl, Variant, wait_until};
+use crate::scripted::{Asked, Say, Site};
+
+/// A server that wants a login; a token is good for so many requests.
+fn site(good_for: usize) -> Site {
+    let tokens: Mutex<Vec<usize>> = Mutex::default();
+    let closed: Mutex<HashSet<usize>> = Mutex::default();
+    Site::start(move |asked| {
+        let mut tokens = tokens.lock().expect("no script panics");
+        let token = |asked: &Asked| {
+            let token = asked.headers.get("x-token")?.strip_prefix("t-")?;
+            token.parse::<usize>().ok()
+        };
+        match asked.target.as_str() {
+            "/login" => {
+                tokens.push(0);
+                Say::json(format!(
+                    "{{\"data\": {{\"token\": \"t-{}\"}}}}",
+                    tokens.len() - 1
+                ))
+            }
+            "/logout" => {
+                let closed = closed
+                    .lock()
+                    .expect("no script panics")
+                    .insert(token(asked).unwrap_or(99));
+                Say::status(if closed { 204 } else { 500 }, "")
+            }
+            _ => match token(asked).and_then(|token| tokens.get_mut(token)) {
+                Some(requests) if *requests < good_for => {
+                    *requests += 1;
+                    Say::json("{\"v\": 1}")
+                }
+                _ => Say::status(401, "no longer good"),
+            },
+        }
+    })
+}
+
+fn options(site: &Site) -> String {
+    let url = &site.url;
+    format!(
+        "url = \"{url}/{{id}}\"\nsession.url = \"{url}/login\"\nsession.token = \"/data/token\"\nsession.header = \"X-Token: {{token}}\"\nsession.close_url = \"{url}/logout\""
+    )
+}
+
+#[test]
+fn each_process_logs_in_once_and_out_again() {
+    let items: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
+    let items: Vec<&str> = items.iter().map(String::as_str).collect();
+    for (variant, sessions) in Variant::EACH.into_iter().zip([1, 1, 2, 2]) {
+        let site = site(1000);
+        let asking = Asking::about(&items, &options(&site));
+        let outcome = asking.run(variant);
+        assert_eq!(outcome.rejects, "", "{variant}");
+        let targets = site.targets();
+        assert_eq!(
+            (targets["/login"], targets["/logout"]),
+            (sessions, sessions),
+            "{variant}"
+        );
+        assert_eq!(outcome.stage("ask")["sessions"], sessions);
+        assert!(outcome.stage("ask")["open_s"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
+fn a_session_that_ends_is_renewed_by_one_thread_for_all() {
+    let items: Vec<String> = (0..60).map(|n| format!("i{n}")).collect();
+    let items: Vec<&str> = items.iter().map(String::as_str).collect();
+    let site = site(25);
+    let asking = Asking::about(&items, &options(&site));
+    let outcome = asking.run(Variant::new("threads", 1, 4));
+    assert_eq!(outcome.rejects, "", "{}", outcome.stderr);
+    assert_eq!(asking.written().lines().count(), 61);
+    assert_eq!(site.targets()["/login"], 3, "25 + 25 + 10 requests");
+    assert_eq!(outcome.stage("ask")["counts"]["renewals"], 2);
+}
+
+#[test]
+fn a_session_is_renewed_once_a_request() {
+    let site = site(0);
+    let asking = Asking::about(&["a", "b"], &options(&site));
+    let outcome = asking.run(Variant::SEQUENTIAL);
+    let reasons = reasons(&outcome);
+    assert_eq!(reasons["a"], "401 Unauthorized: no longer good");
+    assert_eq!(reasons.len(), 2);
+    assert_eq!(site.targets()["/login"], 3);
+}
+
+#[test]
+fn what_a_licence_does_not_allow_is_told_before_it_is_tried() {
+    let site = site(9);
+    let options = format!("{}\nmax_sessions = 1", options(&site));
+    let asking = Asking::about(&["a"], &options);
+    for (variant, code) in Variant::EACH.into_iter().zip([0, 0, 2, 2]) {
+        let mut arguments = vec!["check".to_owned(), "pipeline.toml".to_owned()];
+        arguments.extend(variant.arguments());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let outcome = Etl::new(asking.folder.path(), &arguments).outcome();
+        assert_eq!(outcome.code, Some(code), "{variant}: {}", outcome.stderr);
+        assert_eq!(
+            outcome.stderr.contains("`max_sessions` allows 1 session"),
+            code == 2
+        );
+    }
+    assert!(site.asked().is_empty(), "`check` asks nobody");
+}
+
+#[test]
+fn a_login_that_fails_ends_the_run_before_an_item_is_asked_about() {
+    let site = Site::start(|asked| match asked.target.as_str() {
+        "/login" => Say::status(403, "licence expired"),
+        _ => Say::json("{\"v\": 1}"),
+    });
+    for variant in Variant::EACH {
+        let asking = Asking::about(&["a"], &options(&site));
+        let outcome = asking.command(variant).outcome();
+        assert_eq!(outcome.code, Some(1), "{variant}");
+        let expected = format!(
+            "error: stage `ask`: cannot open a session at `{}/login`\n  403 Forbidden: licence expired\n",
+            site.url
+        );
+        assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
+    }
+    assert!(!site.targets().contains_key("/a"));
+}
+
+#[test]
+fn a_run_that_is_interrupted_logs_out_all_the_same() {
+    for variant in [Variant::SEQUENTIAL, Variant::new("threads", 1, 2)] {
+        let site = Site::start(|asked| match asked.target.as_str() {
+            "/login" => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+            "/logout" => Say::status(204, ""),
+            "/b" => Say::Hold,
+            _ => Say::json("{\"v\": 1}"),
+        });
+        let asking = Asking::about(&["a", "b", "c"], &options(&site));
+        let running = asking.command(variant).start();
+        wait_until("the item is asked about", || {
+            site.targets().contains_key("/b")
+        });
+        let pid = Pid::from_raw(running.child.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("it is there");
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(130), "{variant}: {}", outcome.stderr);
+        assert_eq!(site.targets().get("/logout"), Some(&1), "{variant}");
+    }
+}
