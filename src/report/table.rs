@@ -282,9 +282,14 @@ fn asked(stage: &StageReport) -> String {
         return String::new();
     }
     let mut text = format!(
-        "{}: {} requests, {:.0} a second, at most {} at once",
+        "{}: {} {}, {:.0} a second, at most {} at once",
         stage.name,
         thousands(of("requests")),
+        if of("requests") == 1 {
+            "request"
+        } else {
+            "requests"
+        },
         of("requests") as f64 / stage.wall_s,
         of("concurrency").max(1),
     );
