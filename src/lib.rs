@@ -28,6 +28,7 @@
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
 //! * before and after: [`run::compare`], its arithmetic in [`report::verdict`]; runs kept: [`run::history`]
+//! * how a stage is run best: [`tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
 //! * Arrows point down only: cli, run, executor, hand, stage, format, error. A stage never sees an

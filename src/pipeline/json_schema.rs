@@ -149,6 +149,9 @@ fn one_of(words: &[&str]) -> Value {
 /// What the words for an option's type mean; `None`: they are not known.
 fn of_type(words: &str) -> Option<Value> {
     let list = |of: Value| json!({ "type": "array", "items": of });
+    if let Some((one, other)) = words.split_once(", or ") {
+        return Some(json!({ "anyOf": [of_type(one)?, of_type(other)?] }));
+    }
     let one_or_many = words
         .split_once(" or list of ")
         .or_else(|| words.split_once(" or a list of "));
@@ -162,13 +165,22 @@ fn of_type(words: &str) -> Option<Value> {
         return Some(one_of(&words));
     }
     Some(match words {
-        "anything" | "value of the column's type" => json!({}),
+        "anything" | "any value with placeholders" | "value of the column's type" => json!({}),
         "list of values" => list(json!({})),
         "integer" => json!({ "type": "integer" }),
+        "number" => json!({ "type": "number" }),
         "number from 0 to 1" => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         "bool" | "boolean" => json!({ "type": "boolean" }),
-        "string" | "text" | "path" | "column" | "column name" | "one byte" | "WHATWG label"
-        | "a URL" => text(),
+        "string"
+        | "text"
+        | "path"
+        | "column"
+        | "column name"
+        | "one byte"
+        | "WHATWG label"
+        | "a URL"
+        | "JSON pointer"
+        | "text with placeholders" => text(),
         "table" => json!({ "type": "object" }),
         words if words.starts_with("table ") => {
             json!({ "type": "object", "additionalProperties": text() })

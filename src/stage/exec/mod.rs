@@ -36,7 +36,7 @@ pub const KIND: StageKind = StageKind {
     options: &[
         OptionDoc {
             name: "command",
-            ty: "list of strings",
+            ty: "string or list of strings",
             default: None,
             doc: "the program and its arguments; `{column}` is the item's value, alone it is repeated for each item; run in the pipeline file's folder",
         },
