@@ -184,6 +184,12 @@ fn warn(args: &CompareArgs, after: &Pipeline, comparison: &Comparison, color: Co
             color,
         );
     }
+    for step in after.steps.iter().filter(|step| step.requests().is_some()) {
+        output::print_warning(
+            &format!("stage `{}` asked the outside anew in every run", step.name),
+            color,
+        );
+    }
     if args.runs == 1 {
         output::print_warning(
             "one run of each side shows nothing of how much they differ by chance",

@@ -77,3 +77,24 @@ pub(super) fn proxy_is_set() -> bool {
         .flat_map(|name| [(*name).to_owned(), name.to_lowercase()])
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
+
+/// Looks whether somebody listens where `url` points; nothing is asked there.
+pub fn listens(url: &str, limit: Duration) -> Result<String> {
+    let parsed = Url::parse(url)
+        .map_err(|error| Error::usage(format!("`{url}` is not a server's address")).cause(error))?;
+    if proxy_is_set() && !is_loopback(&parsed) {
+        return Ok("behind the environment's proxy: not looked at".into());
+    }
+    let gone = |error: &dyn std::fmt::Display| {
+        Error::failed(format!("cannot reach `{}`", shown(&parsed))).cause(error)
+    };
+    let addresses = parsed.socket_addrs(|| None).map_err(|error| gone(&error))?;
+    let mut last = None;
+    for address in addresses {
+        match std::net::TcpStream::connect_timeout(&address, limit) {
+            Ok(_) => return Ok("answers".into()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| gone(&"it has no address"), |error| gone(&error)))
+}

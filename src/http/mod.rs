@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 pub use backoff::Backoff;
-pub use connect::{Connect, Url};
+pub use connect::{Connect, Url, listens};
 pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::http::Method;
 pub use web::{Ask, Limits, Told, Web, header_fits, status_words};

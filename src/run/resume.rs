@@ -28,7 +28,7 @@ const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Options that change how the work is done, not what is done.
-const OF_NO_ACCOUNT: [&str; 12] = [
+const OF_NO_ACCOUNT: [&str; 17] = [
     "batch_docs",
     "batch_bytes",
     "compress",
@@ -41,6 +41,11 @@ const OF_NO_ACCOUNT: [&str; 12] = [
     "max_rejects",
     "timeout_ms",
     "grace_ms",
+    "read_timeout_ms",
+    "requests_per_second",
+    "retry_after_max_s",
+    "max_failed",
+    "max_sessions",
 ];
 
 /// The folder of one run, held: no other run goes on in it meanwhile.

@@ -30,6 +30,11 @@ const REQUEST_TIMEOUT_MS: u64 = 120_000;
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
 impl Options {
+    /// The longest wait for a connection.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS))
+    }
+
     /// Who we are, and whom we trust.
     pub const DOCS: [OptionDoc; 8] = [
         doc("username", "string", "none", "with `password`: who we are"),
@@ -164,9 +169,7 @@ impl Options {
             request_timeout: Duration::from_millis(
                 self.request_timeout_ms.unwrap_or(REQUEST_TIMEOUT_MS),
             ),
-            connect_timeout: Duration::from_millis(
-                self.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS),
-            ),
+            connect_timeout: self.connect_timeout(),
             urls: urls.into_iter().map(without_user).collect(),
         })
     }

@@ -417,3 +417,34 @@ fn a_plan_tells_how_much_there_is_to_read() {
         assert!(shown.stdout.contains(words), "{}", shown.stdout);
     }
 }
+
+#[test]
+fn a_check_looks_for_programs_and_servers_that_are_asked() {
+    let folder = Folder::new("look");
+    folder.write("hosts.csv", "host\na\n");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let port = closed.local_addr().expect("it is bound").port();
+    let looked = |program: &str| {
+        let text = format!(
+            "[[stage]]\nname = 'hosts'\nkind = 'load_csv'\nfiles = ['hosts.csv']\n\
+             [[stage]]\nname = 'ask'\nkind = 'exec'\ninputs = ['hosts']\ncommand = ['{program}', '{{host}}']\n\
+             [[stage]]\nname = 'look_up'\nkind = 'fetch'\ninputs = ['ask']\ncolumns = ['x']\n\
+             url = 'http://me:word@127.0.0.1:{port}/{{host}}'\n"
+        );
+        folder.write("p.toml", text);
+        Etl::new(folder.path(), &["check", "p.toml", "--connect"]).outcome()
+    };
+    let there = looked("echo");
+    assert_eq!(there.code, Some(0), "{}", there.stderr);
+    drop(closed);
+    let gone = looked("no-such-program");
+    assert_eq!(gone.code, Some(1), "{}", gone.stdout);
+    let said = gone.stdout + &gone.stderr;
+    for words in [
+        "there is no program `no-such-program`",
+        &format!("cannot reach `http://127.0.0.1:{port}`"),
+    ] {
+        assert!(said.contains(words), "no `{words}` in: {said}");
+    }
+    assert!(!said.contains("word@"), "{said}");
+}

@@ -10,9 +10,10 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
 use self::run::Limits;
@@ -21,7 +22,7 @@ use self::shell::Script;
 use self::template::Template;
 use super::answers::{self, Answers, Columns, Format};
 use super::{
-    Begun, Distribution, Folder, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
+    Begun, Distribution, Folder, Look, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
 };
 use crate::error::{Error, Result};
 use crate::schema::{Schema, Type};
@@ -318,7 +319,36 @@ impl Exec {
     }
 }
 
+/// Where a program is: a path below the pipeline's folder, or a name looked for in PATH.
+fn find(program: &str, folder: &Path) -> Result<String> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = if program.contains('/') {
+        vec![folder.join(program)]
+    } else {
+        std::env::split_paths(&paths)
+            .map(|path| path.join(program))
+            .collect()
+    };
+    let runs = |place: &&PathBuf| place.is_file() && access(*place, AccessFlags::X_OK).is_ok();
+    match places.iter().find(runs) {
+        Some(place) => Ok(format!("is {}", place.display())),
+        None => Err(Error::failed(format!("there is no program `{program}`"))
+            .hint("a name is looked for in PATH, a path from the pipeline file's folder")),
+    }
+}
+
 impl Stage for Exec {
+    fn look(&self, folder: &Folder) -> Vec<Look> {
+        let program = match &self.options.command {
+            Command::Words(words) => words.first().map_or("", String::as_str),
+            Command::Text(_) => "sh",
+        };
+        if program.contains('{') {
+            return Vec::new();
+        }
+        vec![Look::new(program, find(program, &folder.0))]
+    }
+
     fn inputs(&self) -> Vec<Distribution> {
         vec![Distribution::Requests(Requests {
             again: self.options.idempotent,

@@ -25,7 +25,8 @@ use self::session::Login;
 use self::template::{Body, Template};
 use super::answers::{Answers, WITHOUT_COLUMNS};
 use super::{
-    Begun, Distribution, Folder, Requests, Run, Session, Setup, Source, Stage, Totals, connection,
+    Begun, Distribution, Folder, Look, Requests, Run, Session, Setup, Source, Stage, Totals,
+    connection,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -149,6 +150,19 @@ impl Stage for Fetch {
 
     fn batch_rows(&self) -> Option<usize> {
         Some(self.batch)
+    }
+
+    fn look(&self, _folder: &Folder) -> Vec<Look> {
+        let url = self.question.url.literal();
+        let host_end = url.find("://").map_or(0, |at| at + 3);
+        let (scheme, rest) = url.split_at(host_end);
+        let Some((host, _)) = rest.split_once(['/', '?']) else {
+            // A part of the address may be an item's value.
+            return Vec::new();
+        };
+        let server = format!("{scheme}{}", host.rsplit('@').next().unwrap_or(host));
+        let found = http::listens(&server, self.http.connect_timeout());
+        vec![Look::new(server, found)]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {

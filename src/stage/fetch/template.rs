@@ -50,6 +50,14 @@ const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERI
     .remove(b'~');
 
 impl Template {
+    /// What stands before the first place.
+    pub(super) fn literal(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
     /// Takes `text`, which stands under `key`, apart.
     pub(super) fn parse(key: &str, text: &str) -> Result<Self> {
         let bad = |what: &str| {
