@@ -159,7 +159,8 @@ fn verdict(outcome: &Outcome) -> String {
         lines.push(format!("knee: {name}: {}, the best found", of(knee)));
     } else {
         let best = outcome.name(best.setting);
-        lines.push(format!("knee: {name}: {}, as good as {best}", of(knee)));
+        lines.push(format!("knee: {name}: {},", of(knee)));
+        lines.push(format!("  as good as {best}"));
     }
     let now = curve
         .points

@@ -1,6 +1,10 @@
 //! Generated pipelines: for every kind, for what makes a run fail, and longer ones.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value, json};
+
+use crate::scripted::{Say, Site};
 
 use super::data::{COLUMNS, Random, Style, gzip, member, row, rows};
 
@@ -217,6 +221,8 @@ pub(super) const KINDS: &[(&str, Generator)] = &[
     ("join", join),
     ("normalize_dates", normalize_dates),
     ("geo_point", geo_point),
+    ("fetch", fetch),
+    ("exec", exec),
     ("write_files", write_files),
     ("bulk_index", bulk_index),
 ];
@@ -479,6 +485,50 @@ fn geo_point(random: &mut Random, job: &mut Job) {
     ));
     job.stage("point", "geo_point", &[&input], options);
     job.write(random, "point");
+}
+
+/// Asks a server that says what it was asked, knows nothing of some, and breaks off at others.
+fn fetch(random: &mut Random, job: &mut Job) {
+    static SITE: OnceLock<Site> = OnceLock::new();
+    let site = SITE.get_or_init(|| {
+        Site::start(|asked| match asked.target.len() % 7 {
+            3 => Say::Answer(404, Vec::new(), Vec::new()),
+            5 => Say::json("{\"records\": []}"),
+            _ => Say::json(json!({ "records": [{ "v": asked.target }, { "v": 7 }] }).to_string()),
+        })
+    });
+    let input = job.table(random, "load", 60);
+    let column = random.pick(&["k", "n", "d"]);
+    let options = vec![
+        ("url", json!(format!("{}/{{{column}}}", site.url))),
+        ("records", json!("/records")),
+        ("columns", json!({ "said": "/v", "none": "/w" })),
+        ("retries", json!(1)),
+        ("retry_delay_ms", json!(1)),
+    ];
+    job.stage("fetch", "fetch", &[&input], options);
+    job.write(random, "fetch");
+    job.max_rejects = -1;
+}
+
+/// Runs commands that give back what they are given, and some that fail.
+fn exec(random: &mut Random, job: &mut Job) {
+    let input = job.table(random, "load", 40);
+    let mut options = vec![
+        ("stdin", json!("ndjson")),
+        ("output", json!("ndjson")),
+        ("columns", json!({ "said": "/k", "number": "/n" })),
+    ];
+    if random.chance(50) {
+        options.push(("command", json!(["cat"])));
+        options.push(("batch", json!(random.pick(&[1, 3, 16]))));
+    } else {
+        options.push(("shell", json!(true)));
+        options.push(("command", json!("cat; test {n} -gt 2")));
+    }
+    job.stage("exec", "exec", &[&input], options);
+    job.write(random, "exec");
+    job.max_rejects = -1;
 }
 
 fn write_files(random: &mut Random, job: &mut Job) {
