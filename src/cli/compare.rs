@@ -90,7 +90,7 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
             eprintln!("{line}");
         }
     };
-    let (before, words) = before(args)?;
+    let (before, words) = before(args, &after)?;
     let comparison = compare::compare(&Plan {
         before,
         after: &after,
@@ -145,7 +145,7 @@ fn side(args: &CompareArgs, option: &str, sets: &[String]) -> Result<Pipeline> {
 }
 
 /// The side before, and what it is in words.
-fn before(args: &CompareArgs) -> Result<(Before, String)> {
+fn before(args: &CompareArgs, after: &Pipeline) -> Result<(Before, String)> {
     let Some(word) = &args.before_run else {
         let mut sets = vec![SEQUENTIAL.to_owned()];
         sets.extend(args.before.iter().cloned());
@@ -156,6 +156,11 @@ fn before(args: &CompareArgs) -> Result<(Before, String)> {
     let history = History::of(&args.state);
     let id = history.find(word)?;
     match history.read(&id)? {
+        Some(Entry::Run(report)) if report.pipeline != after.name => Err(Error::usage(format!(
+            "run `{id}` is of another pipeline, `{}`",
+            report.pipeline
+        ))
+        .hint("`etl report` lists the runs")),
         Some(Entry::Run(report)) if report.status == Status::Done => {
             Ok((Before::Run(report), format!("run {id}")))
         }

@@ -199,7 +199,7 @@ impl Command {
             Command::Compare(args) => compare::run(args, color),
             Command::Report(args) => report::run(args, color),
             Command::Preview(args) => preview::run(args, color),
-            Command::Tune(args) => tune::run(args),
+            Command::Tune(args) => tune::run(args, color),
             Command::Stages(args) => stages::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Search(args) => search::run(args),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{STATE, output};
+use super::{Color, STATE, output};
 use crate::error::{Error, Result};
 use crate::executor::Kind;
 use crate::pipeline::{self, Overrides};
@@ -94,7 +94,7 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 /// Tunes, shows, writes.
-pub fn run(args: &TuneArgs) -> Result<ExitCode> {
+pub fn run(args: &TuneArgs, color: Color) -> Result<ExitCode> {
     let overrides = Overrides {
         sets: args.set.clone(),
         ..Overrides::default()
@@ -112,11 +112,17 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
         .iter()
         .max_by_key(|outcome| outcome.rows)
         .ok_or_else(|| Error::failed("nothing was measured"))?;
-    let lines = if args.write {
+    let lines = if args.write && is_shown(outcome) {
         Some(write_knee(args, outcome)?)
     } else {
         None
     };
+    if args.write && lines.is_none() {
+        output::print_warning(
+            "nothing was written: what the file says now was not measured, so that nothing shows that it is slower; a longer `--budget` may show it",
+            color,
+        );
+    }
     let curves: Vec<_> = outcomes.iter().map(chart::as_json).collect();
     let report = json!({
         "pipeline": pipeline.name,
@@ -156,6 +162,13 @@ impl TuneArgs {
             budget: Duration::from_secs(self.budget),
         }
     }
+}
+
+/// Whether the file's own setting is not given up for one worker unseen.
+fn is_shown(outcome: &Outcome) -> bool {
+    let points = &outcome.curve.points;
+    let knee = points[outcome.curve.knee()].setting;
+    knee != points[0].setting || points.iter().any(|point| point.setting == outcome.now)
 }
 
 fn write_knee(args: &TuneArgs, outcome: &Outcome) -> Result<Vec<String>> {
