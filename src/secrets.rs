@@ -1,6 +1,7 @@
 //! What is never printed: the values of secret options, and of environment variables with such a name
 //! wherever they stand, and the user part of a URL.
 
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
@@ -28,6 +29,22 @@ const SECRET_BYTES_MIN: usize = 3;
 
 /// A shorter environment variable is none either: a name like `TOKENIZER` may hold `false`.
 const VARIABLE_BYTES_MIN: usize = 6;
+
+/// What is escaped of a value that is put into a URL (RFC 3986, 2.3).
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What is escaped of a query that stands in a URL as it is (the WHATWG's query percent-encode set).
+const IN_QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\'');
 
 /// A kind's options for the report, without their secrets.
 pub fn masked(options: &Table) -> Json {
@@ -154,12 +171,17 @@ impl Secrets {
         secrets
     }
 
-    /// One more; of `Bearer x` also the `x` alone. A short one is none.
+    /// One more, in all the ways it may be written; of `Bearer x` also the `x` alone. A short one is none.
     pub fn add(&mut self, secret: &str) {
         let alone = secret.split_once(' ').map(|(_, alone)| alone);
         for secret in [Some(secret), alone].into_iter().flatten() {
-            if secret.len() >= SECRET_BYTES_MIN && !self.0.iter().any(|known| known == secret) {
-                self.0.push(secret.to_owned());
+            if secret.len() < SECRET_BYTES_MIN {
+                continue;
+            }
+            for form in written(secret) {
+                if !self.0.contains(&form) {
+                    self.0.push(form);
+                }
             }
         }
         // The longest first: what is left of one must not show where a part of it was masked.
@@ -176,6 +198,24 @@ impl Secrets {
         }
         mask_urls(&text)
     }
+}
+
+/// A secret as it may stand in a message: as it is, in JSON, in JSON within JSON, and in a URL (where more or
+/// less of it is escaped).
+fn written(secret: &str) -> [String; 5] {
+    let json = |text: &str| {
+        let quoted = Json::from(text).to_string();
+        quoted[1..quoted.len() - 1].to_owned()
+    };
+    let once = json(secret);
+    let percent = |set| percent_encoding::utf8_percent_encode(secret, set).to_string();
+    [
+        json(&once),
+        percent(IN_URL),
+        percent(IN_QUERY),
+        once,
+        secret.to_owned(),
+    ]
 }
 
 /// The secret values in a table, as they would stand in a message.
@@ -264,5 +304,24 @@ mod tests {
             .unwrap();
         let said = Secrets::of(&options).clean("k-7, tick, pass; http://h/?token=t&b=2");
         assert_eq!(said, "***, ***, ***; http://h/?token=***&b=2");
+    }
+
+    #[test]
+    fn a_secret_is_found_however_it_is_written() {
+        let secret = "hunter2\"9 q\\|ä";
+        let mut secrets = Secrets::default();
+        secrets.add(secret);
+        let once = Json::from(secret).to_string();
+        let texts = [
+            secret.to_owned(),
+            Json::from(once.clone()).to_string(),
+            once,
+            "hunter2%229%20q%5C%7C%C3%A4".into(),
+            "hunter2%229%20q\\|%C3%A4".into(),
+        ];
+        for text in texts {
+            let cleaned = secrets.clean(&text);
+            assert!(!cleaned.contains("hunter2"), "{text}: {cleaned}");
+        }
     }
 }

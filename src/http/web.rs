@@ -300,8 +300,10 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
 
 /// Seconds, or a date.
 fn after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than can be counted is for ever.
+        let seconds: u32 = text.parse().unwrap_or(u32::MAX);
+        return Some(Duration::from_secs(seconds.into()));
     }
     let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
     let left = date.signed_duration_since(chrono::Utc::now());
@@ -442,6 +444,9 @@ mod tests {
     #[test]
     fn a_server_says_how_long_in_seconds_or_by_a_date() {
         assert_eq!(after("90"), Some(Duration::from_secs(90)));
+        let for_ever = Duration::from_secs(u32::MAX.into());
+        assert_eq!(after("99999999999999999999"), Some(for_ever));
+        assert_eq!(after("-5"), None);
         assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(100);
         let wait = after(&soon.format("%a, %d %b %Y %H:%M:%S GMT").to_string());

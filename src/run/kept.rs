@@ -241,7 +241,10 @@ impl Memory for Kept {
             };
             failed |= mark.failed;
         }
-        let io = |error| Error::io("keep an answer in", self.answers.display(), &error);
+        let io = |error| {
+            Error::io("keep an answer in", self.answers.display(), &error)
+                .hint("make room there, or `--state DIR` keeps them elsewhere")
+        };
         if played.fault.is_none() {
             keep(&file, played).map_err(io)?;
             self.lock().kept += u64::from(!failed);

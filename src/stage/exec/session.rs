@@ -191,8 +191,13 @@ impl Running {
 
     fn not_started(&self, program: &str, error: &std::io::Error) -> Error {
         let failed = Error::failed(format!("cannot run `{program}`")).cause(error);
-        if error.kind() != ErrorKind::NotFound {
-            return failed;
+        match error.kind() {
+            ErrorKind::NotFound => {}
+            ErrorKind::PermissionDenied => {
+                return failed
+                    .hint("make it executable (`chmod +x`), or begin `command` with what runs it");
+            }
+            _ => return failed,
         }
         let folder = self.told.folder.display();
         if program.contains('/') {
