@@ -72,7 +72,7 @@ fn servers_share_the_work() {
 
 #[test]
 fn connections_that_are_cut_and_held_up_lose_nothing() {
-    let rows = rows(600);
+    let rows = rows(1200);
     for variant in Variant::EACH {
         for (seed, load) in [(1, "\"append\""), (2, "\"replace\"")] {
             let about = format!("{variant}, seed {seed}");
@@ -80,7 +80,7 @@ fn connections_that_are_cut_and_held_up_lose_nothing() {
             let delay = Duration::from_millis(2);
             let way = Proxy::start(&server.url, seed, Some(200..15_000), delay);
             let outcome = Job::new(&[&way.url], &rows, &[("load", load)]).run(variant);
-            assert_ended(&outcome, 0, 600, &about);
+            assert_ended(&outcome, 0, 1200, &about);
             assert!(server.documents(INDEX) == documents(&rows), "{about}");
             assert!(way.cuts() > 3, "{about}: {} cuts", way.cuts());
         }
