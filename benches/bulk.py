@@ -70,11 +70,18 @@ kind = "load_arrow"
 files = ["{arrow}"]
 
 [[stage]]
-name = "part"
+name = "from"
 kind = "filter"
 inputs = ["documents"]
 column = "donationid"
-{bounds}
+at_least = "{first}"
+
+[[stage]]
+name = "part"
+kind = "filter"
+inputs = ["from"]
+column = "donationid"
+below = "{end}"
 
 [[stage]]
 name = "write"
@@ -131,9 +138,9 @@ class Bench:
         self.parts = [f"{path}.{i}.arrow" for i in range(WORKERS)]
         for i, part in enumerate(self.parts):
             # Ids are hexadecimal, and each digit is as likely as another.
-            first, end = (f"{16 * k // WORKERS:x}" for k in (i, i + 1))
-            bounds = ([f'at_least = "{first}"'] if i else []) + ([f'below = "{end}"'] if i + 1 < WORKERS else [])
-            self.run(SPLIT.format(arrow=self.arrow, bounds="\n".join(bounds), part=part), [])
+            first = f"{16 * i // WORKERS:x}" if i else ""
+            end = f"{16 * (i + 1) // WORKERS:x}" if i + 1 < WORKERS else "~"
+            self.run(SPLIT.format(arrow=self.arrow, first=first, end=end, part=part), [])
         for path in (self.ndjson, self.arrow, *self.parts):
             with open(path, "rb") as file:
                 while file.read(1 << 20):
