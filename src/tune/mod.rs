@@ -1,6 +1,6 @@
 //! Finds how a stage is run best on this machine. The stage runs alone, again and again, on its input
 //! that was caught once: `universe` gives the rows, `bench` measures one setting, [`search`] decides which
-//! settings are measured and names the knee, [`chart`] shows the curve, [`write`] puts the knee into the
+//! settings are measured and names the knee, [`chart`] shows the curve, [`mod@write`] puts the knee into the
 //! pipeline file.
 
 mod bench;

@@ -170,7 +170,7 @@ impl Curve {
             .map_or(0, |(at, _)| at)
     }
 
-    /// The smallest setting that is within [`NEAR`] of the best, or cannot be told from it.
+    /// The smallest setting that is within `NEAR` of the best, or cannot be told from it.
     pub fn knee(&self) -> usize {
         let best = self.best();
         let batch = |setting: Setting| setting.batch.map_or(0.0, |batch| (batch as f64).log2());
@@ -486,7 +486,7 @@ pub fn grid(kind: Kind, workers: usize) -> Grid {
 }
 
 /// How many units of input to work on, found from `first` on: so many that one sequential run takes a
-/// [`POINT_SHARE`] of the budget or so, but enough batches of `first` for several workers where a quarter
+/// `POINT_SHARE` of the budget or so, but enough batches of `first` for several workers where a quarter
 /// of the budget allows that. `run` measures so many units, and says whether there are no more; `None`:
 /// there was no time.
 pub fn size(

@@ -1,5 +1,5 @@
 //! What kinds share that ask somebody else about their rows: from the bytes of an answer to records
-//! ([`read`]), from records to the items that were asked about, and the batch that goes on ([`settle`]).
+//! (`read`), from records to the items that were asked about, and the batch that goes on (`settle`).
 //! It knows nothing of how an answer came.
 //!
 //! A session does this with each batch:
