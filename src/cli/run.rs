@@ -114,7 +114,7 @@ pub(super) fn execute(
     };
     if args.resume.as_deref() == Some("") && !run::is_unfinished(pipeline, &args.state) {
         eprintln!(
-            "note: no unfinished run of this pipeline in `{}`: a new one is started",
+            "note: no unfinished run of this pipeline in `{}`: a new one was started",
             args.state.display()
         );
     }

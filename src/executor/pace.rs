@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::window::LOOK;
 use crate::clock::monotonic;
 
 /// A step up is worth it if it brings this many times the rows a second.
@@ -120,9 +121,6 @@ pub(super) struct Rate {
     every: Duration,
     next: Duration,
 }
-
-/// How often one who waits for its turn looks whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(50);
 
 impl Rate {
     /// At least `every` between two batches.

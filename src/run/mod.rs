@@ -62,7 +62,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     let cpu_before = clock::process_cpu();
     let now = Utc::now();
     let mut notes = Vec::new();
-    let (held, resumed) = match open_folder(pipeline, options, now, &mut notes) {
+    let (held, resumed) = match open_folder(pipeline, options, now) {
         Ok(held) => held,
         Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error)),
     };
@@ -169,14 +169,12 @@ fn open_folder(
     pipeline: &Pipeline,
     options: &Options,
     now: DateTime<Utc>,
-    notes: &mut Vec<String>,
 ) -> Result<(RunFolder, bool)> {
     let runs = options.state.join("runs");
-    if let Some(resume) = &options.resume {
-        if let Some(folder) = RunFolder::of_unfinished(&runs, resume, pipeline)? {
-            return Ok((folder, true));
-        }
-        notes.push("no unfinished run of this pipeline: a new one was started".into());
+    if let Some(resume) = &options.resume
+        && let Some(folder) = RunFolder::of_unfinished(&runs, resume, pipeline)?
+    {
+        return Ok((folder, true));
     }
     Ok((RunFolder::new(&runs, now, pipeline)?, false))
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::executor::{Grid, Kind};
+use crate::report::verdict::Sample as Times;
 
 /// The knee is the smallest setting within this share of the best one; so less is never called a gain.
 const NEAR: f64 = 0.05;
@@ -117,17 +118,12 @@ impl Point {
 
     /// The median of one of a run's times.
     pub fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.runs.iter().map(of).collect())
+        Times::of(self.runs.iter().map(of)).median_s
     }
 
     /// From the shortest run to the longest, as a share of the median.
     pub fn spread(&self) -> f64 {
-        let walls = || self.runs.iter().map(|run| run.wall_s);
-        let (least, most) = (
-            walls().fold(f64::MAX, f64::min),
-            walls().fold(0.0, f64::max),
-        );
-        (most - least) / self.wall_s().max(f64::MIN_POSITIVE)
+        Times::of(self.runs.iter().map(|run| run.wall_s)).spread()
     }
 
     /// The runs' standard deviation as a share of the median, from the range of the faster half (Shewhart's
@@ -138,17 +134,6 @@ impl Point {
         let walls = self.runs.iter().map(|run| run.wall_s);
         let half = 1.0 - walls.fold(f64::MAX, f64::min) / self.wall_s().max(f64::MIN_POSITIVE);
         Some(2.0 * half / factor)
-    }
-}
-
-/// The middle value, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        f64::midpoint(values[middle - 1], values[middle])
-    } else {
-        values[middle]
     }
 }
 
