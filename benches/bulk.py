@@ -3,7 +3,7 @@
 clients of Python and Go, in one go.
 
 usage: benches/bulk.py PEERS [--python PYTHON] [--projects 60000] [--rounds 3]
-                       [--real [opensearch|elasticsearch]] [--real-projects 12000] [--pressure 2mb]
+                       [--real [opensearch|elasticsearch]] [--real-projects 4000] [--real-rounds 7] [--pressure 2mb]
 
 PEERS is the folder of gen_donors.py, py_parallel_bulk.py, go_bulkindexer/ and discard_server/, PYTHON one that
 has `elasticsearch` (and `opensearch-py` for --real). The documents lie ready in the page cache, as Arrow for
@@ -15,7 +15,8 @@ the client's own cost; CPU is that of the client and its children only.
 numbers of workers; and the same into a server that refuses (429) what is more than --pressure at a time.
 etl's `workers` are how many requests it has in flight at most: it finds out itself how many of them serve it.
 A fixed number is so many etl at once, each sequential, each with its share of the documents. Go's client
-refuses OpenSearch, so that it is left out there.
+refuses OpenSearch, so that it is left out there. A server's own pace changes by half within minutes: many
+short rounds show more than a few long ones.
 
 Writes every figure with machine and versions to benches/runs/DATE-bulk.json, and the medians into the README.
 """
@@ -60,7 +61,7 @@ TOOLS = {
     PYTHON: ["python", "--threads", str(WORKERS), "--chunk", str(BATCH_DOCS)],
 }
 DEFAULT = "etl, default"
-LIMITS = {f"etl, workers = {n}": ["etl", "--set", f"index.workers={n}"] for n in (1, 2, 4, WORKERS)}
+LIMITS = {f"etl, workers = {n}": ["etl", "--set", f"index.workers={n}"] for n in (WORKERS,)}
 FIXED = {f"{n} at once, fixed": ["fixed", n] for n in (1, 2, 4, WORKERS)}
 SPLIT = """name = "split"
 
@@ -96,7 +97,8 @@ BLOG = "The blog post's indexing, which it made parallel with `parallel_bulk`: 8
 def main():
     arguments = common.peers_arguments(rounds=3)
     arguments.add_argument("--real", nargs="?", const="opensearch", choices=("opensearch", "elasticsearch"))
-    arguments.add_argument("--real-projects", type=int, default=12000)
+    arguments.add_argument("--real-projects", type=int, default=4000)
+    arguments.add_argument("--real-rounds", type=int, default=7)
     arguments.add_argument("--pressure", default="2mb")
     arguments = arguments.parse_args()
     arguments.peers = os.path.abspath(arguments.peers)
@@ -109,6 +111,7 @@ def main():
             bench = Bench(arguments, folder, "documents", arguments.projects, server)
             result["discarding"] = bench.rounds(TOOLS)
         if arguments.real:
+            arguments.rounds = arguments.real_rounds
             with real(arguments.real) as server:
                 bench = Bench(arguments, folder, "fewer", arguments.real_projects, server)
                 result["real"] = bench.rounds({**bench.tools(), DEFAULT: ["etl", "default"], **LIMITS, **FIXED}, warm=True)

@@ -1,7 +1,8 @@
 //! How many batches of a stage that talks to the outside are in flight. It starts at one and doubles
 //! until the other side shows that it has enough, then adds one a round trip; it halves, at most once a
-//! round trip, where the other side refused some; and it takes a step back where more at once brought no
-//! more rows a second. (Slow start and additive increase are those of TCP, RFC 5681.)
+//! round trip, where the other side refused some, and comes back to where that was only after a while; and
+//! it takes a step back where more at once brought no more rows a second. (Slow start and additive increase
+//! are those of TCP, RFC 5681; staying for a while below what was refused is that of RFC 9438.)
 
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use crate::clock::monotonic;
 
 /// A step up is worth it if it brings this many times the rows a second.
 const GAIN_MIN: f64 = 1.02;
-/// Round trips before a step that brought nothing is tried again.
+/// Round trips before a step that brought nothing, or was refused, is tried again.
 const HOLD: u32 = 16;
 /// Rounds are measured over at least this long: shorter ones say nothing.
 const ROUND_MIN: Duration = Duration::from_millis(50);
+/// A step brought nothing only if it did not in so many round trips: one alone may have met a pause.
+const DOUBTS: usize = 4;
 
 /// The limit, and what it is judged by.
 #[derive(Debug)]
@@ -21,14 +24,21 @@ pub(super) struct Pace {
     limit: usize,
     max: usize,
     doubling: bool,
-    /// The limit before the last step up, if that is yet to be judged.
-    before: Option<usize>,
+    /// The other limit of which it is yet to be seen whether it serves better.
+    rival: Option<Level>,
+    /// The limit at which the other side refused some.
+    refused: Option<usize>,
     hold: u32,
-    /// Rows a second in the last round.
-    rate: f64,
     round: Round,
     /// Batches with rows below this were on their way when the limit was halved.
     halved_at: u64,
+}
+
+/// A limit, and the rows a second that it brought.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    limit: usize,
+    rate: f64,
 }
 
 /// As many batches as may be in flight, and at least [`ROUND_MIN`].
@@ -46,9 +56,9 @@ impl Pace {
             limit: 1,
             max,
             doubling: true,
-            before: None,
+            rival: None,
+            refused: None,
             hold: 0,
-            rate: 0.0,
             round: Round::default(),
             halved_at: 0,
         }
@@ -64,19 +74,18 @@ impl Pace {
     pub(super) fn strained(&mut self, row: u64, next_row: u64) {
         self.doubling = false;
         if row >= self.halved_at {
+            self.refused = Some(self.limit);
             self.limit = (self.limit / 2).max(1);
             self.halved_at = next_row;
-            self.before = None;
+            self.rival = None;
+            self.hold = 0;
             self.round = Round::default();
         }
     }
 
     /// The batch of `rows` rows that begins with `row` is back.
     pub(super) fn settled(&mut self, row: u64, rows: u64, now: Duration) {
-        if row < self.halved_at {
-            return;
-        }
-        let Some(from) = self.round.from else {
+        let Some(from) = self.round.from.filter(|_| row >= self.halved_at) else {
             // Its own time began before.
             self.round.from = Some(now);
             return;
@@ -87,31 +96,51 @@ impl Pace {
         if self.round.batches < self.limit || time < ROUND_MIN {
             return;
         }
-        let rate = self.round.rows as f64 / time.as_secs_f64();
-        let gained = rate >= self.rate * GAIN_MIN;
-        self.rate = rate;
-        match self.before.take() {
-            Some(before) if !gained => {
-                self.limit = before;
+        let here = Level {
+            limit: self.limit,
+            rate: self.round.rows as f64 / time.as_secs_f64(),
+        };
+        let is_better = |than: Level| here.rate >= than.rate * GAIN_MIN;
+        let is_doubtful = self.round.batches < self.limit * DOUBTS;
+        match self.rival {
+            // A step up, or one back that is taken to see whether the one up was worth it.
+            Some(below) if below.limit < self.limit && is_better(below) => self.step_up(here),
+            Some(_) if is_doubtful => return,
+            Some(below) if below.limit < self.limit => {
+                self.limit = below.limit;
                 self.doubling = false;
+                self.rival = Some(here);
+            }
+            Some(above) => {
+                if above.rate >= here.rate * GAIN_MIN {
+                    self.limit = above.limit;
+                }
+                self.rival = None;
                 self.hold = HOLD;
             }
-            _ if self.hold > 0 => self.hold -= 1,
-            _ => {
-                let more = if self.doubling {
-                    self.limit * 2
-                } else {
-                    self.limit + 1
-                };
-                let more = more.min(self.max);
-                self.before = (more > self.limit).then_some(self.limit);
-                self.limit = more;
-            }
+            None if self.hold > 0 => self.hold -= 1,
+            None => self.step_up(here),
         }
         self.round = Round {
             from: Some(now),
             ..Round::default()
         };
+    }
+
+    fn step_up(&mut self, here: Level) {
+        let more = if self.doubling {
+            self.limit * 2
+        } else {
+            self.limit + 1
+        };
+        let more = more.min(self.max);
+        self.rival = None;
+        if self.refused.take_if(|refused| more >= *refused).is_some() {
+            self.hold = HOLD;
+        } else if more > self.limit {
+            self.rival = Some(here);
+            self.limit = more;
+        }
     }
 }
 
@@ -219,5 +248,28 @@ mod tests {
         let limits = play(8, 8, 60, |n| 0.1 * n as f64);
         let last = &limits[limits.len() - 10..];
         assert!(last.iter().all(|&limit| limit <= 2), "{limits:?}");
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_only_after_a_while() {
+        for most in [1, 2, 6] {
+            let limits = play(8, most, 400, |_| 0.1);
+            let served: usize = limits.iter().map(|&limit| limit.min(most)).sum();
+            let over = limits.iter().filter(|&&limit| limit > most).count();
+            assert!(served * 10 >= most * 400 * 9, "{most}: {served} in 400");
+            assert!((2..40).contains(&over), "{most}: {over} times refused");
+        }
+    }
+
+    #[test]
+    fn a_pause_of_the_server_is_no_reason_to_step_back_for_long() {
+        // It serves four at once as fast as one, but stands still for a second every now and then.
+        let turn = std::cell::Cell::new(0);
+        let limits = play(4, 4, 300, |_| {
+            turn.set(turn.get() + 1);
+            if turn.get() % 7 == 3 { 1.1 } else { 0.1 }
+        });
+        let at = limits.iter().filter(|&&limit| limit == 4).count();
+        assert!(at >= 240, "{at} of 300: {limits:?}");
     }
 }
