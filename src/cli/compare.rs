@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Color, STATE, output};
+use super::{Color, SetArgs, TellArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
 use crate::pipeline::{self, Overrides, Pipeline, masked_set};
@@ -29,7 +29,6 @@ const NAME_CHARS: usize = 20;
 const SEQUENTIAL: &str = "*.parallel=false";
 
 /// Time a pipeline sequentially and as the file says; results go to a scratch place
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,9 +40,9 @@ pub struct CompareArgs {
     /// The pipeline file (TOML)
     #[arg(value_name = "PIPELINE")]
     pub file: PathBuf,
-    /// Change a value on both sides (repeatable, later wins)
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
+    /// What is changed in the pipeline.
+    #[command(flatten)]
+    pub set: SetArgs,
     /// As `parallel = true` in every stage, on the side after
     #[arg(long)]
     pub parallel: bool,
@@ -57,34 +56,25 @@ pub struct CompareArgs {
     #[arg(long, value_name = "RUN")]
     pub before_run: Option<String>,
     /// Timed runs of each side, after a warm-up
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub runs: u16,
     /// Time loads into servers too: into fresh indices, deleted afterwards
     #[arg(long)]
     pub with_sinks: bool,
-    /// Write the comparison (JSON) here
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Where runs are kept
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress and no table; warnings and errors stay
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Print the comparison as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// Where it is told what came of it.
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 /// Runs both sides in turn, and says what came of it.
 pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
-    if let Some(path) = &args.report {
+    if let Some(path) = &args.tell.report {
         super::run::check_report(path)?;
     }
     // What is wrong with the file and `--set` is told before what is wrong with a side.
     side(args, "--set", &[])?;
     let after = side(args, "--after", &args.after)?;
-    let shows = !args.quiet && std::io::stderr().is_terminal();
+    let shows = !args.tell.quiet && std::io::stderr().is_terminal();
     let told = |line: &str| {
         if shows {
             eprintln!("{line}");
@@ -97,18 +87,18 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
         sides: [words, in_words("as the file says", &args.after)],
         runs: usize::from(args.runs),
         with_sinks: args.with_sinks,
-        state: &args.state,
+        state: &args.tell.state,
         stop: Stop::on_signals()?,
         told: &told,
     })?;
-    if let Some(path) = &args.report {
+    if let Some(path) = &args.tell.report {
         super::run::write_report(&comparison, path)?;
     }
     warn(args, &after, &comparison, color);
-    if args.json {
+    if args.tell.json {
         let json = serde_json::to_value(&comparison).expect("a comparison is plain data");
         output::print_json(&json)?;
-    } else if !args.quiet {
+    } else if !args.tell.quiet {
         output::print(&as_text(&comparison))?;
     }
     differing(&comparison)
@@ -133,7 +123,7 @@ fn differing(comparison: &Comparison) -> Result<ExitCode> {
 /// The pipeline with what both sides and one side change.
 fn side(args: &CompareArgs, option: &str, sets: &[String]) -> Result<Pipeline> {
     let overrides = Overrides {
-        sets: [args.set.as_slice(), sets].concat(),
+        sets: [args.set.sets.as_slice(), sets].concat(),
         sequential: false,
         parallel: args.parallel,
     };
@@ -153,7 +143,7 @@ fn before(args: &CompareArgs, after: &Pipeline) -> Result<(Before, String)> {
         let words = in_words("every stage sequential", &args.before);
         return Ok((Before::Pipeline(Box::new(pipeline)), words));
     };
-    let history = History::of(&args.state);
+    let history = History::of(&args.tell.state);
     let id = history.find(word)?;
     match history.read(&id)? {
         Some(Entry::Run(report)) if report.pipeline != after.name => Err(Error::usage(format!(

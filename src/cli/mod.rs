@@ -104,7 +104,7 @@ impl PipelineArgs {
 /// What the command line changes in a pipeline file, but for where its stages are played.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
-    /// Change a value; later wins; `*` for STAGE: all that take KEY; no STAGE: a top-level key
+    /// Change a value; `*`: every stage that takes KEY; no STAGE: top level
     #[arg(long = "set", value_name = "STAGE.KEY=VALUE")]
     pub sets: Vec<String>,
 }
@@ -117,6 +117,23 @@ impl SetArgs {
             ..Overrides::default()
         }
     }
+}
+
+/// Where it is told what came of stages that were run.
+#[derive(Debug, Clone, Args)]
+pub struct TellArgs {
+    /// Write the report (JSON) here, however it ends
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// No progress and no table; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The report on standard output in place of the table
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Colour, for every command.

@@ -32,7 +32,13 @@ pub struct PreviewArgs {
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<String>,
     /// How many rows
-    #[arg(short = 'n', long = "rows", value_name = "N", default_value_t = 10)]
+    #[arg(
+        short = 'n',
+        long = "rows",
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
     pub rows: usize,
     /// What is changed in it.
     #[command(flatten)]

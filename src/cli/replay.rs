@@ -1,12 +1,11 @@
 //! `etl replay`: what a run rejected, sent again.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
 use super::run::RunArgs;
-use super::{Color, PipelineArgs, Progress, STATE, SetArgs};
+use super::{Color, PipelineArgs, Progress, SetArgs, TellArgs};
 use crate::error::{Error, Result, nearest_file};
 use crate::executor::Grid;
 use crate::pipeline::{self, Pipeline, Step};
@@ -28,18 +27,9 @@ pub struct ReplayArgs {
     /// What is changed in the pipeline.
     #[command(flatten)]
     pub set: SetArgs,
-    /// Write the report (JSON) here, however the run ends
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress, no table; warnings and errors stay
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// The report on standard output in place of the table
-    #[arg(long)]
-    pub json: bool,
+    /// Where it is told what came of it.
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 /// Runs a pipeline of two stages: the rejected documents, and the load that takes them.
@@ -48,7 +38,7 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<ExitCode> {
 }
 
 fn load(args: &ReplayArgs) -> Result<Pipeline> {
-    let folder = args.state.join("runs").join(&args.run);
+    let folder = args.tell.state.join("runs").join(&args.run);
     let known = std::fs::read(folder.join(RUN_FILE)).map_err(|error| {
         Error::io("read what is known of run", &args.run, &error).hint(
             nearest_file(&folder)
@@ -107,13 +97,10 @@ fn as_run(args: &ReplayArgs) -> RunArgs {
         },
         staged: false,
         until: None,
-        report: args.report.clone(),
+        tell: args.tell.clone(),
         digest: false,
         resume: None,
-        state: args.state.clone(),
-        quiet: args.quiet,
         progress: Progress::default(),
-        json: args.json,
         of_replay: true,
     }
 }

@@ -40,7 +40,7 @@ pub struct ReportArgs {
     #[arg(long)]
     pub json: bool,
     /// Delete all but the newest N, and but those to resume or to replay
-    #[arg(long, value_name = "N", conflicts_with_all = ["run", "diff", "markdown", "json"])]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with_all = ["run", "diff", "markdown", "json"])]
     pub keep: Option<usize>,
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = STATE)]
@@ -127,6 +127,15 @@ fn diff(history: &History, a: &str, b: &str, args: &ReportArgs, color: Color) ->
         }
     };
     let runs = [read(a)?, read(b)?];
+    let [of_a, of_b] = runs.each_ref().map(|report| &report.pipeline);
+    if of_a != of_b {
+        output::print_warning(
+            &format!(
+                "the runs are of two pipelines, `{of_a}` and `{of_b}`: stages of one name may do different work"
+            ),
+            color,
+        );
+    }
     for report in &runs {
         if report.mode != "staged" {
             output::print_warning(

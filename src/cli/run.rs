@@ -1,13 +1,13 @@
 //! `etl run`.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, output};
+use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, TellArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, masked_set};
@@ -19,7 +19,6 @@ use crate::stage::{bulk_index, write_files};
 use crate::stop::Stop;
 
 /// Run a pipeline
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,21 +36,12 @@ pub struct RunArgs {
     /// Only this stage and what it reads; no other sink runs
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
-    /// Write the report (JSON) here, however the run ends
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
     /// Compute a digest of every stage's output
     #[arg(long)]
     pub digest: bool,
     /// Go on where a load into a server was interrupted: the last one, or the one named
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Where runs keep their report and rejects
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress and no table; warnings and errors stay
-    #[arg(long, short)]
-    pub quiet: bool,
     /// How progress is shown on standard error
     #[arg(
         long,
@@ -62,9 +52,9 @@ pub struct RunArgs {
         help = "Progress: auto, plain or none"
     )]
     pub progress: ProgressArg,
-    /// The report on standard output in place of the table
-    #[arg(long)]
-    pub json: bool,
+    /// Where it is told what came of it.
+    #[command(flatten)]
+    pub tell: TellArgs,
     /// Whether this is a replay, which cannot be gone on with.
     #[arg(skip)]
     pub of_replay: bool,
@@ -93,10 +83,10 @@ pub(super) fn execute(
     args: &RunArgs,
     color: Color,
 ) -> Result<ExitCode> {
-    if let Some(path) = &args.report {
+    if let Some(path) = &args.tell.report {
         check_report(path)?;
     }
-    let pipeline = match (load(), &args.report) {
+    let pipeline = match (load(), &args.tell.report) {
         (Err(error), Some(path)) => {
             write_report(&Report::of_no_run(&args.pipeline.file, &error), path)?;
             return Err(error);
@@ -106,16 +96,16 @@ pub(super) fn execute(
     let options = Options {
         staged: args.staged,
         digest: args.digest,
-        state: args.state.clone(),
+        state: args.tell.state.clone(),
         command: args.command(),
         resume: args.resume.clone(),
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
-    if args.resume.as_deref() == Some("") && !run::is_unfinished(pipeline, &args.state) {
+    if args.resume.as_deref() == Some("") && !run::is_unfinished(pipeline, &args.tell.state) {
         eprintln!(
             "note: no unfinished run of this pipeline in `{}`: a new one was started",
-            args.state.display()
+            args.tell.state.display()
         );
     }
     let live = run::watch(pipeline);
@@ -129,13 +119,15 @@ pub(super) fn execute(
     });
     let (report, error) = run::run(pipeline, &options, &live);
     drop(progress);
-    let history = History::of(&args.state);
+    let history = History::of(&args.tell.state);
     let kept = history.report_file(&report.run);
     let kept = (!report.run.is_empty()).then(|| write_report(&report, &kept));
-    let written = kept.unwrap_or(Ok(())).and_then(|()| match &args.report {
-        Some(path) => write_report(&report, path),
-        None => Ok(()),
-    });
+    let written = kept
+        .unwrap_or(Ok(()))
+        .and_then(|()| match &args.tell.report {
+            Some(path) => write_report(&report, path),
+            None => Ok(()),
+        });
     for stage in &report.stages {
         for warning in &stage.warnings {
             output::print_warning(&format!("stage `{}`: {warning}", stage.name), color);
@@ -183,8 +175,8 @@ impl RunArgs {
         for set in &self.pipeline.set.sets {
             words.push_str(&format!(" --set '{}'", masked_set(set)));
         }
-        if self.state.as_os_str() != STATE {
-            words.push_str(&format!(" --state {}", self.state.display()));
+        if self.tell.state.as_os_str() != STATE {
+            words.push_str(&format!(" --state {}", self.tell.state.display()));
         }
         words
     }
@@ -208,7 +200,7 @@ impl RunArgs {
 
 fn style(args: &RunArgs) -> Option<Style> {
     match args.progress {
-        _ if args.quiet => None,
+        _ if args.tell.quiet => None,
         ProgressArg::None => None,
         ProgressArg::Auto if std::io::stderr().is_terminal() => Some(Style::Live),
         ProgressArg::Auto | ProgressArg::Plain => Some(Style::Plain),
@@ -238,7 +230,7 @@ fn since(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> String {
     if args.of_replay {
         return String::new();
     }
-    let history = History::of(&args.state);
+    let history = History::of(&args.tell.state);
     let earlier = history.before(&report.run, &pipeline.file);
     report::since::lines(&report::since::since(report, earlier), report)
 }
@@ -249,9 +241,9 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
         let path = step.options.get("path").and_then(toml::Value::as_str);
         step.kind.sink && path.is_some_and(write_files::is_stdout)
     });
-    let text = if args.json {
+    let text = if args.tell.json {
         serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"
-    } else if args.quiet {
+    } else if args.tell.quiet {
         return Ok(());
     } else {
         report::render(report) + &since(args, pipeline, report)

@@ -26,7 +26,12 @@ pub struct SearchArgs {
     #[arg(allow_hyphen_values = true)]
     pub query: String,
     /// At most so many hits, best first
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
     pub limit: usize,
     /// Print the number of all hits and nothing else
     #[arg(long)]

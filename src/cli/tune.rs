@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Color, STATE, output};
+use super::{Color, SetArgs, TellArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::Kind;
-use crate::pipeline::{self, Overrides};
+use crate::pipeline;
 use crate::stop::Stop;
 use crate::tune::write::Change;
 use crate::tune::{self, Outcome, Request, chart, write};
@@ -55,21 +55,12 @@ pub struct TuneArgs {
     /// Put the knee into the pipeline file
     #[arg(long)]
     pub write: bool,
-    /// Change a value of the pipeline file (repeatable, later wins)
-    #[arg(long, value_name = "STAGE.KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Write the curve (JSON) here too
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Where runs keep what they write meanwhile
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// No progress and no table
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// The curve as JSON in place of the table
-    #[arg(long)]
-    pub json: bool,
+    /// What is changed in the pipeline.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// Where it is told what came of it.
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 /// An executor that can be asked for.
@@ -95,18 +86,20 @@ fn positive(text: &str) -> Result<usize, String> {
 
 /// Tunes, shows, writes.
 pub fn run(args: &TuneArgs, color: Color) -> Result<ExitCode> {
-    let overrides = Overrides {
-        sets: args.set.clone(),
-        ..Overrides::default()
-    };
-    let pipeline = pipeline::load(&args.file, &overrides)?;
+    let pipeline = pipeline::load(&args.file, &args.set.overrides())?;
     let mut say = |line: &str| {
-        if !args.quiet {
+        if !args.tell.quiet {
             eprintln!("{line}");
         }
     };
     let stop = Stop::on_signals()?;
-    let outcomes = tune::tune(&pipeline, &args.request(), &args.state, &stop, &mut say)?;
+    let outcomes = tune::tune(
+        &pipeline,
+        &args.request(),
+        &args.tell.state,
+        &stop,
+        &mut say,
+    )?;
     // The one on most rows is nearest to a real run.
     let outcome = outcomes
         .iter()
@@ -131,13 +124,13 @@ pub fn run(args: &TuneArgs, color: Color) -> Result<ExitCode> {
         "curves": curves,
         "written": lines,
     });
-    if let Some(path) = &args.report {
+    if let Some(path) = &args.tell.report {
         std::fs::write(path, format!("{report:#}\n"))
             .map_err(|error| Error::io("write the report", path.display(), &error))?;
     }
-    if args.json {
+    if args.tell.json {
         output::print_json(&report)?;
-    } else if !args.quiet {
+    } else if !args.tell.quiet {
         let mut text: Vec<String> = outcomes.iter().map(chart::render).collect();
         text.extend(lines.map(|lines| told(args, &lines)));
         output::print(&text.join("\n"))?;
