@@ -82,7 +82,9 @@ fn table(outcome: &Outcome) -> String {
         let wall_s = point.wall_s();
         let mut cells = vec![
             seconds(wall_s),
-            format!("{:.0} %", point.spread() * 100.0),
+            point
+                .spread()
+                .map_or("1 run".into(), |spread| format!("{:.0} %", spread * 100.0)),
             rate(outcome.rows, wall_s),
             format!("{:.2}", speedup(outcome, point)),
         ];

@@ -1,7 +1,7 @@
 //! The search for the knee: which settings are tried, in which order and how often, and which one is named.
 //!
-//! From conservative: sequential first, then the workers doubled under each executor, then the batch. A
-//! ladder ends where its next rung gains nothing beyond noise, and everything ends with the budget.
+//! From conservative: sequential first and the file's own setting, then the workers doubled under each
+//! executor, then the batch. A ladder ends where its next rung gains nothing beyond noise, and everything ends with the budget.
 //! Nothing here runs a stage or reads a clock: a [`Lab`] does, and the tests bring one that computes.
 
 use serde::Serialize;
@@ -121,9 +121,10 @@ impl Point {
         Times::of(self.runs.iter().map(of)).median_s
     }
 
-    /// From the shortest run to the longest, as a share of the median.
-    pub fn spread(&self) -> f64 {
-        Times::of(self.runs.iter().map(|run| run.wall_s)).spread()
+    /// From the shortest run to the longest, as a share of the median; one alone has none.
+    pub fn spread(&self) -> Option<f64> {
+        let walls = self.runs.iter().map(|run| run.wall_s);
+        (self.runs.len() > 1).then(|| Times::of(walls).spread())
     }
 
     /// The runs' standard deviation as a share of the median, from the range of the faster half (Shewhart's
@@ -228,11 +229,12 @@ pub fn search(space: &Space, budget_s: f64, lab: &mut dyn Lab) -> Result<Curve> 
         ..space.now
     };
     if let Some(base) = search.measure(sequential)? {
+        // Before the time is up: whatever is found is told beside it.
+        search.measure(space.now)?;
         match &space.workers {
             Some(workers) => search.sweep(workers)?,
             None => search.explore(base)?,
         }
-        search.measure(space.now)?;
         search.settle()?;
     }
     Ok(search.curve)
@@ -377,16 +379,20 @@ impl Search<'_> {
     }
 
     /// Makes as sure as the time allows that the best one is better than the knee, or no better, and that
-    /// neither was lucky beside sequential.
+    /// neither was lucky beside sequential; and that what is told of them is a median.
     fn settle(&mut self) -> Result<()> {
         loop {
             let (knee, best) = (self.curve.knee(), self.curve.best());
             let is_near = self.curve.gain(best, knee) < NEAR;
             let is_sure = knee == 0 || self.curve.gain(best, 0) > GAIN_SURE;
+            let is_rare = |at: &usize| self.curve.points[*at].runs.len() < SAMPLES;
             let doubtful = match (is_near, is_sure) {
-                (false, _) => knee,
-                (true, false) => 0,
-                (true, true) => return Ok(()),
+                (false, _) => Some(knee),
+                (true, false) => Some(0),
+                (true, true) => [0, knee, best].into_iter().find(is_rare),
+            };
+            let Some(doubtful) = doubtful else {
+                return Ok(());
             };
             if !self.again(&[doubtful, best])? {
                 return Ok(());
