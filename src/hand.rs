@@ -88,7 +88,7 @@ impl Chain {
         })
     }
 
-    /// How long its sessions take to end what they start outside, if they start anything.
+    /// How long its sessions take to end what they have begun outside, if they begin anything.
     pub fn ending(&self) -> Option<Duration> {
         let endings = self
             .stages

@@ -180,7 +180,7 @@ pub struct Deal {
 pub fn map(deal: Deal) -> Results {
     let starts_processes = deal
         .requests
-        .is_some_and(|requests| requests.ending.is_some());
+        .is_some_and(|requests| requests.starts_processes);
     match deal.grid.kind {
         _ if starts_processes => processes::map(deal),
         Kind::Sequential => Box::new(Sequential {

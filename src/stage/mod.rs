@@ -83,9 +83,12 @@ pub struct Requests {
     pub rejects_max: Option<u64>,
     /// More processes than this may not have a session at once.
     pub sessions_max: Option<usize>,
-    /// Where sessions start processes: how long they take to end them. They are then opened in worker
-    /// processes under every executor, so that these see to it however the run ends.
+    /// How long sessions take to end what they have begun outside: workers are given that time when the
+    /// run ends early.
     pub ending: Option<Duration>,
+    /// Sessions start processes. They are then opened in worker processes under every executor, so that
+    /// these end them however the run ends.
+    pub starts_processes: bool,
 }
 
 impl Distribution {

@@ -4,25 +4,19 @@
 //! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
 //! environment, and the child opens no file of the parent's. At either end one thread reads and one
 //! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
-//! batch too: a killed parent leaves no orphan. Where a child has started processes of its own it ends
-//! those first, and is given the time for that.
+//! batch too: a killed parent leaves no orphan. What a child has begun outside, processes of its own or a
+//! login, it ends first, and is given the time for that.
 
+mod children;
 pub mod frames;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-use nix::unistd::Pid;
 
 use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, SharedCosts};
@@ -30,144 +24,17 @@ use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::{Chain, Link, Played, add_closed};
-use crate::procs::{end_session, has_ended};
 
+pub use children::Workers;
 pub use worker::work;
 
+use children::{last_words, obituary};
 use frames::{Frame, Hello, Job, Reply, read_frame};
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 const RESENDS_MAX: u32 = 2;
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
 const AHEAD: usize = 1;
-/// What a pipe holds: as much as the system lets anyone have.
-const PIPE_BYTES: i32 = 1 << 20;
-/// A child that has to end what it started is killed so long after it should have.
-const ENDING_SLACK: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has.
-const ENDING_LOOK: Duration = Duration::from_millis(5);
-/// A child's last words are kept to this length.
-const WORDS_BYTES_MAX: usize = 4 << 10;
-
-/// All child processes of a run, so that none outlives it.
-pub struct Workers {
-    program: PathBuf,
-    /// Each with the time that it takes to end what it started.
-    pids: Mutex<Vec<(Pid, Option<Duration>)>>,
-    /// No child is wanted any more.
-    over: AtomicBool,
-}
-
-impl Workers {
-    /// Children that are this very program.
-    pub fn this_program() -> Self {
-        // The link names the file that runs, even if it was replaced by a new build meanwhile.
-        let link = PathBuf::from("/proc/self/exe");
-        let program = if link.exists() {
-            link
-        } else {
-            std::env::current_exe().unwrap_or_else(|_| "etl".into())
-        };
-        Self::of(program)
-    }
-
-    /// Children that are `program`, which must understand `worker`.
-    pub fn of(program: PathBuf) -> Self {
-        Workers {
-            program,
-            pids: Mutex::default(),
-            over: AtomicBool::new(false),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(Pid, Option<Duration>)>> {
-        self.pids.lock().expect("no one panics holding this lock")
-    }
-
-    fn spawn(&self, ending: Option<Duration>) -> Result<Child> {
-        let mut pids = self.lock();
-        if self.over.load(Ordering::SeqCst) {
-            return Err(Error::failed("the run has ended"));
-        }
-        let child = Command::new(&self.program)
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| {
-                Error::failed("cannot start a worker process")
-                    .cause(format!("{}: {error}", self.program.display()))
-            })?;
-        pids.push((pid(&child), ending));
-        child.stdin.as_ref().map(widen);
-        child.stdout.as_ref().map(widen);
-        Ok(child)
-    }
-
-    /// Waits for a child that has ended or is about to. The flag: it was [`Workers::kill_all`] that ended
-    /// it.
-    fn reap(
-        &self,
-        mut child: Child,
-        ending: Option<Duration>,
-    ) -> (std::io::Result<ExitStatus>, bool) {
-        if ending.is_some() {
-            end_left(pid(&child));
-        }
-        let status = child.wait();
-        let mut pids = self.lock();
-        let position = pids.iter().position(|&(other, _)| other == pid(&child));
-        if let Some(position) = position {
-            pids.swap_remove(position);
-        }
-        (status, position.is_none())
-    }
-
-    /// Ends all children that are left: at once, but for those that have to end others first.
-    pub fn kill_all(&self) {
-        self.over.store(true, Ordering::SeqCst);
-        let mut pids = self.lock();
-        pids.sort_by_key(|&(_, ending)| ending);
-        let from = monotonic();
-        for (pid, ending) in pids.drain(..) {
-            let until = from + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
-            while ending.is_some() && !has_ended(pid) && monotonic() < until {
-                std::thread::sleep(ENDING_LOOK);
-            }
-            if !has_ended(pid) {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-            if ending.is_some() {
-                end_left(pid);
-            }
-            let _ = waitpid(pid, None);
-        }
-    }
-}
-
-/// Ends what a child has started, once it has ended itself; before it is reaped, so that its number, which
-/// its session has, is nobody else's.
-fn end_left(child: Pid) {
-    // Another one who waited for it may have been quicker, and has done this.
-    if waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).is_ok() {
-        end_session(child);
-    }
-}
-
-/// Lets a pipe hold more: a frame then takes a sixteenth of the turns. Where it cannot, nothing is lost.
-#[cfg(target_os = "linux")]
-fn widen(pipe: &impl std::os::fd::AsFd) {
-    use nix::fcntl::{FcntlArg, fcntl};
-    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-}
-
-#[cfg(not(target_os = "linux"))]
-fn widen(_pipe: &impl std::os::fd::AsFd) {}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"))
-}
 
 /// Works on a stream with `deal.grid.processes` children of `deal.grid.threads` threads each.
 pub(super) fn map(deal: Deal) -> Results {
@@ -212,7 +79,7 @@ struct Table {
     once: bool,
     /// The stage that children play, and whether digests are wanted, once that is known.
     told: OnceLock<(Link, bool)>,
-    /// How long a child takes to end what it started.
+    /// How long a child takes to end what it has begun outside.
     ending: Option<Duration>,
     window: Arc<Window>,
     costs: SharedCosts,
@@ -562,7 +429,7 @@ impl Table {
 
     /// Whether nothing more is wanted of any child.
     fn is_over(&self) -> bool {
-        self.window.is_closed() || self.workers.over.load(Ordering::SeqCst)
+        self.window.is_closed() || self.workers.are_over()
     }
 
     /// Hears the child out; `true`: it said that it has closed.
@@ -643,36 +510,4 @@ enum Died {
     Lost(String),
     /// The run has ended without it: another stage failed, whose readers have yet to notice.
     WithTheRun,
-}
-
-fn obituary(id: u32, status: Option<ExitStatus>, said: &str) -> String {
-    let how = match status {
-        Some(status) => match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                let name = Signal::try_from(signal)
-                    .map_or_else(|_| format!("signal {signal}"), |name| name.to_string());
-                format!("(pid {id}) was killed by {name}")
-            }
-            (None, code) => format!("(pid {id}) ended with status {}", code.unwrap_or(-1)),
-        },
-        None => format!("(pid {id}) was lost"),
-    };
-    match said.trim() {
-        "" => how,
-        said => format!(
-            "{how}, saying `{}`",
-            said.lines().last().unwrap_or_default()
-        ),
-    }
-}
-
-/// The end of what is said on stderr.
-fn last_words(mut stderr: impl Read) -> String {
-    let mut words = Vec::new();
-    let mut buffer = [0; 1024];
-    while let Ok(read @ 1..) = stderr.read(&mut buffer) {
-        words.extend_from_slice(&buffer[..read]);
-        words.drain(..words.len().saturating_sub(WORDS_BYTES_MAX));
-    }
-    String::from_utf8_lossy(&words).into_owned()
 }

@@ -79,6 +79,8 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         while in_hand.load(Ordering::SeqCst) > 0 && monotonic() < until {
             std::thread::sleep(LOOK);
         }
+        // Sessions that nobody works in any more end as their kinds do when a run breaks off.
+        drop(hand);
         if ending.is_some() {
             end_session(nix::unistd::getpid());
         }

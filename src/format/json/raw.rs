@@ -88,10 +88,16 @@ pub fn text(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The text of a JSON string.
+/// Whether a value is a string that is no text: one with a lone surrogate passes [`check`].
+pub fn is_torn(value: &str) -> bool {
+    value.starts_with('"')
+        && value.contains("\\u")
+        && serde_json::from_str::<Cow<str>>(value).is_err()
+}
+
+/// The text of a JSON string; one that is none ([`is_torn`]) stays as it was written.
 fn string(value: &str) -> Cow<'_, str> {
     if value.contains('\\') {
-        // A lone surrogate passes the check, and is no text.
         let text = serde_json::from_str(value);
         return Cow::Owned(text.unwrap_or_else(|_| value.to_owned()));
     }

@@ -273,8 +273,13 @@ impl Reader {
         let columns = self.answers.columns.len();
         into.bare += u64::from(found[..columns].iter().all(Option::is_none));
         let is_scalar = !record.starts_with(['{', '[']);
-        let fault = (is_scalar && !self.slots.wanted.within.is_empty())
-            .then_some("the record is no object");
+        let fault = if is_scalar && !self.slots.wanted.within.is_empty() {
+            Some("the record is no object")
+        } else if found.iter().flatten().any(|value| raw::is_torn(value)) {
+            Some("a text holds half a character: `\\uD800` to `\\uDFFF` stand in pairs")
+        } else {
+            None
+        };
         let texts: Vec<_> = found
             .iter()
             .map(|value| value.and_then(raw::text))

@@ -232,20 +232,19 @@ fn answers_of_no_use_say_why() {
         let error = settled(options, format, &A_B_C[..1], &[body]).expect_err(words);
         assert_eq!(error, words);
     }
-    let output = settled(
-        "columns = [\"x\"]",
-        Format::Json,
-        &A_B_C[..1],
-        &["[{\"x\": 1}, 7]"],
-    );
-    let (rows, rejects) = told(&output.expect("the item is rejected"));
-    assert_eq!(
-        (rows.len(), rejects),
+    let records = [
+        ("[{\"x\": 1}, 7]", "the record is no object"),
         (
-            0,
-            vec!["0: in the answer, the record is no object".to_owned()]
-        )
-    );
+            "[{\"x\": \"a\\ud83d\"}]",
+            "a text holds half a character: `\\uD800` to `\\uDFFF` stand in pairs",
+        ),
+    ];
+    for (body, words) in records {
+        let output = settled("columns = [\"x\"]", Format::Json, &A_B_C[..1], &[body]);
+        let (rows, rejects) = told(&output.expect("the item is rejected"));
+        let expected = vec![format!("0: in the answer, {words}")];
+        assert_eq!((rows.len(), rejects), (0, expected));
+    }
 }
 
 #[test]

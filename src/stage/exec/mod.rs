@@ -1,7 +1,7 @@
 //! `exec`: a command run for each batch of items; what it prints becomes columns of theirs.
 //!
 //! A command is never run in the process that the user started: its worker ends what it has started when
-//! its own standard input ends, so that a run that is killed leaves nothing behind (`Requests::ending`).
+//! its own standard input ends, so that a run that is killed leaves nothing behind (`Requests::starts_processes`).
 
 mod run;
 mod session;
@@ -354,6 +354,7 @@ impl Stage for Exec {
             again: self.options.idempotent,
             rejects_max: self.rejects_max,
             ending: Some(Duration::from_millis(self.options.grace_ms)),
+            starts_processes: true,
             ..Requests::default()
         })]
     }

@@ -138,6 +138,7 @@ impl Stage for Fetch {
             again: self.is_repeatable(),
             rejects_max: self.rejects_max,
             sessions_max: self.options.max_sessions,
+            ending: self.session.as_ref().and_then(session::Plan::parting),
             ..Requests::default()
         })]
     }

@@ -153,7 +153,10 @@ impl Sender {
     fn once(&self, ask: &Ask, request: &Request) -> Result<Try> {
         let again = |words: String, surely_not_done: bool| {
             if surely_not_done || request.repeatable {
-                Try::Again(Failure::new(words), None)
+                // One item of several may be what breaks the server, but not what keeps it from being reached.
+                let splits = !surely_not_done;
+                let failure = Failure::new(words);
+                Try::Again(Failure { splits, ..failure }, None)
             } else {
                 Try::Failed(Failure::new(format!(
                     "{words}; it may have been carried out, and is not sent again"

@@ -109,6 +109,11 @@ impl Plan {
         })
     }
 
+    /// How long it takes at most to end a session of a run that was interrupted.
+    pub(super) fn parting(&self) -> Option<Duration> {
+        self.close.is_some().then_some(PARTING)
+    }
+
     /// The header in which the token is sent.
     pub(super) fn header_name(&self) -> &str {
         &self.header.0
