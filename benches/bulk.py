@@ -3,7 +3,7 @@
 clients of Python and Go, in one go.
 
 usage: benches/bulk.py PEERS [--python PYTHON] [--projects 60000] [--rounds 3]
-                       [--real [opensearch|elasticsearch]] [--real-projects 4000] [--real-rounds 7] [--pressure 2mb]
+       benches/bulk.py PEERS [--python PYTHON] --real [opensearch|elasticsearch] [--projects 4000] [--rounds 7] [--pressure 2mb]
 
 PEERS is the folder of gen_donors.py, py_parallel_bulk.py, go_bulkindexer/ and discard_server/, PYTHON one that
 has `elasticsearch` (and `opensearch-py` for --real). The documents lie ready in the page cache, as Arrow for
@@ -11,14 +11,15 @@ etl and as NDJSON for the others. Each tool loads them once a round, the order t
 so that what else the machine does falls on all alike. The server throws them away, so that what is left is
 the client's own cost; CPU is that of the client and its children only.
 
---real loads fewer documents into a server of tests/search-server as well, by each tool; by etl with different
-numbers of workers; and the same into a server that refuses (429) what is more than --pressure at a time.
+--real loads fewer documents into a server of tests/search-server instead, by each tool, and by etl with different
+numbers of workers; the latter also into a server that refuses (429) what is more than --pressure at a time.
 etl's `workers` are how many requests it has in flight at most: it finds out itself how many of them serve it.
 A fixed number is so many etl at once, each sequential, each with its share of the documents. Go's client
 refuses OpenSearch, so that it is left out there. A server's own pace changes by half within minutes: many
 short rounds show more than a few long ones.
 
-Writes every figure with machine and versions to benches/runs/DATE-bulk.json, and the medians into the README.
+Writes every figure with machine and versions to benches/runs/DATE-bulk.json (with --real: DATE-bulk-SERVER.json),
+and the medians into the README.
 """
 import contextlib, json, os, re, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
@@ -95,46 +96,50 @@ BLOG = "The blog post's indexing, which it made parallel with `parallel_bulk`: 8
 
 
 def main():
-    arguments = common.peers_arguments(rounds=3)
+    arguments = common.peers_arguments(rounds=None, projects=None)
     arguments.add_argument("--real", nargs="?", const="opensearch", choices=("opensearch", "elasticsearch"))
-    arguments.add_argument("--real-projects", type=int, default=4000)
-    arguments.add_argument("--real-rounds", type=int, default=7)
     arguments.add_argument("--pressure", default="2mb")
     arguments = arguments.parse_args()
     arguments.peers = os.path.abspath(arguments.peers)
+    arguments.projects = arguments.projects or (4000 if arguments.real else 60000)
+    arguments.rounds = arguments.rounds or (7 if arguments.real else 3)
     common.build()
     with tempfile.TemporaryDirectory() as folder:
         for program in ("go_bulkindexer", "discard_server"):
             subprocess.run(["go", "build", "-o", os.path.join(folder, program), "."], cwd=os.path.join(arguments.peers, program), check=True)
         result = {"what": "donors documents by the bulk API", "rounds": arguments.rounds, "versions": versions(arguments, folder)}
-        with discarding(folder) as server:
-            bench = Bench(arguments, folder, "documents", arguments.projects, server)
-            result["discarding"] = bench.rounds(TOOLS)
         if arguments.real:
-            arguments.rounds = arguments.real_rounds
-            with real(arguments.real) as server:
-                bench = Bench(arguments, folder, "fewer", arguments.real_projects, server)
-                result["real"] = bench.rounds({**bench.tools(), DEFAULT: ["etl", "default"], **LIMITS, **FIXED}, warm=True)
-            with real(arguments.real, "-E", f"indexing_pressure.memory.limit={arguments.pressure}") as server:
-                bench.server = server
-                result["squeezed"] = {"limit": arguments.pressure, **bench.rounds({DEFAULT: ["etl", "default"], **LIMITS, **FIXED}, warm=True)}
-    common.write_result("bulk", result)
-    text = tools_table(result["discarding"], "a server that throws them away")
-    if arguments.real:
-        text += "\n" + tools_table(result["real"], f"{arguments.real}, until they can be searched")
-        text += "\n" + limits_table(result)
-    common.write_table("bulk", text + "\n" + BLOG)
+            into_real(arguments, folder, result)
+        else:
+            with discarding(folder) as server:
+                result["discarding"] = Bench(arguments, folder, server).rounds(TOOLS)
+            common.write_result("bulk", result)
+            common.write_table("bulk", tools_table(result["discarding"], "a server that throws them away") + "\n" + BLOG)
+
+
+def into_real(arguments, folder, result):
+    """All tools into a real server, and etl alone into a squeezed one."""
+    alone = {DEFAULT: ["etl", "default"], **LIMITS, **FIXED}
+    with real(arguments.real) as server:
+        bench = Bench(arguments, folder, server)
+        result["real"] = bench.rounds({**bench.tools(), **alone}, warm=True)
+    with real(arguments.real, "-E", f"indexing_pressure.memory.limit={arguments.pressure}") as server:
+        bench.server = server
+        result["squeezed"] = {"limit": arguments.pressure, **bench.rounds(alone, warm=True)}
+    name = f"bulk-{arguments.real}"
+    common.write_result(name, result)
+    common.write_table(name, tools_table(result["real"], f"{arguments.real}, until they can be searched") + "\n" + limits_table(result))
 
 
 class Bench:
     """Documents that lie ready, and the server they go to."""
 
-    def __init__(self, arguments, folder, name, projects, server):
-        self.arguments, self.folder, self.server, self.projects = arguments, folder, server, projects
-        path = os.path.join(folder, name)
+    def __init__(self, arguments, folder, server):
+        self.arguments, self.folder, self.server, self.projects = arguments, folder, server, arguments.projects
+        path = os.path.join(folder, "documents")
         dumps, self.ndjson, self.arrow = path + ".dumps", path + ".ndjson", path + ".arrow"
         generator = [arguments.python, os.path.join(arguments.peers, "gen_donors.py"), dumps]
-        subprocess.run([*generator, "--projects", str(projects), "--seed", "7"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*generator, "--projects", str(self.projects), "--seed", "7"], check=True, stdout=subprocess.DEVNULL)
         self.documents = common.etl([], dumps, self.ndjson, folder)["stages"]["write"]["rows_out"]
         common.etl(["--set", "write.format=arrow"], dumps, self.arrow, folder)
         self.document_bytes = os.path.getsize(self.ndjson) / self.documents

@@ -11,12 +11,12 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--bins", "--examples"], cwd=ROOT, check=True)
 
 
-def peers_arguments(rounds):
+def peers_arguments(rounds, projects=60000):
     """The command line of a script that times us beside the peers: their folder, and a Python that has their packages."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("peers")
     arguments.add_argument("--python", default=sys.executable)
-    arguments.add_argument("--projects", type=int, default=60000)
+    arguments.add_argument("--projects", type=int, default=projects)
     arguments.add_argument("--rounds", type=int, default=rounds)
     return arguments
 

@@ -37,7 +37,7 @@ use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// How often a request in flight looks whether the run is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 /// A server that cannot be reached is left alone for this long, then twice as long, up to the maximum.
 const ASIDE: Duration = Duration::from_secs(1);
 const ASIDE_MAX: Duration = Duration::from_secs(30);

@@ -2,13 +2,14 @@
 //! parallel's, and their answers, so that a run that goes on asks for those that are not there, and gives
 //! the others to the next stage in their places.
 //!
-//! An answer is a file, renamed into place before its line stands in the log. It is found again by what
-//! was asked: the items' values, and how many like them came before. So it stays the right one if other
-//! items, which failed before, do not fail now.
+//! The answers of a stage stand in one file, each behind the other and there before its line stands in the
+//! log: a file for each would cost more than many a request. What a killed run left of its last one is cut
+//! off. An answer is found again by what was asked: the items' values, and how many like them came before.
+//! So it stays the right one if other items, which failed before, do not fail now.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -32,8 +33,8 @@ const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\t
 
 /// What is kept of one stage.
 pub(super) struct Kept {
-    /// The answers, a file each.
-    answers: PathBuf,
+    /// The answers.
+    path: PathBuf,
     log: PathBuf,
     /// What was said on stderr.
     said: PathBuf,
@@ -44,12 +45,12 @@ pub(super) struct Kept {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    answers: Answers,
     /// How often the like was asked so far.
     seen: HashMap<Digest, u64>,
-    /// The file of each batch in flight, by number.
-    files: HashMap<u64, PathBuf>,
+    /// What each batch in flight asks, by number.
+    asked: HashMap<u64, String>,
     log: Option<File>,
     said: Option<File>,
     /// How many that ended well said something on stderr, and the first of them.
@@ -61,9 +62,19 @@ struct State {
     left: u64,
 }
 
+/// The file of answers.
+struct Answers {
+    file: File,
+    /// Where each begins, by what was asked; of several the last one.
+    at: HashMap<String, u64>,
+    /// Where the next one begins: behind it lies nothing that is whole.
+    end: u64,
+}
+
 /// What stands before the rows of a kept answer.
 #[derive(Serialize, Deserialize)]
 struct Answer {
+    asked: String,
     marks: Vec<Mark>,
 }
 
@@ -71,17 +82,27 @@ impl Kept {
     /// What the run in `folder` keeps of stage `stage`, whose items have the columns `input`.
     pub(super) fn new(folder: &Path, step: &Step, input: Schema, settled: bool) -> Result<Self> {
         let stage = &step.name;
-        let answers = folder.join(format!("kept-{stage}"));
-        std::fs::create_dir_all(&answers)
-            .map_err(|error| Error::io("create", answers.display(), &error))?;
+        let path = folder.join(format!("kept-{stage}"));
+        let answers =
+            Answers::open(&path).map_err(|error| Error::io("open", path.display(), &error))?;
         Ok(Kept {
-            answers,
+            path,
             log: folder.join(format!("joblog-{stage}.tsv")),
             said: folder.join(format!("stderr-{stage}.log")),
             input,
             secrets: step.secrets(),
             settled,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                answers,
+                seen: HashMap::new(),
+                asked: HashMap::new(),
+                log: None,
+                said: None,
+                talkers: 0,
+                first: None,
+                kept: 0,
+                left: 0,
+            }),
         })
     }
 
@@ -97,7 +118,7 @@ impl Kept {
     /// The run has ended well: the log stays, the answers are not needed any more.
     pub(super) fn forget(&self) {
         // What cannot be removed is only in the way of nobody.
-        let _ = std::fs::remove_dir_all(&self.answers);
+        let _ = std::fs::remove_file(&self.path);
     }
 
     /// What the user should know.
@@ -120,14 +141,6 @@ impl Kept {
             ));
         }
         warnings
-    }
-
-    /// Where the answer to a batch is kept.
-    fn file(&self, state: &mut State, batch: &Batch) -> PathBuf {
-        let digest = Digest::of(&self.input, batch);
-        let before = state.seen.entry(digest).or_default();
-        *before += 1;
-        self.answers.join(format!("{}-{before}", digest.hex()))
     }
 
     /// Takes secrets out of what is said of a reject; its row is the user's own.
@@ -198,9 +211,12 @@ fn line(number: u64, job: &Job) -> String {
 
 impl Memory for Kept {
     fn recall(&self, number: u64, batch: &Batch) -> Option<Played> {
+        let digest = Digest::of(&self.input, batch);
         let mut state = self.lock();
-        let path = self.file(&mut state, batch);
-        let found = read(&path);
+        let before = state.seen.entry(digest).or_default();
+        *before += 1;
+        let asked = format!("{}-{before}", digest.hex());
+        let found = state.answers.read(&asked);
         let failed = |played: &Played| played.marks.iter().any(|mark| mark.failed);
         match found {
             Some(played) if !failed(&played) => {
@@ -212,14 +228,14 @@ impl Memory for Kept {
                 Some(played)
             }
             _ => {
-                state.files.insert(number, path);
+                state.asked.insert(number, asked);
                 None
             }
         }
     }
 
     fn note(&self, number: u64, played: &mut Played) -> Result<()> {
-        let Some(file) = self.lock().files.remove(&number) else {
+        let Some(asked) = self.lock().asked.remove(&number) else {
             return Ok(());
         };
         let mut jobs = Vec::new();
@@ -242,43 +258,86 @@ impl Memory for Kept {
             failed |= mark.failed;
         }
         let io = |error| {
-            Error::io("keep an answer in", self.answers.display(), &error)
+            Error::io("keep an answer in", self.path.display(), &error)
                 .hint("make room there, or `--state DIR` keeps them elsewhere")
         };
         if played.fault.is_none() {
-            keep(&file, played).map_err(io)?;
-            self.lock().kept += u64::from(!failed);
+            let frame = framed(asked, played)?;
+            let mut state = self.lock();
+            state.answers.add(&frame).map_err(io)?;
+            state.kept += u64::from(!failed);
         }
         jobs.iter()
             .try_for_each(|job| self.log(number, job, failed).map_err(io))
     }
 }
 
-/// Writes an answer, whole or not at all.
-fn keep(file: &Path, played: &Played) -> std::io::Result<()> {
+impl Answers {
+    /// Those that are there, if any.
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
+        let mut answers = Answers {
+            file,
+            at: HashMap::new(),
+            end: 0,
+        };
+        let mut reader = BufReader::new(answers.file.try_clone()?);
+        while let Some((answer, _)) = next(&mut reader) {
+            answers.at.insert(answer.asked, answers.end);
+            answers.end = reader.stream_position()?;
+        }
+        answers.file.set_len(answers.end)?;
+        Ok(answers)
+    }
+
+    /// The answer to what was asked.
+    fn read(&mut self, asked: &str) -> Option<Played> {
+        let at = *self.at.get(asked)?;
+        self.file.seek(SeekFrom::Start(at)).ok()?;
+        let (answer, rows) = next(&mut self.file)?;
+        Some(Played {
+            marks: answer.marks,
+            batch: Some(Batch::decode(&rows).ok()?),
+            fault: None,
+        })
+    }
+
+    /// One more, whole or not at all.
+    fn add(&mut self, frame: &Frame) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.end))?;
+        match frame.write(&self.file) {
+            Ok(()) => self.end = self.file.stream_position()?,
+            Err(error) => {
+                self.file.set_len(self.end)?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An answer as it is kept.
+fn framed(asked: String, played: &Played) -> Result<Frame> {
     let marks = played.marks.iter().cloned().map(|mark| Mark {
         // The time was another run's.
         span: Span::default(),
         ..mark
     });
     let answer = Answer {
+        asked,
         marks: marks.collect(),
     };
-    let frame = Frame::new(played.batch.as_ref(), || answer).map_err(std::io::Error::other)?;
-    let part = file.with_extension("part");
-    frame.write(File::create(&part)?)?;
-    std::fs::rename(&part, file)
+    Frame::new(played.batch.as_ref(), || answer)
 }
 
-/// A kept answer; one that is not whole is none.
-fn read(path: &Path) -> Option<Played> {
-    let mut file = File::open(path).ok()?;
+/// The next kept answer and its rows; one that is not whole is none.
+fn next(from: &mut impl std::io::Read) -> Option<(Answer, Vec<u8>)> {
     let mut rows = Vec::new();
-    let header = read_frame(&mut file, &mut rows)?;
-    let answer: Answer = serde_json::from_slice(&header).ok()?;
-    Some(Played {
-        marks: answer.marks,
-        batch: Some(Batch::decode(&rows).ok()?),
-        fault: None,
-    })
+    let header = read_frame(from, &mut rows)?;
+    Some((serde_json::from_slice(&header).ok()?, rows))
 }
