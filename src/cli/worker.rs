@@ -1,8 +1,10 @@
 //! `etl worker`: the child's side of the processes executor. Not for users.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::processes;
 
 /// Serve a parent process over standard input and output
@@ -11,6 +13,11 @@ pub struct WorkerArgs {}
 
 /// Works until standard input ends.
 pub fn run(_args: &WorkerArgs) -> Result<ExitCode> {
-    processes::work(std::io::stdin().lock(), std::io::stdout())?;
+    // The pipe itself: standard output as the library has it looks for ends of lines.
+    let stdout = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::failed("cannot use standard output").cause(error))?;
+    processes::work(std::io::stdin().lock(), File::from(stdout))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ pub mod frames;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::BufReader;
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -435,10 +436,12 @@ impl Table {
     /// Hears the child out; `true`: it said that it has closed.
     fn read_replies(
         &self,
-        mut stdout: ChildStdout,
+        stdout: ChildStdout,
         in_child: &InChild,
         from: Duration,
     ) -> Result<bool> {
+        // Small frames come in one read; what is large goes past the buffer.
+        let mut stdout = BufReader::new(stdout);
         let mut payload = Vec::new();
         while let Some(header) = read_frame(&mut stdout, &mut payload) {
             let Ok(reply) = serde_json::from_slice(&header) else {

@@ -185,11 +185,11 @@ fn a_run_with_other_options_or_items_does_not_go_on_with_these_answers() {
 #[test]
 fn an_answer_that_is_not_whole_is_asked_for_again() {
     // What a killed run may leave behind its last whole answer, and which items then run again.
+    type Damage = fn(&mut Vec<u8>);
     let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 9);
     let begun = |bytes: &mut Vec<u8>| bytes.extend([200, 0, 0, 0, 0, 0, 0, 0, 40, 0]);
     let endless = |bytes: &mut Vec<u8>| bytes.extend([255; 16]);
     let emptied = |bytes: &mut Vec<u8>| bytes.clear();
-    type Damage = fn(&mut Vec<u8>);
     let cases: [(Damage, _); 4] = [
         (cut, vec![4, 5]),
         (begun, vec![5]),
