@@ -136,6 +136,19 @@ pub struct TellArgs {
     pub json: bool,
 }
 
+/// A number of things on the command line, none too.
+fn whole(text: &str) -> std::result::Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number".into())
+}
+
+/// A number of things on the command line, at least one.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    match whole(text) {
+        Ok(0) | Err(_) => Err("expected a whole number above 0".into()),
+        number => number,
+    }
+}
+
 /// Colour, for every command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ColorArgs {

@@ -37,7 +37,8 @@ pub struct PreviewArgs {
         long = "rows",
         value_name = "N",
         default_value_t = 10,
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = super::whole
     )]
     pub rows: usize,
     /// What is changed in it.

@@ -40,7 +40,7 @@ pub struct ReportArgs {
     #[arg(long)]
     pub json: bool,
     /// Delete all but the newest N, and but those to resume or to replay
-    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with_all = ["run", "diff", "markdown", "json"])]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole, conflicts_with_all = ["run", "diff", "markdown", "json"])]
     pub keep: Option<usize>,
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = STATE)]

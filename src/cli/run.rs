@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// Compute a digest of every stage's output
     #[arg(long)]
     pub digest: bool,
-    /// Go on where a load into a server was interrupted: the last one, or the one named
+    /// Go on where a run was interrupted (server loads, fetch, exec): the last one, or RUN
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub resume: Option<String>,
     /// How progress is shown on standard error
@@ -102,11 +102,14 @@ pub(super) fn execute(
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
-    if args.resume.as_deref() == Some("") && !run::is_unfinished(pipeline, &args.tell.state) {
-        eprintln!(
-            "note: no unfinished run of this pipeline in `{}`: a new one was started",
-            args.tell.state.display()
-        );
+    if args.resume.as_deref() == Some("") {
+        match run::unfinished(pipeline, &args.tell.state) {
+            Some(id) => eprintln!("note: going on with run {id}"),
+            None => eprintln!(
+                "note: no unfinished run of this pipeline in `{}`: a new one was started",
+                args.tell.state.display()
+            ),
+        }
     }
     let live = run::watch(pipeline);
     let progress = style(args).map(|style| {
@@ -243,7 +246,8 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
     });
     let text = if args.tell.json {
         serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"
-    } else if args.tell.quiet {
+    } else if args.tell.quiet || report.run.is_empty() {
+        // Of one that did not begin there is nothing to show.
         return Ok(());
     } else {
         report::render(report) + &since(args, pipeline, report)

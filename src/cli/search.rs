@@ -30,7 +30,8 @@ pub struct SearchArgs {
         long,
         value_name = "N",
         default_value_t = 10,
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = super::whole
     )]
     pub limit: usize,
     /// Print the number of all hits and nothing else

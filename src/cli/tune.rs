@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Color, SetArgs, TellArgs, output};
+use super::{Color, SetArgs, TellArgs, output, positive};
 use crate::error::{Error, Result};
 use crate::executor::Kind;
 use crate::pipeline;
@@ -50,7 +50,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
     pub rows: Vec<usize>,
     /// End within so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=BUDGET_S_MAX))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=BUDGET_S_MAX))]
     pub budget: u64,
     /// Put the knee into the pipeline file
     #[arg(long)]
@@ -74,14 +74,6 @@ pub enum Executor {
     Processes,
     /// Two child processes of several threads each.
     Hybrid,
-}
-
-/// More workers or rows than this are a slip of the pen.
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a whole number above 0".into()),
-        Ok(number) => Ok(number),
-    }
 }
 
 /// Tunes, shows, writes.

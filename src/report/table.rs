@@ -281,16 +281,20 @@ fn asked(stage: &StageReport) -> String {
     if of("requests") == 0 || stage.wall_s == 0.0 || stage.kind != "fetch" {
         return String::new();
     }
+    let what = if of("requests") == 1 {
+        "request"
+    } else {
+        "requests"
+    };
+    // Those that an earlier run made took no time of this one.
+    let pace = match of("resumed_rows") {
+        0 => format!("{:.0} a second", of("requests") as f64 / stage.wall_s),
+        before => format!("{} rows' answers were kept before", thousands(before)),
+    };
     let mut text = format!(
-        "{}: {} {}, {:.0} a second, at most {} at once",
+        "{}: {} {what}, {pace}, at most {} at once",
         stage.name,
         thousands(of("requests")),
-        if of("requests") == 1 {
-            "request"
-        } else {
-            "requests"
-        },
-        of("requests") as f64 / stage.wall_s,
         of("concurrency").max(1),
     );
     for (name, words) in [

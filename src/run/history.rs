@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::kept::KEPT;
 use super::resume::{SETTLED, absolute};
 use crate::error::{Error, Result, nearest};
 use crate::report::{Comparison, Report, Status};
@@ -155,17 +156,23 @@ impl History {
             return Some("it is running");
         }
         let folder = self.runs.join(id);
-        let has_settled = std::fs::read_dir(&folder).is_ok_and(|entries| {
-            let mut names = entries.flatten().map(|entry| entry.file_name());
-            names.any(|name| name.to_string_lossy().starts_with(SETTLED))
-        });
+        let has = |prefix: &str| {
+            std::fs::read_dir(&folder).is_ok_and(|entries| {
+                let mut entries = entries.flatten().filter(|entry| {
+                    let name = entry.file_name();
+                    name.to_string_lossy().starts_with(prefix)
+                });
+                entries.any(|entry| entry.metadata().is_ok_and(|found| found.len() > 0))
+            })
+        };
+        let has_settled = has(SETTLED);
         let is_done = match self.read(id) {
             Ok(Some(Entry::Run(report))) => report.status == Status::Done,
             Ok(Some(Entry::Comparison(_))) => true,
             _ => false,
         };
         match (has_settled, is_done) {
-            (true, false) => Some("`etl run --resume` can go on with it"),
+            (_, false) if has_settled || has(KEPT) => Some("`etl run --resume` can go on with it"),
             (true, true) if folder.join("rejects.ndjson").is_file() => {
                 Some("`etl replay` can send its rejects again")
             }
@@ -203,7 +210,7 @@ mod tests {
             std::fs::create_dir_all(&run).unwrap();
             std::fs::write(run.join(RUN_FILE), r#"{"pipeline_file":"/p.toml"}"#).unwrap();
             for file in *files {
-                std::fs::write(run.join(file), "").unwrap();
+                std::fs::write(run.join(file), "{}").unwrap();
             }
             if let Some(status) = status {
                 let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("x"));
@@ -233,14 +240,15 @@ mod tests {
                     done,
                 ),
                 ("07-loaded", &["settled-index.ndjson"], done),
-                ("08-running", &[], None),
-                ("09-new", &[], done),
+                ("08-answered", &["kept-ask"], failed),
+                ("09-running", &[], None),
+                ("10-new", &[], done),
             ],
         );
         // Not a run: nobody's business.
         std::fs::create_dir(state.join("runs/00-other")).unwrap();
         let history = History::of(&state.0);
-        let running = std::fs::File::open(state.join("runs/08-running").join(RUN_FILE)).unwrap();
+        let running = std::fs::File::open(state.join("runs/09-running").join(RUN_FILE)).unwrap();
         running.try_lock().unwrap();
         let pruned = history.prune(1).unwrap();
         assert_eq!(
@@ -254,10 +262,11 @@ mod tests {
                 "04-resumable",
                 "05-killed-in-a-load",
                 "06-replayable",
-                "08-running"
+                "08-answered",
+                "09-running"
             ]
         );
-        assert_eq!(history.ids().unwrap().len(), 5);
+        assert_eq!(history.ids().unwrap().len(), 6);
         assert!(state.join("runs/00-other").is_dir());
         assert_eq!(history.prune(100).unwrap(), Pruned::default());
     }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::record::RESUMED_ROWS;
 use crate::batch::Batch;
 use crate::clock::Span;
 use crate::digest::Digest;
@@ -30,6 +31,9 @@ use crate::stage::{Job, Reject};
 
 /// The columns of GNU parallel's `--joblog`.
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+
+/// How the files of answers begin.
+pub(super) const KEPT: &str = "kept-";
 
 /// What is kept of one stage.
 pub(super) struct Kept {
@@ -82,7 +86,7 @@ impl Kept {
     /// What the run in `folder` keeps of stage `stage`, whose items have the columns `input`.
     pub(super) fn new(folder: &Path, step: &Step, input: Schema, settled: bool) -> Result<Self> {
         let stage = &step.name;
-        let path = folder.join(format!("kept-{stage}"));
+        let path = folder.join(format!("{KEPT}{stage}"));
         let answers =
             Answers::open(&path).map_err(|error| Error::io("open", path.display(), &error))?;
         Ok(Kept {
@@ -219,8 +223,11 @@ impl Memory for Kept {
         let found = state.answers.read(&asked);
         let failed = |played: &Played| played.marks.iter().any(|mark| mark.failed);
         match found {
-            Some(played) if !failed(&played) => {
+            Some(mut played) if !failed(&played) => {
                 state.kept += 1;
+                if let Some(mark) = played.marks.first_mut() {
+                    mark.counts.insert(RESUMED_ROWS.into(), mark.rows_in);
+                }
                 Some(played)
             }
             Some(played) if self.settled => {

@@ -159,9 +159,9 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     (report, error)
 }
 
-/// Whether some run of a pipeline was interrupted, so that it can be gone on with.
-pub fn is_unfinished(pipeline: &Pipeline, state: &Path) -> bool {
-    resume::is_unfinished(&state.join("runs"), pipeline)
+/// The newest run of a pipeline that was interrupted, so that it can be gone on with.
+pub fn unfinished(pipeline: &Pipeline, state: &Path) -> Option<String> {
+    resume::unfinished(&state.join("runs"), pipeline)
 }
 
 /// The folder of a new run, or of the one to go on with.

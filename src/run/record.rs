@@ -20,6 +20,9 @@ use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::{Rejects, StageReport};
 use crate::stage::{Counts, Note, Reject, Run, add_counts};
 
+/// The count of rows that earlier attempts at the same run have settled.
+pub(super) const RESUMED_ROWS: &str = "resumed_rows";
+
 /// What can be watched of a stage while it works.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -200,7 +203,7 @@ impl Record {
         totals.books = settled.books.clone();
         if settled.books.rows_in > 0 {
             let before = settled.books.rows_in;
-            totals.books.counts.insert("resumed_rows".into(), before);
+            totals.books.counts.insert(RESUMED_ROWS.into(), before);
         }
         totals.settled = Some(file);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");

@@ -272,9 +272,9 @@ fn is_done(path: &Path) -> bool {
     report["status"] == "done"
 }
 
-/// Whether some run of a pipeline was interrupted.
-pub(super) fn is_unfinished(runs: &Path, pipeline: &Pipeline) -> bool {
-    newest_unfinished(runs, &Identity::of(pipeline)).is_some()
+/// The newest run of a pipeline that was interrupted.
+pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
+    newest_unfinished(runs, &Identity::of(pipeline))
 }
 
 fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {

@@ -206,10 +206,10 @@ impl<'a, 'b> Wiring<'a, 'b> {
         stream::recorded(results, records, self.run.clone(), rejects_max)
     }
 
-    /// What the run keeps of stage `at`, if its batches are requests.
+    /// What the run keeps of stage `at`, if its batches are requests; a preview, which has no folder, nothing.
     fn remember(&mut self, at: usize) -> Result<Option<Arc<dyn Memory>>> {
         let step = &self.pipeline.steps[at];
-        if step.requests().is_none() {
+        if step.requests().is_none() || self.run.state.as_os_str().is_empty() {
             return Ok(None);
         }
         let input = step

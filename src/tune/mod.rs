@@ -209,9 +209,19 @@ fn catch(
             return error;
         }
         let seconds = (request.budget / INPUT_SHARE).as_secs_f64();
-        Error::failed(format!("its input took more than {seconds:.0} s to come"))
+        let (what, hint) = match &request.stage {
+            Some(_) => ("its input took", ""),
+            // The run that looked for the stage is part of it.
+            None => (
+                "to find that it takes longest, and its input, took",
+                &*format!(", or name it at once: `--stage {}`", step.name),
+            ),
+        };
+        Error::failed(format!("{what} more than {seconds:.0} s"))
             .stage(&step.name)
-            .hint("a third of the budget may go by for that: give more with `--budget SECONDS`")
+            .hint(format!(
+                "a third of the budget may go by for that: give more with `--budget SECONDS`{hint}"
+            ))
     };
     let rows = request.rows.iter().copied().max().unwrap_or(usize::MAX);
     let mut inputs: Vec<Held> = Vec::new();

@@ -120,6 +120,32 @@ fn a_preview_does_not_meet_what_is_wrong_behind_its_rows() {
     assert!(all.stderr.contains("cut short"), "{}", all.stderr);
 }
 
+#[test]
+fn a_preview_asks_anew_each_time() {
+    let folder = Folder::new("anew");
+    let pipeline = r#"
+        [[stage]]
+        name = "items"
+        kind = "load_csv"
+        files = ["in.csv"]
+        [[stage]]
+        name = "ask"
+        kind = "exec"
+        inputs = ["items"]
+        command = ["sh", "-c", "cat says; echo $1", "sh", "{n}"]
+        "#;
+    folder.write("p.toml", pipeline);
+    folder.write("in.csv", "n\n1\n");
+    for says in ["one", "two"] {
+        folder.write("says", says);
+        let before = files(folder.path());
+        let shown = preview(&folder, &["--json"]);
+        let line = format!("{{\"n\":\"1\",\"line\":\"{says}1\"}}\n");
+        assert_eq!(shown.stdout, line, "{}", shown.stderr);
+        assert_eq!(files(folder.path()), before, "a preview writes nothing");
+    }
+}
+
 /// What `etl schema` prints.
 fn schema() -> Value {
     let folder = Folder::new("schema");

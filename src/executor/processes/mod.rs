@@ -274,7 +274,12 @@ impl Table {
                 }
             }
             let state = self.lock();
-            if state.ended || state.fatal.is_some() || self.window.is_closed() {
+            if let Some(error) = state.fatal.clone() {
+                // What this child had in hand is not worked on by another.
+                drop(state);
+                return self.fail(&error);
+            }
+            if state.ended || self.window.is_closed() {
                 return;
             }
         }
@@ -288,9 +293,9 @@ impl Table {
                 .lock()
                 .expect("no one panics holding this lock"),
         );
-        let words = words.unwrap_or_else(|| "it ended too early".into());
+        let words = words.unwrap_or_else(|| "ended too early".into());
         let lost = !batches.is_empty();
-        if !self.window.is_closed() {
+        if !self.window.is_closed() && self.lock().fatal.is_none() {
             let again = match batches.len() {
                 0 => String::new(),
                 _ if self.once => "; what it had in hand is rejected".into(),
@@ -408,7 +413,8 @@ impl Table {
             .lock()
             .expect("no one panics holding this lock");
         while held.len() >= self.in_child_max {
-            if self.is_over() || in_child.gone.load(Ordering::SeqCst) {
+            let over = self.is_over() || self.lock().fatal.is_some();
+            if over || in_child.gone.load(Ordering::SeqCst) {
                 return None;
             }
             let wait = in_child.fewer.wait_timeout(held, Duration::from_millis(50));

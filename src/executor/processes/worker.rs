@@ -62,14 +62,17 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     while let Some(header) = read_frame(&mut stdin, &mut payload) {
         let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
         let bytes = std::mem::take(&mut payload);
-        let (hand, send, in_hand) = (hand.clone(), send.clone(), in_hand.clone());
+        let (hand, send, in_hand, stop) =
+            (hand.clone(), send.clone(), in_hand.clone(), stop.clone());
         in_hand.fetch_add(1, Ordering::SeqCst);
         pool.spawn_fifo(move || {
             let reply = play(&hand, number, dealt, &bytes);
             drop(hand);
             in_hand.fetch_sub(1, Ordering::SeqCst);
-            // Without a reader there is nobody to work for.
-            let _ = send.send(reply);
+            // What was broken off is no result. Without a reader there is nobody to work for.
+            if !stop.is_set() {
+                let _ = send.send(reply);
+            }
         });
     }
     if in_hand.load(Ordering::SeqCst) > 0 {

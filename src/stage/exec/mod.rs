@@ -377,7 +377,7 @@ impl Stage for Exec {
         Some(self.batch)
     }
 
-    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let folder = std::path::absolute(&run.folder.0)
             .or_else(|_| std::env::current_dir())
             .map_err(|error| Error::io("find the folder", run.folder.0.display(), &error))?;
@@ -386,12 +386,21 @@ impl Stage for Exec {
             folder,
             environment,
         };
-        let warnings = unset
+        let mut warnings: Vec<String> = unset
             .iter()
-            .map(|name| format!("`env` lists `{name}`, which is not set"));
+            .map(|name| format!("`env` lists `{name}`, which is not set"))
+            .collect();
+        let template = self.template(&inputs[0])?;
+        let misses = template.near_misses(&inputs[0]);
+        warnings.extend(misses.iter().map(|(word, column)| {
+            format!("`command`: `{{{word}}}` names no input column and stays as it is; did you mean `{{{column}}}`?")
+        }));
+        if template.columns().is_empty() && self.options.stdin == Stdin::None {
+            warnings.push("`command` takes nothing of its items: no column, no stdin".into());
+        }
         Ok(Begun {
             told: serde_json::to_value(told).expect("it is plain data"),
-            warnings: warnings.collect(),
+            warnings,
             ..Begun::default()
         })
     }

@@ -4,7 +4,7 @@
 //! is, so that `awk '{print $1}'` needs no escape. A value is always one argument, or a part of one.
 
 use super::shell::Script;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::schema::Schema;
 
 /// What is run, its columns found.
@@ -78,6 +78,21 @@ impl Template {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What stands in braces and is nearly the name of a column, with that column.
+    pub(super) fn near_misses(&self, input: &Schema) -> Vec<(String, String)> {
+        let names = || input.fields.iter().map(|field| field.name.as_str());
+        let words = self.words(1, &|_, _| String::new());
+        let braced = words.iter().flat_map(|word| {
+            let opened = word.match_indices('{').map(|(at, _)| word.split_at(at));
+            // A shell has variables in braces of its own.
+            let opened = opened.filter(|(before, _)| !before.ends_with('$'));
+            opened.filter_map(|(_, rest)| Some(rest[1..].split_once('}')?.0))
+        });
+        let near = braced.filter_map(|inside| Some((inside, nearest(inside, names())?)));
+        near.map(|(inside, column)| (inside.to_owned(), column.to_owned()))
+            .collect()
     }
 
     /// Program and arguments for `items` items.
@@ -218,6 +233,18 @@ mod tests {
         for (command, items, expected) in cases {
             assert_eq!(words(command, *items), *expected, "{command:?}");
         }
+    }
+
+    #[test]
+    fn what_is_nearly_a_column_is_told() {
+        let input = schema(&[("host", Type::String), ("port", Type::Int)]);
+        let misses = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            Template::program(&words, &input).near_misses(&input)
+        };
+        let hots = vec![("hots".to_owned(), "host".to_owned())];
+        assert_eq!(misses(&["ask", "{hots}:{port}"]), hots);
+        assert!(misses(&["awk", "{print $1}", "{host}", "${hosts}", "{", "{}"]).is_empty());
     }
 
     #[test]

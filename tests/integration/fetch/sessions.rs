@@ -117,6 +117,30 @@ fn what_a_licence_does_not_allow_is_told_before_it_is_tried() {
 }
 
 #[test]
+fn a_process_that_gets_no_session_ends_the_run_though_another_has_one() {
+    for variant in [Variant::EACH[2], Variant::EACH[3]] {
+        let logins = std::sync::atomic::AtomicUsize::new(0);
+        let site = Site::start(move |asked| match asked.target.as_str() {
+            "/login" => match logins.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+                _ => Say::status(403, "one session is what you paid for"),
+            },
+            "/logout" => Say::status(204, ""),
+            // Whoever has the session is at work when the other one is refused.
+            _ => Say::Hold,
+        });
+        let items: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
+        let items: Vec<&str> = items.iter().map(String::as_str).collect();
+        let asking = Asking::about(&items, &options(&site));
+        let outcome = asking.command(variant).outcome();
+        assert_eq!(outcome.code, Some(1), "{variant}: {}", outcome.stderr);
+        let told = "403 Forbidden: one session is what you paid for";
+        assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("replaced"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn a_login_that_fails_ends_the_run_before_an_item_is_asked_about() {
     let site = Site::start(|asked| match asked.target.as_str() {
         "/login" => Say::status(403, "licence expired"),
