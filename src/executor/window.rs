@@ -109,10 +109,7 @@ impl Window {
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
     pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
         let mut rate = Rate::new(self.requests.map_or(Duration::ZERO, |(_, every)| every));
-        while self.wait_until(|state| {
-            let full = state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max;
-            !full || state.slots.is_empty()
-        }) {
+        while self.wait_until(|state| !self.is_full(state) || state.slots.is_empty()) {
             self.change(|state| state.fetching = true);
             let next = input.next();
             self.change(|state| state.fetching = false);
@@ -150,6 +147,11 @@ impl Window {
                 }
             }
         }
+    }
+
+    /// Whether nothing more may be given to workers before a result is taken.
+    fn is_full(&self, state: &State) -> bool {
+        state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max
     }
 
     /// Changes the state, and tells what the workers wait for then.
@@ -272,6 +274,11 @@ impl Window {
         self.lock().closed || self.stop.is_set()
     }
 
+    /// An error if the run is to stop.
+    pub(super) fn check_stop(&self) -> Result<()> {
+        self.stop.check()
+    }
+
     /// The oldest batch's result, once it is there; `None` behind the last one.
     pub(super) fn next(&self) -> Result<Option<Played>> {
         let mut state = self.lock();
@@ -281,11 +288,14 @@ impl Window {
                 .slots
                 .front()
                 .is_some_and(|slot| slot.played.is_some());
+            let was_full = self.is_full(&state);
             if let Some(slot) = if ready { state.slots.pop_front() } else { None } {
                 state.first += 1;
                 state.bytes -= slot.bytes;
                 drop(state);
-                self.changed.notify_all();
+                if was_full {
+                    self.changed.notify_all();
+                }
                 return Ok(slot.played);
             }
             if state.ended && state.slots.is_empty() {

@@ -3,13 +3,13 @@
 //! the others to the next stage in their places.
 //!
 //! The answers of a stage stand in one file, each behind the other and there before its line stands in the
-//! log: a file for each would cost more than many a request. What a killed run left of its last one is cut
-//! off. An answer is found again by what was asked: the items' values, and how many like them came before.
+//! log: a file for each would cost more than many a request. Behind each stands its checksum; from the
+//! first one on that does not bear it out, as what a killed run left of its last one, the file is cut off. An answer is found again by what was asked: the items' values, and how many like them came before.
 //! So it stays the right one if other items, which failed before, do not fail now.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -22,7 +22,7 @@ use crate::clock::Span;
 use crate::digest::Digest;
 use crate::error::{Error, Result, cut_value};
 use crate::executor::Memory;
-use crate::executor::processes::frames::{Frame, read_frame};
+use crate::executor::processes::frames::{Frame, checksum, read_frame};
 use crate::hand::{Mark, Played};
 use crate::pipeline::Step;
 use crate::schema::Schema;
@@ -317,7 +317,9 @@ impl Answers {
     /// One more, whole or not at all.
     fn add(&mut self, frame: &Frame) -> std::io::Result<()> {
         self.file.seek(SeekFrom::Start(self.end))?;
-        match frame.write(&self.file) {
+        let sum = frame.checksum().to_le_bytes();
+        let written = frame.write(&self.file);
+        match written.and_then(|()| (&self.file).write_all(&sum)) {
             Ok(()) => self.end = self.file.stream_position()?,
             Err(error) => {
                 self.file.set_len(self.end)?;
@@ -342,9 +344,14 @@ fn framed(asked: String, played: &Played) -> Result<Frame> {
     Frame::new(played.batch.as_ref(), || answer)
 }
 
-/// The next kept answer and its rows; one that is not whole is none.
-fn next(from: &mut impl std::io::Read) -> Option<(Answer, Vec<u8>)> {
+/// The next kept answer and its rows; one that is not whole, or not what was written, is none.
+fn next(from: &mut impl Read) -> Option<(Answer, Vec<u8>)> {
     let mut rows = Vec::new();
     let header = read_frame(from, &mut rows)?;
+    let mut sum = [0; 8];
+    from.read_exact(&mut sum).ok()?;
+    if u64::from_le_bytes(sum) != checksum(&header, &rows) {
+        return None;
+    }
     Some((serde_json::from_slice(&header).ok()?, rows))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::batch::{Batch, Dealt};
 use crate::error::{Error, Result};
@@ -88,12 +89,27 @@ impl Frame {
         Ok(Frame(pieces))
     }
 
+    /// Of all its bytes but the lengths; [`checksum`] of what is read.
+    pub(crate) fn checksum(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        self.0[1..].iter().for_each(|piece| hash.update(piece));
+        hash.digest()
+    }
+
     /// Writes it to a pipe.
     pub(crate) fn write(&self, pipe: impl Write) -> std::io::Result<()> {
         let mut pipe = BufWriter::with_capacity(TOGETHER_BYTES, pipe);
         self.0.iter().try_for_each(|piece| pipe.write_all(piece))?;
         pipe.flush()
     }
+}
+
+/// The checksum of a frame that was read.
+pub(crate) fn checksum(header: &[u8], payload: &[u8]) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(payload);
+    hash.update(header);
+    hash.digest()
 }
 
 /// A frame's header, its rows in `payload`; `None` at the end, or where the other side broke off.

@@ -34,6 +34,8 @@ use frames::{Frame, Hello, Job, Reply, read_frame};
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 const RESENDS_MAX: u32 = 2;
+/// How often it is looked whether a child has closed.
+const CLOSING_LOOK: Duration = Duration::from_millis(1);
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
 const AHEAD: usize = 1;
 
@@ -186,6 +188,11 @@ impl Table {
         self.lock().ended = true;
         self.changed.notify_all();
         for keeper in keepers {
+            // Who is asked to close may wait for somebody outside: an interrupted run does not.
+            while !keeper.is_finished() {
+                self.window.check_stop()?;
+                std::thread::sleep(CLOSING_LOOK);
+            }
             let _ = keeper.join();
         }
         self.lock().fatal.take().map_or(Ok(()), Err)
@@ -200,7 +207,8 @@ impl Table {
         }
         state.waiting.push_back(waiting);
         drop(state);
-        self.changed.notify_all();
+        // Any child that has room may take it; the others look again soon enough.
+        self.changed.notify_one();
     }
 
     fn wait_until_ready(&self) -> Result<()> {
@@ -236,6 +244,15 @@ impl Table {
         self.changed.notify_all();
     }
 
+    /// The same, for what a child had in hand or in its pipe too.
+    fn give_up(&self, in_child: &InChild, error: &Error) {
+        let batches = in_child.batches.lock();
+        for &number in batches.expect("no one panics holding this lock").keys() {
+            self.window.fill(number, Played::failed(error.clone()));
+        }
+        self.fail(error);
+    }
+
     /// Keeps one child at work until the stream has ended; replaces it if it dies.
     fn keep_child(self: &Arc<Self>, opening: &Opening) {
         let mut stillborn = 0;
@@ -248,18 +265,9 @@ impl Table {
                     }
                 }
                 Ok(false) => return,
-                Err(Died::Refused(error)) => return self.fail(&error),
+                Err(Died::Refused(error)) => return self.give_up(&in_child, &error),
                 Err(Died::WithTheRun) => {
-                    let error = Error::failed("the run has ended");
-                    for &number in in_child
-                        .batches
-                        .lock()
-                        .expect("no one panics holding this lock")
-                        .keys()
-                    {
-                        self.window.fill(number, Played::failed(error.clone()));
-                    }
-                    return self.fail(&error);
+                    return self.give_up(&in_child, &Error::failed("the run has ended"));
                 }
                 Err(Died::Lost(words)) => {
                     let born = in_child.opened.load(Ordering::SeqCst);

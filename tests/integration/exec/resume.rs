@@ -190,7 +190,13 @@ fn an_answer_that_is_not_whole_is_asked_for_again() {
     let begun = |bytes: &mut Vec<u8>| bytes.extend([200, 0, 0, 0, 0, 0, 0, 0, 40, 0]);
     let endless = |bytes: &mut Vec<u8>| bytes.extend([255; 16]);
     let emptied = |bytes: &mut Vec<u8>| bytes.clear();
-    let cases: [(Damage, _); 4] = [
+    let rotten = |bytes: &mut Vec<u8>| {
+        let text = b"answer 4";
+        let at = bytes.windows(text.len()).rposition(|bytes| bytes == text);
+        bytes[at.expect("it is kept as it is")] ^= 1;
+    };
+    let cases: [(Damage, _); 5] = [
+        (rotten, vec![4, 5]),
         (cut, vec![4, 5]),
         (begun, vec![5]),
         (endless, vec![5]),

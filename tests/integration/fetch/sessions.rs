@@ -160,6 +160,27 @@ fn a_login_that_fails_ends_the_run_before_an_item_is_asked_about() {
 }
 
 #[test]
+fn a_logout_that_hangs_does_not_hold_up_who_interrupts() {
+    for variant in Variant::EACH {
+        let site = Site::start(|asked| match asked.target.as_str() {
+            "/login" => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+            "/logout" => Say::Hold,
+            _ => Say::json("{\"v\": 1}"),
+        });
+        let asking = Asking::about(&["a", "b"], &options(&site));
+        let running = asking.command(variant).start();
+        wait_until("it logs out", || site.targets().contains_key("/logout"));
+        let pid = Pid::from_raw(running.child.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("it is there");
+        let asked = std::time::Instant::now();
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(130), "{variant}: {}", outcome.stderr);
+        assert!(asked.elapsed() < std::time::Duration::from_secs(10));
+        assert_eq!(asking.written(), "", "{variant}: nothing is published");
+    }
+}
+
+#[test]
 fn a_run_that_is_interrupted_logs_out_all_the_same() {
     for variant in Variant::EACH {
         let site = Site::start(|asked| match asked.target.as_str() {
