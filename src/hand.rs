@@ -196,31 +196,42 @@ impl Played {
     }
 }
 
-/// What one stage did with one batch.
+/// What one stage did with one batch. Most of it is nothing as a rule, and it goes through a pipe with each
+/// batch: what is nothing is left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mark {
     /// Rows that came in.
     pub rows_in: u64,
     /// Rows that went on.
     pub rows_out: u64,
     /// Rows given beyond one each.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub added: u64,
     /// Rows left out on purpose.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub dropped: u64,
     /// Rows set aside, with reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejects: Vec<Reject>,
     /// Numbers of the kind.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub counts: Counts,
     /// What was asked of the outside, where a batch is one request.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
     /// Whether it, or an item of it, failed.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_nothing")]
     pub failed: bool,
     /// Of the rows that went on, or into the sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// When, and how long.
     pub span: Span,
+}
+
+fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Hand {

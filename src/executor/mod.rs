@@ -6,6 +6,7 @@
 //! processes that have pools.
 
 mod pace;
+mod pool;
 pub mod processes;
 mod threads;
 mod window;
@@ -146,8 +147,9 @@ pub trait Memory: Send + Sync {
     /// What became of a batch before, if it is not to be played again; called in the order of the batches.
     fn recall(&self, number: u64, batch: &Batch) -> Option<Played>;
 
-    /// Notes what became of a batch, as soon as it is known.
-    fn note(&self, number: u64, played: &mut Played) -> Result<()>;
+    /// Notes what became of a batch, as soon as it is known; `rows` are its rows as they came through a
+    /// pipe, where they did.
+    fn note(&self, number: u64, played: &mut Played, rows: Option<&[u8]>) -> Result<()>;
 }
 
 /// A stream to be worked on.
@@ -247,7 +249,7 @@ impl Sequential {
         let mut played = hand.play(batch);
         self.gauge.set(Waits::ForReader);
         if let Some(memory) = &self.memory {
-            memory.note(number, &mut played)?;
+            memory.note(number, &mut played, None)?;
         }
         Ok(Some(played))
     }

@@ -1,10 +1,11 @@
-//! Threads: a feeder takes batches from upstream and spawns them on a rayon pool of its own.
+//! Threads: a feeder takes batches from upstream and spawns them on a pool of its own.
 
 use std::sync::Arc;
 
+use super::pool::Pool;
 use super::window::{Ending, Ordered, Window, joined};
 use super::{Deal, Results, close, open};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hand::Hand;
 use crate::stage::Strain;
 
@@ -33,17 +34,10 @@ fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
     let strained = window.clone();
     chain.strain = Strain::new(move |row| strained.strained(row));
     let hand = Arc::new(open(chain, &deal.costs)?);
-    let name = deal.name;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(deal.grid.threads)
-        .thread_name(move |i| format!("etl-{name}-{i}"))
-        .build()
-        .map_err(|error| {
-            Error::failed(format!("cannot start {} threads", deal.grid.threads)).cause(error)
-        })?;
+    let pool = Pool::new(deal.grid.threads, format!("etl-{}", deal.name))?;
     window.feed(deal.input, |number, batch| {
         let (hand, window) = (hand.clone(), window.clone());
-        pool.spawn_fifo(move || {
+        pool.spawn(move || {
             let played = hand.play(batch);
             // Before the result is seen: whoever sees the last one closes the sessions.
             drop(hand);

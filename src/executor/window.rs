@@ -26,7 +26,10 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// What is in flight.
 pub(super) struct Window {
     state: Mutex<State>,
-    changed: Condvar,
+    /// There may be room for another batch: the feeder waits for that.
+    room: Condvar,
+    /// The oldest batch's result may be there: its reader waits for that.
+    oldest: Condvar,
     batches_max: usize,
     workers: usize,
     exclusive: Option<Vec<usize>>,
@@ -83,7 +86,8 @@ impl Window {
         };
         Window {
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            room: Condvar::new(),
+            oldest: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
             workers,
             gauge: deal.gauge.clone(),
@@ -97,13 +101,6 @@ impl Window {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no one panics holding this lock")
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed
-            .wait_timeout(state, LOOK)
-            .expect("no one panics holding this lock")
-            .0
     }
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
@@ -186,7 +183,7 @@ impl Window {
             if wanted(&state) {
                 return true;
             }
-            state = self.wait(state);
+            state = wait(&self.room, state);
         }
     }
 
@@ -214,11 +211,16 @@ impl Window {
     }
 
     /// Takes note of a result, and puts it in its place.
-    pub(super) fn fill(&self, number: u64, mut played: Played) {
+    pub(super) fn fill(&self, number: u64, played: Played) {
+        self.fill_from(number, played, None);
+    }
+
+    /// The same; `rows` are the result's as they came through a pipe, if they did.
+    pub(super) fn fill_from(&self, number: u64, mut played: Played, rows: Option<&[u8]>) {
         let noted = self
             .memory
             .as_ref()
-            .map(|memory| memory.note(number, &mut played));
+            .map(|memory| memory.note(number, &mut played, rows));
         match noted {
             Some(Err(error)) => self.put(number, Played::failed(error)),
             _ => self.put(number, played),
@@ -245,7 +247,11 @@ impl Window {
         }
         self.gauge.set(self.waits(state));
         drop(guard);
-        self.changed.notify_all();
+        // A wake costs as much as many a batch: nobody is woken in vain.
+        self.room.notify_one();
+        if at == 0 {
+            self.oldest.notify_one();
+        }
     }
 
     /// The outside has enough, says the batch that begins with this row.
@@ -260,13 +266,14 @@ impl Window {
     /// No more batches will come.
     pub(super) fn end(&self) {
         self.change(|state| state.ended = true);
-        self.changed.notify_all();
+        self.oldest.notify_one();
     }
 
     /// Nobody wants results any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        self.room.notify_one();
+        self.oldest.notify_one();
     }
 
     /// Whether nobody wants results any more.
@@ -294,16 +301,23 @@ impl Window {
                 state.bytes -= slot.bytes;
                 drop(state);
                 if was_full {
-                    self.changed.notify_all();
+                    self.room.notify_one();
                 }
                 return Ok(slot.played);
             }
             if state.ended && state.slots.is_empty() {
                 return Ok(None);
             }
-            state = self.wait(state);
+            state = wait(&self.oldest, state);
         }
     }
+}
+
+/// Waits to be woken, or for the time to look again: who stops a run wakes nobody.
+pub(super) fn wait<'a, T>(on: &Condvar, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    on.wait_timeout(state, LOOK)
+        .expect("no one panics holding this lock")
+        .0
 }
 
 impl State {

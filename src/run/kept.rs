@@ -4,15 +4,18 @@
 //!
 //! The answers of a stage stand in one file, each behind the other and there before its line stands in the
 //! log: a file for each would cost more than many a request. Behind each stands its checksum; from the
-//! first one on that does not bear it out, as what a killed run left of its last one, the file is cut off. An answer is found again by what was asked: the items' values, and how many like them came before.
-//! So it stays the right one if other items, which failed before, do not fail now.
+//! first one on that does not bear it out, as what a killed run left of its last one, the file is cut off.
+//! An answer is found again by what was asked: the items' values, and how many like them came before. So it
+//! stays the right one if other items, which failed before, do not fail now.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -241,7 +244,7 @@ impl Memory for Kept {
         }
     }
 
-    fn note(&self, number: u64, played: &mut Played) -> Result<()> {
+    fn note(&self, number: u64, played: &mut Played, rows: Option<&[u8]>) -> Result<()> {
         let Some(asked) = self.lock().asked.remove(&number) else {
             return Ok(());
         };
@@ -269,7 +272,7 @@ impl Memory for Kept {
                 .hint("make room there, or `--state DIR` keeps them elsewhere")
         };
         if played.fault.is_none() {
-            let frame = framed(asked, played)?;
+            let frame = framed(asked, played, rows)?;
             let mut state = self.lock();
             state.answers.add(&frame).map_err(io)?;
             state.kept += u64::from(!failed);
@@ -316,22 +319,33 @@ impl Answers {
 
     /// One more, whole or not at all.
     fn add(&mut self, frame: &Frame) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end))?;
-        let sum = frame.checksum().to_le_bytes();
-        let written = frame.write(&self.file);
-        match written.and_then(|()| (&self.file).write_all(&sum)) {
-            Ok(()) => self.end = self.file.stream_position()?,
-            Err(error) => {
-                self.file.set_len(self.end)?;
-                return Err(error);
-            }
+        let mut behind = At(&self.file, self.end);
+        if let Err(error) = frame.write(&mut behind) {
+            self.file.set_len(self.end)?;
+            return Err(error);
         }
+        self.end = behind.1;
         Ok(())
     }
 }
 
-/// An answer as it is kept.
-fn framed(asked: String, played: &Played) -> Result<Frame> {
+/// Writes into a file from some place on.
+struct At<'a>(&'a File, u64);
+
+impl Write for At<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write_at(bytes, self.1)?;
+        self.1 += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An answer as it is kept; `rows` are its rows, if they are encoded already.
+fn framed(asked: String, played: &Played, rows: Option<&[u8]>) -> Result<Frame> {
     let marks = played.marks.iter().cloned().map(|mark| Mark {
         // The time was another run's.
         span: Span::default(),
@@ -341,7 +355,12 @@ fn framed(asked: String, played: &Played) -> Result<Frame> {
         asked,
         marks: marks.collect(),
     };
-    Frame::new(played.batch.as_ref(), || answer)
+    let rows = match (rows, &played.batch) {
+        (Some(rows), _) => vec![Bytes::copy_from_slice(rows)],
+        (None, Some(batch)) => batch.encode()?,
+        (None, None) => Vec::new(),
+    };
+    Ok(Frame::of(rows, &answer)?.sealed())
 }
 
 /// The next kept answer and its rows; one that is not whole, or not what was written, is none.

@@ -73,32 +73,45 @@ impl Frame {
         batch: Option<&Batch>,
         header: impl FnOnce() -> H,
     ) -> Result<Self> {
-        let mut pieces = vec![Bytes::new()];
-        if let Some(batch) = batch {
-            pieces.append(&mut batch.encode()?);
-        }
+        let rows = batch.map(Batch::encode).transpose()?;
+        Self::of(rows.unwrap_or_default(), &header())
+    }
+
+    /// The same of rows that are encoded already.
+    pub(crate) fn of(mut pieces: Vec<Bytes>, header: &impl Serialize) -> Result<Self> {
         let rows: usize = pieces.iter().map(Bytes::len).sum();
-        let header = serde_json::to_vec(&header())
+        let header = serde_json::to_vec(header)
             .map_err(|error| Error::failed("cannot encode a frame").cause(error))?;
         let lengths = [
             (rows as u64).to_le_bytes(),
             (header.len() as u64).to_le_bytes(),
         ];
-        pieces[0] = Bytes::from(lengths.concat());
+        pieces.insert(0, Bytes::from(lengths.concat()));
         pieces.push(header.into());
         Ok(Frame(pieces))
     }
 
-    /// Of all its bytes but the lengths; [`checksum`] of what is read.
-    pub(crate) fn checksum(&self) -> u64 {
+    /// The same with the checksum of all its bytes but the lengths behind it; [`checksum`] of what is read.
+    pub(crate) fn sealed(mut self) -> Self {
         let mut hash = Xxh3::new();
         self.0[1..].iter().for_each(|piece| hash.update(piece));
-        hash.digest()
+        let sum = hash.digest().to_le_bytes();
+        self.0.push(Bytes::copy_from_slice(&sum));
+        self
     }
 
-    /// Writes it to a pipe.
+    /// Whether it is written in one go.
+    pub(super) fn is_small(&self) -> bool {
+        self.bytes() <= TOGETHER_BYTES
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// Writes it, to a pipe as a rule.
     pub(crate) fn write(&self, pipe: impl Write) -> std::io::Result<()> {
-        let mut pipe = BufWriter::with_capacity(TOGETHER_BYTES, pipe);
+        let mut pipe = BufWriter::with_capacity(self.bytes().min(TOGETHER_BYTES), pipe);
         self.0.iter().try_for_each(|piece| pipe.write_all(piece))?;
         pipe.flush()
     }

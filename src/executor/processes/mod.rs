@@ -2,8 +2,8 @@
 //!
 //! Parent and child talk in frames over the child's stdin and stdout: a JSON header and, where there
 //! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
-//! environment, and the child opens no file of the parent's. At either end one thread reads and one
-//! writes, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
+//! environment, and the child opens no file of the parent's. At either end one thread reads and others
+//! write, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
 //! batch too: a killed parent leaves no orphan. What a child has begun outside, processes of its own or a
 //! login, it ends first, and is given the time for that.
 
@@ -14,12 +14,12 @@ mod worker;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::BufReader;
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::window::{Ending, Ordered, Window, joined};
+use super::window::{Ending, Ordered, Window, joined, wait};
 use super::{Deal, Results, SharedCosts};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
@@ -36,6 +36,8 @@ use frames::{Frame, Hello, Job, Reply, read_frame};
 const RESENDS_MAX: u32 = 2;
 /// How often it is looked whether a child has closed.
 const CLOSING_LOOK: Duration = Duration::from_millis(1);
+/// A batch of so many bytes fits into a pipe beside others.
+const SMALL_BYTES: usize = 16 << 10;
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
 const AHEAD: usize = 1;
 
@@ -57,7 +59,7 @@ pub(super) fn map(deal: Deal) -> Results {
         costs: deal.costs.clone(),
         workers: deal.workers.clone(),
         state: Mutex::default(),
-        changed: Condvar::new(),
+        opened: Condvar::new(),
     });
     let fed = table.clone();
     let feeder = std::thread::Builder::new()
@@ -88,12 +90,15 @@ struct Table {
     costs: SharedCosts,
     workers: Arc<Workers>,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Some child is ready, or none will be: the feeder waits for that.
+    opened: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// Those that take what waits.
+    children: Vec<Arc<InChild>>,
     /// No more batches will come and all results are in.
     ended: bool,
     /// Some child has opened its sessions.
@@ -111,8 +116,13 @@ struct Waiting {
 /// What one child has in hand.
 #[derive(Default)]
 struct InChild {
+    /// Until its writer ends.
+    stdin: Mutex<Option<ChildStdin>>,
     batches: Mutex<BTreeMap<u64, Waiting>>,
-    fewer: Condvar,
+    /// How many that are, and those about to be; changes under the lock of [`State`].
+    held: AtomicUsize,
+    /// There may be a batch for it: its writer waits for that.
+    more: Condvar,
     opened: AtomicBool,
     gone: AtomicBool,
 }
@@ -185,8 +195,10 @@ impl Table {
     /// Behind the last result: the children close.
     fn end(&self, feeder: Feeder) -> Result<()> {
         let keepers = joined(feeder)?;
-        self.lock().ended = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.ended = true;
+        self.wake_all(&state);
+        drop(state);
         for keeper in keepers {
             // Who is asked to close may wait for somebody outside: an interrupted run does not.
             while !keeper.is_finished() {
@@ -198,6 +210,8 @@ impl Table {
         self.lock().fatal.take().map_or(Ok(()), Err)
     }
 
+    /// Gives a batch to a child that has room, or has it wait for one. A small one is sent at once: to wake
+    /// the child's writer would cost more.
     fn push(&self, waiting: Waiting) {
         let mut state = self.lock();
         if let Some(error) = &state.fatal {
@@ -206,9 +220,32 @@ impl Table {
             return;
         }
         state.waiting.push_back(waiting);
-        drop(state);
-        // Any child that has room may take it; the others look again soon enough.
-        self.changed.notify_one();
+        let free = state.children.iter().filter(|child| self.has_room(child));
+        let Some(child) = free.min_by_key(|child| child.held()).cloned() else {
+            return;
+        };
+        let is_open = child.opened.load(Ordering::SeqCst);
+        let small = |waiting: &mut Waiting| is_open && waiting.batch.size() <= SMALL_BYTES;
+        if let Some(waiting) = state.waiting.pop_front_if(small) {
+            child.held.fetch_add(1, Ordering::SeqCst);
+            drop(state);
+            self.give(waiting, &child);
+        } else {
+            child.more.notify_one();
+        }
+    }
+
+    /// Whether a child may be given another batch.
+    fn has_room(&self, child: &InChild) -> bool {
+        child.held() < self.in_child_max && !child.gone.load(Ordering::SeqCst)
+    }
+
+    /// Everybody looks again.
+    fn wake_all(&self, state: &State) {
+        self.opened.notify_all();
+        for child in &state.children {
+            child.more.notify_one();
+        }
     }
 
     fn wait_until_ready(&self) -> Result<()> {
@@ -220,16 +257,8 @@ impl Table {
             if state.ready || self.window.is_closed() {
                 return Ok(());
             }
-            state = self.wait(state);
+            state = wait(&self.opened, state);
         }
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        // Closing and stopping are seen at the next look.
-        self.changed
-            .wait_timeout(state, Duration::from_millis(50))
-            .expect("no one panics holding this lock")
-            .0
     }
 
     /// No child can work: whatever waits, and whatever comes, gets this error.
@@ -240,14 +269,12 @@ impl Table {
                 .fill(waiting.number, Played::failed(error.clone()));
         }
         state.fatal.get_or_insert_with(|| error.clone());
-        drop(state);
-        self.changed.notify_all();
+        self.wake_all(&state);
     }
 
     /// The same, for what a child had in hand or in its pipe too.
     fn give_up(&self, in_child: &InChild, error: &Error) {
-        let batches = in_child.batches.lock();
-        for &number in batches.expect("no one panics holding this lock").keys() {
+        for &number in in_child.lock_batches().keys() {
             self.window.fill(number, Played::failed(error.clone()));
         }
         self.fail(error);
@@ -295,12 +322,7 @@ impl Table {
 
     /// Sends again what a dead child had in hand; whether it had anything.
     fn lost_child(&self, in_child: &InChild, words: Option<String>) -> bool {
-        let batches = std::mem::take(
-            &mut *in_child
-                .batches
-                .lock()
-                .expect("no one panics holding this lock"),
-        );
+        let batches = std::mem::take(&mut *in_child.lock_batches());
         let words = words.unwrap_or_else(|| "ended too early".into());
         let lost = !batches.is_empty();
         if !self.window.is_closed() && self.lock().fatal.is_none() {
@@ -334,8 +356,7 @@ impl Table {
                 state.waiting.push_front(waiting);
             }
         }
-        drop(state);
-        self.changed.notify_all();
+        self.wake_all(&state);
         lost
     }
 
@@ -347,16 +368,16 @@ impl Table {
     ) -> Result<bool, Died> {
         let from = monotonic();
         let mut child = self.workers.spawn(self.ending).map_err(Died::Refused)?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        self.lock().children.push(in_child.clone());
+        let stdout = child.stdout.take();
+        *in_child.lock_stdin() = child.stdin.take();
         let words = child
             .stderr
             .take()
             .map(|stderr| std::thread::spawn(move || last_words(stderr)));
         let writer = {
             let (table, opening, in_child) = (self.clone(), opening.clone(), in_child.clone());
-            std::thread::spawn(move || {
-                stdin.map(|stdin| table.write_jobs(stdin, &opening, &in_child))
-            })
+            std::thread::spawn(move || table.write_jobs(&opening, &in_child))
         };
         let heard = stdout.map_or(Ok(false), |stdout| {
             self.read_replies(stdout, in_child, from)
@@ -366,8 +387,10 @@ impl Table {
             let _ = child.kill();
         }
         in_child.gone.store(true, Ordering::SeqCst);
-        in_child.fewer.notify_all();
-        self.changed.notify_all();
+        let mut state = self.lock();
+        self.wake_all(&state);
+        state.children.retain(|child| !Arc::ptr_eq(child, in_child));
+        drop(state);
         let id = child.id();
         let (status, with_the_run) = self.workers.reap(child, self.ending);
         let said = words
@@ -383,62 +406,71 @@ impl Table {
         }
     }
 
-    /// Feeds the child; its stdin closes when this returns.
-    fn write_jobs(&self, mut stdin: ChildStdin, opening: &Opening, in_child: &InChild) {
+    /// Feeds the child; its stdin closes behind that.
+    fn write_jobs(&self, opening: &Opening, in_child: &InChild) {
         // An error in writing means that the child is gone: the reader notices.
-        if opening.iter().any(|frame| frame.write(&mut stdin).is_err()) {
-            return;
-        }
-        while let Some(mut waiting) = self.next_job(in_child) {
-            let number = waiting.number;
-            let again = waiting.sendings > 0;
-            let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
-            let encoded =
-                self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number, dealt }));
-            let frame = match encoded {
-                Ok(frame) => frame,
-                Err(error) => {
-                    self.window.fill(waiting.number, Played::failed(error));
-                    continue;
+        if opening.iter().all(|frame| in_child.write(frame)) {
+            while let Some(waiting) = self.next_job(in_child) {
+                if !self.give(waiting, in_child) {
+                    break;
                 }
-            };
-            waiting.sendings += 1;
-            in_child
-                .batches
-                .lock()
-                .expect("no one panics holding this lock")
-                .insert(waiting.number, waiting);
-            if frame.write(&mut stdin).is_err() {
-                return;
             }
         }
+        *in_child.lock_stdin() = None;
+    }
+
+    /// Sends a batch to a child that has room for it; `false`: the child is gone.
+    fn give(&self, mut waiting: Waiting, in_child: &InChild) -> bool {
+        let number = waiting.number;
+        let again = waiting.sendings > 0;
+        let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
+        let encoded =
+            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number, dealt }));
+        let frame = match encoded {
+            Ok(frame) => frame,
+            Err(error) => {
+                in_child.held.fetch_sub(1, Ordering::SeqCst);
+                self.window.fill(number, Played::failed(error));
+                return true;
+            }
+        };
+        let mut batches = in_child.lock_batches();
+        // Who takes what is left of a child marks it first.
+        if in_child.gone.load(Ordering::SeqCst) {
+            drop(batches);
+            self.push(waiting);
+            return false;
+        }
+        waiting.sendings += 1;
+        batches.insert(number, waiting);
+        drop(batches);
+        in_child.write(&frame)
     }
 
     /// The next batch for a child that has room; `None`: there will be none, or the child is gone.
     fn next_job(&self, in_child: &InChild) -> Option<Waiting> {
-        let mut held = in_child
-            .batches
-            .lock()
-            .expect("no one panics holding this lock");
-        while held.len() >= self.in_child_max {
-            let over = self.is_over() || self.lock().fatal.is_some();
-            if over || in_child.gone.load(Ordering::SeqCst) {
-                return None;
-            }
-            let wait = in_child.fewer.wait_timeout(held, Duration::from_millis(50));
-            held = wait.expect("no one panics holding this lock").0;
-        }
-        drop(held);
         let mut state = self.lock();
         loop {
             let over = state.ended || state.fatal.is_some() || self.is_over();
             if over || in_child.gone.load(Ordering::SeqCst) {
                 return None;
             }
-            if let Some(waiting) = state.waiting.pop_front() {
+            let room = self.has_room(in_child);
+            if let Some(waiting) = state.waiting.pop_front_if(|_| room) {
+                in_child.held.fetch_add(1, Ordering::SeqCst);
                 return Some(waiting);
             }
-            state = self.wait(state);
+            state = wait(&in_child.more, state);
+        }
+    }
+
+    /// A child has given a batch back: it may take another.
+    fn take_back(&self, number: u64, in_child: &InChild) {
+        in_child.lock_batches().remove(&number);
+        let state = self.lock();
+        in_child.held.fetch_sub(1, Ordering::SeqCst);
+        if !state.waiting.is_empty() {
+            in_child.more.notify_one();
         }
     }
 
@@ -470,7 +502,7 @@ impl Table {
                     drop(costs);
                     in_child.opened.store(true, Ordering::SeqCst);
                     self.lock().ready = true;
-                    self.changed.notify_all();
+                    self.opened.notify_all();
                 }
                 Reply::Refused { error } => return Err(error),
                 Reply::Strained { row } => self.window.strained(row),
@@ -495,13 +527,8 @@ impl Table {
                         .lock()
                         .expect("no one panics holding this lock")
                         .copy += copy;
-                    in_child
-                        .batches
-                        .lock()
-                        .expect("no one panics holding this lock")
-                        .remove(&number);
-                    in_child.fewer.notify_all();
-                    self.window.fill(number, played);
+                    self.take_back(number, in_child);
+                    self.window.fill_from(number, played, Some(&payload));
                 }
                 Reply::Closed {
                     counts,
@@ -516,6 +543,29 @@ impl Table {
             }
         }
         Ok(false)
+    }
+}
+
+impl InChild {
+    fn lock_stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.stdin.lock().expect("no one panics holding this lock")
+    }
+
+    fn lock_batches(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
+        let batches = self.batches.lock();
+        batches.expect("no one panics holding this lock")
+    }
+
+    /// `false`: it is gone.
+    fn write(&self, frame: &Frame) -> bool {
+        let mut stdin = self.lock_stdin();
+        stdin
+            .as_mut()
+            .is_some_and(|stdin| frame.write(stdin).is_ok())
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
     }
 }
 

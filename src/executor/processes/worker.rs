@@ -3,9 +3,11 @@
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::super::pool::Pool;
 use super::frames::{Frame, Hello, Job, Reply, read_frame};
 use crate::batch::{Batch, Dealt};
 use crate::clock::{monotonic, peak_rss_bytes};
@@ -30,13 +32,12 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
     let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
-    let (send, replies) = mpsc::channel::<Frame>();
-    let writer = std::thread::spawn(move || write_replies(stdout, &replies));
+    let (replies, writer) = Replies::new(stdout);
     let stop = Stop::default();
-    let strained = send.clone();
+    let strained = replies.clone();
     let strain = Strain::new(move |row| {
         if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
-            let _ = strained.send(reply);
+            strained.send(reply);
         }
     });
     let opened = open_told(&mut stdin, &mut payload, &hello, strain, &stop);
@@ -45,33 +46,29 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let (hand, ending) = match opened {
         Ok((hand, ending)) => (Arc::new(hand), ending),
         Err(error) => {
-            let _ = send.send(Frame::new(None, || Reply::Refused { error })?);
-            drop(send);
+            replies.send(Frame::new(None, || Reply::Refused { error })?);
+            drop(replies);
             let _ = writer.join();
             return Ok(());
         }
     };
     let open = hand.open;
-    let _ = send.send(Frame::new(None, || Reply::Ready { open })?);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(hello.threads)
-        .thread_name(|i| format!("etl-worker-{i}"))
-        .build()
-        .map_err(|error| Error::failed("cannot start threads").cause(error))?;
+    replies.send(Frame::new(None, || Reply::Ready { open })?);
+    let pool = Pool::new(hello.threads, "etl-worker".into())?;
     let in_hand = Arc::new(AtomicUsize::new(0));
     while let Some(header) = read_frame(&mut stdin, &mut payload) {
         let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
         let bytes = std::mem::take(&mut payload);
-        let (hand, send, in_hand, stop) =
-            (hand.clone(), send.clone(), in_hand.clone(), stop.clone());
+        let (hand, replies) = (hand.clone(), replies.clone());
+        let (in_hand, stop) = (in_hand.clone(), stop.clone());
         in_hand.fetch_add(1, Ordering::SeqCst);
-        pool.spawn_fifo(move || {
+        pool.spawn(move || {
             let reply = play(&hand, number, dealt, &bytes);
             drop(hand);
             in_hand.fetch_sub(1, Ordering::SeqCst);
-            // What was broken off is no result. Without a reader there is nobody to work for.
+            // What was broken off is no result.
             if !stop.is_set() {
-                let _ = send.send(reply);
+                replies.send(reply);
             }
         });
     }
@@ -94,23 +91,54 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         Ok(Err(error)) => (Vec::new(), Some(error)),
         Err(_) => (Vec::new(), None),
     };
-    let _ = send.send(Frame::new(None, || Reply::Closed {
+    replies.send(Frame::new(None, || Reply::Closed {
         counts,
         error,
         peak_rss_bytes: peak_rss_bytes(),
     })?);
-    drop(send);
+    drop(replies);
     let _ = writer.join();
     Ok(())
 }
 
-fn write_replies(mut stdout: impl Write, replies: &mpsc::Receiver<Frame>) {
-    for reply in replies {
-        if reply.write(&mut stdout).is_err() {
-            // The parent is gone: standard input ends too.
-            return;
+/// The way to the parent. A small frame is written by who has it, for to wake another would cost more; a
+/// large one by a thread of its own, so that its worker goes on meanwhile.
+#[derive(Clone)]
+struct Replies {
+    stdout: Arc<Mutex<dyn Write + Send>>,
+    large: mpsc::Sender<Frame>,
+}
+
+impl Replies {
+    /// Also the thread, which ends when all that may send have gone.
+    fn new(stdout: impl Write + Send + 'static) -> (Self, JoinHandle<()>) {
+        let (large, frames) = mpsc::channel();
+        let replies = Replies {
+            stdout: Arc::new(Mutex::new(stdout)),
+            large,
+        };
+        let stdout = replies.stdout.clone();
+        let writer = std::thread::spawn(move || {
+            for frame in frames {
+                write(&stdout, &frame);
+            }
+        });
+        (replies, writer)
+    }
+
+    fn send(&self, frame: Frame) {
+        if frame.is_small() {
+            write(&self.stdout, &frame);
+        } else {
+            let _ = self.large.send(frame);
         }
     }
+}
+
+fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
+    let mut stdout = stdout.lock().expect("no one panics holding this lock");
+    // Without a reader there is nobody to work for: the parent is gone, and standard input ends too.
+    let _ = frame.write(&mut *stdout);
 }
 
 /// Opens the sessions; also how long they take to end what they start.

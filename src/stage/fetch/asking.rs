@@ -276,7 +276,8 @@ impl Asking {
     fn request(&self, items: &Items, rows: &[usize], extra: bool) -> Result<Request, Failure> {
         let question = &self.question;
         let url = question.url.url(items, rows);
-        let url = super::parse_url(&url)
+        let url = question
+            .parse_url(&url)
             .map_err(|why| Failure::new(format!("the request's URL is {why}")))?;
         let mut headers: Vec<(String, String)> = question
             .headers

@@ -76,11 +76,25 @@ impl Method {
 struct Question {
     method: Method,
     url: Template,
+    /// What all URLs begin with, if that is the same: scheme, host and port, as written and as understood.
+    origin: Option<(String, Url)>,
     headers: Vec<(String, Template)>,
     body: Option<Body>,
 }
 
 impl Question {
+    /// A URL of this text, or why it is none. To read the host is most of the work of reading a URL.
+    fn parse_url(&self, text: &str) -> Result<Url, String> {
+        let behind = self.origin.as_ref().and_then(|(origin, url)| {
+            let rest = text.strip_prefix(origin.as_str())?;
+            // Two slashes begin a host, and some characters between them are passed over.
+            let is_path = rest.starts_with('/')
+                && !rest[1..].starts_with(|c| c <= ' ' || c == '/' || c == '\\');
+            is_path.then(|| url.join(rest).ok())?
+        });
+        behind.map_or_else(|| parse_url(text), Ok)
+    }
+
     /// Finds the columns in the input.
     fn bind(&mut self, input: Option<&Schema>, batch: usize) -> Result<()> {
         self.url.bind("url", input, batch)?;
@@ -263,6 +277,17 @@ impl Stage for Fetch {
     }
 }
 
+/// Scheme, host and port of a URL that begins with `text`, as they stand there and as they are understood.
+fn origin(text: &str) -> Option<(String, Url)> {
+    let host = text.find("://")? + 3;
+    let end = host + text[host..].find(['/', '\\', '?', '#'])?;
+    let origin = &text[..end];
+    if !text[end..].starts_with('/') {
+        return None;
+    }
+    Some((origin.to_owned(), parse_url(origin).ok()?))
+}
+
 /// A URL that requests may go to, or why it is none.
 fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("no URL: {error}"))?;
@@ -294,4 +319,52 @@ fn body_bytes(
         headers.push(("Content-Type".to_owned(), ty.to_owned()));
     }
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_the_same_whether_its_host_is_read_again_or_not() {
+        let begins = [
+            "http://127.0.0.1:8123/items/",
+            "https://user:word@EXAMPLE.org/",
+            " http://[::1]/",
+            "http://host/?a=",
+            "http://host?a=/",
+            "http://host\\a/",
+            "http://host",
+            "host/",
+            "file:///",
+        ];
+        let ends = [
+            "",
+            "5",
+            "a:b",
+            "/other/5",
+            "\\other/5",
+            "\t/other/5",
+            " /other",
+            "?a=/#b",
+            "../../c/./d",
+            "%2F%2Fother",
+            "\u{e9} ",
+            "http://other/",
+        ];
+        for begin in begins {
+            let question = Question {
+                method: Method::Get,
+                url: Template::parse("url", begin).expect("it has no places"),
+                origin: origin(begin),
+                headers: Vec::new(),
+                body: None,
+            };
+            for end in ends {
+                let text = format!("{begin}{end}");
+                assert_eq!(question.parse_url(&text), parse_url(&text), "{text:?}");
+            }
+        }
+        assert!(origin("http://host/a").is_some(), "most have one");
+    }
 }

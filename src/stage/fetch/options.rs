@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::template::{Body, Part, Template};
-use super::{Fetch, Method, Question, parse_url, session};
+use super::{Fetch, Method, Question, origin, parse_url, session};
 use crate::error::{Error, Result};
 use crate::format::json::raw::Pointer;
 use crate::http::{Backoff, header_fits};
@@ -365,6 +365,7 @@ fn decode(table: toml::Table) -> Result<Fetch> {
     Ok(Fetch {
         question: Question {
             method: options.method,
+            origin: origin(url.literal()),
             url,
             headers,
             body,

@@ -5,27 +5,17 @@
 //! each row of the batch which of them it is. Work per column (parse a date, render a member) is then
 //! done once per right row. Everything that does not care calls [`Batch::resolve`].
 
+mod wire;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use bytes::Bytes;
-use polars_arrow::array::{Array, PrimitiveArray};
-use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field as ArrowField};
-use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
-use polars_arrow::io::ipc::write::common_sync::{push_continuation, push_message};
-use polars_arrow::io::ipc::write::{
-    EncodedData, EncodedDataBytes, WriteOptions, default_ipc_fields, encode_record_batch,
-    schema_to_bytes,
-};
-use polars_arrow::record_batch::RecordBatchT;
 use polars_buffer::Buffer;
-use polars_utils::pl_str::PlSmallStr;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::{Column, NONE};
-use crate::error::{Error, Result};
 
 /// Default rows a batch: large enough that dealing costs nothing, small enough to stay in cache.
 pub const ROWS_MAX: usize = 16_384;
@@ -342,89 +332,7 @@ impl Batch {
             });
         Batch::new(columns, rows).with_origins(origins.map(Into::into))
     }
-
-    /// The batch as one Arrow IPC stream, in pieces that follow each other: values are copied once, from
-    /// their columns into the piece that is written. Origins travel as one more column.
-    pub fn encode(&self) -> Result<Vec<Bytes>> {
-        let mut arrays: Vec<Box<dyn Array>> = self.plain().iter().map(Column::to_arrow).collect();
-        let mut schema: ArrowSchema = arrays
-            .iter()
-            .enumerate()
-            .map(|(i, array)| {
-                let name = PlSmallStr::from_string(i.to_string());
-                (
-                    name.clone(),
-                    ArrowField::new(name, array.dtype().clone(), true),
-                )
-            })
-            .collect();
-        if let Some(origins) = &self.origins {
-            let array =
-                PrimitiveArray::<u64>::new(ArrowDataType::UInt64, origins.clone(), None).boxed();
-            let name = PlSmallStr::from_static(ORIGINS);
-            schema.insert(
-                name.clone(),
-                ArrowField::new(name, ArrowDataType::UInt64, false),
-            );
-            arrays.push(array);
-        }
-        let fields = default_ipc_fields(schema.iter_values());
-        let mut pieces = Vec::new();
-        let columns = EncodedDataBytes {
-            ipc_message: schema_to_bytes(&schema, &fields, None).into(),
-            arrow_data: Bytes::new(),
-        };
-        push_message(&mut pieces, columns);
-        let chunk = RecordBatchT::try_new(self.rows, Arc::new(schema), arrays)
-            .map_err(|error| Error::failed("cannot encode a batch for its worker").cause(error))?;
-        let mut encoded = EncodedData::default();
-        encoded.arrow_data.reserve(self.size());
-        encode_record_batch(&chunk, &WriteOptions { compression: None }, &mut encoded);
-        let rows = EncodedDataBytes {
-            ipc_message: encoded.ipc_message.into(),
-            arrow_data: encoded.arrow_data.into(),
-        };
-        push_message(&mut pieces, rows);
-        push_continuation(&mut pieces, 0);
-        Ok(pieces)
-    }
-
-    /// The batch of one Arrow IPC stream.
-    pub fn decode(bytes: &[u8]) -> Result<Batch> {
-        let mut bytes = std::io::Cursor::new(bytes);
-        let broken = |error: &dyn std::fmt::Display| {
-            Error::failed("cannot decode a batch of a worker").cause(error)
-        };
-        let metadata = read_stream_metadata(&mut bytes).map_err(|error| broken(&error))?;
-        let with_origins = metadata.schema.contains(ORIGINS);
-        let mut reader = StreamReader::new(bytes, metadata, None);
-        let Some(StreamState::Some(chunk)) =
-            reader.next().transpose().map_err(|error| broken(&error))?
-        else {
-            return Err(broken(&"the stream ends before its rows"));
-        };
-        let rows = chunk.len();
-        let mut arrays = chunk.into_arrays();
-        let origins = if with_origins { arrays.pop() } else { None };
-        let origins = origins.and_then(|array| {
-            array
-                .as_any()
-                .downcast_ref::<PrimitiveArray<u64>>()
-                .map(|array| array.values().clone())
-        });
-        let columns = arrays
-            .iter()
-            .map(|array| {
-                Column::from_arrow(array.as_ref())
-                    .ok_or_else(|| broken(&"a column of an unknown type"))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Batch::new(columns, rows).with_origins(origins))
-    }
 }
-
-/// The reserved column of an encoded batch; others are named by their position.
-const ORIGINS: &str = "origins";
 
 /// A new identity for a set of shared rows, unique in this process.
 pub fn new_set() -> u64 {

@@ -1,0 +1,108 @@
+//! A pool of threads that take jobs from one queue, first come first served, and sleep while there is none.
+//!
+//! The threads are rayon's; its own queues are not used: a rayon worker without work looks for some at every
+//! other's in turn, dozens of times, before it sleeps. Where jobs wait for somebody outside, and there are
+//! many workers, that is more work than the jobs themselves.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use crate::error::{Error, Result};
+
+/// The threads; when it goes, they do what is in the queue, and end.
+pub(super) struct Pool {
+    queue: Arc<Queue>,
+    _threads: rayon::ThreadPool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// No more will come.
+    ended: bool,
+}
+
+impl Pool {
+    /// So many threads, called `name` and a number.
+    pub(super) fn new(threads: usize, name: String) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(move |i| format!("{name}-{i}"))
+            .build()
+            .map_err(|error| {
+                Error::failed(format!("cannot start {threads} threads")).cause(error)
+            })?;
+        let queue = Arc::new(Queue::default());
+        let shared = queue.clone();
+        pool.spawn_broadcast(move |_| {
+            while let Some(job) = shared.next() {
+                job();
+            }
+        });
+        Ok(Pool {
+            queue,
+            _threads: pool,
+        })
+    }
+
+    /// Has a job done as soon as a thread is free.
+    pub(super) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+        self.queue.lock().jobs.push_back(Box::new(job));
+        self.queue.more.notify_one();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.lock().ended = true;
+        self.queue.more.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics holding this lock")
+    }
+
+    /// The next job, once there is one; `None` behind the last one.
+    fn next(&self) -> Option<Job> {
+        let mut state = self
+            .more
+            .wait_while(self.lock(), |state| state.jobs.is_empty() && !state.ended)
+            .expect("no one panics holding this lock");
+        state.jobs.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::Pool;
+
+    #[test]
+    fn what_is_in_the_queue_is_done_in_its_order_when_the_pool_goes() {
+        for threads in [1, 3] {
+            let (send, done) = mpsc::channel();
+            let pool = Pool::new(threads, "test".into()).expect("threads can be started");
+            for number in 0..100 {
+                let send = send.clone();
+                pool.spawn(move || send.send(number).expect("the channel is open"));
+            }
+            drop((pool, send));
+            let mut done: Vec<i32> = done.iter().collect();
+            if threads > 1 {
+                done.sort_unstable();
+            }
+            assert!(done.into_iter().eq(0..100), "with {threads} threads");
+        }
+    }
+}
