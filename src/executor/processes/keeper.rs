@@ -1,0 +1,194 @@
+//! The life of a child, as its parent sees it: it is started, told what to open, given batches, heard out,
+//! and replaced if it dies.
+
+use std::io::BufReader;
+use std::process::ChildStdout;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Opening;
+use super::children::{last_words, obituary};
+use super::frames::{Reply, read_frame};
+use super::table::{InChild, RESENDS_MAX, Table};
+use crate::batch::Batch;
+use crate::clock::monotonic;
+use crate::error::{Error, Result};
+use crate::hand::{Played, add_closed};
+
+/// Why a child is no more.
+enum Died {
+    /// It, or the system, said what is wrong: another would say the same.
+    Refused(Error),
+    /// It was killed or broke down; the words say how.
+    Lost(String),
+    /// The run has ended without it: another stage failed, whose readers have yet to notice.
+    WithTheRun,
+}
+
+impl Table {
+    /// Keeps one child at work until the stream has ended; replaces it if it dies.
+    pub(super) fn keep_child(self: &Arc<Self>, opening: &Opening) {
+        let mut stillborn = 0;
+        loop {
+            let in_child = Arc::new(InChild::default());
+            match self.run_child(opening, &in_child) {
+                Ok(true) => {
+                    if !self.lost_child(&in_child, None) {
+                        return;
+                    }
+                }
+                Ok(false) => return,
+                Err(Died::Refused(error)) => return self.give_up(&in_child, &error),
+                Err(Died::WithTheRun) => {
+                    return self.give_up(&in_child, &Error::failed("the run has ended"));
+                }
+                Err(Died::Lost(words)) => {
+                    let born = in_child.has_opened();
+                    stillborn = if born { 0 } else { stillborn + 1 };
+                    if stillborn > RESENDS_MAX {
+                        let error = Error::failed(format!(
+                            "a worker process {words}, before it could begin"
+                        ));
+                        return self.give_up(&in_child, &error.stage(&self.name));
+                    }
+                    self.lost_child(&in_child, Some(words));
+                }
+            }
+            let state = self.lock();
+            if let Some(error) = state.fatal.clone() {
+                // What this child had in hand is not worked on by another.
+                drop(state);
+                return self.fail(&error);
+            }
+            if state.ended || self.window.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Starts a child and talks to it until it ends. `Ok(true)`: it closed although more may come.
+    fn run_child(
+        self: &Arc<Self>,
+        opening: &Opening,
+        in_child: &Arc<InChild>,
+    ) -> Result<bool, Died> {
+        let from = monotonic();
+        let mut child = self.workers.spawn(self.ending).map_err(Died::Refused)?;
+        self.lock().children.push(in_child.clone());
+        let stdout = child.stdout.take();
+        *in_child.lock_stdin() = child.stdin.take();
+        let words = child
+            .stderr
+            .take()
+            .map(|stderr| std::thread::spawn(move || last_words(stderr)));
+        let writer = {
+            let (table, opening, in_child) = (self.clone(), opening.clone(), in_child.clone());
+            std::thread::spawn(move || table.write_jobs(&opening, &in_child))
+        };
+        let heard = stdout.map_or(Ok(false), |stdout| {
+            self.read_replies(stdout, in_child, from)
+        });
+        // A child that went silent without a last frame is dead or must be: only then is it killed.
+        if !matches!(heard, Ok(true)) {
+            let _ = child.kill();
+        }
+        in_child.gone.store(true, Ordering::SeqCst);
+        let mut state = self.lock();
+        self.wake_all(&state);
+        state.children.retain(|child| !Arc::ptr_eq(child, in_child));
+        drop(state);
+        let id = child.id();
+        let (status, with_the_run) = self.workers.reap(child, self.ending);
+        let said = words
+            .and_then(|words| words.join().ok())
+            .unwrap_or_default();
+        let _ = writer.join();
+        match heard {
+            Ok(true) => Ok(!self.lock().ended && !self.window.is_closed()),
+            Ok(false) if self.window.is_closed() => Ok(false),
+            Ok(false) if with_the_run => Err(Died::WithTheRun),
+            Ok(false) => Err(Died::Lost(obituary(id, status.ok(), &said))),
+            Err(error) => Err(Died::Refused(error)),
+        }
+    }
+
+    /// Feeds the child; its stdin closes behind that.
+    fn write_jobs(&self, opening: &Opening, in_child: &InChild) {
+        // An error in writing means that the child is gone: the reader notices.
+        if opening.iter().all(|frame| in_child.write(frame)) {
+            while let Some(waiting) = self.next_job(in_child) {
+                if !self.give(waiting, in_child) {
+                    break;
+                }
+            }
+        }
+        *in_child.lock_stdin() = None;
+    }
+
+    /// Hears the child out; `true`: it said that it has closed.
+    fn read_replies(
+        &self,
+        stdout: ChildStdout,
+        in_child: &InChild,
+        from: Duration,
+    ) -> Result<bool> {
+        // Small frames come in one read; what is large goes past the buffer.
+        let mut stdout = BufReader::new(stdout);
+        let mut payload = Vec::new();
+        while let Some(header) = read_frame(&mut stdout, &mut payload) {
+            let Ok(reply) = serde_json::from_slice(&header) else {
+                return Ok(false);
+            };
+            match reply {
+                Reply::Ready { open } => {
+                    let mut costs = self.costs.lock().expect("no one panics holding this lock");
+                    costs.start += monotonic().saturating_sub(from).saturating_sub(open);
+                    costs.open += open;
+                    costs.sessions += 1;
+                    drop(costs);
+                    in_child.opened.store(true, Ordering::SeqCst);
+                    self.lock().ready = true;
+                    self.opened.notify_all();
+                }
+                Reply::Refused { error } => return Err(error),
+                Reply::Strained { row } => self.window.strained(row),
+                Reply::Played {
+                    number,
+                    marks,
+                    fault,
+                    copy,
+                } => {
+                    let rows = (!payload.is_empty())
+                        .then(|| self.timed_copy(|| Batch::decode(&payload)))
+                        .transpose();
+                    let played = match rows {
+                        Ok(batch) => Played {
+                            marks,
+                            batch,
+                            fault,
+                        },
+                        Err(error) => Played::failed(error),
+                    };
+                    self.costs
+                        .lock()
+                        .expect("no one panics holding this lock")
+                        .copy += copy;
+                    self.take_back(number, in_child);
+                    self.window.fill_from(number, played, Some(&payload));
+                }
+                Reply::Closed {
+                    counts,
+                    error,
+                    peak_rss_bytes,
+                } => {
+                    let mut costs = self.costs.lock().expect("no one panics holding this lock");
+                    add_closed(&mut costs.closed, counts);
+                    costs.peak_rss_bytes += peak_rss_bytes;
+                    return error.map_or(Ok(true), Err);
+                }
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,348 @@
+//! What waits for a child, and what each has in hand: a batch is in one of these places until its result is
+//! in the window, whoever dies.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ChildStdin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use super::super::window::{Window, joined, wait};
+use super::super::{Deal, SharedCosts};
+use super::Feeder;
+use super::children::Workers;
+use super::frames::{Frame, Job};
+use crate::batch::{Batch, Dealt};
+use crate::clock::monotonic;
+use crate::error::{Error, Result};
+use crate::hand::{Link, Played};
+
+/// A batch whose child died is sent again so often; then it is taken to be what kills children.
+pub(super) const RESENDS_MAX: u32 = 2;
+/// How often it is looked whether a child has closed.
+const CLOSING_LOOK: Duration = Duration::from_millis(1);
+/// A batch of so many bytes fits into a pipe beside others.
+const SMALL_BYTES: usize = 16 << 10;
+/// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
+const AHEAD: usize = 1;
+
+/// What feeder, readers and writers share.
+pub(super) struct Table {
+    pub(super) name: String,
+    in_child_max: usize,
+    /// Whether a batch that died with its child may not be sent again.
+    once: bool,
+    /// The stage that children play, and whether digests are wanted, once that is known.
+    pub(super) told: OnceLock<(Link, bool)>,
+    /// How long a child takes to end what it has begun outside.
+    pub(super) ending: Option<Duration>,
+    pub(super) window: Arc<Window>,
+    pub(super) costs: SharedCosts,
+    pub(super) workers: Arc<Workers>,
+    state: Mutex<State>,
+    /// Some child is ready, or none will be: the feeder waits for that.
+    pub(super) opened: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    waiting: VecDeque<Waiting>,
+    /// Those that take what waits.
+    pub(super) children: Vec<Arc<InChild>>,
+    /// No more batches will come and all results are in.
+    pub(super) ended: bool,
+    /// Some child has opened its sessions.
+    pub(super) ready: bool,
+    /// No child can work: every batch gets this error.
+    pub(super) fatal: Option<Error>,
+}
+
+pub(super) struct Waiting {
+    number: u64,
+    batch: Batch,
+    sendings: u32,
+}
+
+/// What one child has in hand.
+#[derive(Default)]
+pub(super) struct InChild {
+    /// Until its writer ends.
+    stdin: Mutex<Option<ChildStdin>>,
+    batches: Mutex<BTreeMap<u64, Waiting>>,
+    /// How many that are, and those about to be; changes under the lock of [`State`].
+    held: AtomicUsize,
+    /// There may be a batch for it: its writer waits for that.
+    more: Condvar,
+    pub(super) opened: AtomicBool,
+    pub(super) gone: AtomicBool,
+}
+
+impl Waiting {
+    /// A batch that no child has seen.
+    pub(super) fn new(number: u64, batch: Batch) -> Self {
+        Waiting {
+            number,
+            batch,
+            sendings: 0,
+        }
+    }
+}
+
+impl Table {
+    /// A table for a deal whose results go through `window`.
+    pub(super) fn new(deal: &Deal, window: Arc<Window>) -> Self {
+        Table {
+            name: deal.name.clone(),
+            // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
+            in_child_max: if deal.exclusive.is_some() || deal.requests.is_some() {
+                deal.grid.threads
+            } else {
+                deal.grid.threads + AHEAD
+            },
+            once: deal.requests.is_some_and(|requests| !requests.again),
+            told: OnceLock::new(),
+            ending: deal.requests.and_then(|requests| requests.ending),
+            window,
+            costs: deal.costs.clone(),
+            workers: deal.workers.clone(),
+            state: Mutex::default(),
+            opened: Condvar::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics holding this lock")
+    }
+
+    pub(super) fn timed_copy<T>(&self, work: impl FnOnce() -> T) -> T {
+        let from = monotonic();
+        let result = work();
+        self.costs
+            .lock()
+            .expect("no one panics holding this lock")
+            .copy += monotonic().saturating_sub(from);
+        result
+    }
+
+    /// Gives a batch to a child that has room, or has it wait for one. A small one is sent at once: to wake
+    /// the child's writer would cost more.
+    pub(super) fn push(&self, waiting: Waiting) {
+        let mut state = self.lock();
+        if let Some(error) = &state.fatal {
+            self.window
+                .fill(waiting.number, Played::failed(error.clone()));
+            return;
+        }
+        state.waiting.push_back(waiting);
+        let free = state.children.iter().filter(|child| self.has_room(child));
+        let Some(child) = free
+            .min_by_key(|child| (!child.has_opened(), child.held()))
+            .cloned()
+        else {
+            return;
+        };
+        let small =
+            |waiting: &mut Waiting| child.has_opened() && waiting.batch.size() <= SMALL_BYTES;
+        if let Some(waiting) = state.waiting.pop_front_if(small) {
+            child.held.fetch_add(1, Ordering::SeqCst);
+            drop(state);
+            self.give(waiting, &child);
+        } else {
+            child.more.notify_one();
+        }
+    }
+
+    /// Sends a batch to a child that has room for it; `false`: the child is gone.
+    pub(super) fn give(&self, mut waiting: Waiting, in_child: &InChild) -> bool {
+        let number = waiting.number;
+        let again = waiting.sendings > 0;
+        let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
+        let encoded =
+            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number, dealt }));
+        let frame = match encoded {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.free_place(in_child);
+                self.window.fill(number, Played::failed(error));
+                return true;
+            }
+        };
+        let mut batches = in_child.lock_batches();
+        // Who takes what is left of a child marks it first.
+        if in_child.gone.load(Ordering::SeqCst) {
+            drop(batches);
+            self.push(waiting);
+            return false;
+        }
+        waiting.sendings += 1;
+        batches.insert(number, waiting);
+        drop(batches);
+        in_child.write(&frame)
+    }
+
+    /// Whether a child may be given another batch.
+    fn has_room(&self, child: &InChild) -> bool {
+        child.held() < self.in_child_max && !child.gone.load(Ordering::SeqCst)
+    }
+
+    /// The next batch for a child that has room; `None`: there will be none, or the child is gone.
+    pub(super) fn next_job(&self, in_child: &InChild) -> Option<Waiting> {
+        let mut state = self.lock();
+        loop {
+            let over = state.ended || state.fatal.is_some() || self.is_over();
+            if over || in_child.gone.load(Ordering::SeqCst) {
+                return None;
+            }
+            let room = self.has_room(in_child);
+            if let Some(waiting) = state.waiting.pop_front_if(|_| room) {
+                in_child.held.fetch_add(1, Ordering::SeqCst);
+                return Some(waiting);
+            }
+            state = wait(&in_child.more, state);
+        }
+    }
+
+    /// A child has given a batch back: it may take another.
+    pub(super) fn take_back(&self, number: u64, in_child: &InChild) {
+        in_child.lock_batches().remove(&number);
+        self.free_place(in_child);
+    }
+
+    fn free_place(&self, in_child: &InChild) {
+        let state = self.lock();
+        in_child.held.fetch_sub(1, Ordering::SeqCst);
+        if !state.waiting.is_empty() {
+            in_child.more.notify_one();
+        }
+    }
+
+    /// Sends again what a dead child had in hand; whether it had anything.
+    pub(super) fn lost_child(&self, in_child: &InChild, words: Option<String>) -> bool {
+        let batches = std::mem::take(&mut *in_child.lock_batches());
+        let words = words.unwrap_or_else(|| "ended too early".into());
+        let lost = !batches.is_empty();
+        if !self.window.is_closed() && self.lock().fatal.is_none() {
+            let again = match batches.len() {
+                0 => String::new(),
+                _ if self.once => "; what it had in hand is rejected".into(),
+                1 => "; its batch was sent again".into(),
+                n => format!("; its {n} batches were sent again"),
+            };
+            let mut costs = self.costs.lock().expect("no one panics holding this lock");
+            costs
+                .warnings
+                .push(format!("a worker process {words} and was replaced{again}"));
+        }
+        let mut state = self.lock();
+        for (_, waiting) in batches.into_iter().rev() {
+            let told = self.told.get().filter(|_| self.once);
+            if let Some((link, digest)) = told {
+                let played = Played::died(link, &waiting.batch, *digest);
+                self.window.fill(waiting.number, played);
+            } else if waiting.sendings > RESENDS_MAX {
+                let rows = waiting.batch.rows();
+                let error = Error::failed(format!(
+                    "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
+                ))
+                .stage(&self.name)
+                .origin((rows > 0).then(|| waiting.batch.origin(0)).flatten())
+                .hint("run the stage with `--set STAGE.executor=sequential` to see what it does to these rows");
+                self.window.fill(waiting.number, Played::failed(error));
+            } else {
+                state.waiting.push_front(waiting);
+            }
+        }
+        self.wake_all(&state);
+        lost
+    }
+
+    /// No child can work: whatever waits, and whatever comes, gets this error.
+    pub(super) fn fail(&self, error: &Error) {
+        let mut state = self.lock();
+        for waiting in state.waiting.drain(..) {
+            self.window
+                .fill(waiting.number, Played::failed(error.clone()));
+        }
+        state.fatal.get_or_insert_with(|| error.clone());
+        self.wake_all(&state);
+    }
+
+    /// The same, for what a child had in hand or in its pipe too.
+    pub(super) fn give_up(&self, in_child: &InChild, error: &Error) {
+        for &number in in_child.lock_batches().keys() {
+            self.window.fill(number, Played::failed(error.clone()));
+        }
+        self.fail(error);
+    }
+
+    /// Everybody looks again.
+    pub(super) fn wake_all(&self, state: &State) {
+        self.opened.notify_all();
+        for child in &state.children {
+            child.more.notify_one();
+        }
+    }
+
+    pub(super) fn wait_until_ready(&self) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = &state.fatal {
+                return Err(error.clone());
+            }
+            if state.ready || self.window.is_closed() {
+                return Ok(());
+            }
+            state = wait(&self.opened, state);
+        }
+    }
+
+    /// Whether nothing more is wanted of any child.
+    fn is_over(&self) -> bool {
+        self.window.is_closed() || self.workers.are_over()
+    }
+
+    /// Behind the last result: the children close.
+    pub(super) fn end(&self, feeder: Feeder) -> Result<()> {
+        let keepers = joined(feeder)?;
+        let mut state = self.lock();
+        state.ended = true;
+        self.wake_all(&state);
+        drop(state);
+        for keeper in keepers {
+            // Who is asked to close may wait for somebody outside: an interrupted run does not.
+            while !keeper.is_finished() {
+                self.window.check_stop()?;
+                std::thread::sleep(CLOSING_LOOK);
+            }
+            let _ = keeper.join();
+        }
+        self.lock().fatal.take().map_or(Ok(()), Err)
+    }
+}
+
+impl InChild {
+    pub(super) fn lock_stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.stdin.lock().expect("no one panics holding this lock")
+    }
+
+    fn lock_batches(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
+        let batches = self.batches.lock();
+        batches.expect("no one panics holding this lock")
+    }
+
+    /// `false`: it is gone.
+    pub(super) fn write(&self, frame: &Frame) -> bool {
+        let mut stdin = self.lock_stdin();
+        stdin
+            .as_mut()
+            .is_some_and(|stdin| frame.write(stdin).is_ok())
+    }
+
+    pub(super) fn has_opened(&self) -> bool {
+        self.opened.load(Ordering::SeqCst)
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,163 @@
+//! The options of `load_csv`, and what they may be.
+
+use std::sync::Mutex;
+
+use encoding_rs::Encoding;
+use serde::Deserialize;
+
+use super::super::options;
+use super::LoadCsv;
+use crate::error::{Error, Result, nearest};
+use crate::format::csv::Dialect;
+use crate::format::csv::parse::Target;
+use crate::schema::{Field, Schema, Type};
+
+/// A record may be this long at most: offsets into a block have 32 bits, and a block ends with the
+/// record that fills it.
+const RECORD_BYTES_MAX: usize = 1 << 30;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    files: Vec<String>,
+    columns: Option<Vec<String>>,
+    #[serde(default)]
+    types: toml::Table,
+    #[serde(default = "comma")]
+    delimiter: String,
+    #[serde(default = "double_quote")]
+    quote: String,
+    escape: Option<String>,
+    #[serde(default = "empty_is_null")]
+    null_values: Vec<String>,
+    #[serde(default = "utf8")]
+    encoding: String,
+    #[serde(default)]
+    skip_rows: usize,
+    #[serde(default)]
+    clean_names: bool,
+    #[serde(default = "record_bytes")]
+    record_bytes: usize,
+    #[serde(default)]
+    on_error: OnError,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnError {
+    #[default]
+    Reject,
+    Fail,
+}
+
+fn comma() -> String {
+    ",".into()
+}
+fn double_quote() -> String {
+    "\"".into()
+}
+fn empty_is_null() -> Vec<String> {
+    vec![String::new()]
+}
+fn utf8() -> String {
+    "utf-8".into()
+}
+fn record_bytes() -> usize {
+    16 << 20
+}
+
+impl LoadCsv {
+    pub(super) fn decode(table: toml::Table) -> Result<Self> {
+        let given: Options = options(table)?;
+        if given.files.is_empty() {
+            return Err(Error::usage("`files` is empty").hint("name at least one file or glob"));
+        }
+        let byte = |key: &str, text: &str| match text.as_bytes() {
+            [byte] if !matches!(byte, 0 | b'\n' | b'\r') => Ok(*byte),
+            _ => Err(Error::usage(format!(
+                "`{key}` must be one byte, found `{}`",
+                text.escape_debug()
+            ))),
+        };
+        let dialect = Dialect {
+            delimiter: byte("delimiter", &given.delimiter)?,
+            quote: byte("quote", &given.quote)?,
+            escape: given
+                .escape
+                .as_deref()
+                .map(|text| byte("escape", text))
+                .transpose()?,
+        };
+        if dialect.delimiter == dialect.quote || dialect.escape == Some(dialect.delimiter) {
+            return Err(Error::usage(
+                "`delimiter`, `quote` and `escape` must differ",
+            ));
+        }
+        let encoding = Encoding::for_label(given.encoding.as_bytes()).ok_or_else(|| {
+            Error::usage(format!("no encoding is labelled `{}`", given.encoding))
+                .hint("WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...")
+        })?;
+        if encoding != encoding_rs::UTF_8 && !encoding.is_single_byte() {
+            return Err(Error::usage(format!(
+                "encoding `{}` is neither UTF-8 nor single-byte",
+                encoding.name()
+            ))
+            .hint("convert the file first, for example with `iconv -t utf-8`"));
+        }
+        if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
+            return Err(Error::usage(format!(
+                "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
+                given.record_bytes
+            )));
+        }
+        let mut types = Vec::new();
+        for (column, value) in given.types {
+            let target = match value.as_str() {
+                Some("string") => Target::String,
+                Some("int") => Target::Int,
+                Some("float") => Target::Float,
+                Some("bool") => Target::Bool,
+                _ => {
+                    let error = Error::usage(format!(
+                        "type of column `{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
+                    ));
+                    let near = value
+                        .as_str()
+                        .and_then(|word| nearest(word, ["string", "int", "float", "bool"]));
+                    return Err(match near {
+                        Some(near) => error.hint(format!("did you mean `{near}`?")),
+                        None => error,
+                    });
+                }
+            };
+            types.push((column, target));
+        }
+        if let Some(columns) = &given.columns {
+            if columns.is_empty() {
+                return Err(Error::usage("`columns` is empty"));
+            }
+            Schema::new(
+                columns
+                    .iter()
+                    .map(|name| Field::new(name, Type::String))
+                    .collect(),
+            )?;
+        }
+        if given.files.iter().filter(|file| *file == "-").count() > 1 {
+            return Err(Error::usage("standard input (`-`) can be read only once"));
+        }
+        Ok(LoadCsv {
+            files: given.files,
+            columns: given.columns,
+            types,
+            dialect,
+            null_values: given.null_values,
+            encoding,
+            skip_rows: given.skip_rows,
+            clean_names: given.clean_names,
+            record_bytes: given.record_bytes,
+            on_error: given.on_error,
+            stdin: Mutex::default(),
+        })
+    }
+}
