@@ -30,8 +30,9 @@ def make_dumps(folder, projects, seed=7):
 
 
 def timed(command, env=None):
-    """Wall and CPU seconds and peak memory of a command with all its children, and what it printed."""
-    begin = time.perf_counter()
+    """Wall and CPU seconds and peak memory of a command with all its children, and what it printed; also how
+    many cores the host kept from this machine meanwhile: work that shares its caches takes more CPU time."""
+    begin, stolen = time.perf_counter(), stolen_s()
     process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True)
     printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -39,7 +40,13 @@ def timed(command, env=None):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit {process.returncode}\n{printed}")
-    return {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}, printed
+    return {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024, "stolen_cores": (stolen_s() - stolen) / wall}, printed
+
+
+def stolen_s():
+    """Time that the host has given to others while something here was ready to run."""
+    with open("/proc/stat") as file:
+        return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def etl(options, dumps, out, folder, pipeline=NDJSON):

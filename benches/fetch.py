@@ -116,7 +116,7 @@ def many(arguments, folder, limit):
             measured["times_limit"] = measured["wall_s"] / limit
             measured["cores"] = measured["cpu_s"] / measured["wall_s"]
             runs[name].append(measured)
-            print(f"round {round + 1}: {name:40} {measured['wall_s']:6.2f} s, {measured['times_limit']:.3f} x the limit, {measured['cores']:.2f} cores, {measured['peak_mb']:4.0f} MB", flush=True)
+            print(f"round {round + 1}: {name:40} {measured['wall_s']:6.2f} s, {measured['times_limit']:.3f} x the limit, {measured['cores']:.2f} cores, {measured['peak_mb']:4.0f} MB, {measured['stolen_cores']:.2f} cores stolen", flush=True)
     if len(set(written.values())) != 1:
         sys.exit("the tools wrote different files")
     return runs
