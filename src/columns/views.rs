@@ -1,10 +1,7 @@
 //! Arrays of string views: 16 bytes a value that hold short text themselves and point into shared
 //! buffers for longer. The one place with `unsafe`, because checking again that views lie in their
 //! buffers and that text is UTF-8 would cost more than making them: each use stands beside its proof.
-#![allow(
-    unsafe_code,
-    reason = "views are built without checking their text a second time; see each proof"
-)]
+#![allow(unsafe_code, reason = "text is not checked again; see each proof")]
 
 use std::collections::HashMap;
 
@@ -295,10 +292,7 @@ impl<'a> SliceBuilder<'a> {
         assert!(
             to <= bytes.len() && self.text.is_char_boundary(from) && self.text.is_char_boundary(to)
         );
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "`new` checked that offsets fit 32 bits"
-        )]
+        #[allow(clippy::cast_possible_truncation, reason = "`new` checked the offsets")]
         let view = match bytes[from..].first_chunk::<16>() {
             // A short value lies in its view: loaded as 16 bytes, what lies behind it masked off.
             Some(block) if len <= View::MAX_INLINE_SIZE as usize => {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::load_csv::source::{expand, input_file, open};
 use super::{
-    Begun, Distribution, Folder, Look, OptionDoc, Output, Part, Run, Session, Setup, Source, Stage,
-    StageKind, options,
+    Begun, Distribution, Folder, Look, OptionDoc, Part, Passing, Run, Session, Setup, Source,
+    Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -125,15 +125,6 @@ impl Stage for LoadArrow {
 
     fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
         Ok(Box::new(Passing))
-    }
-}
-
-/// Reading is done by the source: nothing is left to do.
-struct Passing;
-
-impl Session for Passing {
-    fn run(&self, batch: Batch) -> Result<Output> {
-        Ok(Output::new(batch))
     }
 }
 

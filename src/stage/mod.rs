@@ -158,6 +158,15 @@ pub trait Session: Send + Sync {
     }
 }
 
+/// The session of a stage whose source has done all: rows go on as they are.
+pub struct Passing;
+
+impl Session for Passing {
+    fn run(&self, batch: Batch) -> Result<Output> {
+        Ok(Output::new(batch))
+    }
+}
+
 /// Where a stage's rows leave the pipeline; fed in input order, in the parent. Dropped without
 /// [`Sink::publish`] it leaves everything outside as it was.
 pub trait Sink: Send {

@@ -1,9 +1,6 @@
 //! Which of 64 bytes equal a given one, as a bit mask. With SSE2, which every x86-64 has, this costs
 //! a dozen instructions; elsewhere a loop says the same.
-#![allow(
-    unsafe_code,
-    reason = "the SSE2 calls are marked unsafe; see the proof"
-)]
+#![allow(unsafe_code, reason = "the SSE2 calls are marked so; see the proof")]
 
 /// Bytes in one step.
 pub const WIDTH: usize = 64;

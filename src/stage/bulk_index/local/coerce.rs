@@ -207,10 +207,7 @@ impl<'a> Cell<'a> {
 
 fn double(cell: Cell) -> Fit<f64> {
     match cell {
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "that is what the field's type does to it"
-        )]
+        #[allow(clippy::cast_precision_loss, reason = "as the field has it")]
         Cell::Int(int) => Fit::Value(int as f64),
         Cell::Float(float) => Fit::Value(float),
         Cell::Text("") => Fit::Empty,
@@ -251,10 +248,7 @@ fn float(text: &str) -> Option<f64> {
 /// The integer part, if it has 64 bits.
 fn truncate(float: f64) -> Option<i64> {
     const BOUND: f64 = 9_223_372_036_854_775_808.0;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the fraction is to be cut, and the rest fits"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the fraction is to go")]
     (-BOUND..BOUND).contains(&float).then_some(float as i64)
 }
 

@@ -491,10 +491,7 @@ impl Seen {
         let hash = xxhash_rust::xxh3::xxh3_128(id.as_bytes());
         let mut there = true;
         for probe in 0..Self::PROBES {
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "some bits of the hash are wanted"
-            )]
+            #[allow(clippy::cast_possible_truncation, reason = "some bits are wanted")]
             let bits = (hash >> (probe * 32)) as u32 as usize;
             let (word, bit) = (bits / 64 % Self::WORDS, 1 << (bits % 64));
             there &= self.bits[word] & bit != 0;
