@@ -38,10 +38,12 @@ fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
     window.feed(deal.input, |number, batch| {
         let (hand, window) = (hand.clone(), window.clone());
         pool.spawn(move || {
-            let played = hand.play(batch);
+            let played = window.wants(number).then(|| hand.play(batch));
             // Before the result is seen: whoever sees the last one closes the sessions.
             drop(hand);
-            window.fill(number, played);
+            if let Some(played) = played {
+                window.fill(number, played);
+            }
         });
     });
     Ok(hand)

@@ -20,6 +20,9 @@ use crate::stop::Stop;
 const BYTES_MAX: usize = 64 << 20;
 /// Batches a worker: one slow batch must not stall the others at once.
 const BATCHES_PER_WORKER: usize = 16;
+/// Of the requests that a stage's workers can make at once, one part of so many waits besides for a worker
+/// that is free: the feeder is woken for several of them, not for each.
+const AHEAD_PART: usize = 2;
 /// How often a waiting thread looks whether the run is to stop.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -33,7 +36,7 @@ pub(super) struct Window {
     batches_max: usize,
     workers: usize,
     exclusive: Option<Vec<usize>>,
-    /// Where a batch is a request: how many at once, and at what pace.
+    /// Where a batch is a request: how many are dealt at once, and at what pace.
     requests: Option<(usize, Duration)>,
     /// What is remembered of them.
     memory: Option<Arc<dyn Memory>>,
@@ -43,7 +46,6 @@ pub(super) struct Window {
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each may be so by itself")]
 struct State {
     /// One a batch in flight, oldest first.
     slots: VecDeque<Slot>,
@@ -60,8 +62,8 @@ struct State {
     keys: HashSet<u64>,
     /// The feeder waits for the next batch from above.
     fetching: bool,
-    /// Some batch has met a fault: behind it nothing more is begun.
-    faulted: bool,
+    /// The first batch that has met a fault: behind it nothing more is begun.
+    faulted: Option<u64>,
     /// No more batches will come.
     ended: bool,
     /// Nobody wants results any more.
@@ -92,7 +94,15 @@ impl Window {
             workers,
             gauge: deal.gauge.clone(),
             exclusive: deal.exclusive.clone(),
-            requests: deal.requests.map(|requests| (workers, requests.every)),
+            requests: deal.requests.map(|requests| {
+                // Who paces them means each to be made when it is dealt.
+                let ahead = if requests.every.is_zero() {
+                    workers / AHEAD_PART
+                } else {
+                    0
+                };
+                (workers + ahead, requests.every)
+            }),
             memory: deal.memory.clone(),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
@@ -177,7 +187,7 @@ impl Window {
     fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         loop {
-            if state.closed || state.faulted || self.stop.is_set() {
+            if state.closed || state.faulted.is_some() || self.stop.is_set() {
                 return false;
             }
             if wanted(&state) {
@@ -202,7 +212,9 @@ impl Window {
         });
         if state.pace.is_some() || self.requests.is_some() {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
-            costs.concurrency = costs.concurrency.max(state.working as u64);
+            costs.concurrency = costs
+                .concurrency
+                .max(state.working.min(self.workers) as u64);
         }
         self.gauge.set(self.waits(&state));
         // With a higher limit others could come while it is in flight.
@@ -239,16 +251,24 @@ impl Window {
                 state.keys.remove(&key);
             }
             slot.bytes = bytes;
-            state.faulted |= played.fault.is_some();
+            if played.fault.is_some() {
+                state.faulted = Some(state.faulted.map_or(number, |first| first.min(number)));
+            }
             slot.played = Some(played);
             if let Some(pace) = &mut state.pace {
                 pace.settled(slot.rows.0, slot.rows.1, monotonic());
             }
         }
         self.gauge.set(self.waits(state));
-        drop(guard);
         // A wake costs as much as many a batch: nobody is woken in vain.
-        self.room.notify_one();
+        let wanted = state.faulted.is_some()
+            || self
+                .requests
+                .is_none_or(|(most, _)| state.working <= usize::midpoint(self.workers, most - 1));
+        drop(guard);
+        if wanted {
+            self.room.notify_one();
+        }
         if at == 0 {
             self.oldest.notify_one();
         }
@@ -279,6 +299,12 @@ impl Window {
     /// Whether nobody wants results any more.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed || self.stop.is_set()
+    }
+
+    /// Whether a batch is to be begun: somebody wants results, and none before it has met a fault.
+    pub(super) fn wants(&self, number: u64) -> bool {
+        let state = self.lock();
+        !state.closed && !self.stop.is_set() && state.faulted.is_none_or(|first| number < first)
     }
 
     /// An error if the run is to stop.

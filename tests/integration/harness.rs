@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -558,6 +559,24 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// Which of these processes has a connection from this address, by /proc.
+pub(crate) fn client(from: SocketAddr, processes: &[u32]) -> Option<u32> {
+    let connections = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
+    let port = format!(":{:04X}", from.port());
+    let socket = connections.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let local = fields.nth(1)?;
+        let inode = fields.nth(7)?;
+        local.ends_with(&port).then(|| format!("socket:[{inode}]"))
+    })?;
+    let has = |pid: &&u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == &*socket))
+    };
+    processes.iter().find(has).copied()
 }
 
 /// What /proc says of a process.

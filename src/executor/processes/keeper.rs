@@ -174,8 +174,9 @@ impl Table {
                         .lock()
                         .expect("no one panics holding this lock")
                         .copy += copy;
-                    self.take_back(number, in_child);
+                    // First: behind a fault the child gets nothing more.
                     self.window.fill_from(number, played, Some(&payload));
+                    self.take_back(number, in_child);
                 }
                 Reply::Closed {
                     counts,

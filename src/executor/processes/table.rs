@@ -88,6 +88,17 @@ impl Waiting {
     }
 }
 
+impl State {
+    /// What waits longest, for a child that has room for it, if it can be sent at once.
+    fn next_small(&mut self, child: &InChild) -> Option<Waiting> {
+        let small =
+            |waiting: &mut Waiting| child.has_opened() && waiting.batch.size() <= SMALL_BYTES;
+        let waiting = self.waiting.pop_front_if(small)?;
+        child.held.fetch_add(1, Ordering::SeqCst);
+        Some(waiting)
+    }
+}
+
 impl Table {
     /// A table for a deal whose results go through `window`.
     pub(super) fn new(deal: &Deal, window: Arc<Window>) -> Self {
@@ -141,10 +152,7 @@ impl Table {
         else {
             return;
         };
-        let small =
-            |waiting: &mut Waiting| child.has_opened() && waiting.batch.size() <= SMALL_BYTES;
-        if let Some(waiting) = state.waiting.pop_front_if(small) {
-            child.held.fetch_add(1, Ordering::SeqCst);
+        if let Some(waiting) = state.next_small(&child) {
             drop(state);
             self.give(waiting, &child);
         } else {
@@ -155,6 +163,11 @@ impl Table {
     /// Sends a batch to a child that has room for it; `false`: the child is gone.
     pub(super) fn give(&self, mut waiting: Waiting, in_child: &InChild) -> bool {
         let number = waiting.number;
+        if !self.window.wants(number) {
+            // Nor does it want what lies behind.
+            in_child.held.fetch_sub(1, Ordering::SeqCst);
+            return true;
+        }
         let again = waiting.sendings > 0;
         let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
         let encoded =
@@ -202,29 +215,41 @@ impl Table {
         }
     }
 
-    /// A child has given a batch back: it may take another.
+    /// A child has given a batch back: it takes another if one waits.
     pub(super) fn take_back(&self, number: u64, in_child: &InChild) {
         in_child.lock_batches().remove(&number);
         self.free_place(in_child);
     }
 
     fn free_place(&self, in_child: &InChild) {
-        let state = self.lock();
+        let mut state = self.lock();
         in_child.held.fetch_sub(1, Ordering::SeqCst);
-        if !state.waiting.is_empty() {
+        if let Some(waiting) = state.next_small(in_child) {
+            drop(state);
+            self.give(waiting, in_child);
+        } else if !state.waiting.is_empty() {
             in_child.more.notify_one();
         }
     }
 
     /// Sends again what a dead child had in hand; whether it had anything.
     pub(super) fn lost_child(&self, in_child: &InChild, words: Option<String>) -> bool {
+        let fatal = self.lock().fatal.clone();
+        if let Some(error) = fatal {
+            // It was ended because of that.
+            self.give_up(in_child, &error);
+            return false;
+        }
         let batches = std::mem::take(&mut *in_child.lock_batches());
         let words = words.unwrap_or_else(|| "ended too early".into());
         let lost = !batches.is_empty();
-        if !self.window.is_closed() && self.lock().fatal.is_none() {
+        // What lay in the pipe of a child that had not opened has been begun by nobody.
+        let begun = in_child.has_opened();
+        let once = self.told.get().filter(|_| self.once && begun);
+        if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
-                _ if self.once => "; what it had in hand is rejected".into(),
+                _ if once.is_some() => "; what it had in hand is rejected".into(),
                 1 => "; its batch was sent again".into(),
                 n => format!("; its {n} batches were sent again"),
             };
@@ -234,12 +259,11 @@ impl Table {
                 .push(format!("a worker process {words} and was replaced{again}"));
         }
         let mut state = self.lock();
-        for (_, waiting) in batches.into_iter().rev() {
-            let told = self.told.get().filter(|_| self.once);
-            if let Some((link, digest)) = told {
+        for (_, mut waiting) in batches.into_iter().rev() {
+            if let Some((link, digest)) = once {
                 let played = Played::died(link, &waiting.batch, *digest);
                 self.window.fill(waiting.number, played);
-            } else if waiting.sendings > RESENDS_MAX {
+            } else if begun && waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
                 let error = Error::failed(format!(
                     "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
@@ -249,6 +273,7 @@ impl Table {
                 .hint("run the stage with `--set STAGE.executor=sequential` to see what it does to these rows");
                 self.window.fill(waiting.number, Played::failed(error));
             } else {
+                waiting.sendings -= u32::from(!begun);
                 state.waiting.push_front(waiting);
             }
         }

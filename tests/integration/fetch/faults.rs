@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Asking, reasons};
@@ -336,6 +337,32 @@ fn too_many_failures_end_the_run_and_so_does_one_if_that_is_wanted() {
             assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
             assert_eq!(asking.written().is_empty(), code != Some(0));
         }
+    }
+}
+
+#[test]
+fn behind_what_ends_a_run_nothing_is_begun() {
+    let items: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
+    let items: Vec<&str> = items.iter().map(String::as_str).collect();
+    for variant in Variant::EACH {
+        let at_once = (variant.processes * variant.threads) as usize;
+        let asked = AtomicUsize::new(0);
+        let site = Site::start(move |item| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            if item.target == "/i0" {
+                // When all that can be are on their way.
+                while asked.load(Ordering::SeqCst) < at_once {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                return Say::status(404, "no such item");
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            Say::json("{\"v\": 1}")
+        });
+        let options = format!("url = \"{}/{{id}}\"\non_error = \"fail\"", site.url);
+        let outcome = Asking::about(&items, &options).command(variant).outcome();
+        assert_eq!(outcome.code, Some(1), "{variant}: {}", outcome.stderr);
+        assert_eq!(site.asked().len(), at_once, "{variant}");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Asking, reasons};
-use crate::harness::{Etl, Variant, wait_until};
+use crate::harness::{Etl, Variant, children, client, wait_until};
 use crate::scripted::{Asked, Say, Site};
 
 /// A server that wants a login; a token is good for so many requests.
@@ -119,9 +121,9 @@ fn what_a_licence_does_not_allow_is_told_before_it_is_tried() {
 #[test]
 fn a_process_that_gets_no_session_ends_the_run_though_another_has_one() {
     for variant in [Variant::EACH[2], Variant::EACH[3]] {
-        let logins = std::sync::atomic::AtomicUsize::new(0);
+        let logins = AtomicUsize::new(0);
         let site = Site::start(move |asked| match asked.target.as_str() {
-            "/login" => match logins.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            "/login" => match logins.fetch_add(1, Ordering::SeqCst) {
                 0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
                 _ => Say::status(403, "one session is what you paid for"),
             },
@@ -137,6 +139,57 @@ fn a_process_that_gets_no_session_ends_the_run_though_another_has_one() {
         let told = "403 Forbidden: one session is what you paid for";
         assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("replaced"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_its_login_again_and_again_ends_the_run_though_another_works() {
+    const DEATHS: usize = 3;
+    for variant in [Variant::EACH[2], Variant::EACH[3]] {
+        let logins = AtomicUsize::new(0);
+        let site = Site::start(move |asked| match asked.target.as_str() {
+            "/login" => match logins.fetch_add(1, Ordering::SeqCst) {
+                0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+                _ => Say::Hold,
+            },
+            "/logout" => Say::status(204, ""),
+            _ => {
+                // Whoever is in has enough in hand until the other one has its last try.
+                while logins.load(Ordering::SeqCst) < 1 + DEATHS {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Say::json("{\"v\": 1}")
+            }
+        });
+        let items: Vec<String> = (0..20).map(|n| format!("i{n}")).collect();
+        let items: Vec<&str> = items.iter().map(String::as_str).collect();
+        let asking = Asking::about(&items, &options(&site));
+        let running = asking.command(variant).start();
+        for died in 0..DEATHS {
+            let mut at_login = Vec::new();
+            wait_until("the next one asks for a session", || {
+                at_login = site.asked();
+                at_login.retain(|asked| asked.target == "/login");
+                at_login.len() == died + 2
+            });
+            if died + 1 == DEATHS {
+                wait_until(
+                    "the process that is in has done all but what lies in the other's pipe",
+                    || {
+                        let asked = site.asked();
+                        let asked = asked.iter().filter(|asked| asked.target.starts_with("/i"));
+                        asked.count() == items.len() - variant.threads as usize
+                    },
+                );
+            }
+            let from = at_login[died + 1].from;
+            let worker = client(from, &children(running.child.id())).expect("it waits");
+            kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).expect("it is there");
+        }
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(1), "{variant}: {}", outcome.stderr);
+        let told = "was killed by SIGKILL, before it could begin";
+        assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     }
 }
 
@@ -172,10 +225,10 @@ fn a_logout_that_hangs_does_not_hold_up_who_interrupts() {
         wait_until("it logs out", || site.targets().contains_key("/logout"));
         let pid = Pid::from_raw(running.child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("it is there");
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         let outcome = running.outcome();
         assert_eq!(outcome.code, Some(130), "{variant}: {}", outcome.stderr);
-        assert!(asked.elapsed() < std::time::Duration::from_secs(10));
+        assert!(asked.elapsed() < Duration::from_secs(10));
         assert_eq!(asking.written(), "", "{variant}: nothing is published");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     /// How often the same was asked before, method, target and body.
     pub(crate) before: usize,
     pub(crate) at: Instant,
+    /// Who asked.
+    pub(crate) from: SocketAddr,
 }
 
 /// What is said to it.
@@ -120,6 +122,7 @@ fn serve(
             body: String::from_utf8_lossy(&body).into_owned(),
             before: 0,
             at: Instant::now(),
+            from: stream.peer_addr()?,
         };
         {
             let mut all = lock(all);
