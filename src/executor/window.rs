@@ -20,9 +20,6 @@ use crate::stop::Stop;
 const BYTES_MAX: usize = 64 << 20;
 /// Batches a worker: one slow batch must not stall the others at once.
 const BATCHES_PER_WORKER: usize = 16;
-/// Of the requests that a stage's workers can make at once, one part of so many waits besides for a worker
-/// that is free: the feeder is woken for several of them, not for each.
-const AHEAD_PART: usize = 2;
 /// How often a waiting thread looks whether the run is to stop.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -36,8 +33,8 @@ pub(super) struct Window {
     batches_max: usize,
     workers: usize,
     exclusive: Option<Vec<usize>>,
-    /// Where a batch is a request: how many are dealt at once, and at what pace.
-    requests: Option<(usize, Duration)>,
+    /// Where a batch is a request.
+    requests: Option<Ahead>,
     /// What is remembered of them.
     memory: Option<Arc<dyn Memory>>,
     costs: SharedCosts,
@@ -78,6 +75,30 @@ struct Slot {
     played: Option<Played>,
 }
 
+/// How requests are dealt: half as many as the workers make at once wait besides, so that the feeder is woken
+/// for several of them and not for each.
+struct Ahead {
+    /// How many may be worked on, or wait for a worker.
+    most: usize,
+    /// When no more are left the feeder is woken.
+    few: usize,
+    /// The least time between two.
+    every: Duration,
+}
+
+impl Ahead {
+    fn new(workers: usize, every: Duration) -> Self {
+        // What has a pace is made when it is dealt.
+        let ahead = if every.is_zero() { workers / 2 } else { 0 };
+        let most = workers + ahead;
+        Ahead {
+            most,
+            few: most - ahead / 2 - 1,
+            every,
+        }
+    }
+}
+
 impl Window {
     /// A window for a deal's workers.
     pub(super) fn new(deal: &Deal) -> Self {
@@ -94,15 +115,9 @@ impl Window {
             workers,
             gauge: deal.gauge.clone(),
             exclusive: deal.exclusive.clone(),
-            requests: deal.requests.map(|requests| {
-                // Who paces them means each to be made when it is dealt.
-                let ahead = if requests.every.is_zero() {
-                    workers / AHEAD_PART
-                } else {
-                    0
-                };
-                (workers + ahead, requests.every)
-            }),
+            requests: deal
+                .requests
+                .map(|requests| Ahead::new(workers, requests.every)),
             memory: deal.memory.clone(),
             costs: deal.costs.clone(),
             stop: deal.stop.clone(),
@@ -115,7 +130,8 @@ impl Window {
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
     pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
-        let mut rate = Rate::new(self.requests.map_or(Duration::ZERO, |(_, every)| every));
+        let every = self.requests.as_ref().map(|ahead| ahead.every);
+        let mut rate = Rate::new(every.unwrap_or_default());
         while self.wait_until(|state| !self.is_full(state) || state.slots.is_empty()) {
             self.change(|state| state.fetching = true);
             let next = input.next();
@@ -139,7 +155,7 @@ impl Window {
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
                         let most = state.pace.as_ref().map(Pace::limit);
-                        let most = most.or(self.requests.map(|(most, _)| most));
+                        let most = most.or(self.requests.as_ref().map(|ahead| ahead.most));
                         most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
@@ -261,12 +277,10 @@ impl Window {
         }
         self.gauge.set(self.waits(state));
         // A wake costs as much as many a batch: nobody is woken in vain.
-        let wanted = state.faulted.is_some()
-            || self
-                .requests
-                .is_none_or(|(most, _)| state.working <= usize::midpoint(self.workers, most - 1));
+        let few = |ahead: &Ahead| state.working <= ahead.few;
+        let more = self.requests.as_ref().is_none_or(few) || state.faulted.is_some();
         drop(guard);
-        if wanted {
+        if more {
             self.room.notify_one();
         }
         if at == 0 {

@@ -1,9 +1,9 @@
 //! A staged run: one stage after another, each output held until its last reader has run, so that a stage's time
 //! is its own.
 
+use super::driver::{Driver, Terminal};
 use super::stream::Held;
 use super::wiring::Wiring;
-use super::{Driver, Terminal};
 use crate::clock;
 use crate::error::Result;
 

@@ -69,7 +69,7 @@ pub(super) struct InChild {
     /// Until its writer ends.
     stdin: Mutex<Option<ChildStdin>>,
     batches: Mutex<BTreeMap<u64, Waiting>>,
-    /// How many that are, and those about to be; changes under the lock of [`State`].
+    /// How many that are, and those about to be; grows under the lock of [`State`].
     held: AtomicUsize,
     /// There may be a batch for it: its writer waits for that.
     more: Condvar,

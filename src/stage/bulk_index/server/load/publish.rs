@@ -1,0 +1,179 @@
+//! Behind the last document: the index is counted, waits for its copies, and takes the alias over; older ones
+//! go.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::super::Mode;
+use super::super::api::segment;
+use super::super::indices;
+use super::{ServerSink, check_uuid};
+use crate::error::{Error, Result};
+use crate::http::Method;
+use crate::stage::Counts;
+
+impl ServerSink {
+    /// All documents can be found, and are as many as the ledger says.
+    pub(super) fn verify(&mut self) -> Result<Counts> {
+        let index = self
+            .state
+            .index
+            .clone()
+            .unwrap_or_else(|| self.alias.clone());
+        let path = segment(&index);
+        let refreshed = self
+            .api
+            .call(Method::Post, &format!("{path}/_refresh"), None)?;
+        if refreshed.status != 403 {
+            refreshed.well(&format!("refresh `{index}`"), &self.api.client)?;
+        }
+        if self.mode != Mode::Replace {
+            check_uuid(&self.api, &self.state)?;
+        }
+        let said = self
+            .api
+            .call(Method::Get, &format!("{path}/_count"), None)?;
+        if said.status == 403 && self.mode == Mode::Append {
+            return Ok(Counts::new());
+        }
+        let body = said.well(
+            &format!("count the documents of `{index}`"),
+            &self.api.client,
+        )?;
+        let (count, shards) = (body["count"].as_u64(), &body["_shards"]);
+        let whole = shards["successful"] == shards["total"];
+        let Some(count) = count.filter(|_| whole) else {
+            return Err(Error::failed(format!(
+                "`{index}` cannot be counted: some shards do not answer"
+            ))
+            .cause(shards));
+        };
+        let (least, most) = (self.sum.created, self.sum.created + self.sum.confirmed);
+        if self.mode == Mode::Replace && !(least..=most).contains(&count) {
+            let short = if count < least {
+                "the index"
+            } else {
+                "the ledger"
+            };
+            return Err(Error::failed(format!(
+                "{short} is short: `{index}` holds {count} documents, and {least} to {most} were taken"
+            ))
+            .hint("nothing was published"));
+        }
+        Ok(Counts::from([("in_index".into(), count)]))
+    }
+
+    /// Waits until the copies that the settings ask for are there, or cannot be.
+    pub(super) fn wait_for_replicas(&mut self) -> Result<()> {
+        let index = self.new_index();
+        let path = format!("_cluster/health/{}", segment(&index));
+        let health = self.api.call(Method::Get, &path, None)?;
+        if !health.is_well() || health.body["status"] == "green" || self.wait_for_replicas_s == 0 {
+            return Ok(());
+        }
+        let replicas = self.state.replacing.as_ref();
+        let replicas = replicas.map(|replacing| &replacing.settings["index.number_of_replicas"]);
+        let replicas: u64 = replicas
+            .and_then(|number| number.as_str()?.parse().ok())
+            .unwrap_or(1);
+        let nodes = health.body["number_of_data_nodes"].as_u64();
+        if nodes.is_some_and(|nodes| nodes <= replicas) {
+            self.warnings.push(format!(
+                "`{index}` has fewer copies than its settings ask for: there are not enough servers for {replicas} more (`settings = {{ number_of_replicas = 0 }}` asks for none)"
+            ));
+            return Ok(());
+        }
+        let seconds = self.wait_for_replicas_s;
+        let waiting = format!("{path}?wait_for_status=green&timeout={seconds}s");
+        let limit = Duration::from_secs(seconds + 30);
+        let health = self
+            .api
+            .call_within(Method::Get, &waiting, None, Some(limit))?;
+        if health.body["status"] != "green" {
+            self.warnings.push(format!(
+                "`{index}` had not all its copies within {seconds} s (`wait_for_replicas_s`)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The one call that people who search notice.
+    pub(super) fn switch(&self) -> Result<()> {
+        let Some(replacing) = &self.state.replacing else {
+            return Ok(());
+        };
+        let (alias, new) = (&self.alias, self.new_index());
+        let holders = indices::holders(&self.api, alias)?;
+        if holders == [new.clone()] {
+            // Before an answer was lost, or the run was killed.
+            return Ok(());
+        }
+        if holders.first() != replacing.old.as_ref() || holders.len() > 1 {
+            return Err(Error::failed(format!(
+                "the alias `{alias}` was given to another index while this load went on"
+            ))
+            .hint(format!(
+                "the new index is `{new}`; the alias was left as it is"
+            )));
+        }
+        let mut actions = Vec::new();
+        if let Some(old) = &replacing.old {
+            actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
+        }
+        if replacing.was_index {
+            actions.push(json!({"remove_index": {"index": alias}}));
+        }
+        actions.push(json!({"add": {"index": new, "alias": alias}}));
+        actions.push(json!({"remove": {"index": new, "alias": self.state.target}}));
+        let said = self.api.call(
+            Method::Post,
+            "_aliases",
+            Some(&json!({ "actions": actions })),
+        )?;
+        if said.is_well() && said.body["errors"] != true {
+            return Ok(());
+        }
+        if said.repeated && indices::holders(&self.api, alias)? == [new] {
+            return Ok(());
+        }
+        said.well(
+            &format!("give the alias `{alias}` to the new index"),
+            &self.api.client,
+        )?;
+        Err(Error::failed(format!(
+            "cannot give the alias `{alias}` to the new index"
+        )))
+    }
+
+    /// Old indices are deleted but for those that are to be kept; only ours ever.
+    pub(super) fn tidy(&mut self) -> Result<()> {
+        let new = self.new_index();
+        let mut ours = indices::marked(&self.api, &self.alias)?;
+        ours.retain(|(name, _)| *name != new);
+        let (mut published, half): (Vec<_>, Vec<_>) = ours
+            .into_iter()
+            .partition(|(_, mark)| mark.state == indices::PUBLISHED);
+        // What served until now is kept first: a newer one was turned away from.
+        let old = self
+            .state
+            .replacing
+            .as_ref()
+            .and_then(|replacing| replacing.old.as_ref());
+        published.sort_by_key(|(name, _)| Some(name) == old);
+        for (name, _) in published.iter().rev().skip(self.keep) {
+            indices::delete(&self.api, name)?;
+        }
+        for (name, mark) in half {
+            if crate::stage::has_ended(&self.runs, &mark.run) {
+                indices::delete(&self.api, &name)?;
+            } else {
+                self.warnings.push(format!(
+                    "`{name}` was left half loaded by run `{}`; `etl rollback --clean` deletes it",
+                    mark.run
+                ));
+            }
+        }
+        Ok(())
+    }
+}
