@@ -106,7 +106,7 @@ pub(super) fn execute(
         match run::unfinished(pipeline, &args.tell.state) {
             Some(id) => eprintln!("note: going on with run {id}"),
             None => eprintln!(
-                "note: no unfinished run of this pipeline in `{}`: a new one was started",
+                "note: no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started",
                 args.tell.state.display()
             ),
         }

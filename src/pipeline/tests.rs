@@ -399,7 +399,7 @@ fn a_fault_is_named_with_its_place() {
         (
             format!("{HEAD}types = {{ x = \"${{NO}}\" }}"),
             &[],
-            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml, line 5\nhint: set it, or give a default: `${NO:-default}`",
+            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml, line 5\nhint: set it, or give a default: `${NO:-default}`; if a shell is to read it, write `$${NO}`",
         ),
         (
             second("kind = \"group\"\ninputs = \"a\""),

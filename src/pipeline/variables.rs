@@ -112,7 +112,7 @@ fn variable(inside: &str, environment: Environment) -> Result<String> {
         (_, Some(default)) => expand(default, environment),
         (None, None) => Err(
             Error::usage(format!("environment variable `{name}` is not set"))
-                .hint(format!("set it, or give a default: `${{{name}:-default}}`")),
+                .hint(format!("set it, or give a default: `${{{name}:-default}}`; if a shell is to read it, write `$${{{name}}}`")),
         ),
     }
 }

@@ -272,7 +272,7 @@ fn is_done(path: &Path) -> bool {
     report["status"] == "done"
 }
 
-/// The newest run of a pipeline that was interrupted.
+/// The newest run of a pipeline, unless it ended well: what an older one left would undo what that did.
 pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
     newest_unfinished(runs, &Identity::of(pipeline))
 }
@@ -280,15 +280,17 @@ pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
 fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
     let entries = std::fs::read_dir(runs).ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter(|name| {
-            let path = runs.join(name);
-            let of_it = |was: &Identity| {
-                was.pipeline_file == now.pipeline_file && was.pipeline == now.pipeline
-            };
-            read(&path).is_some_and(|(_, was)| of_it(&was)) && !is_done(&path)
-        })
-        .max()
+    let of_it = |name: String| {
+        let path = runs.join(&name);
+        let (_, was) = read(&path)?;
+        let of_it = was.pipeline_file == now.pipeline_file && was.pipeline == now.pipeline;
+        let done = is_done(&path);
+        // One that did something else has not done what an older one was to do.
+        let counts = of_it && (!done || differing(&was.stages, &now.stages).is_none());
+        counts.then_some((name, done))
+    };
+    let (name, done) = names.filter_map(of_it).max()?;
+    (!done).then_some(name)
 }
 
 /// How far a stage's work is settled: its books up to there.

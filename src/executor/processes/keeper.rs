@@ -150,6 +150,7 @@ impl Table {
                     in_child.opened.store(true, Ordering::SeqCst);
                     self.lock().ready = true;
                     self.opened.notify_all();
+                    in_child.more.notify_one();
                 }
                 Reply::Refused { error } => return Err(error),
                 Reply::Strained { row } => self.window.strained(row),

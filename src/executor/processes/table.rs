@@ -72,7 +72,7 @@ pub(super) struct InChild {
     /// How many that are, and those about to be; grows under the lock of [`State`].
     held: AtomicUsize,
     /// There may be a batch for it: its writer waits for that.
-    more: Condvar,
+    pub(super) more: Condvar,
     pub(super) opened: AtomicBool,
     pub(super) gone: AtomicBool,
 }
@@ -91,8 +91,7 @@ impl Waiting {
 impl State {
     /// What waits longest, for a child that has room for it, if it can be sent at once.
     fn next_small(&mut self, child: &InChild) -> Option<Waiting> {
-        let small =
-            |waiting: &mut Waiting| child.has_opened() && waiting.batch.size() <= SMALL_BYTES;
+        let small = |waiting: &mut Waiting| waiting.batch.size() <= SMALL_BYTES;
         let waiting = self.waiting.pop_front_if(small)?;
         child.held.fetch_add(1, Ordering::SeqCst);
         Some(waiting)
@@ -146,10 +145,7 @@ impl Table {
         }
         state.waiting.push_back(waiting);
         let free = state.children.iter().filter(|child| self.has_room(child));
-        let Some(child) = free
-            .min_by_key(|child| (!child.has_opened(), child.held()))
-            .cloned()
-        else {
+        let Some(child) = free.min_by_key(|child| child.held()).cloned() else {
             return;
         };
         if let Some(waiting) = state.next_small(&child) {
@@ -193,16 +189,20 @@ impl Table {
         in_child.write(&frame)
     }
 
-    /// Whether a child may be given another batch.
+    /// Whether a child may be given another batch: not while it opens its sessions, for another could begin
+    /// with it at once, and where requests have a pace they would all be made when it has opened.
     fn has_room(&self, child: &InChild) -> bool {
-        child.held() < self.in_child_max && !child.gone.load(Ordering::SeqCst)
+        let at_work = child.has_opened() && !child.gone.load(Ordering::SeqCst);
+        at_work && child.held() < self.in_child_max
     }
 
     /// The next batch for a child that has room; `None`: there will be none, or the child is gone.
     pub(super) fn next_job(&self, in_child: &InChild) -> Option<Waiting> {
         let mut state = self.lock();
         loop {
-            let over = state.ended || state.fatal.is_some() || self.is_over();
+            // A child that is still opening at the end closes in order behind that.
+            let ended = state.ended && in_child.has_opened();
+            let over = ended || state.fatal.is_some() || self.is_over();
             if over || in_child.gone.load(Ordering::SeqCst) {
                 return None;
             }
@@ -243,9 +243,7 @@ impl Table {
         let batches = std::mem::take(&mut *in_child.lock_batches());
         let words = words.unwrap_or_else(|| "ended too early".into());
         let lost = !batches.is_empty();
-        // What lay in the pipe of a child that had not opened has been begun by nobody.
-        let begun = in_child.has_opened();
-        let once = self.told.get().filter(|_| self.once && begun);
+        let once = self.told.get().filter(|_| self.once);
         if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
@@ -259,11 +257,11 @@ impl Table {
                 .push(format!("a worker process {words} and was replaced{again}"));
         }
         let mut state = self.lock();
-        for (_, mut waiting) in batches.into_iter().rev() {
+        for (_, waiting) in batches.into_iter().rev() {
             if let Some((link, digest)) = once {
                 let played = Played::died(link, &waiting.batch, *digest);
                 self.window.fill(waiting.number, played);
-            } else if begun && waiting.sendings > RESENDS_MAX {
+            } else if waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
                 let error = Error::failed(format!(
                     "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
@@ -273,7 +271,6 @@ impl Table {
                 .hint("run the stage with `--set STAGE.executor=sequential` to see what it does to these rows");
                 self.window.fill(waiting.number, Played::failed(error));
             } else {
-                waiting.sendings -= u32::from(!begun);
                 state.waiting.push_front(waiting);
             }
         }

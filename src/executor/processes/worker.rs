@@ -40,23 +40,33 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
             strained.send(reply);
         }
     });
-    let opened = open_told(&mut stdin, &mut payload, &hello, strain, &stop);
+    let told = told(&mut stdin, &mut payload, &hello).map(|mut chain| {
+        chain.strain = strain;
+        chain.stop = stop.clone();
+        chain
+    });
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
-    let (hand, ending) = match opened {
-        Ok((hand, ending)) => (Arc::new(hand), ending),
-        Err(error) => {
-            replies.send(Frame::new(None, || Reply::Refused { error })?);
-            drop(replies);
-            let _ = writer.join();
-            return Ok(());
-        }
+    let ending = told.as_ref().ok().and_then(Chain::ending);
+    let opening = {
+        let (replies, stop) = (replies.clone(), stop.clone());
+        std::thread::spawn(move || open(told, &replies, &stop))
     };
-    let open = hand.open;
-    replies.send(Frame::new(None, || Reply::Ready { open })?);
+    // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
+    let mut next = read_frame(&mut stdin, &mut payload);
+    if next.is_none() && !opening.is_finished() {
+        stop.set();
+    }
+    let opened = opening.join();
+    let Some(hand) = opened.map_err(|_| Error::failed("a worker panicked"))? else {
+        drop(replies);
+        let _ = writer.join();
+        return Ok(());
+    };
+    let hand = Arc::new(hand);
     let pool = Pool::new(hello.threads, "etl-worker".into())?;
     let in_hand = Arc::new(AtomicUsize::new(0));
-    while let Some(header) = read_frame(&mut stdin, &mut payload) {
+    while let Some(header) = next {
         let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
         let bytes = std::mem::take(&mut payload);
         let (hand, replies) = (hand.clone(), replies.clone());
@@ -71,6 +81,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
                 replies.send(reply);
             }
         });
+        next = read_frame(&mut stdin, &mut payload);
     }
     if in_hand.load(Ordering::SeqCst) > 0 {
         // The parent is gone, and what is in hand is wanted by nobody.
@@ -141,14 +152,8 @@ fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
     let _ = frame.write(&mut *stdout);
 }
 
-/// Opens the sessions; also how long they take to end what they start.
-fn open_told(
-    stdin: &mut impl Read,
-    payload: &mut Vec<u8>,
-    hello: &Hello,
-    strain: Strain,
-    stop: &Stop,
-) -> Result<(Hand, Option<Duration>)> {
+/// What the first frame, and those behind it that hold what is broadcast, say is to be played.
+fn told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Chain> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -162,16 +167,30 @@ fn open_told(
         }
         broadcast.push(batches);
     }
-    let mut chain = Chain::of(
+    Chain::of(
         hello.links.clone(),
         broadcast,
         hello.digest,
         hello.processes,
-    )?;
-    chain.strain = strain;
-    chain.stop = stop.clone();
-    let ending = chain.ending();
-    Ok((chain.open()?, ending))
+    )
+}
+
+/// Opens the sessions, and says so; `None`: they could not be opened.
+fn open(told: Result<Chain>, replies: &Replies, stop: &Stop) -> Option<Hand> {
+    let (hand, reply) = match told.and_then(Chain::open) {
+        Ok(hand) => {
+            let open = hand.open;
+            (Some(hand), Frame::new(None, || Reply::Ready { open }))
+        }
+        Err(error) => (None, Frame::new(None, || Reply::Refused { error })),
+    };
+    // What was broken off is no refusal.
+    if !stop.is_set()
+        && let Ok(reply) = reply
+    {
+        replies.send(reply);
+    }
+    hand
 }
 
 fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {

@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
 use crate::format::json::write_plain;
-use crate::stage::{Counts, Output, Reject};
+use crate::stage::{Counts, Output, Reject, Totals};
 
 /// Why an item is a reject.
 #[derive(Debug, Clone, Default)]
@@ -161,8 +161,32 @@ impl Reader {
     }
 }
 
+/// Items whose answer has no record for them.
+const EMPTY: &str = "empty";
+/// Records that nobody asked for.
+const UNEXPECTED: &str = "unexpected";
 /// The count of records that have nothing where any column is looked for.
-pub const WITHOUT_COLUMNS: &str = "without_columns";
+pub(super) const WITHOUT_COLUMNS: &str = "without_columns";
+
+/// What the user is told of these counts, where there are any.
+const TOLD: [(&str, &str); 3] = [
+    (EMPTY, "items have no record: they go no further"),
+    (UNEXPECTED, "records were not asked for, and were left out"),
+    (
+        WITHOUT_COLUMNS,
+        "records have nothing where any of `columns` is looked for: see `records`",
+    ),
+];
+
+/// Warns of what the answers of a stage, all of them, have left to be said; of `more` counts too.
+pub fn warn(totals: &mut Totals, more: &[(&str, &str)]) {
+    for (name, words) in TOLD.iter().chain(more) {
+        let count = totals.counts.get(*name).copied().unwrap_or_default();
+        if count > 0 {
+            totals.warnings.push(format!("{count} {words}"));
+        }
+    }
+}
 
 /// Those that are not 0.
 fn counts(all: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
@@ -311,8 +335,8 @@ impl Settlement<'_> {
         let without_columns = self.sets.iter().map(|set| set.bare).sum();
         let counts = counts([
             ("answered", answered),
-            ("empty", empty),
-            ("unexpected", self.unexpected),
+            (EMPTY, empty),
+            (UNEXPECTED, self.unexpected),
             (WITHOUT_COLUMNS, without_columns),
         ]);
         let given = items.len() as u64;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::settle::WITHOUT_COLUMNS;
 use super::*;
 use crate::columns::Column;
 use crate::stage::Output;

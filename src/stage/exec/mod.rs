@@ -20,9 +20,10 @@ use self::run::Limits;
 use self::session::Running;
 use self::shell::Script;
 use self::template::Template;
-use super::answers::{self, Answers, Columns, Format};
+use super::answers::{self, Answers, Columns, Format, warn};
 use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
+    Totals,
 };
 use crate::error::{Error, Result};
 use crate::schema::{Schema, Type};
@@ -420,5 +421,10 @@ impl Stage for Exec {
             told,
             stop: setup.stop,
         }))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        warn(totals, &[]);
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use self::options::Options;
 use self::sender::Sender;
 use self::session::Login;
 use self::template::{Body, Template};
-use super::answers::{Answers, WITHOUT_COLUMNS};
+use super::answers::{Answers, warn};
 use super::{
     Begun, Distribution, Folder, Look, Requests, Run, Session, Setup, Source, Stage, Totals,
     connection,
@@ -252,27 +252,8 @@ impl Stage for Fetch {
     }
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
-        let count = |name: &str| totals.counts.get(name).copied().unwrap_or_default();
-        let told = [
-            (count("empty"), "items have no record: they go no further"),
-            (
-                count("unexpected"),
-                "records were not asked for, and were left out",
-            ),
-            (
-                count(WITHOUT_COLUMNS),
-                "records have nothing where any of `columns` is looked for: see `records`",
-            ),
-            (
-                count("sessions_left_open"),
-                "sessions could not be closed: they are left to the server",
-            ),
-        ];
-        for (count, words) in told {
-            if count > 0 {
-                totals.warnings.push(format!("{count} {words}"));
-            }
-        }
+        let open = "sessions could not be closed: they are left to the server";
+        warn(totals, &[("sessions_left_open", open)]);
         Ok(())
     }
 }

@@ -1,16 +1,19 @@
 //! Logins: one a process, renewed once by one thread, closed at the end.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Asking, reasons};
-use crate::harness::{Etl, Variant, children, client, wait_until};
+use crate::harness::{Etl, Variant, children, client, is_alive, wait_until};
 use crate::scripted::{Asked, Say, Site};
+
+/// How long a server here waits for what a test is about.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that wants a login; a token is good for so many requests.
 fn site(good_for: usize) -> Site {
@@ -40,6 +43,9 @@ fn site(good_for: usize) -> Site {
             _ => match token(asked).and_then(|token| tokens.get_mut(token)) {
                 Some(requests) if *requests < good_for => {
                     *requests += 1;
+                    drop(tokens);
+                    // So that no thread that has to ask again meets with a token that the others have used up.
+                    std::thread::sleep(Duration::from_millis(10));
                     Say::json("{\"v\": 1}")
                 }
                 _ => Say::status(401, "no longer good"),
@@ -121,16 +127,9 @@ fn what_a_licence_does_not_allow_is_told_before_it_is_tried() {
 #[test]
 fn a_process_that_gets_no_session_ends_the_run_though_another_has_one() {
     for variant in [Variant::EACH[2], Variant::EACH[3]] {
-        let logins = AtomicUsize::new(0);
-        let site = Site::start(move |asked| match asked.target.as_str() {
-            "/login" => match logins.fetch_add(1, Ordering::SeqCst) {
-                0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
-                _ => Say::status(403, "one session is what you paid for"),
-            },
-            "/logout" => Say::status(204, ""),
-            // Whoever has the session is at work when the other one is refused.
-            _ => Say::Hold,
-        });
+        // Whoever has the session is at work when the other one is refused.
+        let refused = Say::status(403, "one session is what you paid for");
+        let site = one_gets_in(refused, Say::Hold);
         let items: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
         let items: Vec<&str> = items.iter().map(String::as_str).collect();
         let asking = Asking::about(&items, &options(&site));
@@ -142,54 +141,95 @@ fn a_process_that_gets_no_session_ends_the_run_though_another_has_one() {
     }
 }
 
+/// A server whose first login succeeds at once, and the others are answered so; the items too.
+fn one_gets_in(others: Say, item: Say) -> Site {
+    let logins = AtomicUsize::new(0);
+    Site::start(move |asked| match asked.target.as_str() {
+        "/login" => match logins.fetch_add(1, Ordering::SeqCst) {
+            0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+            _ => others.clone(),
+        },
+        "/logout" => Say::status(204, ""),
+        _ => item.clone(),
+    })
+}
+
 #[test]
 fn a_process_that_dies_at_its_login_again_and_again_ends_the_run_though_another_works() {
-    const DEATHS: usize = 3;
     for variant in [Variant::EACH[2], Variant::EACH[3]] {
-        let logins = AtomicUsize::new(0);
-        let site = Site::start(move |asked| match asked.target.as_str() {
-            "/login" => match logins.fetch_add(1, Ordering::SeqCst) {
-                0 => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
-                _ => Say::Hold,
-            },
-            "/logout" => Say::status(204, ""),
-            _ => {
-                // Whoever is in has enough in hand until the other one has its last try.
-                while logins.load(Ordering::SeqCst) < 1 + DEATHS {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Say::json("{\"v\": 1}")
-            }
-        });
-        let items: Vec<String> = (0..20).map(|n| format!("i{n}")).collect();
-        let items: Vec<&str> = items.iter().map(String::as_str).collect();
-        let asking = Asking::about(&items, &options(&site));
+        let site = one_gets_in(Say::Hold, Say::Hold);
+        let asking = Asking::about(&["a", "b", "c", "d", "e"], &options(&site));
         let running = asking.command(variant).start();
-        for died in 0..DEATHS {
-            let mut at_login = Vec::new();
+        for died in 0..3 {
+            let mut worker = None;
             wait_until("the next one asks for a session", || {
-                at_login = site.asked();
-                at_login.retain(|asked| asked.target == "/login");
-                at_login.len() == died + 2
+                let asked = site.asked();
+                let mut logins = asked.iter().filter(|asked| asked.target == "/login");
+                let login = logins.nth(died + 1);
+                worker = login.and_then(|at| client(at.from, &children(running.child.id())));
+                worker.is_some()
             });
-            if died + 1 == DEATHS {
-                wait_until(
-                    "the process that is in has done all but what lies in the other's pipe",
-                    || {
-                        let asked = site.asked();
-                        let asked = asked.iter().filter(|asked| asked.target.starts_with("/i"));
-                        asked.count() == items.len() - variant.threads as usize
-                    },
-                );
-            }
-            let from = at_login[died + 1].from;
-            let worker = client(from, &children(running.child.id())).expect("it waits");
-            kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).expect("it is there");
+            let worker = Pid::from_raw(worker.expect("it waits").cast_signed());
+            kill(worker, Signal::SIGKILL).expect("it is there");
         }
         let outcome = running.outcome();
         assert_eq!(outcome.code, Some(1), "{variant}: {}", outcome.stderr);
         let told = "was killed by SIGKILL, before it could begin";
         assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn who_is_still_at_its_login_is_given_nothing() {
+    for variant in [Variant::EACH[2], Variant::EACH[3]] {
+        // The second login takes until the other process has asked about all items.
+        let (left, all_asked) = (AtomicUsize::new(6), Arc::new(AtomicBool::new(false)));
+        let (asked, logins) = (all_asked.clone(), AtomicUsize::new(0));
+        let site = Site::start(move |request| match request.target.as_str() {
+            "/login" => {
+                let first = logins.fetch_add(1, Ordering::SeqCst) == 0;
+                let until = Instant::now() + PATIENCE;
+                while !first && !asked.load(Ordering::SeqCst) && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Say::json("{\"data\": {\"token\": \"t-0\"}}")
+            }
+            "/logout" => Say::status(204, ""),
+            _ => {
+                if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    asked.store(true, Ordering::SeqCst);
+                }
+                Say::json("{\"v\": 1}")
+            }
+        });
+        let asking = Asking::about(&["a", "b", "c", "d", "e", "f"], &options(&site));
+        let outcome = asking.run(variant);
+        assert_eq!(outcome.rejects, "", "{variant}");
+        assert!(all_asked.load(Ordering::SeqCst), "{variant}");
+        let targets = site.targets();
+        assert_eq!((targets["/login"], targets["/logout"]), (2, 2), "{variant}");
+    }
+}
+
+#[test]
+fn a_login_that_hangs_outlives_nobody() {
+    for signal in [Signal::SIGKILL, Signal::SIGINT] {
+        let site = one_gets_in(Say::Hold, Say::Hold);
+        let asking = Asking::about(&["a", "b"], &options(&site));
+        let running = asking.command(Variant::EACH[2]).start();
+        wait_until("both have asked for a session", || {
+            site.targets().get("/login") == Some(&2)
+        });
+        let workers = children(running.child.id());
+        let pid = Pid::from_raw(running.child.id().cast_signed());
+        kill(pid, signal).expect("it is there");
+        let killed = Instant::now();
+        wait_until("the workers have gone", || {
+            !workers.iter().any(|&worker| is_alive(worker))
+        });
+        running.outcome();
+        // Less than the time that a worker is given to end what it has begun.
+        assert!(killed.elapsed() < Duration::from_secs(3), "{signal}");
     }
 }
 
