@@ -1,7 +1,7 @@
 //! Whether the run was told to stop: set by a signal or by a deadline, looked at between batches.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use signal_hook::iterator::Signals;
@@ -20,10 +20,21 @@ pub struct Stop {
     deadline: Option<Duration>,
 }
 
+/// The signal that this process met.
+static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
 impl Stop {
+    /// Is set by the signals that [`Stop::on_signals`] listens to, once it does.
+    pub fn of_signals() -> Stop {
+        Stop {
+            signal: SIGNAL.clone(),
+            deadline: None,
+        }
+    }
+
     /// Is set by SIGINT, SIGTERM and SIGHUP from now on.
     pub fn on_signals() -> Result<Stop> {
-        let stop = Stop::default();
+        let stop = Stop::of_signals();
         let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
         if !hangup_is_ignored() {
             signals.push(signal_hook::consts::SIGHUP);

@@ -1,13 +1,14 @@
 //! Runs that are told to stop, and runs that lose a child. The input comes through a pipe that the test
 //! holds open, so that every moment it wants can be waited for and none is a matter of luck.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::generate_donors::write_dumps;
 use crate::harness::{
@@ -143,6 +144,70 @@ fn an_interrupted_run_leaves_nothing_behind() {
                 left.keys()
             );
         }
+    }
+}
+
+/// A pipeline whose input has a header line, and comes from `file`.
+fn with_header(file: &str) -> Folder {
+    let folder = folder();
+    let pipeline = PIPELINE
+        .replace("\"-\"", &format!("{file:?}"))
+        .replace("columns = [\"id\", \"at\", \"text\"]\n", "");
+    folder.write("pipeline.toml", pipeline);
+    folder
+}
+
+#[test]
+fn who_waits_for_input_hears_that_he_is_to_stop() {
+    for file in ["-", "rows.pipe"] {
+        for given in ["", "id,at,text\n", "id,at,text\n1,2020-01-02,x\n"] {
+            let folder = with_header(file);
+            let pipe = folder.join("rows.pipe");
+            mkfifo(&pipe, Mode::S_IRWXU).expect("it can be made");
+            let mut running =
+                Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).start_fed();
+            let mut writer = None;
+            if file == "-" {
+                feed(&mut running, given.as_bytes());
+            } else if !given.is_empty() {
+                // Waits until it is read from.
+                let opened = writer.insert(File::options().write(true).open(&pipe));
+                let opened = opened.as_mut().expect("somebody reads");
+                opened.write_all(given.as_bytes()).expect("it is read");
+            }
+            wait_until("it has begun", || folder.join("state/runs").exists());
+            send(running.child.id(), Signal::SIGINT);
+            let outcome = running.outcome();
+            assert_eq!(
+                outcome.code,
+                Some(130),
+                "{file} {given:?}: {}",
+                outcome.stderr
+            );
+            assert_eq!(
+                fs::read(folder.join("out/rows.ndjson")).ok().as_deref(),
+                Some(OLD)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_named_pipe_is_opened_once_though_its_header_is_read_first() {
+    for variant in Variant::EACH {
+        let folder = with_header("rows.pipe");
+        let pipe = folder.join("rows.pipe");
+        mkfifo(&pipe, Mode::S_IRWXU).expect("it can be made");
+        let running = Etl::run(folder.path(), "pipeline.toml", variant.batch_rows(500)).start();
+        let mut writer = File::options().write(true).open(&pipe).expect("it is read");
+        writer.write_all(b"id,at,text\n").expect("it is read");
+        writer.write_all(&rows()).expect("it is read");
+        drop(writer);
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr, "", "{variant}");
+        let written = fs::read(folder.join("out/rows.ndjson")).expect("it is there");
+        assert!(written == documents(), "{variant}");
     }
 }
 

@@ -1,11 +1,10 @@
 //! A look at the files before a run: whether each is there, has the columns of the first one, and begins
 //! with a record that fits them.
 
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::source::{expand, other_header, to_batch};
+use super::source::{expand, is_once, other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -26,8 +25,7 @@ impl LoadCsv {
     /// Whether a file is there, with the columns of the first one, and a first record that fits them.
     fn look_at(&self, path: &Path, schema: Result<&Schema, &Error>) -> Result<String> {
         // What a pipe gives is gone then.
-        let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-        if path == Path::new("-") || is_pipe {
+        if is_once(path) {
             return Ok("is read when the run begins".into());
         }
         let Opened { header, splitter } = self.open_file(path, Arc::default(), &Stop::default())?;

@@ -25,7 +25,7 @@ use crate::schema::{Field, Schema, Type};
 use crate::stop::Stop;
 use options::OnError;
 use parsing::Parsing;
-use source::{Blocks, expand, input_file, open};
+use source::{Blocks, expand, input_file, is_once, open};
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -132,8 +132,8 @@ struct LoadCsv {
     clean_names: bool,
     record_bytes: usize,
     on_error: OnError,
-    /// Standard input once its header was read: it can be opened only once.
-    stdin: Mutex<Option<Opened>>,
+    /// The first file once its header was read, if it can be opened only once.
+    begun: Mutex<Option<(PathBuf, Opened)>>,
 }
 
 /// Splits the text of a file, inflated if need be.
@@ -220,8 +220,8 @@ impl LoadCsv {
         }
     }
 
-    fn lock_stdin(&self) -> MutexGuard<'_, Option<Opened>> {
-        self.stdin.lock().expect("no one panics holding this lock")
+    fn lock_begun(&self) -> MutexGuard<'_, Option<(PathBuf, Opened)>> {
+        self.begun.lock().expect("no one panics holding this lock")
     }
 
     fn column_names(&self, folder: &Folder) -> Result<Vec<String>> {
@@ -230,20 +230,17 @@ impl LoadCsv {
         }
         let paths = expand(&self.files, folder)?;
         let first = &paths[0];
-        if first != Path::new("-") {
-            return Ok(self
-                .open_file(first, Arc::default(), &Stop::default())?
-                .header
-                .unwrap_or_default());
+        // No run has begun yet that could be told to stop.
+        let open = || self.open_file(first, Arc::default(), &Stop::of_signals());
+        if !is_once(first) {
+            return Ok(open()?.header.unwrap_or_default());
         }
-        let mut stdin = self.lock_stdin();
-        if stdin.is_none() {
-            *stdin = Some(self.open_file(first, Arc::default(), &Stop::default())?);
+        let mut begun = self.lock_begun();
+        if begun.is_none() {
+            *begun = Some((first.clone(), open()?));
         }
-        Ok(stdin
-            .as_ref()
-            .and_then(|opened| opened.header.clone())
-            .unwrap_or_default())
+        let header = begun.as_ref().and_then(|(_, opened)| opened.header.clone());
+        Ok(header.unwrap_or_default())
     }
 }
 
@@ -313,7 +310,7 @@ impl Stage for LoadCsv {
             columns: self.columns.clone(),
             types: Vec::new(),
             null_values: Vec::new(),
-            stdin: Mutex::new(self.lock_stdin().take()),
+            begun: Mutex::new(self.lock_begun().take()),
             ..*self
         });
         let mut files = Vec::new();
@@ -321,7 +318,7 @@ impl Stage for LoadCsv {
         let mut parts: Vec<Part> = Vec::new();
         for path in paths {
             let file = input_file(&path)?;
-            if path != Path::new("-") && file.bytes == 0 {
+            if file.bytes == 0 && !is_once(&path) {
                 warnings.push(format!("`{}` is empty", path.display()));
             }
             files.push(file);

@@ -157,7 +157,7 @@ impl LoadCsv {
             clean_names: given.clean_names,
             record_bytes: given.record_bytes,
             on_error: given.on_error,
-            stdin: Mutex::default(),
+            begun: Mutex::default(),
         })
     }
 }

@@ -3,9 +3,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{LoadCsv, TextSplitter};
 use crate::batch::Batch;
@@ -95,21 +100,28 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Standard input, without being deaf to signals while nothing comes.
-struct Stdin(Stop);
+/// Whether what stands there can be opened only once: standard input, or a named pipe.
+pub(super) fn is_once(path: &Path) -> bool {
+    let is_pipe = |path| std::fs::metadata(path).is_ok_and(|entry| entry.file_type().is_fifo());
+    path == Path::new("-") || is_pipe(path)
+}
 
-impl Read for Stdin {
+/// What may not come for a while, without being deaf to signals meanwhile.
+struct Awaited<R> {
+    reader: R,
+    stop: Stop,
+}
+
+impl<R: Read + AsFd> Read for Awaited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let stdin = std::io::stdin();
         loop {
-            let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            let mut wanted = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
             match poll(&mut wanted, PollTimeout::from(100u8)) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => return stdin.lock().read(buffer),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.reader.read(buffer),
                 Err(error) => return Err(error.into()),
             }
-            if self.0.is_set() {
+            if self.stop.is_set() {
                 return Err(std::io::Error::other("interrupted"));
             }
         }
@@ -122,16 +134,33 @@ pub(in crate::stage) fn open(
     done: Arc<AtomicU64>,
     stop: &Stop,
 ) -> Result<Box<dyn Read + Send>> {
+    let stop = stop.clone();
     let reader: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(Stdin(stop.clone()))
+        let reader = std::io::stdin();
+        Box::new(Awaited { reader, stop })
     } else {
-        let opened = File::open(path).map_err(|error| {
+        let once = is_once(path);
+        // To open a named pipe would wait for who writes, as to read it does.
+        let flags = if once {
+            OFlag::O_NONBLOCK
+        } else {
+            OFlag::empty()
+        };
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path);
+        let reader = file.map_err(|error| {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             let hint = nearest_file(path).filter(|_| missing);
             let start = || "a relative path starts at the pipeline file's folder".to_owned();
             Error::io("open", path.display(), &error).hint(hint.unwrap_or_else(start))
-        });
-        Box::new(opened?)
+        })?;
+        if once {
+            Box::new(Awaited { reader, stop })
+        } else {
+            Box::new(reader)
+        }
     };
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let mut reader = BufReader::with_capacity(256 << 10, Counted { reader, done });
@@ -171,11 +200,11 @@ impl Blocks {
 
     /// The file behind its header.
     fn open(&self) -> Result<TextSplitter> {
-        let stdin = match self.path.to_str() {
-            Some("-") => self.loader.lock_stdin().take(),
-            _ => None,
-        };
-        let mut opened = if let Some(opened) = stdin {
+        let begun = self
+            .loader
+            .lock_begun()
+            .take_if(|(path, _)| *path == self.path);
+        let mut opened = if let Some((_, opened)) = begun {
             opened
         } else {
             let done = self.bytes_done.clone();

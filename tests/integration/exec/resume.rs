@@ -183,6 +183,23 @@ fn a_run_with_other_options_or_items_does_not_go_on_with_these_answers() {
 }
 
 #[test]
+fn what_ended_well_since_is_not_undone_by_an_older_run() {
+    let folder = folder(COUNTED, ITEMS);
+    let fails = ["--set", "run.on_error=fail"];
+    let run = || Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).args(fails);
+    let failed = run().outcome();
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    folder.write("go", "");
+    let done = run().outcome();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let anew = resume(&folder, Variant::SEQUENTIAL).args(fails).outcome();
+    assert_eq!(anew.code, Some(0), "{}", anew.stderr);
+    let told = "no unfinished run of this pipeline in `state` since the last that ended well";
+    assert!(anew.stderr.contains(told), "{}", anew.stderr);
+    assert!(ran(&folder).into_values().all(|times| times >= 2));
+}
+
+#[test]
 fn an_answer_that_is_not_whole_is_asked_for_again() {
     // What a killed run may leave behind its last whole answer, and which items then run again.
     type Damage = fn(&mut Vec<u8>);
