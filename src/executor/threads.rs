@@ -11,7 +11,7 @@ use crate::stage::Strain;
 
 /// Works on a stream with `deal.grid.threads` threads.
 pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(&deal));
+    let window = Arc::new(Window::new(&deal, deal.grid.threads));
     let costs = deal.costs.clone();
     let fed = window.clone();
     let feeder = std::thread::Builder::new()

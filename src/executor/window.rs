@@ -55,6 +55,8 @@ struct State {
     working: usize,
     /// How many that may be, where the outside sets the pace.
     pace: Option<Pace>,
+    /// How many workers there are at the moment: those of a child come when it has opened, and go with it.
+    at_hand: usize,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
     keys: HashSet<u64>,
     /// The feeder waits for the next batch from above.
@@ -78,7 +80,7 @@ struct Slot {
 /// How requests are dealt: half as many as the workers make at once wait besides, so that the feeder is woken
 /// for several of them and not for each.
 struct Ahead {
-    /// How many may be worked on, or wait for a worker.
+    /// How many may be worked on, or wait for a worker, where they have no pace.
     most: usize,
     /// When no more are left the feeder is woken.
     few: usize,
@@ -88,7 +90,6 @@ struct Ahead {
 
 impl Ahead {
     fn new(workers: usize, every: Duration) -> Self {
-        // What has a pace is made when it is dealt.
         let ahead = if every.is_zero() { workers / 2 } else { 0 };
         let most = workers + ahead;
         Ahead {
@@ -97,14 +98,25 @@ impl Ahead {
             every,
         }
     }
+
+    /// How many may be worked on, or wait for a worker. What has a pace waits for none: it would be made at
+    /// once with others that waited too.
+    fn most(&self, state: &State) -> usize {
+        if self.every.is_zero() {
+            self.most
+        } else {
+            state.at_hand
+        }
+    }
 }
 
 impl Window {
-    /// A window for a deal's workers.
-    pub(super) fn new(deal: &Deal) -> Self {
+    /// A window for a deal's workers, of whom so many are there already.
+    pub(super) fn new(deal: &Deal, at_hand: usize) -> Self {
         let workers = deal.grid.workers();
         let state = State {
             pace: deal.exclusive.is_some().then(|| Pace::new(workers)),
+            at_hand,
             ..State::default()
         };
         Window {
@@ -155,7 +167,7 @@ impl Window {
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
                         let most = state.pace.as_ref().map(Pace::limit);
-                        let most = most.or(self.requests.as_ref().map(|ahead| ahead.most));
+                        let most = most.or(self.requests.as_ref().map(|ahead| ahead.most(state)));
                         most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
@@ -295,6 +307,17 @@ impl Window {
         if let Some(pace) = &mut guard.pace {
             pace.strained(row, next_row);
         }
+    }
+
+    /// There are more workers.
+    pub(super) fn gains(&self, workers: usize) {
+        self.lock().at_hand += workers;
+        self.room.notify_one();
+    }
+
+    /// There are fewer.
+    pub(super) fn loses(&self, workers: usize) {
+        self.lock().at_hand -= workers;
     }
 
     /// No more batches will come.

@@ -94,6 +94,9 @@ impl Table {
             let _ = child.kill();
         }
         in_child.gone.store(true, Ordering::SeqCst);
+        if in_child.has_opened() {
+            self.window.loses(self.threads);
+        }
         let mut state = self.lock();
         self.wake_all(&state);
         state.children.retain(|child| !Arc::ptr_eq(child, in_child));
@@ -148,6 +151,7 @@ impl Table {
                     costs.sessions += 1;
                     drop(costs);
                     in_child.opened.store(true, Ordering::SeqCst);
+                    self.window.gains(self.threads);
                     self.lock().ready = true;
                     self.opened.notify_all();
                     in_child.more.notify_one();

@@ -29,7 +29,7 @@ use table::{Table, Waiting};
 
 /// Works on a stream with `deal.grid.processes` children of `deal.grid.threads` threads each.
 pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(&deal));
+    let window = Arc::new(Window::new(&deal, 0));
     let table = Arc::new(Table::new(&deal, window));
     let fed = table.clone();
     let feeder = std::thread::Builder::new()

@@ -29,6 +29,8 @@ const AHEAD: usize = 1;
 /// What feeder, readers and writers share.
 pub(super) struct Table {
     pub(super) name: String,
+    /// Of each child.
+    pub(super) threads: usize,
     in_child_max: usize,
     /// Whether a batch that died with its child may not be sent again.
     once: bool,
@@ -103,6 +105,7 @@ impl Table {
     pub(super) fn new(deal: &Deal, window: Arc<Window>) -> Self {
         Table {
             name: deal.name.clone(),
+            threads: deal.grid.threads,
             // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
             in_child_max: if deal.exclusive.is_some() || deal.requests.is_some() {
                 deal.grid.threads

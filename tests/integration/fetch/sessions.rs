@@ -212,6 +212,36 @@ fn who_is_still_at_its_login_is_given_nothing() {
 }
 
 #[test]
+fn the_pace_is_kept_though_processes_log_in_at_different_times() {
+    // Some that wait for three processes would be made all at once when these are in.
+    let logins = AtomicUsize::new(0);
+    let site = Site::start(move |asked| match asked.target.as_str() {
+        "/login" => {
+            if logins.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            Say::json("{\"data\": {\"token\": \"t-0\"}}")
+        }
+        "/logout" => Say::status(204, ""),
+        _ => {
+            std::thread::sleep(Duration::from_millis(2500));
+            Say::json("{\"v\": 1}")
+        }
+    });
+    let options = options(&site) + "\nrequests_per_second = 2";
+    let asking = Asking::about(&["a", "b", "c", "d", "e"], &options);
+    let outcome = asking.run(Variant::new("processes", 4, 1));
+    assert_eq!(outcome.rejects, "");
+    let mut asked = site.asked();
+    asked.retain(|asked| !asked.target.starts_with("/log"));
+    for (asked, third) in asked.iter().zip(&asked[2..]) {
+        // Twice half a second; a machine that has other work may take some of it away.
+        let between = third.at.duration_since(asked.at);
+        assert!(between > Duration::from_millis(300), "{between:?}");
+    }
+}
+
+#[test]
 fn a_login_that_hangs_outlives_nobody() {
     for signal in [Signal::SIGKILL, Signal::SIGINT] {
         let site = one_gets_in(Say::Hold, Say::Hold);
