@@ -2,7 +2,7 @@
 //! ends what it started then.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,17 +48,20 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
     let ending = told.as_ref().ok().and_then(Chain::ending);
+    let opened = Arc::new(AtomicBool::new(false));
     let opening = {
-        let (replies, stop) = (replies.clone(), stop.clone());
-        std::thread::spawn(move || open(told, &replies, &stop))
+        let (replies, opened, stop) = (replies.clone(), opened.clone(), stop.clone());
+        std::thread::spawn(move || open(told, &replies, &opened, &stop))
     };
     // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
     let mut next = read_frame(&mut stdin, &mut payload);
-    if next.is_none() && !opening.is_finished() {
+    if next.is_none() && !opened.load(Ordering::SeqCst) {
         stop.set();
     }
-    let opened = opening.join();
-    let Some(hand) = opened.map_err(|_| Error::failed("a worker panicked"))? else {
+    let Some(hand) = opening
+        .join()
+        .map_err(|_| Error::failed("a worker panicked"))?
+    else {
         drop(replies);
         let _ = writer.join();
         return Ok(());
@@ -176,7 +179,7 @@ fn told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<C
 }
 
 /// Opens the sessions, and says so; `None`: they could not be opened.
-fn open(told: Result<Chain>, replies: &Replies, stop: &Stop) -> Option<Hand> {
+fn open(told: Result<Chain>, replies: &Replies, opened: &AtomicBool, stop: &Stop) -> Option<Hand> {
     let (hand, reply) = match told.and_then(Chain::open) {
         Ok(hand) => {
             let open = hand.open;
@@ -184,6 +187,8 @@ fn open(told: Result<Chain>, replies: &Replies, stop: &Stop) -> Option<Hand> {
         }
         Err(error) => (None, Frame::new(None, || Reply::Refused { error })),
     };
+    // Before the parent knows: if it has nothing to do, standard input ends at once.
+    opened.store(true, Ordering::SeqCst);
     // What was broken off is no refusal.
     if !stop.is_set()
         && let Ok(reply) = reply
