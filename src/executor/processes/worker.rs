@@ -49,25 +49,26 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     payload = Vec::new();
     let ending = told.as_ref().ok().and_then(Chain::ending);
     let opened = Arc::new(AtomicBool::new(false));
-    let opening = {
+    let pool = Pool::new(hello.threads, "etl-worker".into())?;
+    let (opening, hand) = mpsc::channel();
+    {
         let (replies, opened, stop) = (replies.clone(), opened.clone(), stop.clone());
-        std::thread::spawn(move || open(told, &replies, &opened, &stop))
-    };
+        // A panic there ends the process, as one of a batch does.
+        pool.spawn(move || {
+            let _ = opening.send(open(told, &replies, &opened, &stop));
+        });
+    }
     // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
     let mut next = read_frame(&mut stdin, &mut payload);
     if next.is_none() && !opened.load(Ordering::SeqCst) {
         stop.set();
     }
-    let Some(hand) = opening
-        .join()
-        .map_err(|_| Error::failed("a worker panicked"))?
-    else {
+    let Some(hand) = hand.recv().ok().flatten() else {
         drop(replies);
         let _ = writer.join();
         return Ok(());
     };
     let hand = Arc::new(hand);
-    let pool = Pool::new(hello.threads, "etl-worker".into())?;
     let in_hand = Arc::new(AtomicUsize::new(0));
     while let Some(header) = next {
         let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
