@@ -565,16 +565,21 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
 pub(crate) fn client(from: SocketAddr, processes: &[u32]) -> Option<u32> {
     let connections = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
     let port = format!(":{:04X}", from.port());
-    let socket = connections.lines().find_map(|line| {
+    // Connections to other servers may have the same port, those that have ended too.
+    let socket = |line: &str| {
         let mut fields = line.split_whitespace();
         let local = fields.nth(1)?;
         let inode = fields.nth(7)?;
         local.ends_with(&port).then(|| format!("socket:[{inode}]"))
-    })?;
+    };
+    let sockets: Vec<String> = connections.lines().filter_map(socket).collect();
+    let is_one = |file: fs::DirEntry| {
+        let to = fs::read_link(file.path());
+        to.is_ok_and(|to| sockets.iter().any(|socket| to.as_os_str() == &**socket))
+    };
     let has = |pid: &&u32| {
         let files = fs::read_dir(format!("/proc/{pid}/fd"));
-        let mut files = files.into_iter().flatten().flatten();
-        files.any(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == &*socket))
+        files.into_iter().flatten().flatten().any(is_one)
     };
     processes.iter().find(has).copied()
 }
