@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use self::read::Records;
-pub use self::settle::{Refusal, Settlement, warn};
+pub use self::settle::{Refusal, Settlement};
 
 use super::OptionDoc;
 use crate::error::{Error, Result};

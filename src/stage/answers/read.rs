@@ -84,6 +84,8 @@ pub struct Records {
     columns: Vec<Values>,
     /// What tells whose each is; empty where there is no `key`.
     pub(super) keys: Vec<Option<Vec<u8>>>,
+    /// Of each column, how many have nothing where it is looked for.
+    pub(super) missing: Vec<u64>,
     /// How many have nothing where any column is looked for.
     pub(super) bare: u64,
     /// What is wrong with some, rising.
@@ -208,6 +210,7 @@ impl Reader {
                 .map(|column| Values::new(column.target))
                 .collect(),
             keys: Vec::new(),
+            missing: vec![0; columns.len()],
             bare: 0,
             faults: Vec::new(),
         }
@@ -270,8 +273,11 @@ impl Reader {
     fn push_json(&self, record: &str, into: &mut Records) {
         let mut found: Vec<Option<&str>> = vec![None; self.slots.places.len()];
         self.slots.wanted.find(record, &mut found);
-        let columns = self.answers.columns.len();
-        into.bare += u64::from(found[..columns].iter().all(Option::is_none));
+        let found_columns = &found[..self.answers.columns.len()];
+        into.bare += u64::from(found_columns.iter().all(Option::is_none));
+        for (missing, found) in into.missing.iter_mut().zip(found_columns) {
+            *missing += u64::from(found.is_none());
+        }
         let is_scalar = !record.starts_with(['{', '[']);
         let fault = if is_scalar && !self.slots.wanted.within.is_empty() {
             Some("the record is no object")

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::read::{Fault, joined};
-use super::{OnError, Reader, Records};
+use super::{Answers, OnError, Place, Reader, Records};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
+use crate::format::json::raw::Pointer;
 use crate::format::json::write_plain;
 use crate::stage::{Counts, Output, Reject, Totals};
 
@@ -122,7 +123,7 @@ impl Reader {
         let rows_in = records.len as u64;
         let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
         let rows = records.len;
-        let counts = counts([(WITHOUT_COLUMNS, records.bare)]);
+        let counts = counts(self.record_counts(std::slice::from_ref(&records)));
         let columns = records.into_columns();
         let mut output = Output {
             rows_in: Some(rows_in),
@@ -139,6 +140,21 @@ impl Reader {
             _ => output.rejects = rejects,
         }
         output
+    }
+
+    /// How many records there are, and what is missing in how many.
+    fn record_counts(&self, sets: &[Records]) -> impl Iterator<Item = (String, u64)> {
+        let sum = |of: &dyn Fn(&Records) -> u64| sets.iter().map(of).sum();
+        let all = [
+            (RECORDS.to_owned(), sum(&|set| set.len as u64)),
+            (WITHOUT_COLUMNS.to_owned(), sum(&|set| set.bare)),
+        ];
+        let columns = self.answers.columns.iter().enumerate();
+        let some = columns.filter_map(|(at, column)| {
+            let count: u64 = sum(&|set| set.missing[at]);
+            (count > 0).then(|| (missing(&column.name), count))
+        });
+        all.into_iter().chain(some.collect::<Vec<_>>())
     }
 
     /// A record as a reject, where it stands for no item.
@@ -165,7 +181,9 @@ impl Reader {
 const EMPTY: &str = "empty";
 /// Records that nobody asked for.
 const UNEXPECTED: &str = "unexpected";
-/// The count of records that have nothing where any column is looked for.
+/// Records of all answers.
+const RECORDS: &str = "records";
+/// Those that have nothing where any column is looked for.
 pub(super) const WITHOUT_COLUMNS: &str = "without_columns";
 
 /// What the user is told of these counts, where there are any.
@@ -178,20 +196,40 @@ const TOLD: [(&str, &str); 3] = [
     ),
 ];
 
-/// Warns of what the answers of a stage, all of them, have left to be said; of `more` counts too.
-pub fn warn(totals: &mut Totals, more: &[(&str, &str)]) {
-    for (name, words) in TOLD.iter().chain(more) {
-        let count = totals.counts.get(*name).copied().unwrap_or_default();
-        if count > 0 {
-            totals.warnings.push(format!("{count} {words}"));
+/// The count of records that have nothing where this column is looked for.
+fn missing(column: &str) -> String {
+    format!("missing.{column}")
+}
+
+impl Answers {
+    /// Warns of what the answers of a stage, all of them, have left to be said; of `more` counts too.
+    pub fn warn(&self, totals: &mut Totals, more: &[(&str, &str)]) {
+        let of = |name: &str| totals.counts.get(name).copied().unwrap_or_default();
+        for (name, words) in TOLD.iter().chain(more) {
+            if of(name) > 0 {
+                totals.warnings.push(format!("{} {words}", of(name)));
+            }
+        }
+        let records = of(RECORDS);
+        for column in &self.columns {
+            let never = records > 0 && of(&missing(&column.name)) == records;
+            // Where all are missing it is said above.
+            if let (true, Place::Pointer(Pointer(path))) =
+                (never && of(WITHOUT_COLUMNS) < records, &column.place)
+            {
+                totals.warnings.push(format!(
+                    "no record has anything at `/{}`: `{}` is null throughout",
+                    path.join("/"),
+                    column.name
+                ));
+            }
         }
     }
 }
 
 /// Those that are not 0.
-fn counts(all: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
-    let some = all.into_iter().filter(|(_, count)| *count > 0);
-    some.map(|(name, count)| (name.to_owned(), count)).collect()
+fn counts(all: impl IntoIterator<Item = (String, u64)>) -> Counts {
+    all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 /// What ends a run in which no item may be rejected.
@@ -332,13 +370,16 @@ impl Settlement<'_> {
                 records.extend(own.iter().map(|number| bases[*set] + number));
             }
         }
-        let without_columns = self.sets.iter().map(|set| set.bare).sum();
-        let counts = counts([
+        let ends = [
             ("answered", answered),
             (EMPTY, empty),
             (UNEXPECTED, self.unexpected),
-            (WITHOUT_COLUMNS, without_columns),
-        ]);
+        ];
+        let ends = ends.map(|(name, count)| (name.to_owned(), count));
+        let counts = counts(
+            ends.into_iter()
+                .chain(self.reader.record_counts(&self.sets)),
+        );
         let given = items.len() as u64;
         let carried = self.batch.take(&items);
         let origins = carried.origins().cloned();

@@ -147,6 +147,17 @@ fn a_single_item_has_all_records_of_all_pages_or_is_empty() {
         &["{\"data\": [{\"x\": 1}]}"],
     );
     assert_eq!(bare.expect("it is a record").counts[WITHOUT_COLUMNS], 1);
+    let sparse = settled(
+        "columns = [\"x\", \"y\"]",
+        Format::Json,
+        &one,
+        &["[{\"x\": 1}, {\"x\": null}, {\"x\": 2, \"y\": 3}]"],
+    );
+    let counts = sparse.expect("these are records").counts;
+    assert_eq!(
+        serde_json::to_value(counts).expect("they are numbers"),
+        json!({ "answered": 1, "records": 3, "missing.y": 2 })
+    );
     for empty in ["[]", "null"] {
         let output = settled(options, Format::Json, &one, &[empty]).expect("it fits");
         ledger_holds(&output, 1);

@@ -20,7 +20,7 @@ use self::run::Limits;
 use self::session::Running;
 use self::shell::Script;
 use self::template::Template;
-use super::answers::{self, Answers, Columns, Format, warn};
+use super::answers::{self, Answers, Columns, Format};
 use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
     Totals,
@@ -424,7 +424,7 @@ impl Stage for Exec {
     }
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
-        warn(totals, &[]);
+        self.answers.warn(totals, &[]);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use self::options::Options;
 use self::sender::Sender;
 use self::session::Login;
 use self::template::{Body, Template};
-use super::answers::{Answers, warn};
+use super::answers::Answers;
 use super::{
     Begun, Distribution, Folder, Look, Requests, Run, Session, Setup, Source, Stage, Totals,
     connection,
@@ -253,7 +253,7 @@ impl Stage for Fetch {
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
         let open = "sessions could not be closed: they are left to the server";
-        warn(totals, &[("sessions_left_open", open)]);
+        self.answers.warn(totals, &[("sessions_left_open", open)]);
         Ok(())
     }
 }
