@@ -68,21 +68,7 @@ fn show(history: &History, word: &str, args: &ReportArgs) -> Result<String> {
         Entry::Comparison(comparison) => of_comparison(&comparison, args),
         Entry::Run(report) if args.json => as_json(&report),
         Entry::Run(report) if args.markdown => report::markdown(&report),
-        Entry::Run(report) => {
-            let mut text = report::render(&report);
-            if let Some(error) = &report.error {
-                let stage = error
-                    .stage
-                    .as_ref()
-                    .map(|stage| format!("stage `{stage}`: "));
-                text.push_str(&format!(
-                    "it failed: {}{}\n",
-                    stage.unwrap_or_default(),
-                    error.message
-                ));
-            }
-            text
-        }
+        Entry::Run(report) => report::whole(&report),
     })
 }
 

@@ -14,7 +14,9 @@ use crate::error::{Error, Place};
 use crate::stage::{Counts, InputFile};
 
 pub use comparison::Comparison;
-pub use table::{Align, as_markdown, bytes, markdown, plain, render, rows, seconds, thousands};
+pub use table::{
+    Align, as_markdown, bytes, markdown, plain, render, rows, seconds, thousands, whole,
+};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,10 +7,26 @@ const WIDTH: usize = 80;
 
 /// The table, totals, match rates and rejects. Warnings are printed apart.
 pub fn render(report: &Report) -> String {
-    let mut text = plain(&HEADS, &cells(report), &ALIGN);
-    text.push('\n');
-    text.push_str(&totals(report));
-    text.push_str(&inputs(report));
+    plain(&HEADS, &cells(report), &ALIGN) + "\n" + &below(report)
+}
+
+/// The same with what was printed apart when the run ended: warnings, and why it failed.
+pub fn whole(report: &Report) -> String {
+    render(report) + &apart(report)
+}
+
+/// The same for an issue or a page.
+pub fn markdown(report: &Report) -> String {
+    format!(
+        "{}\n```text\n{}{}```\n",
+        as_markdown(&HEADS, &cells(report), &ALIGN),
+        below(report),
+        apart(report)
+    )
+}
+
+fn below(report: &Report) -> String {
+    let mut text = totals(report) + &inputs(report);
     for stage in &report.stages {
         text.push_str(&matches(stage));
         text.push_str(&documents(stage));
@@ -22,13 +38,20 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-/// The table for an issue or a page, and below it how the run ended.
-pub fn markdown(report: &Report) -> String {
-    format!(
-        "{}\n{}",
-        as_markdown(&HEADS, &cells(report), &ALIGN),
-        totals(report)
-    )
+fn apart(report: &Report) -> String {
+    let mut text = String::new();
+    for stage in &report.stages {
+        for warning in &stage.warnings {
+            text.push_str(&format!("warning: stage `{}`: {warning}\n", stage.name));
+        }
+    }
+    if let Some(error) = &report.error {
+        let stage = error.stage.as_ref();
+        let stage = stage.map(|stage| format!("stage `{stage}`: "));
+        let stage = stage.unwrap_or_default();
+        text.push_str(&format!("it failed: {stage}{}\n", error.message));
+    }
+    text
 }
 
 const HEADS: [&str; 8] = [

@@ -428,11 +428,10 @@ fn runs_and_comparisons_are_listed_shown_set_side_by_side_and_deleted() {
         markdown.starts_with("| stage | before -> after s |"),
         "{markdown}"
     );
-    assert!(
-        etl(&folder, &["report", &ids[3]])
-            .stdout
-            .contains("it failed: stage `out`: ")
-    );
+    for form in [&[][..], &["--markdown"]] {
+        let shown = etl(&folder, &[&["report", &ids[3]], form].concat()).stdout;
+        assert!(shown.contains("it failed: stage `out`: "), "{shown}");
+    }
 
     let diff = etl(&folder, &["report", "--diff", &ids[0], &ids[1]]);
     assert_eq!(diff.code, Some(0), "{}", diff.stderr);
