@@ -101,7 +101,7 @@ impl Ahead {
 
     /// How many may be worked on, or wait for a worker. What has a pace waits for none: it would be made at
     /// once with others that waited too.
-    fn most(&self, state: &State) -> usize {
+    fn at_once(&self, state: &State) -> usize {
         if self.every.is_zero() {
             self.most
         } else {
@@ -167,7 +167,8 @@ impl Window {
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
                         let most = state.pace.as_ref().map(Pace::limit);
-                        let most = most.or(self.requests.as_ref().map(|ahead| ahead.most(state)));
+                        let most =
+                            most.or(self.requests.as_ref().map(|ahead| ahead.at_once(state)));
                         most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };

@@ -167,10 +167,10 @@ fn each_trouble_costs_what_it_must_and_no_more() {
 fn no_answer_in_time_is_a_lost_answer() {
     let rows = rows(100);
     let server = Scripted::start(|bulk| match bulk.number {
-        1 => Reply::Normal.after(Duration::from_secs(1)),
+        1 => Reply::Normal.after(Duration::from_secs(3)),
         _ => Reply::Normal,
     });
-    let options = [("request_timeout_ms", "300")];
+    let options = [("request_timeout_ms", "1000")];
     let outcome = Job::new(&[&server.url], &rows, &options).run(Variant::SEQUENTIAL);
     assert_ended(&outcome, 0, rows.len(), "late");
     assert!(server.documents(INDEX) == documents(&rows));

@@ -28,7 +28,7 @@ fn cases() -> Vec<Case> {
         reason,
     };
     let killed = "the command was killed by SIGSEGV, saying `last words`";
-    let never = "the command was ended: it took longer than 500 ms (`timeout_ms`)";
+    let never = "the command was ended: it took longer than 1500 ms (`timeout_ms`)";
     let much = "the command was ended: it printed more than 67108864 bytes (`max_output_bytes`)";
     vec![
         case(
@@ -37,17 +37,22 @@ fn cases() -> Vec<Case> {
             "",
             Some(killed),
         ),
-        case("no end", "exec sleep 3600", "timeout_ms = 500", Some(never)),
+        case(
+            "no end",
+            "exec sleep 3600",
+            "timeout_ms = 1500",
+            Some(never),
+        ),
         case(
             "no end at all",
             STUBBORN,
-            "timeout_ms = 500\ngrace_ms = 100",
+            "timeout_ms = 1500\ngrace_ms = 100",
             Some(never),
         ),
         case(
             "no end, in a pipeline of several",
             "sleep 3600 | sleep 3600",
-            "timeout_ms = 500",
+            "timeout_ms = 1500",
             Some(never),
         ),
         case("a gigabyte", "head -c 1000000000 /dev/zero", "", Some(much)),

@@ -62,16 +62,16 @@ const CASES: [Case; 21] = [
         requests: 3,
     },
     Case {
-        options: "read_timeout_ms = 100\nretries = 1",
+        options: "read_timeout_ms = 500\nretries = 1",
         say: |_| Say::Hold,
-        begins: "no byte within 100 ms",
+        begins: "no byte within 500 ms",
         ends: ", tried 2 times",
         requests: 2,
     },
     Case {
-        options: "request_timeout_ms = 100\nretries = 0",
+        options: "request_timeout_ms = 500\nretries = 0",
         say: |_| Say::Hold,
-        begins: "no whole answer within 100 ms",
+        begins: "no whole answer within 500 ms",
         ends: "ms",
         requests: 1,
     },
@@ -349,14 +349,15 @@ fn behind_what_ends_a_run_nothing_is_begun() {
         let asked = AtomicUsize::new(0);
         let site = Site::start(move |item| {
             asked.fetch_add(1, Ordering::SeqCst);
+            // Until all that can be are on their way.
+            while asked.load(Ordering::SeqCst) < at_once {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if item.target == "/i0" {
-                // When all that can be are on their way.
-                while asked.load(Ordering::SeqCst) < at_once {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
                 return Say::status(404, "no such item");
             }
-            std::thread::sleep(Duration::from_millis(300));
+            // Time for that to be heard.
+            std::thread::sleep(Duration::from_secs(1));
             Say::json("{\"v\": 1}")
         });
         let options = format!("url = \"{}/{{id}}\"\non_error = \"fail\"", site.url);
