@@ -10,7 +10,7 @@ use super::universe::{Catch, Held};
 use super::{Unit, name_of};
 use crate::batch::ROWS_MAX;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
 use crate::report::StageReport;
@@ -247,14 +247,40 @@ pub(super) struct Once {
 
 impl Lab for Bench<'_> {
     fn run(&mut self, setting: Setting) -> Result<Option<Sample>> {
-        let Some(Once { stage, wall_s, .. }) = self.once(setting)? else {
-            return Ok(None);
+        let from = clock::monotonic();
+        let Once { stage, wall_s, .. } = match self.once(setting) {
+            Ok(Some(once)) => once,
+            Ok(None) => return Ok(None),
+            // What the first setting can, another cannot: it is none to be named.
+            Err(error) if error.class == Class::Failed && self.first.is_some() => {
+                let name = name_of(setting, self.unit.as_ref());
+                (self.say)(&format!("{name}: failed: {}", error.message));
+                return Ok(Some(Sample {
+                    wall_s: clock::monotonic().saturating_sub(from).as_secs_f64(),
+                    rejected: self.rows as u64,
+                    ..Sample::default()
+                }));
+            }
+            Err(error) => return Err(error),
         };
+        if self.first.is_none() && stage.rows_in > 0 && stage.rejected == stage.rows_in {
+            let rows = crate::report::rows(stage.rows_in);
+            let error = Error::failed(format!(
+                "all {rows} are rejected: there is nothing to measure"
+            ));
+            return Err(error.stage(&stage.name).hint("`etl run` shows why"));
+        }
         let sample = Sample {
             wall_s,
             start_s: stage.start_s,
             open_s: stage.open_s,
             copy_s: stage.copy_s,
+            // Of those that it reads itself a run takes more or fewer, until there are enough.
+            rejected: if self.inputs.is_empty() {
+                0
+            } else {
+                stage.rejected
+            },
         };
         self.first.get_or_insert(stage);
         Ok(Some(sample))
@@ -276,8 +302,12 @@ impl Lab for Bench<'_> {
             .unit
             .as_ref()
             .filter(|_| point.setting.batch != in_file);
+        let rejected = match point.rejected() {
+            0 => String::new(),
+            rejected => format!(", {} rejected", crate::report::rows(rejected)),
+        };
         let line = format!(
-            "{}: {wall_s:.3} s, {:.2} times sequential ({}), {:.0} s left",
+            "{}: {wall_s:.3} s, {:.2} times sequential ({}){rejected}, {:.0} s left",
             name_of(point.setting, unit),
             self.base_s / wall_s.max(f64::MIN_POSITIVE),
             crate::pipeline::count(point.runs.len(), "run"),

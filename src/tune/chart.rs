@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::search::{Point, Setting};
 use super::{Outcome, name_of};
 use crate::executor::Kind;
-use crate::report::thousands;
+use crate::report::{rows, thousands};
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
-/// What stands behind a bar: the speedup, and which one it is.
-const TAIL: usize = " 123.45 knee, best".len();
+/// What stands behind a bar: the speedup, and which one it is, or what it costs.
+const TAIL: usize = " 123.45 rejects 10,000".len();
 
 /// Runs of one setting that differ by more than this make small gains invisible.
 const BUSY: f64 = 0.08;
@@ -40,9 +40,9 @@ fn head(outcome: &Outcome) -> String {
             thousands((bytes as u64).div_ceil(1 << 20))
         ),
     };
-    let rows = thousands(outcome.rows);
+    let rows = rows(outcome.rows);
     format!(
-        "{} ({}): {rows} rows, {all}{held}\n\n",
+        "{} ({}): {rows}, {all}{held}\n\n",
         outcome.stage, outcome.kind
     )
 }
@@ -122,10 +122,13 @@ fn chart(outcome: &Outcome) -> String {
     for (at, point) in points.iter().enumerate() {
         let faster = speedup(outcome, point);
         let mark = match (at == knee, at == best) {
-            (true, true) => " knee, best",
-            (true, false) => " knee",
-            (false, true) => " best",
-            (false, false) => "",
+            (true, true) => " knee, best".into(),
+            (true, false) => " knee".into(),
+            (false, true) => " best".into(),
+            (false, false) if outcome.curve.spoils(at) => {
+                format!(" rejects {}", thousands(point.rejected()))
+            }
+            (false, false) => String::new(),
         };
         let bar = bar(faster / most.max(f64::MIN_POSITIVE), room);
         text.push_str(&format!(
@@ -176,6 +179,22 @@ fn verdict(outcome: &Outcome) -> String {
         });
         let name = outcome.name(outcome.now);
         lines.push(format!("the file says {name}{now}"));
+    }
+    let spoiling = (0..curve.points.len()).filter(|&at| curve.spoils(at));
+    let told = match spoiling.count() {
+        0 => None,
+        1 => Some("one setting rejects rows that sequential does not: it is not named".into()),
+        n => Some(format!(
+            "{n} settings reject rows that sequential does not: they are not named"
+        )),
+    };
+    lines.extend(told);
+    if outcome.first.rejected > 0 {
+        lines.push(format!(
+            "sequential {} of {} rejected: `etl run` shows why",
+            thousands(outcome.first.rejected),
+            rows(outcome.rows)
+        ));
     }
     let waited = outcome.first.waited_s() / outcome.first.busy_s.max(f64::MIN_POSITIVE);
     lines.push(format!(
@@ -245,6 +264,7 @@ pub fn as_json(outcome: &Outcome) -> Value {
             "spread": point.spread(),
             "rows_per_s": outcome.rows as f64 / wall_s.max(f64::MIN_POSITIVE),
             "speedup": speedup(outcome, point),
+            "rejected": point.rejected(),
             "runs": point.runs,
         })
     });

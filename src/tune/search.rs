@@ -55,6 +55,8 @@ pub struct Sample {
     pub open_s: f64,
     /// Encoding and decoding batches, added up.
     pub copy_s: f64,
+    /// Rows that were rejected; of a run that failed, all.
+    pub rejected: u64,
 }
 
 /// What the search asks of the world.
@@ -116,6 +118,12 @@ impl Point {
         self.median(|run| run.wall_s)
     }
 
+    /// The most rows that a run rejected.
+    pub fn rejected(&self) -> u64 {
+        let rejected = self.runs.iter().map(|run| run.rejected);
+        rejected.max().unwrap_or_default()
+    }
+
     /// The median of one of a run's times.
     pub fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         Times::of(self.runs.iter().map(of)).median_s
@@ -148,12 +156,23 @@ pub struct Curve {
 }
 
 impl Curve {
+    /// Whether a setting rejects more rows than the first one, beyond three deviations of such a count: what
+    /// is lost took no time, and how a stage is run must not change its answer.
+    pub fn spoils(&self, at: usize) -> bool {
+        let base = self.points[0].rejected() as f64;
+        self.points[at].rejected() as f64 > base + 3.0 * base.sqrt()
+    }
+
+    /// The settings that may be named; the first one is one of them.
+    fn sound(&self) -> impl Iterator<Item = usize> {
+        (0..self.points.len()).filter(|&at| !self.spoils(at))
+    }
+
     /// The fastest setting.
     pub fn best(&self) -> usize {
-        let walls = self.points.iter().map(Point::wall_s).enumerate();
-        walls
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .map_or(0, |(at, _)| at)
+        let wall_s = |at: &usize| self.points[*at].wall_s();
+        let best = self.sound().min_by(|a, b| wall_s(a).total_cmp(&wall_s(b)));
+        best.unwrap_or_default()
     }
 
     /// The smallest setting that is within `NEAR` of the best, or cannot be told from it.
@@ -164,7 +183,9 @@ impl Curve {
             .points
             .first()
             .map_or(0.0, |point| batch(point.setting));
-        let near = (0..self.points.len()).filter(|&at| at == best || !self.is_behind(at, best));
+        let near = self
+            .sound()
+            .filter(|&at| at == best || !self.is_behind(at, best));
         let size = |at: &usize| {
             let setting = self.points[*at].setting;
             let rank = match setting.grid.kind {
@@ -182,7 +203,8 @@ impl Curve {
     /// Whether `at` is further behind the best one than is near, or than noise explains.
     fn is_behind(&self, at: usize, best: usize) -> bool {
         let (slow, fast) = (self.points[at].wall_s(), self.points[best].wall_s());
-        slow > fast * (1.0 + NEAR) && self.gain(best, at) > self.noise(best, at)
+        let gain = self.gain(best, at);
+        slow > fast * (1.0 + NEAR) && gain > self.noise(best, at).min(GAIN_SURE)
     }
 
     /// The share of its time that `new` saves beside `old`.
@@ -365,6 +387,9 @@ impl Search<'_> {
     /// Whether `new` is faster than `old` beyond noise; both are run again while that is hard to tell.
     fn gains(&mut self, new: usize, old: usize) -> Result<bool> {
         loop {
+            if self.curve.spoils(new) {
+                return Ok(false);
+            }
             let (gain, noise) = (self.curve.gain(new, old), self.curve.noise(new, old));
             let runs = |at: usize| self.curve.points[at].runs.len();
             let sure = runs(new).min(runs(old)) >= SAMPLES;
@@ -526,6 +551,7 @@ mod tests {
     /// A stage that computes how long it takes, and a clock that goes on by as much.
     struct Model<'a> {
         wall_s: &'a dyn Fn(Setting) -> f64,
+        rejected: &'a dyn Fn(Setting) -> u64,
         /// The most that a run may differ by, as a share.
         noise: f64,
         /// One run in ten takes half as long again: somebody else used the machine.
@@ -539,6 +565,7 @@ mod tests {
         fn new(wall_s: &'a dyn Fn(Setting) -> f64, noise: f64, seed: u64) -> Self {
             Model {
                 wall_s,
+                rejected: &|_| 0,
                 noise,
                 disturbed: false,
                 random: fastrand::Rng::with_seed(seed),
@@ -558,6 +585,7 @@ mod tests {
             self.left_s = (self.left_s - wall_s).max(0.0);
             Ok(in_time.then_some(Sample {
                 wall_s,
+                rejected: (self.rejected)(setting),
                 ..Sample::default()
             }))
         }
@@ -722,6 +750,33 @@ mod tests {
             let batch = found.batch.expect("the space has a batch");
             assert!((2..=8).contains(&found.grid.workers()), "{found:?}");
             assert!((125..=500).contains(&batch), "{found:?} {}", shown(&curve));
+        }
+    }
+
+    #[test]
+    fn what_loses_rows_is_not_named_however_fast_it_is() {
+        // 4000 rows, 20 ms a request; beyond 100 rows a request, or 8 at once, rows are refused at once.
+        let refused = |setting: Setting| setting.batch > Some(100) || setting.grid.workers() > 8;
+        let wall = |setting: Setting| {
+            let requests = 4000_usize.div_ceil(setting.batch.expect("the space has a batch"));
+            let rounds = requests.div_ceil(setting.grid.workers());
+            rounds as f64 * if refused(setting) { 0.0001 } else { 0.02 }
+        };
+        for (seed, base) in (0..20).flat_map(|seed| [(seed, 0), (seed, 49)]) {
+            let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
+            // Some fail by themselves, more or less.
+            let rejected = |setting: Setting| {
+                let more = if refused(setting) { 400 } else { 0 };
+                let few = base / 7;
+                base + more + random.borrow_mut().u64(0..=few)
+            };
+            let mut lab = Model::new(&wall, 0.02, seed);
+            lab.rejected = &rejected;
+            let curve = search(&space(Some(10)), BUDGET_S, &mut lab).expect("a model cannot fail");
+            for named in [knee(&curve), curve.points[curve.best()].setting] {
+                assert!(!refused(named), "{named:?} {}", shown(&curve));
+                assert!(named.grid.workers() >= 4, "{named:?} {}", shown(&curve));
+            }
         }
     }
 

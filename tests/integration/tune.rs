@@ -237,6 +237,60 @@ fn what_cannot_be_measured_is_said_at_once() {
     }
 }
 
+/// Asks a command about rows: it knows the first of those that it is told of.
+const ASKING: &str = r#"
+max_rejects = -1
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["rows.csv"]
+[[stage]]
+name = "ask"
+kind = "exec"
+inputs = ["load"]
+command = ["sh", "-c", "COMMAND", "sh", "{id}"]
+output = "lines"
+columns = ["line"]
+on_error = "reject"
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["ask"]
+path = "out/rows.ndjson"
+"#;
+
+#[test]
+fn a_batch_that_loses_rows_is_not_named() {
+    let folder = folder(12);
+    folder.write("pipeline.toml", ASKING.replace("COMMAND", "echo $$1"));
+    for on_error in ["ask.on_error=reject", "ask.on_error=fail"] {
+        let words = "--stage ask --batch 1,2,4 --executor threads --workers 1 --budget 20 --json --write --set";
+        let words: Vec<&str> = words.split(' ').chain([on_error]).collect();
+        let tuned = json(&tune(&folder, &words));
+        let curve = &tuned["curves"][0];
+        assert_eq!(curve["knee"]["batch"], 1, "{curve}");
+        let points = curve["points"].as_array().expect("it is a list");
+        for point in points {
+            let lost = point["setting"]["batch"] != 1;
+            assert_eq!(point["rejected"], if lost { 12 } else { 0 }, "{point}");
+        }
+        assert!(points.len() > 3, "{curve}");
+        let outcome = Etl::new(folder.path(), &["run", "pipeline.toml"]).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert_eq!(outcome.rejects, "");
+    }
+}
+
+#[test]
+fn a_stage_that_rejects_all_it_is_given_is_not_measured() {
+    let folder = folder(12);
+    folder.write("pipeline.toml", ASKING.replace("COMMAND", "exit 3"));
+    let outcome = tune(&folder, &["--stage", "ask"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+    let told = "error: stage `ask`: all 12 rows are rejected: there is nothing to measure\nhint: `etl run` shows why\n";
+    assert!(outcome.stderr.ends_with(told), "{}", outcome.stderr);
+}
+
 #[test]
 fn interrupted_it_leaves_nothing_behind() {
     let folder = folder(10);
