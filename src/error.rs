@@ -136,6 +136,13 @@ impl Error {
         self
     }
 
+    /// Says which key it is about.
+    #[must_use]
+    pub fn about(mut self, key: &str) -> Self {
+        self.message = format!("`{key}`: {}", self.message);
+        self
+    }
+
     /// Says what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -192,9 +199,21 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance * 3 <= candidate.len().max(word.len()))
+        .filter(|(distance, candidate)| {
+            *distance * 3 <= candidate.len().max(word.len()) || is_part(word, candidate)
+        })
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether two words begin alike for the most part of the shorter one, or one stands in the other.
+fn is_part(a: &str, b: &str) -> bool {
+    /// Less is in many words.
+    const BYTES_MIN: usize = 4;
+    let shorter = a.len().min(b.len());
+    let alike = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let begins = alike >= BYTES_MIN && alike * 3 >= shorter * 2;
+    begins || shorter >= BYTES_MIN && (a.contains(b) || b.contains(a))
 }
 
 /// The file beside the missing `path` whose name is nearest to its own, as a hint.
@@ -236,10 +255,20 @@ mod tests {
 
     #[test]
     fn nearest_finds_what_was_meant_and_nothing_else() {
-        let known = ["separator", "columns", "by"];
+        let known = [
+            "separator",
+            "columns",
+            "by",
+            "retries",
+            "retry_delay_ms",
+            "read_timeout_ms",
+        ];
         assert_eq!(nearest("seperator", known), Some("separator"));
         assert_eq!(nearest("colunms", known), Some("columns"));
+        assert_eq!(nearest("retry", known), Some("retries"));
+        assert_eq!(nearest("timeout", known), Some("read_timeout_ms"));
         assert_eq!(nearest("unrelated", known), None);
+        assert_eq!(nearest("return", known), None);
     }
 
     #[test]

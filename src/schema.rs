@@ -112,6 +112,15 @@ impl Schema {
     }
 }
 
+/// A number of things, in words.
+pub fn count(number: usize, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}
+
 /// Words in backticks, the first dozen of them.
 pub fn list(words: &[&str]) -> String {
     const SHOWN: usize = 12;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{PipelineArgs, output};
+use super::{Color, PipelineArgs, output};
 use crate::error::{Class, Error, Result};
-use crate::pipeline::{Pipeline, Step, count};
-use crate::schema::{Field, Schema};
+use crate::pipeline::{Pipeline, Step};
+use crate::schema::{Field, Schema, count};
 use crate::stage::Look;
 
 /// Text is kept within this.
@@ -42,7 +42,7 @@ pub struct CheckArgs {
 }
 
 /// Prints `ok` and, if asked, what each stage gives.
-pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
     let pipeline = args.pipeline.load()?;
     let looks = if args.connect {
         looks(&pipeline)
@@ -59,6 +59,9 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         return Err(missing);
     }
     let schemas = pipeline.schemas()?;
+    for (stage, doubt) in doubts(&pipeline, &schemas) {
+        output::print_warning(&format!("stage `{stage}`: {doubt}"), color);
+    }
     if args.json {
         let mut json = as_json(&pipeline, &schemas);
         if args.connect {
@@ -74,6 +77,16 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What can be meant, but hardly is; each with its stage.
+fn doubts<'a>(pipeline: &'a Pipeline, schemas: &[Schema]) -> Vec<(&'a str, String)> {
+    let of_step = |step: &'a Step| {
+        let inputs = step.inputs.iter().map(|&at| schemas[at].clone());
+        let doubts = step.stage.doubts(&inputs.collect::<Vec<_>>());
+        doubts.into_iter().map(|doubt| (step.name.as_str(), doubt))
+    };
+    pipeline.steps.iter().flat_map(of_step).collect()
 }
 
 /// What every stage needs outside, looked at; each with its stage.

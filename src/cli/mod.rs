@@ -224,7 +224,7 @@ impl Command {
     fn run(&self, color: Color) -> Result<ExitCode, Error> {
         match self {
             Command::Run(args) => run::run(args, color),
-            Command::Check(args) => check::run(args),
+            Command::Check(args) => check::run(args, color),
             Command::Plan(args) => plan::run(args),
             Command::Compare(args) => compare::run(args, color),
             Command::Report(args) => report::run(args, color),

@@ -11,8 +11,9 @@ use super::{PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
 use crate::format::gzip;
-use crate::pipeline::{Pipeline, Step, count, masked};
+use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::bytes;
+use crate::schema::count;
 use crate::stage::Distribution;
 
 /// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
@@ -116,7 +117,7 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
         }
     }
     if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {
-        lines.push(format!("{rows} rows a batch"));
+        lines.push(format!("{} a batch", count(rows, "row")));
     }
     let mut readers = pipeline.readers(at);
     readers.dedup();

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::{Color, SetArgs, output};
 use crate::error::Result;
 use crate::format::json::{Nulls, Writer, document};
-use crate::pipeline::{self, count};
+use crate::pipeline;
 use crate::report;
 use crate::run::{self, Preview};
-use crate::schema::{Schema, Type};
+use crate::schema::{Schema, Type, count};
 use crate::stop::Stop;
 
 /// Show the first rows of a stage; nothing is written, and no more is read than that takes

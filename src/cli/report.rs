@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::{Color, STATE, compare, output};
 use crate::error::{Error, Result};
-use crate::pipeline::count;
 use crate::report::comparison::Side;
 use crate::report::verdict::short;
 use crate::report::{self, Align, Comparison, Report, Status};
 use crate::run::history::{Entry, History};
+use crate::schema::count;
 
 /// Of a longer name the beginning is shown, so that a line fits a screen.
 const NAME_CHARS: usize = 15;

@@ -420,6 +420,9 @@ fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     words
 }
 
+/// What is said of a server that answers a TLS handshake with something else.
+const NO_TLS: &str = "InvalidContentType";
+
 /// What a failed try means. Where none of the answer has come: whether the server has ever answered.
 fn trouble(error: &elasticsearch::Error, node: &Node, proven: Option<bool>) -> Trouble {
     let words = words(error);
@@ -435,10 +438,7 @@ fn trouble(error: &elasticsearch::Error, node: &Node, proven: Option<bool>) -> T
                 .hint("`ca_certificate` names the PEM file of the authority that signed it"),
         );
     }
-    if words
-        .iter()
-        .any(|words| words.contains("InvalidContentType"))
-    {
+    if words.iter().any(|words| words.contains(NO_TLS)) {
         let shown = connect::shown(&node.url);
         return Trouble::Final(
             Error::failed(format!("`{shown}` does not speak TLS"))

@@ -267,7 +267,13 @@ impl Web {
             });
         }
         if error.is_connect() {
-            Trouble::Unreached(format!("cannot reach `{server}`: {last}"))
+            let plain = words.iter().any(|words| words.contains(super::NO_TLS));
+            let why = if plain {
+                "it does not speak TLS (does its address begin with `http://`?)"
+            } else {
+                &*last
+            };
+            Trouble::Unreached(format!("cannot reach `{server}`: {why}"))
         } else if error.is_builder() {
             Trouble::Final(Error::failed("cannot send a request").cause(last))
         } else {

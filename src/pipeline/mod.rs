@@ -135,15 +135,6 @@ fn decode(
     Ok(pipeline)
 }
 
-/// A number of things, in words.
-pub(crate) fn count(number: usize, thing: &str) -> String {
-    match number {
-        0 => format!("no {thing}s"),
-        1 => format!("1 {thing}"),
-        number => format!("{number} {thing}s"),
-    }
-}
-
 impl Pipeline {
     /// Each step's output columns, found from the top down before any row moves.
     pub fn schemas(&self) -> Result<Vec<Schema>> {

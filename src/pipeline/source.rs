@@ -43,7 +43,11 @@ pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
     let not_toml = |error: &toml::de::Error| {
         let line = error.span().map(|span| line_of(text, span.start));
-        Error::usage(format!("not TOML: {}", error.message())).cause(place(path, line))
+        let told = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, line));
+        if text.lines().any(|line| line.trim() == "[stage]") {
+            return told.hint("begin each stage with `[[stage]]`");
+        }
+        told
     };
     let mut table: Table = text.parse().map_err(|error| not_toml(&error))?;
     let spans = DeTable::parse(text).map_err(|error| not_toml(&error))?;

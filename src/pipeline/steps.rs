@@ -195,7 +195,7 @@ fn refuse_sessions(step: &Step) -> Result<()> {
     let (kind, processes) = (step.grid.kind.word(), step.grid.processes);
     Err(Error::usage(format!(
         "`max_sessions` allows {}, and executor `{kind}` opens {processes}, one a process",
-        super::count(most, "session")
+        crate::schema::count(most, "session")
     ))
     .hint("threads share one session: `executor = \"threads\"` does as much at once with one"))
 }

@@ -307,6 +307,11 @@ fn a_fault_is_named_with_its_place() {
             "not TOML: duplicate key\n  at p/job.toml, line 2",
         ),
         (
+            "[stage]\nname = \"a\"\n[stage]\nname = \"b\"".into(),
+            &[],
+            "not TOML: duplicate key\n  at p/job.toml, line 3\nhint: begin each stage with `[[stage]]`",
+        ),
+        (
             "max_rejects = -2\n[[stage]]\nname = \"a\"\nkind = \"load\"".into(),
             &[],
             "`max_rejects`: expected at least -1, found -2\n  at p/job.toml, line 1",
@@ -399,7 +404,7 @@ fn a_fault_is_named_with_its_place() {
         (
             format!("{HEAD}types = {{ x = \"${{NO}}\" }}"),
             &[],
-            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml, line 5\nhint: set it, or give a default: `${NO:-default}`; if a shell is to read it, write `$${NO}`",
+            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml, line 5\nhint: set it, or give a default: `${NO:-default}`; if a shell is to read it, write `$${NO}`, and for a row's value `{NO}`",
         ),
         (
             second("kind = \"group\"\ninputs = \"a\""),

@@ -23,10 +23,7 @@ pub(super) fn replace(table: &mut Table, environment: Environment) -> Result<(),
 fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Result<()> {
     match value {
         Value::String(text) if text.contains('$') => {
-            *text = expand(text, environment).map_err(|error| {
-                let message = format!("`{path}`: {}", error.message);
-                Error { message, ..error }
-            })?;
+            *text = expand(text, environment).map_err(|error| error.about(path))?;
         }
         Value::Array(values) => {
             for value in values {
@@ -112,7 +109,7 @@ fn variable(inside: &str, environment: Environment) -> Result<String> {
         (_, Some(default)) => expand(default, environment),
         (None, None) => Err(
             Error::usage(format!("environment variable `{name}` is not set"))
-                .hint(format!("set it, or give a default: `${{{name}:-default}}`; if a shell is to read it, write `$${{{name}}}`")),
+                .hint(format!("set it, or give a default: `${{{name}:-default}}`; if a shell is to read it, write `$${{{name}}}`, and for a row's value `{{{name}}}`")),
         ),
     }
 }

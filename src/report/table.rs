@@ -312,7 +312,7 @@ fn asked(stage: &StageReport) -> String {
     // Those that an earlier run made took no time of this one.
     let pace = match of("resumed_rows") {
         0 => format!("{:.0} a second", of("requests") as f64 / stage.wall_s),
-        before => format!("{} rows' answers were kept before", thousands(before)),
+        before => format!("those of an earlier run for {} among them", rows(before)),
     };
     let mut text = format!(
         "{}: {} {what}, {pace}, at most {} at once",

@@ -174,6 +174,7 @@ impl Driver<'_> {
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
                 .map_err(|error| error.stage(&step.name))?;
             let record = &self.records[at];
+            record.totals().warnings.extend(step.stage.doubts(&inputs));
             record.totals().warnings.append(&mut begun.warnings);
             if let Some(source) = &begun.source {
                 use std::sync::atomic::Ordering;

@@ -211,8 +211,13 @@ impl RunFolder {
             return Ok(());
         }
         let other = inputs.iter().zip(&was).find(|(now, was)| now != was);
-        let what = other.map_or("the number of input files".into(), |(now, _)| {
-            format!("the input file `{}`", now.file)
+        let what = other.map_or("the number of input files".into(), |(now, was)| {
+            let part = match now {
+                now if now.file != was.file => "",
+                now if now.bytes != was.bytes => "the size of ",
+                _ => "the date of change of ",
+            };
+            format!("{part}the input file `{}`", now.file)
         });
         Err(differs(&self.id, &what))
     }
@@ -230,18 +235,32 @@ fn differs(id: &str, what: &str) -> Error {
     .hint("nothing was sent; put it back, or run the pipeline anew, without `--resume`")
 }
 
-/// The first stage that is not as it was, in words.
+/// What is first found not to be as it was, in words.
 fn differing(was: &Value, now: &Value) -> Option<String> {
     let (was, now) = (was.as_array()?, now.as_array()?);
     let other = was.iter().zip(now).find(|(was, now)| was != now);
     match other {
-        Some((_, now)) => Some(format!(
-            "stage `{}`",
-            now["name"].as_str().unwrap_or_default()
-        )),
+        Some((was, now)) => {
+            let mut parts = ["name", "kind", "inputs"].into_iter();
+            let part = parts.find(|part| was[part] != now[part]);
+            let part = match part {
+                Some(part) => Some(part),
+                None => differing_option(&was["options"], &now["options"]),
+            };
+            let of = part.map_or(String::new(), |part| format!("`{part}` of "));
+            let stage = was["name"].as_str().unwrap_or_default();
+            Some(format!("{of}stage `{stage}`"))
+        }
         None if was.len() != now.len() => Some("the number of stages".into()),
         None => None,
     }
+}
+
+fn differing_option<'a>(was: &'a Value, now: &'a Value) -> Option<&'a str> {
+    let (was, now) = (was.as_object()?, now.as_object()?);
+    let names = was.keys().chain(now.keys());
+    let mut names = names.filter(|name| was.get(*name) != now.get(*name));
+    names.next().map(String::as_str)
 }
 
 fn read(path: &Path) -> Option<(File, Identity)> {

@@ -126,6 +126,12 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What its options and the inputs' columns show that can be meant, but hardly is: told by `check`, and
+    /// with a run.
+    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Looks whether what it needs outside is there, a look a thing, and changes nothing there.
     fn look(&self, _folder: &Folder) -> Vec<Look> {
         Vec::new()

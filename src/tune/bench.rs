@@ -310,7 +310,7 @@ impl Lab for Bench<'_> {
             "{}: {wall_s:.3} s, {:.2} times sequential ({}){rejected}, {:.0} s left",
             name_of(point.setting, unit),
             self.base_s / wall_s.max(f64::MIN_POSITIVE),
-            crate::pipeline::count(point.runs.len(), "run"),
+            crate::schema::count(point.runs.len(), "run"),
             self.left()
         );
         (self.say)(&line);

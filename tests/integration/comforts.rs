@@ -445,6 +445,46 @@ fn a_plan_tells_how_much_there_is_to_read() {
 }
 
 #[test]
+fn a_check_tells_what_can_hardly_be_meant() {
+    let folder = Folder::new("doubts");
+    folder.write("hosts.csv", "host\na\n");
+    let told = |stage: &str| {
+        let text = format!(
+            "[[stage]]\nname = 'hosts'\nkind = 'load_csv'\nfiles = ['hosts.csv']\n\
+             [[stage]]\nname = 'ask'\ninputs = ['hosts']\ncolumns = ['x']\n{stage}\n"
+        );
+        folder.write("p.toml", text);
+        let outcome = Etl::new(folder.path(), &["check", "p.toml"]).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        outcome.stderr
+    };
+    let cases = [
+        (
+            "kind = 'exec'\ncommand = ['echo', '{hosts}']",
+            "`{hosts}` names no input column and stays as it is; did you mean `{host}`?",
+        ),
+        (
+            "kind = 'exec'\ncommand = 'date'\nshell = true",
+            "takes nothing of its items",
+        ),
+        ("kind = 'exec'\ncommand = ['echo', '{host}']", ""),
+        (
+            "kind = 'fetch'\nurl = 'http://x.test/'",
+            "every request is the same",
+        ),
+        (
+            "kind = 'fetch'\nurl = 'http://x.test/'\nmethod = 'POST'\nbody = { a = ['{host}'] }",
+            "",
+        ),
+    ];
+    for (stage, words) in cases {
+        let said = told(stage);
+        assert!(said.contains(words), "{stage}: {said}");
+        assert_eq!(said.is_empty(), words.is_empty(), "{stage}: {said}");
+    }
+}
+
+#[test]
 fn a_check_looks_for_programs_and_servers_that_are_asked() {
     let folder = Folder::new("look");
     folder.write("hosts.csv", "host\na\n");

@@ -195,8 +195,10 @@ impl Place {
 
 fn pointer(text: &str, what: &str) -> Result<Pointer> {
     Pointer::parse(text).ok_or_else(|| {
-        Error::usage(format!("{what}: `{text}` is no JSON pointer"))
-            .hint(format!("did you mean `/{text}`?"))
+        Error::usage(format!("{what}: `{text}` is no JSON pointer")).hint(format!(
+            "did you mean `/{}`?",
+            text.trim_start_matches(['$', '.']).replace('.', "/")
+        ))
     })
 }
 
@@ -219,9 +221,14 @@ impl Answers {
                 .collect::<Result<_>>()?,
         };
         if places.is_empty() {
-            return Err(Error::usage("`columns` names no column").hint(
-                "write which values of a record are wanted: `columns = { price = \"/price\" }`",
-            ));
+            let example = match format {
+                Format::Json | Format::Ndjson => "{ price = \"/price\" }",
+                Format::Csv => "[\"price\"]",
+                Format::Lines => "[\"line\"]",
+            };
+            return Err(Error::usage("`columns` names no column").hint(format!(
+                "write which values of a record are wanted: `columns = {example}`"
+            )));
         }
         let mut types = options.types.clone();
         let columns = places
@@ -298,7 +305,9 @@ impl Answers {
             };
         };
         let index = |(column, _): &(String, Place)| {
-            let at = input.index(column)?;
+            let at = input
+                .index(column)
+                .map_err(|error| error.about(&format!("key.{column}")))?;
             match input.fields[at].ty {
                 Type::List(_) | Type::Binary => Err(Error::usage(format!(
                     "`key.{column}`: a {} is no key",

@@ -12,6 +12,7 @@ use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
 use crate::format::json::raw::Pointer;
 use crate::format::json::write_plain;
+use crate::schema::count;
 use crate::stage::{Counts, Output, Reject, Totals};
 
 /// Why an item is a reject.
@@ -186,13 +187,14 @@ const RECORDS: &str = "records";
 /// Those that have nothing where any column is looked for.
 pub(super) const WITHOUT_COLUMNS: &str = "without_columns";
 
-/// What the user is told of these counts, where there are any.
-const TOLD: [(&str, &str); 3] = [
-    (EMPTY, "items have no record: they go no further"),
-    (UNEXPECTED, "records were not asked for, and were left out"),
+/// What the user is told of these counts, where there are any: of what they are, and what that is.
+const TOLD: [(&str, &str, &str); 3] = [
+    (EMPTY, "item", "without a record: they go no further"),
+    (UNEXPECTED, "record", "not asked for, and left out"),
     (
         WITHOUT_COLUMNS,
-        "records have nothing where any of `columns` is looked for: see `records`",
+        "record",
+        "with nothing where any of `columns` is looked for: see `records`",
     ),
 ];
 
@@ -203,11 +205,13 @@ fn missing(column: &str) -> String {
 
 impl Answers {
     /// Warns of what the answers of a stage, all of them, have left to be said; of `more` counts too.
-    pub fn warn(&self, totals: &mut Totals, more: &[(&str, &str)]) {
+    pub fn warn(&self, totals: &mut Totals, more: &[(&str, &str, &str)]) {
         let of = |name: &str| totals.counts.get(name).copied().unwrap_or_default();
-        for (name, words) in TOLD.iter().chain(more) {
+        for &(name, what, words) in TOLD.iter().chain(more) {
             if of(name) > 0 {
-                totals.warnings.push(format!("{} {words}", of(name)));
+                let number = usize::try_from(of(name)).unwrap_or(usize::MAX);
+                let told = format!("{} {words}", count(number, what));
+                totals.warnings.push(told);
             }
         }
         let records = of(RECORDS);
@@ -292,11 +296,9 @@ impl Settlement<'_> {
             }
         } else if positional {
             if records.len != rows.len() {
-                return Err(format!(
-                    "the answer has {} records for {} items",
-                    records.len,
-                    rows.len()
-                ));
+                let records = count(records.len, "record");
+                let items = count(rows.len(), "item");
+                return Err(format!("the answer has {records} for {items}"));
             }
             of_each
                 .iter_mut()

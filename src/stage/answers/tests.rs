@@ -120,7 +120,7 @@ fn without_a_key_records_stand_in_the_order_of_the_items() {
     assert_eq!(rejects, ["2: v: in the answer, the value is no int"]);
     let error =
         settled(options, Format::Ndjson, &A_B_C, &["{\"v\": 1}"]).expect_err("one for three");
-    assert_eq!(error, "the answer has 1 records for 3 items");
+    assert_eq!(error, "the answer has 1 record for 3 items");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn what_the_file_alone_shows_is_told() {
         ),
         (
             "columns = [\"a\"]\nkey = { rick = \"/r\" }",
-            "no column `rick`; there are `ric`, `n`",
+            "`key.rick`: no column `rick`; there are `ric`, `n`",
         ),
     ];
     for (options, words) in cases {

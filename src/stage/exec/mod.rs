@@ -280,7 +280,12 @@ impl Exec {
 
     fn stdin_column(&self, input: &Schema) -> Result<Option<usize>> {
         let column = self.options.stdin_column.as_deref();
-        column.map(|name| input.index(name)).transpose()
+        let index = |name| {
+            input
+                .index(name)
+                .map_err(|error| error.about("stdin_column"))
+        };
+        column.map(index).transpose()
     }
 
     fn limits(&self) -> Limits {
@@ -378,7 +383,22 @@ impl Stage for Exec {
         Some(self.batch)
     }
 
-    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+        let Ok(template) = self.template(&inputs[0]) else {
+            return Vec::new();
+        };
+        let misses = template.near_misses(&inputs[0]);
+        let told = misses.iter().map(|(word, column)| {
+            format!("`command`: `{{{word}}}` names no input column and stays as it is; did you mean `{{{column}}}`?")
+        });
+        let mut told: Vec<String> = told.collect();
+        if template.columns().is_empty() && self.options.stdin == Stdin::None {
+            told.push("`command` takes nothing of its items: no column, no stdin".into());
+        }
+        told
+    }
+
+    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let folder = std::path::absolute(&run.folder.0)
             .or_else(|_| std::env::current_dir())
             .map_err(|error| Error::io("find the folder", run.folder.0.display(), &error))?;
@@ -387,21 +407,12 @@ impl Stage for Exec {
             folder,
             environment,
         };
-        let mut warnings: Vec<String> = unset
+        let warnings = unset
             .iter()
-            .map(|name| format!("`env` lists `{name}`, which is not set"))
-            .collect();
-        let template = self.template(&inputs[0])?;
-        let misses = template.near_misses(&inputs[0]);
-        warnings.extend(misses.iter().map(|(word, column)| {
-            format!("`command`: `{{{word}}}` names no input column and stays as it is; did you mean `{{{column}}}`?")
-        }));
-        if template.columns().is_empty() && self.options.stdin == Stdin::None {
-            warnings.push("`command` takes nothing of its items: no column, no stdin".into());
-        }
+            .map(|name| format!("`env` lists `{name}`, which is not set"));
         Ok(Begun {
             told: serde_json::to_value(told).expect("it is plain data"),
-            warnings,
+            warnings: warnings.collect(),
             ..Begun::default()
         })
     }

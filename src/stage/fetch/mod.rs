@@ -95,6 +95,14 @@ impl Question {
         behind.map_or_else(|| parse_url(text), Ok)
     }
 
+    /// Whether anything in it is an item's.
+    fn is_about_items(&self) -> bool {
+        let mut headers = self.headers.iter();
+        self.url.is_about_items()
+            || headers.any(|(_, value)| value.is_about_items())
+            || self.body.as_ref().is_some_and(Body::is_about_items)
+    }
+
     /// Finds the columns in the input.
     fn bind(&mut self, input: Option<&Schema>, batch: usize) -> Result<()> {
         self.url.bind("url", input, batch)?;
@@ -167,6 +175,12 @@ impl Stage for Fetch {
         Some(self.batch)
     }
 
+    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+        let same = !inputs.is_empty() && !self.question.is_about_items();
+        let told = "every request is the same: no `{column}` in `url`, `headers` or `body`";
+        same.then(|| told.to_owned()).into_iter().collect()
+    }
+
     fn look(&self, _folder: &Folder) -> Vec<Look> {
         let url = self.question.url.literal();
         let host_end = url.find("://").map_or(0, |at| at + 3);
@@ -228,6 +242,7 @@ impl Stage for Fetch {
             next: Mutex::default(),
             holds: Mutex::default(),
             secrets: RwLock::new(secrets),
+            note: setup.note,
         };
         let login = match &self.session {
             Some(plan) => Some(Login::open(plan.clone(), authorization.clone(), &sender)?),
@@ -252,8 +267,9 @@ impl Stage for Fetch {
     }
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
-        let open = "sessions could not be closed: they are left to the server";
-        self.answers.warn(totals, &[("sessions_left_open", open)]);
+        let open = "that could not be closed: left to the server";
+        let open = ("sessions_left_open", "session", open);
+        self.answers.warn(totals, &[open]);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::monotonic;
 use crate::error::{Class, Result};
 use crate::http::{Ask, Backoff, Told, Trouble, Url, Web, shown, status_words};
 use crate::secrets::Secrets;
-use crate::stage::Job;
+use crate::stage::{Job, Note};
 
 /// Redirects of one request: more are a loop, or as good as one.
 const REDIRECTS_MAX: u32 = 5;
@@ -31,6 +31,8 @@ pub(super) struct Sender {
     pub(super) holds: Mutex<HashMap<String, Duration>>,
     /// What is never told.
     pub(super) secrets: RwLock<Secrets>,
+    /// Why it waits, if it does.
+    pub(super) note: Note,
 }
 
 /// A request, all of it.
@@ -110,7 +112,10 @@ impl Sender {
                 body: request.body.clone(),
             };
             let (failure, retry_after) = match self.once(&ask, request)? {
-                Try::Told(told) => return Ok(Ok(told)),
+                Try::Told(told) => {
+                    self.note.clear();
+                    return Ok(Ok(told));
+                }
                 Try::Elsewhere(to) => {
                     hops += 1;
                     tally.redirects += 1;
@@ -139,7 +144,14 @@ impl Sender {
             }
             tries += 1;
             match self.backoff.wait(tries, None) {
-                Some(wait) => self.web.wait(wait)?,
+                Some(wait) => {
+                    self.note.set(self.clean(&format!(
+                        "{}; tried {tries} times, again in {:.1} s",
+                        failure.reason,
+                        wait.as_secs_f64()
+                    )));
+                    self.web.wait(wait)?;
+                }
                 None if tries == 1 => return Ok(Err(failure)),
                 None => {
                     let reason = format!("{}, tried {tries} times", failure.reason);

@@ -103,6 +103,11 @@ impl Template {
         Ok(Template(parts))
     }
 
+    /// Whether anything in it is an item's.
+    pub(super) fn is_about_items(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Value(_)))
+    }
+
     fn places(&mut self) -> impl Iterator<Item = &mut Place> {
         self.0.iter_mut().filter_map(|part| match part {
             Part::Value(place) => Some(place),
@@ -120,10 +125,7 @@ impl Template {
                 ))
                 .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
             };
-            place.at = input.index(column).map_err(|error| Error {
-                message: format!("`{key}`: {}", error.message),
-                ..error
-            })?;
+            place.at = input.index(column).map_err(|error| error.about(key))?;
             if let ty @ (Type::List(_) | Type::Binary) = &input.fields[place.at].ty {
                 return Err(Error::usage(format!(
                     "`{key}`: column `{column}` is a {}, and stands in no request",
@@ -292,6 +294,16 @@ impl Body {
                 .iter_mut()
                 .try_for_each(|(name, body)| body.bind(&format!("{key}.{name}"), input, batch)),
             Body::Other(_) => Ok(()),
+        }
+    }
+
+    /// Whether anything in it is an item's.
+    pub(super) fn is_about_items(&self) -> bool {
+        match self {
+            Body::Text(template) => template.is_about_items(),
+            Body::List(bodies) => bodies.iter().any(Body::is_about_items),
+            Body::Object(members) => members.iter().any(|(_, body)| body.is_about_items()),
+            Body::Other(_) => false,
         }
     }
 
