@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::clock::monotonic;
 use crate::error::{Class, Result};
 use crate::http::{Ask, Backoff, Told, Trouble, Url, Web, shown, status_words};
+use crate::schema::count;
 use crate::secrets::Secrets;
 use crate::stage::{Job, Note};
 
@@ -146,8 +147,9 @@ impl Sender {
             match self.backoff.wait(tries, None) {
                 Some(wait) => {
                     self.note.set(self.clean(&format!(
-                        "{}; tried {tries} times, again in {:.1} s",
+                        "{}; tried {}, again in {:.1} s",
                         failure.reason,
+                        count(tries as usize, "time"),
                         wait.as_secs_f64()
                     )));
                     self.web.wait(wait)?;

@@ -13,6 +13,7 @@ use super::parts::{Bulk, End, Ends, Part, Refusal, Sent, Tally, Why};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Method, Request, Trouble};
+use crate::schema::count;
 use crate::stage::{Note, Strain};
 
 /// A server that failed (500) at something is asked again this often.
@@ -392,7 +393,8 @@ impl Wire {
         };
         let (words, tries) = (why.words(), part.tries);
         self.note.set(format!(
-            "{words}; tried {tries} times, again in {:.1} s",
+            "{words}; tried {}, again in {:.1} s",
+            count(tries as usize, "time"),
             wait.as_secs_f64()
         ));
         part.not_before = monotonic() + wait;
