@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::search::{self, Lab, Point, Sample, Setting};
+use super::curve::{Point, Sample, Setting};
+use super::search::{self, Lab};
 use super::universe::{Catch, Held};
 use super::{Unit, name_of};
 use crate::batch::ROWS_MAX;

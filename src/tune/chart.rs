@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::search::{Point, Setting};
+use super::curve::{Point, Setting};
 use super::{Outcome, name_of};
 use crate::executor::Kind;
 use crate::report::{rows, thousands};

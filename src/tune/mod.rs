@@ -1,10 +1,11 @@
 //! Finds how a stage is run best on this machine. The stage runs alone, again and again, on its input
 //! that was caught once: `universe` gives the rows, `bench` measures one setting, [`search`] decides which
-//! settings are measured and names the knee, [`chart`] shows the curve, [`mod@write`] puts the knee into the
-//! pipeline file.
+//! settings are measured, [`curve`] holds what was measured and names the knee, [`chart`] shows it, [`mod@write`]
+//! puts the knee into the pipeline file.
 
 mod bench;
 pub mod chart;
+pub mod curve;
 pub mod search;
 mod universe;
 pub mod write;
@@ -13,7 +14,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bench::{Bench, Scratch};
-use search::{Curve, Lab, Setting, Space};
+use curve::{Curve, Setting};
+use search::{Lab, Space};
 use universe::{HELD_BYTES_MAX, Held};
 
 use crate::clock;

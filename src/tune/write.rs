@@ -8,7 +8,7 @@ use std::path::Path;
 use toml_edit::{DocumentMut, Item, Key, Table, Value};
 
 use super::Unit;
-use super::search::Setting;
+use super::curve::Setting;
 use crate::error::{Error, Result};
 use crate::executor::Kind;
 use crate::pipeline::{self, Overrides, Step};
