@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::kept::KEPT;
+use super::record::first_rejects;
 use super::resume::{SETTLED, absolute};
 use crate::error::{Error, Result, nearest};
 use crate::report::{Comparison, Report, Status};
-use crate::stage::{RUN_FILE, has_ended};
+use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended};
 
 /// Where a run's report is, in its folder.
 const REPORT: &str = "report.json";
@@ -91,8 +92,16 @@ impl History {
         })
     }
 
-    /// What is kept of run `id`; `None`: it has no report.
+    /// What is kept of run `id`, its first rejects too; `None`: it has no report.
     pub fn read(&self, id: &str) -> Result<Option<Entry>> {
+        let mut entry = self.entry(id)?;
+        if let Some(Entry::Run(report)) = &mut entry {
+            report.rejects.first = first_rejects(&self.runs.join(id).join(REJECTS_FILE));
+        }
+        Ok(entry)
+    }
+
+    fn entry(&self, id: &str) -> Result<Option<Entry>> {
         let file = self.report_file(id);
         let text = match std::fs::read(&file) {
             Ok(text) => text,
@@ -120,7 +129,7 @@ impl History {
             if self.known(&id)["pipeline_file"] != file.as_str() {
                 return None;
             }
-            match self.read(&id) {
+            match self.entry(&id) {
                 Ok(Some(Entry::Run(report))) => Some(*report),
                 _ => None,
             }
@@ -173,7 +182,7 @@ impl History {
         };
         match (has_settled, is_done) {
             (_, false) if has_settled || has(KEPT) => Some("`etl run --resume` can go on with it"),
-            (true, true) if folder.join("rejects.ndjson").is_file() => {
+            (true, true) if folder.join(REJECTS_FILE).is_file() => {
                 Some("`etl replay` can send its rejects again")
             }
             _ => None,

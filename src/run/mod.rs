@@ -27,7 +27,7 @@ use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
-use crate::stage::Run;
+use crate::stage::{REJECTS_FILE, Run};
 use crate::stop::Stop;
 use driver::Driver;
 use record::Record;
@@ -104,7 +104,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
             .iter()
             .map(|record| record.take_spool())
             .collect(),
-        &folder.join("rejects.ndjson"),
+        &folder.join(REJECTS_FILE),
         ran.is_ok(),
     );
     let (rejects, error) = match (joined, ran) {

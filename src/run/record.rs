@@ -1,7 +1,8 @@
 //! What is known of each stage while a run goes on: the ledger, the measures, the rejects.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::resume::Settled;
 use crate::clock::Span;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::hand::Mark;
 use crate::pipeline::{Pipeline, Step, masked};
@@ -306,6 +307,40 @@ pub(super) struct Spool {
 /// Rejects shown in the table.
 const SHOWN: usize = 3;
 
+/// What is shown of a reject.
+#[derive(Deserialize)]
+struct RejectHead {
+    stage: String,
+    reason: String,
+    column: Option<String>,
+    source: Option<Place>,
+}
+
+impl fmt::Display for RejectHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.stage)?;
+        if let Some(column) = &self.column {
+            write!(f, "column `{column}`: ")?;
+        }
+        write!(f, "{}", self.reason)?;
+        match &self.source {
+            Some(place) => write!(f, " at {place}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first rejects of a run's file, in words; none where it is gone.
+pub(super) fn first_rejects(path: &Path) -> Vec<String> {
+    let lines = File::open(path)
+        .into_iter()
+        .flat_map(|file| BufReader::new(file).lines());
+    let heads = lines
+        .map_while(|line| serde_json::from_str::<RejectHead>(&line.ok()?).ok())
+        .take(SHOWN);
+    heads.map(|head| head.to_string()).collect()
+}
+
 impl Spool {
     fn new(stage: &str, path: PathBuf) -> Self {
         Spool {
@@ -352,25 +387,21 @@ impl Spool {
         let place = reject
             .origin
             .map(|origin| run.place(origin, reject.line, reject.byte));
+        let head = RejectHead {
+            stage: self.stage.clone(),
+            reason: reject.reason,
+            column: reject.column,
+            source: place,
+        };
         if self.first.len() < SHOWN {
-            let column = reject
-                .column
-                .as_ref()
-                .map(|column| format!("column `{column}`: "))
-                .unwrap_or_default();
-            let at = place
-                .as_ref()
-                .map(|place| format!(" at {place}"))
-                .unwrap_or_default();
-            self.first
-                .push(format!("{}: {column}{}{at}", self.stage, reject.reason));
+            self.first.push(head.to_string());
         }
         let mut line = json!({
-            "stage": self.stage,
-            "reason": reject.reason,
-            "column": reject.column,
+            "stage": head.stage,
+            "reason": head.reason,
+            "column": head.column,
             "value": reject.value,
-            "source": place,
+            "source": head.source,
             "row": Value::Object(reject.document),
         });
         if let Some(line) = line.as_object_mut() {

@@ -511,6 +511,9 @@ impl Run {
 /// The file in a run's folder that is locked as long as the run goes on.
 pub const RUN_FILE: &str = "run.json";
 
+/// The file in a run's folder that has its rejects, one JSON object a line.
+pub const REJECTS_FILE: &str = "rejects.ndjson";
+
 /// Whether run `id` in the folder `runs` is known to have ended.
 pub fn has_ended(runs: &Path, id: &str) -> bool {
     let file = std::fs::File::open(runs.join(id).join(RUN_FILE));

@@ -363,6 +363,28 @@ fn a_toggled_word_shows_its_worth() {
 }
 
 #[test]
+fn a_run_is_shown_again_as_it_was_with_its_first_rejects() {
+    let folder = Folder::new("again");
+    folder.write("in.csv", "n\n1\nx\ny\n2\nz\nw\n");
+    folder.write(
+        "p.toml",
+        "max_rejects = -1\n[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = ['in.csv']\n\
+         types = { n = 'int' }\n[[stage]]\nname = 'out'\nkind = 'write_files'\ninputs = ['load']\n\
+         path = 'out.csv'\n",
+    );
+    let ran = etl(&folder, &["run", "p.toml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let rejects = "4 rows rejected, all in state/runs/";
+    assert!(ran.stdout.contains(rejects), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("  and 1 more\n"), "{}", ran.stdout);
+    let run = &kept(&folder)[0];
+    assert_eq!(etl(&folder, &["report", run]).stdout, ran.stdout);
+    let markdown = etl(&folder, &["report", run, "--markdown"]).stdout;
+    let (_, below) = ran.stdout.split_once("\n\n").expect("there is a table");
+    assert!(markdown.contains(below), "{markdown}");
+}
+
+#[test]
 fn runs_and_comparisons_are_listed_shown_set_side_by_side_and_deleted() {
     let folder = job(PIPELINE);
     assert_eq!(

@@ -14,7 +14,8 @@ use crate::columns::{Column, TextBuilder};
 use crate::error::{Error, Result};
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{
-    Begun, Distribution, Folder, Output, Run, Session, Setup, Source, Stage, StageKind,
+    Begun, Distribution, Folder, Output, REJECTS_FILE, Run, Session, Setup, Source, Stage,
+    StageKind,
 };
 
 /// The columns of a rejected document's row.
@@ -58,7 +59,7 @@ impl ServerIndex {
             vec![ID.into()]
         };
         let rejects = Rejects {
-            file: run.join("rejects.ndjson"),
+            file: run.join(REJECTS_FILE),
             stage: name.to_owned(),
             routing: self.options.routing.clone(),
             version: self.options.version.clone(),
