@@ -56,9 +56,12 @@ pub(super) enum Reply {
 
 /// A frame to the child, behind the first ones.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Job {
-    pub(super) number: u64,
-    pub(super) dealt: Option<Dealt>,
+pub(super) enum Order {
+    /// Play the batch in this frame.
+    Play { number: u64, dealt: Option<Dealt> },
+    /// Nothing more comes: close the sessions. Where the frames end without this, the parent is gone or
+    /// wants no more of it.
+    Close,
 }
 
 /// A frame, in pieces that follow each other: lengths of rows and header, then both.

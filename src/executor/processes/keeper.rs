@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Opening;
 use super::children::{last_words, obituary};
 use super::frames::{Reply, read_frame};
-use super::table::{InChild, RESENDS_MAX, Table};
+use super::table::{InChild, Next, RESENDS_MAX, Table};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -93,6 +93,7 @@ impl Table {
         if !matches!(heard, Ok(true)) {
             let _ = child.kill();
         }
+        *in_child.lock_stdin() = None;
         in_child.gone.store(true, Ordering::SeqCst);
         if in_child.has_opened() {
             self.window.loses(self.threads);
@@ -119,12 +120,15 @@ impl Table {
     /// Feeds the child; its stdin closes behind that.
     fn write_jobs(&self, opening: &Opening, in_child: &InChild) {
         // An error in writing means that the child is gone: the reader notices.
-        if opening.iter().all(|frame| in_child.write(frame)) {
-            while let Some(waiting) = self.next_job(in_child) {
-                if !self.give(waiting, in_child) {
-                    break;
-                }
-            }
+        let mut written = opening.iter().all(|frame| in_child.write(frame));
+        while written {
+            written = match self.next(in_child) {
+                Next::Batch(waiting) => self.give(waiting, in_child),
+                // Standard input stays open until the child has closed: if its parent dies meanwhile, it is to
+                // hear of that.
+                Next::Close if in_child.close() => return,
+                Next::Close | Next::Nothing => false,
+            };
         }
         *in_child.lock_stdin() = None;
     }

@@ -11,7 +11,7 @@ use super::super::window::{Window, joined, wait};
 use super::super::{Deal, SharedCosts};
 use super::Feeder;
 use super::children::Workers;
-use super::frames::{Frame, Job};
+use super::frames::{Frame, Order};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -65,10 +65,20 @@ pub(super) struct Waiting {
     sendings: u32,
 }
 
+/// What comes next for a child.
+pub(super) enum Next {
+    /// This, for which it has room.
+    Batch(Waiting),
+    /// All is done.
+    Close,
+    /// It is gone, or nothing is wanted of it any more.
+    Nothing,
+}
+
 /// What one child has in hand.
 #[derive(Default)]
 pub(super) struct InChild {
-    /// Until its writer ends.
+    /// As long as the child is heard, unless nothing is wanted of it any more: it ends with this.
     stdin: Mutex<Option<ChildStdin>>,
     batches: Mutex<BTreeMap<u64, Waiting>>,
     /// How many that are, and those about to be; grows under the lock of [`State`].
@@ -170,7 +180,7 @@ impl Table {
         let again = waiting.sendings > 0;
         let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
         let encoded =
-            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Job { number, dealt }));
+            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Order::Play { number, dealt }));
         let frame = match encoded {
             Ok(frame) => frame,
             Err(error) => {
@@ -199,20 +209,22 @@ impl Table {
         at_work && child.held() < self.in_child_max
     }
 
-    /// The next batch for a child that has room; `None`: there will be none, or the child is gone.
-    pub(super) fn next_job(&self, in_child: &InChild) -> Option<Waiting> {
+    /// What comes next for a child, when there is something.
+    pub(super) fn next(&self, in_child: &InChild) -> Next {
         let mut state = self.lock();
         loop {
-            // A child that is still opening at the end closes in order behind that.
-            let ended = state.ended && in_child.has_opened();
-            let over = ended || state.fatal.is_some() || self.is_over();
+            let over = state.fatal.is_some() || self.is_over();
             if over || in_child.gone.load(Ordering::SeqCst) {
-                return None;
+                return Next::Nothing;
+            }
+            // A child that is still opening at the end closes in order behind that.
+            if state.ended && in_child.has_opened() {
+                return Next::Close;
             }
             let room = self.has_room(in_child);
             if let Some(waiting) = state.waiting.pop_front_if(|_| room) {
                 in_child.held.fetch_add(1, Ordering::SeqCst);
-                return Some(waiting);
+                return Next::Batch(waiting);
             }
             state = wait(&in_child.more, state);
         }
@@ -361,6 +373,11 @@ impl InChild {
         stdin
             .as_mut()
             .is_some_and(|stdin| frame.write(stdin).is_ok())
+    }
+
+    /// Tells it to close its sessions; `false`: it is gone.
+    pub(super) fn close(&self) -> bool {
+        Frame::new(None, || Order::Close).is_ok_and(|close| self.write(&close))
     }
 
     pub(super) fn has_opened(&self) -> bool {

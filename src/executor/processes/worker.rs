@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::pool::Pool;
-use super::frames::{Frame, Hello, Job, Reply, read_frame};
+use super::frames::{Frame, Hello, Order, Reply, read_frame};
 use crate::batch::{Batch, Dealt};
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
@@ -70,8 +70,13 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     };
     let hand = Arc::new(hand);
     let in_hand = Arc::new(AtomicUsize::new(0));
+    let mut close = false;
     while let Some(header) = next {
-        let Job { number, dealt } = serde_json::from_slice(&header).map_err(|_| broken())?;
+        let order = serde_json::from_slice(&header).map_err(|_| broken())?;
+        let Order::Play { number, dealt } = order else {
+            close = true;
+            break;
+        };
         let bytes = std::mem::take(&mut payload);
         let (hand, replies) = (hand.clone(), replies.clone());
         let (in_hand, stop) = (in_hand.clone(), stop.clone());
@@ -87,11 +92,26 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         });
         next = read_frame(&mut stdin, &mut payload);
     }
-    if in_hand.load(Ordering::SeqCst) > 0 {
+    let mut hand = Some(hand);
+    let closing = Arc::new(AtomicBool::new(close));
+    if let Some(hand) = hand.take_if(|_| close) {
+        let (replies, closing) = (replies.clone(), closing.clone());
+        pool.spawn(move || {
+            let closed = closed(hand);
+            closing.store(false, Ordering::SeqCst);
+            if let Ok(closed) = closed {
+                replies.send(closed);
+            }
+        });
+        // The parent lets go of it when it has heard that.
+        read_frame(&mut stdin, &mut payload);
+    }
+    if hand.is_some() || closing.load(Ordering::SeqCst) {
         // The parent is gone, and what is in hand is wanted by nobody.
         stop.set();
         let until = monotonic() + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
-        while in_hand.load(Ordering::SeqCst) > 0 && monotonic() < until {
+        let is_busy = || in_hand.load(Ordering::SeqCst) > 0 || closing.load(Ordering::SeqCst);
+        while is_busy() && monotonic() < until {
             std::thread::sleep(LOOK);
         }
         // Sessions that nobody works in any more end as their kinds do when a run breaks off.
@@ -101,19 +121,23 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         }
         std::process::exit(0);
     }
+    drop((replies, pool));
+    let _ = writer.join();
+    Ok(())
+}
+
+/// Ends the sessions, and says what they counted last.
+fn closed(hand: Arc<Hand>) -> Result<Frame> {
     let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
         Ok(Ok(counts)) => (counts, None),
         Ok(Err(error)) => (Vec::new(), Some(error)),
         Err(_) => (Vec::new(), None),
     };
-    replies.send(Frame::new(None, || Reply::Closed {
+    Frame::new(None, || Reply::Closed {
         counts,
         error,
         peak_rss_bytes: peak_rss_bytes(),
-    })?);
-    drop(replies);
-    let _ = writer.join();
-    Ok(())
+    })
 }
 
 /// The way to the parent. A small frame is written by who has it, for to wake another would cost more; a

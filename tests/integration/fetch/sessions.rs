@@ -305,6 +305,39 @@ fn a_logout_that_hangs_does_not_hold_up_who_interrupts() {
 }
 
 #[test]
+fn a_logout_that_hangs_outlives_no_run_that_is_killed() {
+    for variant in [Variant::EACH[2], Variant::EACH[3]] {
+        // One process has nothing to do when the run is killed; or both log out already.
+        for (item, until) in [(Say::Hold, "/a"), (Say::json("{\"v\": 1}"), "/logout")] {
+            let site = Site::start(move |asked| match asked.target.as_str() {
+                "/login" => Say::json("{\"data\": {\"token\": \"t-0\"}}"),
+                "/logout" => Say::Hold,
+                _ => item.clone(),
+            });
+            let asking = Asking::about(&["a"], &options(&site));
+            let running = asking.command(variant).start();
+            wait_until("both have logged in, and it is so far", || {
+                let targets = site.targets();
+                targets.get("/login") == Some(&2) && targets.contains_key(until)
+            });
+            let workers = children(running.child.id());
+            let pid = Pid::from_raw(running.child.id().cast_signed());
+            kill(pid, Signal::SIGKILL).expect("it is there");
+            let killed = Instant::now();
+            wait_until("the workers have gone", || {
+                !workers.iter().any(|&worker| is_alive(worker))
+            });
+            running.outcome();
+            // A last word has two seconds, a request without an answer half a minute.
+            assert!(
+                killed.elapsed() < Duration::from_secs(15),
+                "{variant}, {until}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_run_that_is_interrupted_logs_out_all_the_same() {
     for variant in Variant::EACH {
         let site = Site::start(|asked| match asked.target.as_str() {
