@@ -173,6 +173,12 @@ impl Played {
         }
     }
 
+    /// The requests that it took beyond the one that was dealt.
+    pub fn extra(&self) -> u64 {
+        let jobs = self.marks.iter().filter_map(|mark| mark.job.as_ref());
+        jobs.map(|job| job.extra).sum()
+    }
+
     /// A batch of a hand of one stage, `link`, that died with its worker and may not be played again: its
     /// rows are rejects.
     pub fn died(link: &Link, batch: &Batch, digest: bool) -> Self {

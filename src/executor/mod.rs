@@ -247,6 +247,9 @@ impl Sequential {
             self.stop.check()?;
         }
         let mut played = hand.play(batch);
+        if let Some(rate) = &mut self.rate {
+            rate.skip(played.extra());
+        }
         self.gauge.set(Waits::ForReader);
         if let Some(memory) = &self.memory {
             memory.note(number, &mut played, None)?;

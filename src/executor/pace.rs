@@ -176,6 +176,11 @@ impl Rate {
         }
     }
 
+    /// So many turns were taken by others: what is dealt makes room for them.
+    pub(super) fn skip(&mut self, turns: u64) {
+        self.next += self.every * u32::try_from(turns).unwrap_or(u32::MAX);
+    }
+
     /// When the turn after one taken `now` comes: a turn taken a little late makes up for it, a pause does not.
     fn after(&self, now: Duration) -> Duration {
         if now < self.next + self.every {

@@ -57,6 +57,8 @@ struct State {
     pace: Option<Pace>,
     /// How many workers there are at the moment: those of a child come when it has opened, and go with it.
     at_hand: usize,
+    /// Requests that were made beyond those that were dealt, and not made room for yet.
+    extra: u64,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
     keys: HashSet<u64>,
     /// The feeder waits for the next batch from above.
@@ -172,7 +174,11 @@ impl Window {
                         most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
-                    if !self.wait_until(free) || !rate.wait(|| !self.is_closed()) {
+                    if !self.wait_until(free) {
+                        break;
+                    }
+                    self.change(|state| rate.skip(std::mem::take(&mut state.extra)));
+                    if !rate.wait(|| !self.is_closed()) {
                         break;
                     }
                     let first = batch.dealt().map_or(0, |dealt| dealt.first);
@@ -258,6 +264,10 @@ impl Window {
 
     /// The same; `rows` are the result's as they came through a pipe, if they did.
     pub(super) fn fill_from(&self, number: u64, mut played: Played, rows: Option<&[u8]>) {
+        let extra = played.extra();
+        if extra > 0 {
+            self.lock().extra += extra;
+        }
         let noted = self
             .memory
             .as_ref()

@@ -76,6 +76,8 @@ pub struct Ask<'a> {
     pub headers: &'a [(String, String)],
     /// As it is sent.
     pub body: Option<Bytes>,
+    /// What the whole of it may take, where that is less than for others.
+    pub time: Option<Duration>,
 }
 
 /// What was answered, whatever the status.
@@ -218,6 +220,9 @@ impl Web {
             .headers(headers(ask.headers).map_err(Trouble::Final)?);
         if let Some(body) = &ask.body {
             request = request.body(body.clone());
+        }
+        if let Some(time) = ask.time {
+            request = request.timeout(time);
         }
         let mut answer = request.send().await.map_err(trouble)?;
         let text = |name: HeaderName| {

@@ -243,6 +243,9 @@ fn differing(was: &Value, now: &Value) -> Option<String> {
         Some((was, now)) => {
             let mut parts = ["name", "kind", "inputs"].into_iter();
             let part = parts.find(|part| was[part] != now[part]);
+            if part == Some("name") {
+                return Some("the order or the names of the stages".into());
+            }
             let part = match part {
                 Some(part) => Some(part),
                 None => differing_option(&was["options"], &now["options"]),

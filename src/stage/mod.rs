@@ -288,6 +288,9 @@ pub struct Job {
     pub sent: u64,
     /// Bytes that it gave back.
     pub received: u64,
+    /// Requests that it took beyond the first: tries, pages, halves.
+    #[serde(default)]
+    pub extra: u64,
     /// Its exit status; -1 if it was ended; of a request 1 if it failed.
     pub exit: i32,
     /// The signal that ended it, or 0.

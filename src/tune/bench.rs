@@ -137,7 +137,8 @@ pub(super) struct Bench<'a> {
     /// What the stage did in the first run that was measured, and in how many it did it.
     pub(super) first: Option<StageReport>,
     pub(super) runs: usize,
-    /// The time of the first setting.
+    /// The first setting that was measured, and its time.
+    pub(super) base: Option<Setting>,
     pub(super) base_s: f64,
 }
 
@@ -253,7 +254,10 @@ impl Lab for Bench<'_> {
             Ok(Some(once)) => once,
             Ok(None) => return Ok(None),
             // What the first setting can, another cannot: it is none to be named.
-            Err(error) if error.class == Class::Failed && self.first.is_some() => {
+            Err(error)
+                if error.class == Class::Failed
+                    && self.base.is_some_and(|base| base != setting) =>
+            {
                 let name = name_of(setting, self.unit.as_ref());
                 (self.say)(&format!("{name}: failed: {}", error.message));
                 return Ok(Some(Sample {
@@ -283,6 +287,7 @@ impl Lab for Bench<'_> {
                 stage.rejected
             },
         };
+        self.base.get_or_insert(setting);
         self.first.get_or_insert(stage);
         Ok(Some(sample))
     }

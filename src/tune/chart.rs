@@ -9,8 +9,8 @@ use crate::report::{rows, thousands};
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
-/// What stands behind a bar: the speedup, and which one it is, or what it costs.
-const TAIL: usize = " 123.45 rejects 10,000".len();
+/// What stands behind a bar: the speedup, and which one it is.
+const TAIL: usize = " 123.45 knee, best".len();
 
 /// Runs of one setting that differ by more than this make small gains invisible.
 const BUSY: f64 = 0.08;
@@ -74,7 +74,7 @@ fn table(outcome: &Outcome) -> String {
         text.push_str(&format!(" {head:>width$}"));
     }
     text.push('\n');
-    for point in points {
+    for (at, point) in points.iter().enumerate() {
         text.push_str(&format!("{:<12}", name_of(point.setting, None)));
         if let (Some(_), Some(batch)) = (unit, point.setting.batch) {
             text.push_str(&format!(" {batch:>10}"));
@@ -88,6 +88,10 @@ fn table(outcome: &Outcome) -> String {
             rate(outcome.rows, wall_s),
             format!("{:.2}", speedup(outcome, point)),
         ];
+        if outcome.curve.spoils(at) {
+            // What is lost takes no time.
+            cells[2..].fill("-".into());
+        }
         if has_children(point.setting) {
             cells.push(seconds(point.median(|run| run.start_s)));
             cells.push(seconds(point.median(|run| run.open_s)));
@@ -113,10 +117,7 @@ fn chart(outcome: &Outcome) -> String {
     let name = |point: &Point| outcome.name(point.setting);
     let wide = points.iter().map(|point| name(point).chars().count());
     let wide = wide.max().unwrap_or_default();
-    let most = points
-        .iter()
-        .map(|point| speedup(outcome, point))
-        .fold(0.0, f64::max);
+    let most = speedup(outcome, &points[best]);
     let room = WIDTH.saturating_sub(wide + 2 + TAIL).max(8);
     let mut text = String::new();
     for (at, point) in points.iter().enumerate() {
@@ -125,11 +126,13 @@ fn chart(outcome: &Outcome) -> String {
             (true, true) => " knee, best".into(),
             (true, false) => " knee".into(),
             (false, true) => " best".into(),
-            (false, false) if outcome.curve.spoils(at) => {
-                format!(" rejects {}", thousands(point.rejected()))
-            }
             (false, false) => String::new(),
         };
+        if outcome.curve.spoils(at) {
+            let rejected = thousands(point.rejected());
+            text.push_str(&format!("{:<wide$} | rejects {rejected}\n", name(point)));
+            continue;
+        }
         let bar = bar(faster / most.max(f64::MIN_POSITIVE), room);
         text.push_str(&format!(
             "{:<wide$} |{bar} {faster:.2}{mark}\n",

@@ -92,11 +92,10 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Whether a setting rejects more rows than the first one, beyond three deviations of such a count: what
-    /// is lost took no time, and how a stage is run must not change its answer.
+    /// Whether a setting rejects more rows than the first one: what is lost took no time, and how a stage is
+    /// run must not change its answer.
     pub fn spoils(&self, at: usize) -> bool {
-        let base = self.points[0].rejected() as f64;
-        self.points[at].rejected() as f64 > base + 3.0 * base.sqrt()
+        self.points[at].rejected() > self.points[0].rejected()
     }
 
     /// The settings that may be named; the first one is one of them.

@@ -190,6 +190,7 @@ pub fn tune(
             say: &mut *say,
             first: None,
             runs: 0,
+            base: None,
             base_s: 0.0,
         };
         outcomes.push(measure(&mut bench, step, *rows, request, budget)?);

@@ -56,6 +56,7 @@ impl Session for Asking {
         add_counts(&mut output.counts, tally.counts());
         output.job = tally.job.take().map(|job| Job {
             took_s: monotonic().saturating_sub(from).as_secs_f64(),
+            extra: tally.requests.saturating_sub(1),
             ..job
         });
         Ok(output)
@@ -300,6 +301,7 @@ impl Asking {
             body,
             repeatable: self.repeatable,
             extra,
+            time: None,
         })
     }
 

@@ -47,7 +47,12 @@ pub(super) struct Request {
     pub(super) repeatable: bool,
     /// Whether it comes on top of those that were dealt.
     pub(super) extra: bool,
+    /// A courtesy: what each of two tries may take.
+    pub(super) time: Option<Duration>,
 }
+
+/// Tries of what is a courtesy.
+const COURTESY_TRIES: u32 = 2;
 
 /// What asking took.
 #[derive(Debug, Default)]
@@ -111,6 +116,7 @@ impl Sender {
                 url: &url,
                 headers: &request.headers,
                 body: request.body.clone(),
+                time: request.time,
             };
             let (failure, retry_after) = match self.once(&ask, request)? {
                 Try::Told(told) => {
@@ -144,7 +150,8 @@ impl Sender {
                 self.hold(&url, asked);
             }
             tries += 1;
-            match self.backoff.wait(tries, None) {
+            let enough = request.time.is_some() && tries == COURTESY_TRIES;
+            match self.backoff.wait(tries, None).filter(|_| !enough) {
                 Some(wait) => {
                     self.note.set(self.clean(&format!(
                         "{}; tried {}, again in {:.1} s",

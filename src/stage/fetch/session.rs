@@ -42,6 +42,9 @@ fn bearer() -> String {
     "Authorization: Bearer {token}".into()
 }
 
+/// How long a run takes at the end to end its session, a try: what it found does not wait for that.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// How long a run that was interrupted still takes to end its session.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -102,6 +105,7 @@ impl Plan {
                 // A second session is no harm but for its place, which the server takes back.
                 repeatable: true,
                 extra: true,
+                time: None,
             },
             token,
             header: (name.to_owned(), value.to_owned()),
@@ -225,6 +229,7 @@ impl Login {
                 url: &close.url,
                 headers: &close.headers,
                 body: None,
+                time: None,
             });
         }
     }
@@ -246,6 +251,7 @@ impl Login {
             body: None,
             repeatable: true,
             extra: true,
+            time: Some(CLOSING),
         })
     }
 }

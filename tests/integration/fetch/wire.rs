@@ -123,6 +123,25 @@ fn a_column_that_no_record_has_is_told() {
 }
 
 #[test]
+fn what_is_tried_again_counts_for_the_pace() {
+    let items = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for variant in Variant::EACH {
+        let site = Site::start(|asked| match asked.before {
+            0 => Say::status(503, "busy"),
+            _ => Say::json("{\"v\": 1}"),
+        });
+        let options = format!("url = \"{}/{{id}}\"\nrequests_per_second = 10.0", site.url);
+        let outcome = Asking::about(&items, &options).run(variant);
+        assert_eq!(outcome.rejects, "");
+        let asked = site.asked();
+        let (first, last) = (&asked[0], &asked[asked.len() - 1]);
+        let took = last.at.duration_since(first.at);
+        // Fifteen waits of 100 ms, and not the seven between items alone.
+        assert!(took >= Duration::from_millis(1150), "{variant}: {took:?}");
+    }
+}
+
+#[test]
 fn no_more_requests_are_made_a_second_than_the_stage_says() {
     let items = ["a", "b", "c", "d", "e", "f"];
     for variant in Variant::EACH {
