@@ -82,8 +82,7 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
 /// What can be meant, but hardly is; each with its stage.
 fn doubts<'a>(pipeline: &'a Pipeline, schemas: &[Schema]) -> Vec<(&'a str, String)> {
     let of_step = |step: &'a Step| {
-        let inputs = step.inputs.iter().map(|&at| schemas[at].clone());
-        let doubts = step.stage.doubts(&inputs.collect::<Vec<_>>());
+        let doubts = step.stage.doubts(&step.given(schemas));
         doubts.into_iter().map(|doubt| (step.name.as_str(), doubt))
     };
     pipeline.steps.iter().flat_map(of_step).collect()

@@ -177,7 +177,9 @@ impl Window {
                     if !self.wait_until(free) {
                         break;
                     }
-                    self.change(|state| rate.skip(std::mem::take(&mut state.extra)));
+                    if every.is_some() {
+                        rate.skip(std::mem::take(&mut self.lock().extra));
+                    }
                     if !rate.wait(|| !self.is_closed()) {
                         break;
                     }

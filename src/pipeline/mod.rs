@@ -140,10 +140,9 @@ impl Pipeline {
     pub fn schemas(&self) -> Result<Vec<Schema>> {
         let mut schemas: Vec<Schema> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            let inputs: Vec<Schema> = step.inputs.iter().map(|&at| schemas[at].clone()).collect();
             let schema = step
                 .stage
-                .schema(&inputs, &self.folder)
+                .schema(&step.given(&schemas), &self.folder)
                 .map_err(|error| step.scrub(error.stage(&step.name)))?;
             schemas.push(schema);
         }
@@ -313,6 +312,11 @@ impl Pipeline {
 }
 
 impl Step {
+    /// The columns of its inputs, of those of all steps.
+    pub fn given(&self, schemas: &[Schema]) -> Vec<Schema> {
+        self.inputs.iter().map(|&at| schemas[at].clone()).collect()
+    }
+
     /// The most rows that a batch of it has: the file's word, the kind's own, or the default.
     pub fn rows_max(&self) -> usize {
         self.batch_rows

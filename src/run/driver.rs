@@ -164,11 +164,7 @@ impl Driver<'_> {
     fn begin(&mut self) -> Result<Vec<Begun>> {
         let mut all = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
-            let inputs: Vec<Schema> = step
-                .inputs
-                .iter()
-                .map(|&input| self.schemas[input].clone())
-                .collect();
+            let inputs = step.given(&self.schemas);
             let mut begun = step
                 .stage
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))

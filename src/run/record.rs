@@ -387,21 +387,21 @@ impl Spool {
         let place = reject
             .origin
             .map(|origin| run.place(origin, reject.line, reject.byte));
-        let head = RejectHead {
-            stage: self.stage.clone(),
-            reason: reject.reason,
-            column: reject.column,
-            source: place,
-        };
         if self.first.len() < SHOWN {
+            let head = RejectHead {
+                stage: self.stage.clone(),
+                reason: reject.reason.clone(),
+                column: reject.column.clone(),
+                source: place.clone(),
+            };
             self.first.push(head.to_string());
         }
         let mut line = json!({
-            "stage": head.stage,
-            "reason": head.reason,
-            "column": head.column,
+            "stage": self.stage,
+            "reason": reject.reason,
+            "column": reject.column,
             "value": reject.value,
-            "source": head.source,
+            "source": place,
             "row": Value::Object(reject.document),
         });
         if let Some(line) = line.as_object_mut() {

@@ -135,10 +135,9 @@ pub(super) struct Bench<'a> {
     /// Told a line for each setting.
     pub(super) say: &'a mut dyn FnMut(&str),
     /// What the stage did in the first run that was measured, and in how many it did it.
-    pub(super) first: Option<StageReport>,
+    pub(super) first: Option<(Setting, StageReport)>,
     pub(super) runs: usize,
-    /// The first setting that was measured, and its time.
-    pub(super) base: Option<Setting>,
+    /// The time of the first setting.
     pub(super) base_s: f64,
 }
 
@@ -256,7 +255,10 @@ impl Lab for Bench<'_> {
             // What the first setting can, another cannot: it is none to be named.
             Err(error)
                 if error.class == Class::Failed
-                    && self.base.is_some_and(|base| base != setting) =>
+                    && self
+                        .first
+                        .as_ref()
+                        .is_some_and(|(base, _)| *base != setting) =>
             {
                 let name = name_of(setting, self.unit.as_ref());
                 (self.say)(&format!("{name}: failed: {}", error.message));
@@ -287,8 +289,7 @@ impl Lab for Bench<'_> {
                 stage.rejected
             },
         };
-        self.base.get_or_insert(setting);
-        self.first.get_or_insert(stage);
+        self.first.get_or_insert((setting, stage));
         Ok(Some(sample))
     }
 

@@ -190,7 +190,6 @@ pub fn tune(
             say: &mut *say,
             first: None,
             runs: 0,
-            base: None,
             base_s: 0.0,
         };
         outcomes.push(measure(&mut bench, step, *rows, request, budget)?);
@@ -290,7 +289,7 @@ fn measure(
     };
     let left_s = bench.left();
     let curve = search::search(&space, left_s, bench)?;
-    let first = bench.first.take().ok_or_else(too_slow)?;
+    let (_, first) = bench.first.take().ok_or_else(too_slow)?;
     Ok(Outcome {
         stage: step.name.clone(),
         kind: step.kind.name,

@@ -117,7 +117,7 @@ impl Table {
         }
     }
 
-    /// Feeds the child; its stdin closes behind that.
+    /// Feeds the child, and tells it to close behind the last batch.
     fn write_jobs(&self, opening: &Opening, in_child: &InChild) {
         // An error in writing means that the child is gone: the reader notices.
         let mut written = opening.iter().all(|frame| in_child.write(frame));

@@ -3,8 +3,8 @@
 //! Parent and child talk in frames over the child's stdin and stdout: a JSON header and, where there
 //! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
 //! environment, and the child opens no file of the parent's. At either end one thread reads and others
-//! write, so that pipes never fill both ways. A child ends when its stdin does, in the middle of a
-//! batch too: a killed parent leaves no orphan. What a child has begun outside, processes of its own or a
+//! write, so that pipes never fill both ways. A child is told to close; where its stdin just ends it breaks
+//! off, in the middle of a batch too: a killed parent leaves no orphan. What a child has begun outside, processes of its own or a
 //! login, it ends first, and is given the time for that.
 
 mod children;

@@ -238,7 +238,7 @@ fn the_pace_is_kept_though_processes_log_in_at_different_times() {
     for (asked, third) in asked.iter().zip(&asked[2..]) {
         // Two seconds; a machine that has other work may take some of it away.
         let between = third.at.duration_since(asked.at);
-        assert!(between > Duration::from_millis(500), "{between:?}");
+        assert!(between > Duration::from_millis(700), "{between:?}");
     }
 }
 

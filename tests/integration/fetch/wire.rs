@@ -122,6 +122,13 @@ fn a_column_that_no_record_has_is_told() {
     }
 }
 
+/// From the first request to the last.
+fn took(site: &Site, asking: &Asking, variant: Variant) -> Duration {
+    assert_eq!(asking.run(variant).rejects, "");
+    let asked = site.asked();
+    asked[asked.len() - 1].at.duration_since(asked[0].at)
+}
+
 #[test]
 fn what_is_tried_again_counts_for_the_pace() {
     let items = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -131,11 +138,7 @@ fn what_is_tried_again_counts_for_the_pace() {
             _ => Say::json("{\"v\": 1}"),
         });
         let options = format!("url = \"{}/{{id}}\"\nrequests_per_second = 10.0", site.url);
-        let outcome = Asking::about(&items, &options).run(variant);
-        assert_eq!(outcome.rejects, "");
-        let asked = site.asked();
-        let (first, last) = (&asked[0], &asked[asked.len() - 1]);
-        let took = last.at.duration_since(first.at);
+        let took = took(&site, &Asking::about(&items, &options), variant);
         // Fifteen waits of 100 ms, and not the seven between items alone.
         assert!(took >= Duration::from_millis(1150), "{variant}: {took:?}");
     }
@@ -147,12 +150,8 @@ fn no_more_requests_are_made_a_second_than_the_stage_says() {
     for variant in Variant::EACH {
         let site = Site::start(|_| Say::json("{\"v\": 1}"));
         let options = format!("url = \"{}/{{id}}\"\nrequests_per_second = 10.0", site.url);
-        let outcome = Asking::about(&items, &options).run(variant);
-        assert_eq!(outcome.rejects, "");
-        let asked = site.asked();
-        let (first, last) = (&asked[0], &asked[asked.len() - 1]);
-        let took = last.at.duration_since(first.at);
-        // Five waits of 100 ms, of which a machine that has other work may take some away.
-        assert!(took >= Duration::from_millis(300), "{variant}: {took:?}");
+        let took = took(&site, &Asking::about(&items, &options), variant);
+        // Five waits of 100 ms, the first of which a slow start may eat up.
+        assert!(took >= Duration::from_millis(400), "{variant}: {took:?}");
     }
 }
