@@ -28,7 +28,7 @@ const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Options that change how the work is done, not what is done.
-const OF_NO_ACCOUNT: [&str; 17] = [
+const OF_NO_ACCOUNT: [&str; 19] = [
     "batch_docs",
     "batch_bytes",
     "compress",
@@ -45,6 +45,8 @@ const OF_NO_ACCOUNT: [&str; 17] = [
     "requests_per_second",
     "retry_after_max_s",
     "max_failed",
+    "min_documents",
+    "min_share",
     "max_sessions",
 ];
 

@@ -1,6 +1,7 @@
 //! `bulk_index`: rows as documents of a search index, embedded (`local`) or on servers (`server`).
 
 mod ids;
+mod least;
 mod local;
 mod server;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 pub use self::local::{Hit, Hits, search};
 
+use self::least::Least;
 use self::local::LocalIndex;
 use self::server::{Replay, ServerIndex};
 use crate::error::{Error, Result};
@@ -158,6 +160,18 @@ pub const KIND: StageKind = StageKind {
             doc: "with `replace`: how many replaced indices are kept for `etl rollback`",
         },
         OptionDoc {
+            name: "min_documents",
+            ty: "integer",
+            default: Some("1"),
+            doc: "with `replace`: a new index of fewer documents is not published, and the run fails",
+        },
+        OptionDoc {
+            name: "min_share",
+            ty: "number from 0 to 1",
+            default: Some("0.5"),
+            doc: "the same for one that holds less than this share of the documents of the index that it replaces",
+        },
+        OptionDoc {
             name: "wait_for_replicas_s",
             ty: "integer",
             default: Some("60"),
@@ -241,11 +255,13 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
 
 fn target(table: toml::Table) -> Result<Target> {
     let http: connection::Options = stage::options(table.clone())?;
-    let server: server::Options = stage::options(table.clone())?;
+    let mut server: server::Options = stage::options(table.clone())?;
+    server.least = stage::options(table.clone())?;
     let options: Options = stage::options(table)?;
     let id = options.id.map(OneOrMany::into_vec).unwrap_or_default();
     let to = options.to.into_vec();
     let (mapping, load) = (options.mapping, options.load);
+    server.least.check_share()?;
     let local: Vec<&str> = to.iter().filter_map(|to| local_dir(to)).collect();
     if local.is_empty() {
         let index = ServerIndex::new(to, id, mapping, load, server, http)?;

@@ -330,6 +330,49 @@ fn ids_that_come_again_are_warned_of() {
 }
 
 #[test]
+fn an_index_that_is_nearly_empty_is_not_published() {
+    let old_rows = rows(50);
+    // Rows of the second load, what its run says, and what publishes it.
+    let cases = [
+        (
+            0,
+            "fewer than `min_documents` (1)",
+            vec![("min_documents", "0"), ("min_share", "0")],
+        ),
+        (
+            20,
+            "less than `min_share` (0.5)",
+            vec![("min_share", "0.4")],
+        ),
+    ];
+    for (count, words, options) in cases {
+        let (server, mut job, _) = replaced(&old_rows, &[]);
+        let old = holder(&server);
+        job.put_rows(&rows(count));
+        let failed = job.run_again(Variant::SEQUENTIAL, &[]).outcome();
+        assert_failed(
+            &failed,
+            &[words, options[0].0, "nothing was published"],
+            count,
+        );
+        assert_eq!(holder(&server), old, "{count}");
+        assert!(server.documents(INDEX) == documents(&old_rows), "{count}");
+        // How few may be is no part of what is loaded: the same run publishes what it has loaded.
+        job.set(&options);
+        let resumed = job.resume(Variant::SEQUENTIAL);
+        let rows = usize::try_from(count).expect("it is small");
+        assert_ended(&resumed, 0, rows, count);
+        assert_eq!(run_id(&resumed), run_id(&failed), "{count}");
+        assert_eq!(server.count(INDEX), rows as u64, "{count}");
+    }
+    let server = Scripted::start(|_| Reply::Normal);
+    let job = Job::new(&[&server.url], &[], &[REPLACE]);
+    let first = job.run(Variant::SEQUENTIAL);
+    assert_failed(&first, &["fewer than `min_documents` (1)"], "a first load");
+    assert_eq!(holder(&server), None);
+}
+
+#[test]
 fn the_index_before_can_be_gone_back_to() {
     let old_rows = rows(50);
     let new_rows = texts(&rows(30), "new");
@@ -356,12 +399,12 @@ fn the_index_before_can_be_gone_back_to() {
     assert!(server.documents(INDEX) == documents(&old_rows));
 
     // What serves is kept by the next load, not what was turned away from.
-    let newest_rows = texts(&rows(20), "newest");
+    let newest_rows = texts(&rows(40), "newest");
     job.put_rows(&newest_rows);
     assert_ended(
         &job.run_again(Variant::SEQUENTIAL, &[]).outcome(),
         0,
-        20,
+        40,
         "newest",
     );
     assert!(server.documents(INDEX) == documents(&newest_rows));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::Mode;
+use super::super::{Least, Mode};
 use crate::error::{Error, Result};
 use crate::http::Backoff;
 
@@ -34,6 +34,9 @@ pub(in super::super) struct Options {
     pub(super) replace_index: bool,
     pub(super) keep: usize,
     pub(super) wait_for_replicas_s: u64,
+    /// Decoded by both kinds of index.
+    #[serde(skip)]
+    pub(in super::super) least: Least,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             replace_index: false,
             keep: 1,
             wait_for_replicas_s: 60,
+            least: Least::default(),
         }
     }
 }

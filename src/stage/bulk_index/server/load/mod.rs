@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::Mode;
+use super::super::{Least, Mode};
 use super::api::{Api, segment};
 use super::indices::{self, Mark};
 use super::making::{Making, content_max};
@@ -71,6 +71,7 @@ pub(super) struct ServerSink {
     runs: PathBuf,
     mark: Mark,
     keep: usize,
+    least: Least,
     wait_for_replicas_s: u64,
     max_rejects: Option<u64>,
     /// What became of all documents so far.
@@ -179,6 +180,7 @@ pub(super) fn begin(
         runs: run.state.parent().unwrap_or(&run.state).to_owned(),
         mark,
         keep: options.keep,
+        least: options.least,
         wait_for_replicas_s: options.wait_for_replicas_s,
         max_rejects: u64::try_from(options.max_rejects).ok(),
         sum: Receipt::default(),
@@ -337,6 +339,7 @@ impl Sink for ServerSink {
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
+        self.refuse_too_few(&counts)?;
         if self.state.replacing.is_some() && self.sum.rows == 0 {
             self.warnings
                 .push("there was no document: the new index is empty".into());

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::http::Method;
 use crate::stage::Counts;
 
+/// The count of documents that an index holds after a load.
+const IN_INDEX: &str = "in_index";
+
 impl ServerSink {
     /// All documents can be found, and are as many as the ledger says.
     pub(super) fn verify(&mut self) -> Result<Counts> {
@@ -61,7 +64,28 @@ impl ServerSink {
             ))
             .hint("nothing was published"));
         }
-        Ok(Counts::from([("in_index".into(), count)]))
+        Ok(Counts::from([(IN_INDEX.into(), count)]))
+    }
+
+    /// The new index holds enough to replace the one that serves.
+    pub(super) fn refuse_too_few(&mut self, counts: &Counts) -> Result<()> {
+        let (Some(replacing), Some(&new)) = (&self.state.replacing, counts.get(IN_INDEX)) else {
+            return Ok(());
+        };
+        let alias_was_index = replacing.was_index.then(|| self.alias.clone());
+        let Some(old) = replacing.old.clone().or(alias_was_index) else {
+            return self.least.check(new, None);
+        };
+        let path = format!("{}/_count", segment(&old));
+        let said = self.api.call(Method::Get, &path, None)?;
+        let count = said.body["count"].as_u64().filter(|_| said.is_well());
+        if count.is_none() {
+            self.warnings.push(format!(
+                "the documents of `{old}` cannot be counted ({}): `min_share` was not looked at",
+                said.status
+            ));
+        }
+        self.least.check(new, count)
     }
 
     /// Waits until the copies that the settings ask for are there, or cannot be.
