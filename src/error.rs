@@ -72,6 +72,9 @@ pub struct Error {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// A run that failed so cannot go on with `--resume`: what it would go on with is gone.
+    #[serde(default)]
+    pub beyond_resume: bool,
 }
 
 impl Error {
@@ -85,6 +88,7 @@ impl Error {
             line_byte: None,
             causes: Vec::new(),
             hint: None,
+            beyond_resume: false,
         }
     }
 
@@ -140,6 +144,13 @@ impl Error {
     #[must_use]
     pub fn about(mut self, key: &str) -> Self {
         self.message = format!("`{key}`: {}", self.message);
+        self
+    }
+
+    /// Says that no run can go on from here.
+    #[must_use]
+    pub fn beyond_resume(mut self) -> Self {
+        self.beyond_resume = true;
         self
     }
 

@@ -13,7 +13,8 @@ use crate::stage::bulk_index;
 #[command(after_help = "\
 Examples:
   etl rollback donors.toml
-  etl rollback donors.toml --clean        delete what loads left half done")]
+  etl rollback donors.toml --clean        delete what loads left half done
+  etl rollback donors.toml --clean --force    also what runs of other state folders left")]
 pub struct RollbackArgs {
     /// The pipeline file with the stage that replaces the index
     #[arg(value_name = "PIPELINE")]
@@ -21,6 +22,9 @@ pub struct RollbackArgs {
     /// Delete indices that loads left half done, and change nothing else
     #[arg(long)]
     pub clean: bool,
+    /// With `--clean`: also delete what a run of another state folder has begun, which may still go on
+    #[arg(long, requires = "clean")]
+    pub force: bool,
     /// What is changed in the pipeline.
     #[command(flatten)]
     pub set: SetArgs,
@@ -40,7 +44,8 @@ pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
     for step in loads {
         none = false;
         let runs = args.state.join("runs");
-        let done = bulk_index::rollback(&step.options, &pipeline.folder, &runs, args.clean)
+        let folder = &pipeline.folder;
+        let done = bulk_index::rollback(&step.options, folder, &runs, args.clean, args.force)
             .map_err(|error| step.scrub(error.stage(&step.name)))?;
         for line in done {
             output::print(&(line + "\n"))?;

@@ -117,7 +117,8 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         }
     };
     let error = error.map(|error| located(error, &run, pipeline));
-    if let (Some(_), true, Some(command)) = (&error, driver.resumable, &options.command) {
+    let can_go_on = driver.resumable && error.as_ref().is_some_and(|error| !error.beyond_resume);
+    if let (true, Some(command)) = (can_go_on, &options.command) {
         notes.push(format!(
             "nothing is lost: `{command} --resume={id}` goes on where this run ended"
         ));

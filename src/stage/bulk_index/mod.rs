@@ -307,19 +307,21 @@ pub fn search_loaded(
 }
 
 /// Gives the alias that a stage with these options replaces back to the index before, or with `clean`
-/// deletes what loads left half done; what was done, a line each. Runs are kept in the folder `runs`.
+/// deletes what loads left half done; what was done, a line each. Runs are kept in the folder `runs`; with
+/// `force` what runs of other folders left goes too.
 pub fn rollback(
     options: &toml::Table,
     folder: &Folder,
     runs: &Path,
     clean: bool,
+    force: bool,
 ) -> Result<Vec<String>> {
     match target(options.clone())? {
         Target::Local(index) => Err(Error::usage(format!(
             "the embedded index in `{}` is replaced whole: no older one is kept",
             index.dir
         ))),
-        Target::Server(index) if clean => index.clean(folder, runs),
+        Target::Server(index) if clean => index.clean(folder, runs, force),
         Target::Server(index) => index.roll_back(folder),
     }
 }

@@ -136,6 +136,7 @@ pub(super) fn refused(status: u16, kind: &str, error: Option<&Value>) -> Fate {
     }
     match status {
         408 | 429 | 502 | 503 | 504 => Fate::Again,
+        500..=599 if is_taken_alias(error) => Fate::Stop,
         500..=599 => Fate::AgainTwice,
         400 if kind == "action_request_validation_exception" => Fate::Halve,
         400 if is_of_the_place(kind, error) => Fate::Stop,
@@ -164,6 +165,11 @@ fn is_of_the_place(kind: &str, error: Option<&Value>) -> bool {
         ]
         .iter()
         .any(|words| reason.contains(words))
+}
+
+/// Whether an alias belongs to another index: the servers answer 500 to that.
+fn is_taken_alias(error: Option<&Value>) -> bool {
+    error.is_some_and(|error| said(error).1.contains("more than one write index"))
 }
 
 /// The type of an error as the servers describe it.

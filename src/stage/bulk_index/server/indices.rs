@@ -1,9 +1,9 @@
 //! Indices and aliases, and the mark by which we know an index as ours.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::api::{Api, segment};
+use super::api::{Api, Said, segment};
 use crate::error::{Error, Result};
 use crate::http::Method;
 
@@ -90,14 +90,16 @@ pub(super) fn refuse_data_stream(name: &str, body: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Makes an index, with an alias to write through if one is given.
+/// Makes an index, with an alias to write through if one is given. `None`: by now there is one of that
+/// name, which does not bear the mark of `run`.
 pub(super) fn create(
     api: &Api,
     name: &str,
     settings: Option<Value>,
     mapping: Option<&Value>,
     alias: Option<&str>,
-) -> Result<Found> {
+    run: &str,
+) -> Result<Option<Found>> {
     let mut body = json!({});
     if let Some(settings) = settings {
         body["settings"] = settings;
@@ -109,14 +111,32 @@ pub(super) fn create(
         body["aliases"] = json!({ alias: { "is_write_index": true } });
     }
     let said = api.call(Method::Put, &segment(name), Some(&body))?;
-    let ours = said.repeated && said.kind() == "resource_already_exists_exception";
-    if !ours {
+    if is_taken(&said) {
+        // An earlier try may have made it, of which no answer came. Or somebody else did: the server makes
+        // an index of one name once.
+        let path = segment(name);
+        let body = api.call(Method::Get, &path, None)?.body;
+        let mark = mark_of(&body[name]);
+        if mark.is_none_or(|mark| mark.run != run) {
+            return Ok(None);
+        }
+    } else {
         said.well(&format!("make the index `{name}`"), &api.client)?;
     }
-    Ok(find(api, name)?.unwrap_or_else(|| Found {
+    Ok(Some(find(api, name)?.unwrap_or_else(|| Found {
         name: name.to_owned(),
         ..Found::default()
-    }))
+    })))
+}
+
+/// Whether an index could not be made because there is one, or an alias, of its name.
+fn is_taken(said: &Said) -> bool {
+    let reason = said.body["error"]["reason"].as_str().unwrap_or_default();
+    match said.kind().as_str() {
+        "resource_already_exists_exception" => true,
+        "invalid_index_name_exception" => reason.contains("already exists as alias"),
+        _ => false,
+    }
 }
 
 /// Of an index's settings those that a load changes; null where nothing was set.
@@ -130,36 +150,163 @@ pub(super) fn mark_of(index: &Value) -> Option<Mark> {
     serde_json::from_value(index["mappings"]["_meta"][MARK].clone()).ok()
 }
 
+/// Of an index's settings those that another one has not, or has otherwise, as `name = value`. What the
+/// server sets of itself, and what is `given`, is left out.
+pub(super) fn settings_left_behind(old: &Value, new: &Value, given: &Value) -> Vec<String> {
+    const OF_THE_SERVER: [&str; 8] = [
+        "index.uuid",
+        "index.creation_date",
+        "index.provided_name",
+        "index.version.",
+        "index.history.",
+        "index.resize.",
+        "index.routing.allocation.initial_recovery.",
+        "index.replication.",
+    ];
+    let settings = old.as_object().into_iter().flatten();
+    let left = settings.filter(|(name, value)| {
+        let of_server = OF_THE_SERVER.iter().any(|own| name.starts_with(own));
+        !of_server && new[name.as_str()] != **value && !is_given(given, name)
+    });
+    left.map(|(name, value)| match value.as_str() {
+        Some(text) => format!("`{name} = {text}`"),
+        None => format!("`{name} = {value}`"),
+    })
+    .collect()
+}
+
+/// Whether the option `settings` says anything of a setting, by its whole name or as a table of tables.
+fn is_given(given: &Value, name: &str) -> bool {
+    let name = name.strip_prefix("index.").unwrap_or(name);
+    let Some(given) = given.as_object() else {
+        return false;
+    };
+    given.iter().any(|(key, value)| {
+        let key = key.strip_prefix("index.").unwrap_or(key);
+        match (key, name.strip_prefix(key)) {
+            ("index", _) => is_given(value, name),
+            (_, Some("")) => true,
+            (_, Some(rest)) => rest
+                .strip_prefix('.')
+                .is_some_and(|rest| !value.is_object() || is_given(value, rest)),
+            (_, None) => false,
+        }
+    })
+}
+
+/// An index that has an alias, and what the server keeps of the two.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Holder {
+    pub(super) name: String,
+    /// `filter`, `search_routing` and so on.
+    options: Map<String, Value>,
+}
+
+/// What an alias may have beside its name: all of it goes with the alias from index to index.
+const ALIAS_OPTIONS: [&str; 5] = [
+    "filter",
+    "index_routing",
+    "search_routing",
+    "is_write_index",
+    "is_hidden",
+];
+
+impl Holder {
+    /// An error if the alias has something that could not be carried over.
+    pub(super) fn refuse_unknown(&self, alias: &str) -> Result<()> {
+        let known = |name: &&String| ALIAS_OPTIONS.contains(&name.as_str());
+        match self.options.keys().find(|name| !known(name)) {
+            Some(name) => Err(Error::failed(format!(
+                "the alias `{alias}` of `{}` has `{name}`, which cannot be carried over to another index",
+                self.name
+            ))
+            .hint("nothing was sent; take it from the alias, or load into a new index and give it the alias yourself")),
+            None => Ok(()),
+        }
+    }
+
+    /// What takes the alias from this index and gives it, as it is, to another one.
+    pub(super) fn pass_on(&self, alias: &str, to: &str) -> [Value; 2] {
+        let mut add = json!({ "index": to, "alias": alias });
+        for (name, value) in &self.options {
+            add[name] = value.clone();
+        }
+        [
+            json!({ "remove": { "index": self.name, "alias": alias, "must_exist": true } }),
+            json!({ "add": add }),
+        ]
+    }
+}
+
 /// The indices that have an alias, by name.
-pub(super) fn holders(api: &Api, alias: &str) -> Result<Vec<String>> {
+pub(super) fn holders(api: &Api, alias: &str) -> Result<Vec<Holder>> {
     let said = api.call(Method::Get, &format!("_alias/{}", segment(alias)), None)?;
     if said.status == 404 {
         return Ok(Vec::new());
     }
     let body = said.well(&format!("look at the alias `{alias}`"), &api.client)?;
     let indices = body.as_object().into_iter().flatten();
-    let mut names: Vec<String> = indices.map(|(name, _)| name.clone()).collect();
-    names.sort();
-    Ok(names)
+    let mut holders: Vec<Holder> = indices
+        .map(|(name, index)| Holder {
+            name: name.clone(),
+            options: index["aliases"][alias]
+                .as_object()
+                .cloned()
+                .unwrap_or_default(),
+        })
+        .collect();
+    holders.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(holders)
+}
+
+/// Whether an alias belongs to this index and to no other.
+pub(super) fn has_alone(holders: &[Holder], index: &str) -> bool {
+    matches!(holders, [holder] if holder.name == index)
+}
+
+/// An index that bears our mark.
+#[derive(Debug)]
+pub(super) struct Ours {
+    pub(super) name: String,
+    pub(super) mark: Mark,
+    /// But for the one that its load writes through.
+    pub(super) aliases: Vec<String>,
 }
 
 /// The indices that bear our mark for an alias, oldest first: their names hold the time.
-pub(super) fn marked(api: &Api, alias: &str) -> Result<Vec<(String, Mark)>> {
-    let path = format!("{}-*/_mapping?filter_path=*.mappings._meta", segment(alias));
+pub(super) fn marked(api: &Api, alias: &str) -> Result<Vec<Ours>> {
+    let path = format!(
+        "{}-*?filter_path=*.mappings._meta,*.aliases",
+        segment(alias)
+    );
     let said = api.call(Method::Get, &path, None)?;
     if said.status == 404 {
         return Ok(Vec::new());
     }
     let body = said.well(&format!("list the indices of `{alias}`"), &api.client)?;
     let indices = body.as_object().into_iter().flatten();
-    let mut marked: Vec<(String, Mark)> = indices
+    let mut marked: Vec<Ours> = indices
         .filter_map(|(name, index)| {
-            let mark = mark_of(index)?;
-            (mark.alias == alias).then(|| (name.clone(), mark))
+            let mark = mark_of(index).filter(|mark| mark.alias == alias)?;
+            let aliases = index["aliases"].as_object();
+            let aliases = aliases.into_iter().flat_map(Map::keys);
+            Some(Ours {
+                name: name.clone(),
+                mark,
+                aliases: aliases
+                    .filter(|alias| **alias != write_alias(name))
+                    .cloned()
+                    .collect(),
+            })
         })
         .collect();
-    marked.sort_by(|a, b| a.0.cmp(&b.0));
+    marked.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(marked)
+}
+
+/// The alias that the load of an index writes through.
+pub(super) fn write_alias(index: &str) -> String {
+    format!("{index}-load")
 }
 
 /// Changes an index's mark.

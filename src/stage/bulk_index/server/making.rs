@@ -84,8 +84,11 @@ impl Making<'_> {
             ))
             .hint("`replace_index = true` deletes it when the new one is published"));
         }
+        holders
+            .iter()
+            .try_for_each(|holder| holder.refuse_unknown(alias))?;
         if holders.len() > 1 {
-            let names: Vec<&str> = holders.iter().map(String::as_str).collect();
+            let names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
             return Err(Error::failed(format!(
                 "the alias `{alias}` belongs to several indices: {}",
                 list(&names)
@@ -95,11 +98,11 @@ impl Making<'_> {
         let name = format!("{alias}-{load}");
         Ok(State {
             load,
-            target: format!("{name}-load"),
+            target: indices::write_alias(&name),
             index: Some(name),
             uuid: None,
             replacing: Some(Replacing {
-                old: holders.into_iter().next(),
+                old: holders.into_iter().next().map(|holder| holder.name),
                 was_index,
                 settings: Value::Null,
                 published: false,
@@ -117,12 +120,14 @@ impl Making<'_> {
             if let Some(replacing) = &mut state.replacing {
                 // Killed after the switch, before it could be noted.
                 let holders = indices::holders(self.api, alias)?;
-                replacing.published |= holders.first() == new.as_ref();
-                if !replacing.published && holders.first() != replacing.old.as_ref() {
+                let holder = holders.first().map(|holder| &holder.name);
+                replacing.published |= holder == new.as_ref();
+                if !replacing.published && holder != replacing.old.as_ref() {
                     return Err(Error::failed(format!(
                         "the alias `{alias}` was given to another index since this load began"
                     ))
-                    .hint("run the pipeline anew, without `--resume`; `etl rollback --clean` deletes what is half loaded"));
+                    .hint("run the pipeline anew, without `--resume`; `etl rollback --clean` deletes what is half loaded")
+                    .beyond_resume());
                 }
             }
             return Ok(());
@@ -130,6 +135,9 @@ impl Making<'_> {
         let found = match (&state.index, &mut state.replacing) {
             (Some(name), Some(replacing)) => {
                 let made = self.new_index(name, &state.target)?;
+                if let Some(old) = replacing.old.as_ref().filter(|_| !self.resumed) {
+                    self.compare_settings(old, &made)?;
+                }
                 replacing.settings = indices::tuned_settings(&made.settings);
                 Some(made)
             }
@@ -156,7 +164,26 @@ impl Making<'_> {
         }
         let mapping = self.marked(indices::LOADING);
         let settings = self.stage.settings()?;
-        indices::create(self.api, name, settings, Some(&mapping), Some(target))
+        let run = &self.mark.run;
+        indices::create(self.api, name, settings, Some(&mapping), Some(target), run)?
+            .ok_or_else(|| is_there(name, None))
+    }
+
+    /// Says which settings of the old index the new one has not: somebody may have set them by hand.
+    fn compare_settings(&mut self, old: &str, new: &indices::Found) -> Result<()> {
+        let Some(old) = indices::find(self.api, old)? else {
+            return Ok(());
+        };
+        let given = self.stage.settings()?.unwrap_or_default();
+        let left = indices::settings_left_behind(&old.settings, &new.settings, &given);
+        if !left.is_empty() {
+            self.warnings.push(format!(
+                "`{}` has settings that the new index has not: {} (`settings` gives them to it)",
+                old.name,
+                left.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// What is there of an index that is written as it is, if it may be written.
@@ -171,14 +198,12 @@ impl Making<'_> {
         }
         let body = said.well(&format!("look at the index `{name}`"), &api.client)?;
         indices::refuse_data_stream(name, &body)?;
-        let ours =
-            |index: &Value| indices::mark_of(index).is_some_and(|mark| mark.run == self.mark.run);
-        let mut indices = body.as_object().into_iter().flatten();
-        if self.stage.mode == Mode::Create && !indices.any(|(_, index)| ours(index)) {
-            return Err(
-                Error::failed(format!("the index `{name}` is there already"))
-                    .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
-            );
+        let indices = body.as_object().into_iter().flatten();
+        let mut marks = indices.map(|(_, index)| indices::mark_of(index));
+        let mark = marks.next().flatten();
+        let ours = mark.as_ref().is_some_and(|mark| mark.run == self.mark.run);
+        if self.stage.mode == Mode::Create && !ours {
+            return Err(is_there(name, mark.as_ref()));
         }
         Ok(There::Index(body))
     }
@@ -194,9 +219,22 @@ impl Making<'_> {
                 // One that must be new is marked: who goes on with this load knows it again.
                 let mapping = match self.stage.mode {
                     Mode::Create => Some(self.marked(indices::MADE)),
-                    _ => self.mapping.take(),
+                    _ => self.mapping.clone(),
                 };
-                return indices::create(api, name, settings, mapping.as_ref(), None).map(Some);
+                let run = &self.mark.run;
+                let made = indices::create(api, name, settings, mapping.as_ref(), None, run)?;
+                if made.is_some() {
+                    return Ok(made);
+                }
+                // Somebody made it meanwhile: it is one that is there, and added to or refused as such.
+                match self.there()? {
+                    There::Index(body) => body,
+                    There::Nothing | There::Unknown => {
+                        return Err(Error::failed(format!(
+                            "the index `{name}` was made by somebody else, and is gone again"
+                        )));
+                    }
+                }
             }
             There::Unknown => {
                 self.warnings.push(format!(
@@ -218,6 +256,16 @@ impl Making<'_> {
         }
         Ok(indices::of_body(&body))
     }
+}
+
+/// The error of a load that must make an index which is there.
+fn is_there(name: &str, mark: Option<&Mark>) -> Error {
+    let by = mark.map(|mark| format!(": run `{}` made it", mark.run));
+    Error::failed(format!(
+        "the index `{name}` is there already{}",
+        by.unwrap_or_default()
+    ))
+    .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew")
 }
 
 impl ServerIndex {

@@ -81,7 +81,7 @@ impl ServerIndex {
         }
         if state.replacing.is_some() {
             let holders = indices::holders(&self.api(folder)?, &self.alias)?;
-            if !holders.contains(index) {
+            if !holders.iter().any(|holder| holder.name == *index) {
                 return Err(Error::failed(format!(
                     "`{index}` does not serve any more: `{}` is another index now",
                     self.alias

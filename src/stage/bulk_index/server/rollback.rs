@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::ServerIndex;
-use super::indices::{self, LOADING};
+use super::indices::{self, LOADING, Ours};
 use crate::error::{Error, Result};
 use crate::http::Method;
 use crate::stage::{Folder, has_ended};
@@ -16,14 +16,16 @@ impl ServerIndex {
         let api = self.api(folder)?;
         let alias = &self.index;
         let holders = indices::holders(&api, alias)?;
-        let [current] = &holders[..] else {
+        let [holder] = &holders[..] else {
             return Err(Error::failed(format!(
                 "`{alias}` is not the alias of one index: no load has replaced it"
             )));
         };
+        holder.refuse_unknown(alias)?;
+        let current = &holder.name;
         let marked = indices::marked(&api, alias)?;
-        let of_current = marked.iter().find(|(name, _)| name == current);
-        let before = of_current.and_then(|(_, mark)| mark.before.clone());
+        let of_current = marked.iter().find(|ours| ours.name == *current);
+        let before = of_current.and_then(|ours| ours.mark.before.clone());
         let is_there = |name: &String| Ok(indices::find(&api, name)?.is_some());
         let before = match before {
             Some(before) if is_there(&before)? => before,
@@ -34,12 +36,13 @@ impl ServerIndex {
                 );
             }
         };
-        let actions = json!({ "actions": [
-            { "remove": { "index": current, "alias": alias, "must_exist": true } },
-            { "add": { "index": before, "alias": alias } },
-        ] });
+        let actions = json!({ "actions": holder.pass_on(alias, &before) });
         let said = api.call(Method::Post, "_aliases", Some(&actions))?;
-        if !(said.repeated && indices::holders(&api, alias)? == [before.clone()]) {
+        let done_before = said.repeated && {
+            let holders = indices::holders(&api, alias)?;
+            indices::has_alone(&holders, &before)
+        };
+        if !done_before {
             said.well(
                 &format!("give the alias `{alias}` to `{before}`"),
                 &api.client,
@@ -53,12 +56,13 @@ impl ServerIndex {
     /// Deletes what bears its name, as an index or as the alias of some, and what was to replace it.
     pub(in super::super) fn delete(&self, folder: &Folder) -> Result<()> {
         let api = self.api(folder)?;
-        let mut names = indices::holders(&api, &self.index)?;
+        let holders = indices::holders(&api, &self.index)?;
+        let mut names: Vec<String> = holders.into_iter().map(|holder| holder.name).collect();
         if names.is_empty() {
             names.extend(indices::find(&api, &self.index)?.map(|found| found.name));
         }
         let marked = indices::marked(&api, &self.index)?;
-        names.extend(marked.into_iter().map(|(name, _)| name));
+        names.extend(marked.into_iter().map(|ours| ours.name));
         names.sort();
         names.dedup();
         names
@@ -66,27 +70,45 @@ impl ServerIndex {
             .try_for_each(|name| indices::delete(&api, name))
     }
 
-    /// Deletes the indices that loads left half done, but for those of runs that go on.
-    pub(in super::super) fn clean(&self, folder: &Folder, runs: &Path) -> Result<Vec<String>> {
+    /// Deletes the indices that loads left half done: of runs of this state folder that have ended. What
+    /// runs of other folders are about, nobody can know from here, so `force` decides.
+    pub(in super::super) fn clean(
+        &self,
+        folder: &Folder,
+        runs: &Path,
+        force: bool,
+    ) -> Result<Vec<String>> {
         let api = self.api(folder)?;
-        let holders = indices::holders(&api, &self.index)?;
         let mut done = Vec::new();
-        for (name, mark) in indices::marked(&api, &self.index)? {
-            if mark.state != LOADING || holders.contains(&name) {
+        for Ours {
+            name,
+            mark,
+            aliases,
+        } in indices::marked(&api, &self.index)?
+        {
+            let run = &mark.run;
+            if mark.state != LOADING || aliases.contains(&self.index) {
                 continue;
             }
-            let known = runs.join(&mark.run).exists();
-            if known && !has_ended(runs, &mark.run) {
+            if let [alias, ..] = &aliases[..] {
+                done.push(format!("`{name}` has the alias `{alias}`: kept"));
+                continue;
+            }
+            let known = runs.join(run).exists();
+            if known && !has_ended(runs, run) {
+                done.push(format!("`{name}` is being loaded by run `{run}`: kept"));
+                continue;
+            }
+            if !known && !force {
                 done.push(format!(
-                    "`{name}` is being loaded by run `{}`: kept",
-                    mark.run
+                    "`{name}` is kept: `{}` knows no run `{run}`, which may be loading it still (`--state` names its folder; `--force` deletes it all the same)",
+                    runs.display()
                 ));
                 continue;
             }
             indices::delete(&api, &name)?;
             done.push(format!(
-                "`{name}` is deleted, which run `{}` left half loaded",
-                mark.run
+                "`{name}` is deleted, which run `{run}` left half loaded"
             ));
         }
         if done.is_empty() {

@@ -430,7 +430,9 @@ impl Wire {
             Error::failed(format!("`{}` takes no documents ({status})", self.target)).cause(words)
         });
         if status == 404 {
-            return error.hint("it was there when the load began: somebody deleted it");
+            return error
+                .hint("it was there when the load began: somebody deleted it, and the documents that it had taken are lost with it")
+                .beyond_resume();
         }
         error
     }

@@ -236,15 +236,17 @@ pub(super) fn check_uuid(api: &Api, state: &State) -> Result<()> {
     let now = indices::find(api, index)?;
     match now.and_then(|found| found.uuid) {
         Some(now) if now == *was => Ok(()),
-        Some(_) => Err(Error::failed(format!(
+        Some(_) => Err(lost(format!(
             "`{index}` is not the index that the run wrote to: it was made anew since"
-        ))
-        .hint("nothing was sent; run the pipeline anew, without `--resume`")),
-        None => Err(
-            Error::failed(format!("`{index}`, which the run wrote to, is gone"))
-                .hint("nothing was sent; run the pipeline anew, without `--resume`"),
-        ),
+        ))),
+        None => Err(lost(format!("`{index}`, which the run wrote to, is gone"))),
     }
+}
+
+fn lost(message: String) -> Error {
+    Error::failed(message)
+        .hint("the documents that the run had sent are lost with it; run the pipeline anew, without `--resume`")
+        .beyond_resume()
 }
 
 impl ServerSink {

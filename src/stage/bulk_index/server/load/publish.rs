@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::super::Mode;
 use super::super::api::segment;
-use super::super::indices;
+use super::super::indices::{self, Holder, Ours};
 use super::{ServerSink, check_uuid};
 use crate::error::{Error, Result};
 use crate::http::Method;
@@ -123,43 +123,59 @@ impl ServerSink {
     }
 
     /// The one call that people who search notice.
+    ///
+    /// Of several loads at once one may win, and the server says which, in one step with the change itself.
+    /// Where there was an index before, it must still have the alias (`must_exist`). Where there was none,
+    /// the new one takes the alias as its write index, of which the server allows one an alias. So nothing
+    /// has to be claimed before, and a run that is killed leaves no claim.
     pub(super) fn switch(&self) -> Result<()> {
         let Some(replacing) = &self.state.replacing else {
             return Ok(());
         };
         let (alias, new) = (&self.alias, self.new_index());
         let holders = indices::holders(&self.api, alias)?;
-        if holders == [new.clone()] {
+        if indices::has_alone(&holders, &new) {
             // Before an answer was lost, or the run was killed.
             return Ok(());
         }
-        if holders.first() != replacing.old.as_ref() || holders.len() > 1 {
-            return Err(Error::failed(format!(
-                "the alias `{alias}` was given to another index while this load went on"
-            ))
-            .hint(format!(
-                "the new index is `{new}`; the alias was left as it is"
-            )));
+        let holder = holders.first();
+        if holder.map(|holder| &holder.name) != replacing.old.as_ref() || holders.len() > 1 {
+            return Err(self.lost(&holders)?);
         }
         let mut actions = Vec::new();
-        if let Some(old) = &replacing.old {
-            actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
-        }
         if replacing.was_index {
             actions.push(json!({"remove_index": {"index": alias}}));
         }
-        actions.push(json!({"add": {"index": new, "alias": alias}}));
+        match holder {
+            Some(old) => {
+                old.refuse_unknown(alias)?;
+                actions.extend(old.pass_on(alias, &new));
+            }
+            None => {
+                actions.push(json!({"add": {"index": new, "alias": alias, "is_write_index": true}}))
+            }
+        }
         actions.push(json!({"remove": {"index": new, "alias": self.state.target}}));
-        let said = self.api.call(
-            Method::Post,
-            "_aliases",
-            Some(&json!({ "actions": actions })),
-        )?;
-        if said.is_well() && said.body["errors"] != true {
+        let actions = json!({ "actions": actions });
+        let said = self.api.call(Method::Post, "_aliases", Some(&actions))?;
+        let well = said.is_well() && said.body["errors"] != true;
+        if well && holder.is_some() {
             return Ok(());
         }
-        if said.repeated && indices::holders(&self.api, alias)? == [new] {
+        let now = indices::holders(&self.api, alias)?;
+        if indices::has_alone(&now, &new) && (well || said.repeated) {
             return Ok(());
+        }
+        if well {
+            // Somebody gave it to an index, not as its write index, since we looked.
+            let withdraw = json!({"remove": {"index": new, "alias": alias}});
+            let withdraw = json!({ "actions": [withdraw] });
+            self.api
+                .call(Method::Post, "_aliases", Some(&withdraw))?
+                .well("take the alias back", &self.api.client)?;
+        }
+        if well || now != holders {
+            return Err(self.lost(&now)?);
         }
         said.well(
             &format!("give the alias `{alias}` to the new index"),
@@ -170,30 +186,67 @@ impl ServerSink {
         )))
     }
 
-    /// Old indices are deleted but for those that are to be kept; only ours ever.
+    /// The error of a load that another one was faster than.
+    fn lost(&self, holders: &[Holder]) -> Result<Error> {
+        let (alias, new) = (&self.alias, self.new_index());
+        let marked = indices::marked(&self.api, alias)?;
+        let others = holders.iter().filter(|holder| holder.name != new);
+        let others: Vec<String> = others
+            .map(|Holder { name, .. }| {
+                let ours = marked.iter().find(|ours| ours.name == *name);
+                let run = ours.map(|ours| format!(" of run `{}`", ours.mark.run));
+                format!("`{name}`{}", run.unwrap_or_default())
+            })
+            .collect();
+        let message = if others.is_empty() {
+            format!("the alias `{alias}` was taken away while this load went on")
+        } else {
+            format!(
+                "the alias `{alias}` was given to another index while this load went on: {}",
+                others.join(", ")
+            )
+        };
+        Ok(Error::failed(message)
+            .hint(format!(
+                "run the pipeline anew if its documents are to serve; `etl rollback --clean` deletes `{new}`"
+            ))
+            .beyond_resume())
+    }
+
+    /// Old indices are deleted but for those that are to be kept; only ours ever, and none that is searched
+    /// under any other name.
     pub(super) fn tidy(&mut self) -> Result<()> {
         let new = self.new_index();
+        let replacing = self.state.replacing.as_ref();
+        let old = replacing.and_then(|replacing| replacing.old.as_ref());
         let mut ours = indices::marked(&self.api, &self.alias)?;
-        ours.retain(|(name, _)| *name != new);
+        ours.retain(|ours| ours.name != new);
+        // A run that was killed after it had published could not note that in the mark.
         let (mut published, half): (Vec<_>, Vec<_>) = ours
             .into_iter()
-            .partition(|(_, mark)| mark.state == indices::PUBLISHED);
+            .partition(|ours| ours.mark.state == indices::PUBLISHED || Some(&ours.name) == old);
         // What served until now is kept first: a newer one was turned away from.
-        let old = self
-            .state
-            .replacing
-            .as_ref()
-            .and_then(|replacing| replacing.old.as_ref());
-        published.sort_by_key(|(name, _)| Some(name) == old);
-        for (name, _) in published.iter().rev().skip(self.keep) {
-            indices::delete(&self.api, name)?;
+        published.sort_by_key(|ours| Some(&ours.name) == old);
+        for Ours { name, aliases, .. } in published.iter().rev().skip(self.keep) {
+            match &aliases[..] {
+                [] => indices::delete(&self.api, name)?,
+                [alias, ..] => self.warnings.push(format!(
+                    "`{name}` is kept, though `keep` is {}: it has the alias `{alias}`",
+                    self.keep
+                )),
+            }
         }
-        for (name, mark) in half {
-            if crate::stage::has_ended(&self.runs, &mark.run) {
+        for Ours {
+            name,
+            mark,
+            aliases,
+        } in half
+        {
+            if crate::stage::has_ended(&self.runs, &mark.run) && aliases.is_empty() {
                 indices::delete(&self.api, &name)?;
             } else {
                 self.warnings.push(format!(
-                    "`{name}` was left half loaded by run `{}`; `etl rollback --clean` deletes it",
+                    "`{name}` is half loaded, by run `{}`; `etl rollback --clean` deletes it once that run has ended",
                     mark.run
                 ));
             }
