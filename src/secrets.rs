@@ -30,6 +30,16 @@ const SECRET_BYTES_MIN: usize = 3;
 /// A shorter environment variable is none either: a name like `TOKENIZER` may hold `false`.
 const VARIABLE_BYTES_MIN: usize = 6;
 
+/// Environment variables that hold a proxy's address, maybe with a password.
+const PROXIES: [&str; 6] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+];
+
 /// What is escaped of a value that is put into a URL (RFC 3986, 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -65,15 +75,32 @@ fn masked_table(options: &Table, secrets: &Secrets) -> Json {
 
 /// A `--set` as it may be printed.
 pub fn masked_set(set: &str) -> String {
-    match set.split_once('=') {
-        Some((key, _)) if is_secret(key) => format!("{key}={MASK}"),
-        _ => mask_urls(set),
+    let Some((key, value)) = set.split_once('=') else {
+        return mask_urls(set);
+    };
+    if is_secret(key) {
+        return format!("{key}={MASK}");
+    }
+    let mut secrets = Secrets::default();
+    match format!("v = {value}").parse::<Table>() {
+        Ok(table) => gather(&table, false, &mut secrets),
+        // Not TOML: the text itself is the value.
+        Err(_) => gather_urls(value, &mut secrets),
+    }
+    format!("{key}={}", secrets.clean(&mask_url(value)))
+}
+
+/// A value that is a URL, or was meant as one, without its user part.
+pub fn mask_url(value: &str) -> String {
+    match user_part(value) {
+        Some(user) => [&value[..user.start], MASK, &value[user.end..]].concat(),
+        None => value.to_owned(),
     }
 }
 
 fn masked_value(value: &Value, secrets: &Secrets) -> Json {
     match value {
-        Value::String(text) => secrets.clean(text).into(),
+        Value::String(text) => secrets.clean(&mask_url(text)).into(),
         Value::Integer(number) => (*number).into(),
         Value::Float(number) => (*number).into(),
         Value::Boolean(truth) => (*truth).into(),
@@ -124,22 +151,77 @@ fn mask_queries(text: &str) -> String {
 }
 
 fn mask_users(text: &str) -> String {
+    let starts: Vec<usize> = url_starts(text).collect();
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let authority = after
-            .find(|c: char| "/?#`\"'".contains(c))
-            .unwrap_or(after.len());
-        rest = after;
-        if let Some(user) = after[..authority].rfind('@') {
+    let mut at = 0;
+    for (i, &start) in starts.iter().enumerate() {
+        let after = &text[start..starts.get(i + 1).copied().unwrap_or(text.len())];
+        let end = after.find(['`', '"', '\'']).unwrap_or(after.len());
+        if let Some(user) = user_part(&after[..end]) {
+            out.push_str(&text[at..start + user.start]);
             out.push_str(MASK);
-            rest = &after[user..];
+            at = start + user.end;
         }
     }
-    out.push_str(rest);
+    out.push_str(&text[at..]);
     out
+}
+
+/// Where something begins in a text that may be a URL, however it is written.
+fn url_starts(text: &str) -> impl Iterator<Item = usize> {
+    let mut in_word = false;
+    text.char_indices().filter_map(move |(at, char)| {
+        let starts_word = !in_word;
+        in_word = char.is_ascii_alphanumeric() || "+.-:/\\".contains(char);
+        (starts_word && prefix_of_url(&text[at..]).is_some()).then_some(at)
+    })
+}
+
+/// The bytes before the host of what may be a URL: a scheme and its slashes, or two slashes alone. Browsers
+/// and servers' libraries take any number of slashes after `http:`, and backslashes for slashes.
+fn prefix_of_url(text: &str) -> Option<usize> {
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+    let word = text.find(|c| !is_of_scheme(c)).unwrap_or(text.len());
+    let scheme = text[word..].starts_with(':').then(|| &text[..word]);
+    let before = scheme.map_or(0, |scheme| scheme.len() + 1);
+    let slashes = &text[before..];
+    let slashes = slashes
+        .find(|c| c != '/' && c != '\\')
+        .unwrap_or(slashes.len());
+    let needed = match scheme.map(str::to_ascii_lowercase).as_deref() {
+        Some("http" | "https") => 0,
+        // What follows is a path.
+        Some("local" | "file" | "") => return None,
+        Some(_) => 2,
+        None if word > 0 => return None,
+        None => 2,
+    };
+    (slashes >= needed).then_some(before + slashes)
+}
+
+/// Where the user part of a text lies that is a URL, or was meant as one: before the last `@` of its authority.
+/// Where that is no authority, somebody wrote a password as it is: then before the last `@` of all.
+fn user_part(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.len() - text.trim_start().len();
+    let start = start + prefix_of_url(&text[start..])?;
+    let after = &text[start..];
+    let authority = after.find(['/', '\\', '?', '#']).unwrap_or(after.len());
+    let end = match after[..authority].rfind('@') {
+        Some(end) => end,
+        None if is_authority(&after[..authority]) => return None,
+        None => after.rfind('@')?,
+    };
+    Some(start..start + end)
+}
+
+/// Whether a text is a host, with or without a port. (A template's `{}` may stand for either.)
+fn is_authority(text: &str) -> bool {
+    let port = match text.rsplit_once(']') {
+        Some((_, behind)) => behind.strip_prefix(':'),
+        None => text.split_once(':').map(|(_, port)| port),
+    };
+    let is_port = |port: &str| port.contains('{') || port.bytes().all(|byte| byte.is_ascii_digit());
+    !text.is_empty() && port.is_none_or(is_port)
 }
 
 /// An error without the secrets among `options`, whoever wrote its text.
@@ -167,6 +249,9 @@ impl Secrets {
             if value.len() >= VARIABLE_BYTES_MIN {
                 secrets.add(&value);
             }
+        }
+        for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
+            gather_urls(&proxy, &mut secrets);
         }
         secrets
     }
@@ -244,12 +329,13 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Secrets) {
 
 /// What a URL holds of secrets: its password, and the values of a query that are named so.
 fn gather_urls(text: &str, secrets: &mut Secrets) {
-    for (at, _) in text.match_indices("://") {
-        let after = &text[at + 3..];
-        let authority = &after[..after.find(['/', '?', '#']).unwrap_or(after.len())];
-        let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let starts = url_starts(text).map(|start| &text[start..]);
+    for text in starts.chain([text]) {
+        let user = user_part(text).map(|user| &text[user]);
         if let Some((_, password)) = user.and_then(|user| user.split_once(':')) {
             secrets.add(password);
+            let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
+            secrets.add(&decoded);
         }
     }
     query_secrets(text).for_each(|value| secrets.add(&text[value]));
@@ -272,6 +358,61 @@ mod tests {
         ];
         for (set, shown) in cases {
             assert_eq!(masked_set(set), shown);
+        }
+    }
+
+    #[test]
+    fn a_password_is_masked_however_its_url_is_written() {
+        let urls = [
+            "http://me:hunter2@host:9200/x",
+            "HTTPS://me:hunter2@host",
+            "http:/me:hunter2@host",
+            "http:me:hunter2@host",
+            "http:///me:hunter2@host",
+            "http:\\\\me:hunter2@host",
+            "//me:hunter2@host",
+            "\\\\me:hunter2@host",
+            " http://me:hunter2@host",
+            "http://me:a@hunter2@host",
+            "http://me:hun\"ter2hunter2@host",
+            "http://me:hunter2/x@host",
+            "http://me:hunter2?x@host/y",
+            "http://me:hunter2#x@host",
+            "http://me:%68unter2hunter2@host",
+            "http://me:hunter2@",
+            "http://me:hunter2 x@host",
+            "s3://key:hunter2/x@bucket",
+        ];
+        for url in urls {
+            let mut options = Table::new();
+            options.insert("to".into(), url.into());
+            options.insert("list".into(), vec![url, "http://h"].into());
+            let shown = masked(&options).to_string();
+            assert!(!shown.contains("hunter2"), "{url}: {shown}");
+            let said = Secrets::of(&options).clean(&format!("cannot reach {url} now"));
+            assert!(!said.contains("hunter2"), "{url}: {said}");
+            for set in [
+                format!("index.to={url}"),
+                format!("index.to={}", Value::from(url)),
+                format!("index.to=[{}]", Value::from(url)),
+            ] {
+                let shown = masked_set(&set);
+                assert!(!shown.contains("hunter2"), "{set}: {shown}");
+            }
+        }
+        for kept in [
+            "http://host:9200/a@b",
+            "https://[::1]:9200/@",
+            "http://host:{port}/@{x}",
+            "local:/data/a@2024",
+            "local:out",
+            "me@host",
+            "a: b@c",
+            "out//x@y",
+            "%Y-%m-%d",
+        ] {
+            assert_eq!(mask_url(kept), kept);
+            assert_eq!(mask_urls(kept), kept);
         }
     }
 

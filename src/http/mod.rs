@@ -8,7 +8,10 @@
 //! and its processor time is that thread's.
 
 mod backoff;
+mod body;
 mod connect;
+mod dates;
+mod tls;
 mod web;
 
 use std::sync::Mutex;
@@ -16,15 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use elasticsearch::auth::{ClientCertificate, Credentials};
-use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::headers::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
-    RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    LOCATION, USER_AGENT,
 };
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 
 pub use backoff::Backoff;
 pub use connect::{Connect, Url, listens};
@@ -32,6 +30,7 @@ pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::http::Method;
 pub use web::{Ask, Limits, Told, Web, header_fits, status_words};
 
+use self::body::Bad;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -67,10 +66,10 @@ struct NodeState {
     aside_until: Duration,
 }
 
-/// A runtime of one thread, and for each server connections that live on it.
+/// A runtime of one thread, and for each server a client whose connections live on it.
 struct Lane {
     runtime: Runtime,
-    transports: Vec<Option<Transport>>,
+    clients: Vec<Option<reqwest::Client>>,
 }
 
 /// What is asked.
@@ -86,6 +85,8 @@ pub struct Request<'a> {
     pub lines: bool,
     /// The longest wait for the whole answer; `None`: the client's.
     pub timeout: Option<Duration>,
+    /// The longest body of an answer, inflated.
+    pub answer_bytes_max: usize,
 }
 
 /// What was answered, whatever the status.
@@ -136,7 +137,7 @@ impl Client {
             stop,
         };
         // A certificate that cannot be read is told now, not with the first request.
-        client.transport(&client.nodes[0])?;
+        client.reach(&client.nodes[0])?;
         Ok(client)
     }
 
@@ -149,14 +150,14 @@ impl Client {
             Some(lane) => lane,
             None => self.new_lane().map_err(Trouble::Final)?,
         };
-        if lane.transports[at].is_none() {
-            lane.transports[at] = Some(self.transport(node).map_err(Trouble::Final)?);
+        if lane.clients[at].is_none() {
+            lane.clients[at] = Some(self.reach(node).map_err(Trouble::Final)?);
         }
         let proven = node.lock().proven;
         let sent = lane.runtime.block_on(async {
-            let transport = lane.transports[at].as_ref().expect("it was made above");
+            let client = lane.clients[at].as_ref().expect("it was made above");
             tokio::select! {
-                sent = self.try_once(transport, node, request, proven) => sent,
+                sent = self.try_once(client, node, request, proven) => sent,
                 error = stopped(&self.stop) => Err(Trouble::Final(error)),
             }
         });
@@ -196,86 +197,60 @@ impl Client {
             .expect("there is at least one server")
     }
 
+    /// Whether the run is to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+
     fn new_lane(&self) -> Result<Lane> {
         Ok(Lane {
-            runtime: new_runtime()?,
-            transports: self.nodes.iter().map(|_| None).collect(),
+            runtime: Runtime::new()?,
+            clients: self.nodes.iter().map(|_| None).collect(),
         })
     }
 
-    fn transport(&self, node: &Node) -> Result<Transport> {
-        let connect = &self.connect;
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(node.url.clone()))
-            .enable_meta_header(false);
+    /// A client of one server; it connects to nothing yet.
+    fn reach(&self, node: &Node) -> Result<reqwest::Client> {
+        let mut builder = tls::builder(&self.connect, node.url.scheme() == "https")?;
         if !node.is_proxied() {
-            builder = builder.disable_proxy();
-        }
-        let bad = |what: &str, error: &dyn std::fmt::Display| {
-            Error::failed(format!("cannot use `{what}`"))
-                .cause(error)
-                .hint("it is to be a PEM file")
-        };
-        if let Some(pem) = &connect.identity {
-            builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(
-                pem.clone().into_bytes(),
-            )));
-        }
-        if !connect.verify {
-            builder = builder.cert_validation(CertificateValidation::None);
-        } else if let Some(pem) = &connect.ca_certificate {
-            let chain = Certificate::from_pem(pem.as_bytes())
-                .map_err(|error| bad("ca_certificate", &error))?;
-            builder = builder.cert_validation(CertificateValidation::Full(chain));
+            builder = builder.no_proxy();
         }
         builder
             .build()
-            .map_err(|error| bad("client_certificate", &error))
+            .map_err(|error| Error::failed("cannot make a client").cause(error.without_url()))
     }
 
     async fn try_once(
         &self,
-        transport: &Transport,
+        client: &reqwest::Client,
         node: &Node,
         request: &Request<'_>,
         proven: bool,
     ) -> Result<Answer, Trouble> {
-        if !proven && !node.is_proxied() {
-            self.reach(node).await?;
-        }
         let (headers, body) = self.dress(request).map_err(Trouble::Final)?;
-        let timeout = Some(request.timeout.unwrap_or(self.connect.request_timeout));
-        let from = monotonic();
-        let answer = transport
-            .send(
-                request.method,
-                request.path,
-                headers,
-                None::<&()>,
-                body,
-                timeout,
-            )
-            .await
-            .map_err(|error| trouble(&error, node, Some(proven)))?;
-        if answer.url().origin() != node.url.origin() {
-            let to = connect::shown(answer.url());
-            return Err(Trouble::Final(
-                Error::failed(format!(
-                    "`{}` redirects to `{to}`",
-                    connect::shown(&node.url)
-                ))
-                .hint("name the server itself: a load follows no redirects"),
-            ));
+        let url = node
+            .url
+            .join(request.path)
+            .map_err(|error| Trouble::Final(Error::failed("cannot send a request").cause(error)))?;
+        let mut asked = client
+            .request(method(request.method), url)
+            .headers(headers)
+            .timeout(request.timeout.unwrap_or(self.connect.request_timeout));
+        if let Some(body) = body {
+            asked = asked.body(body);
         }
-        let status = answer.status_code().as_u16();
-        let retry_after = answer
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let mut body = answer
-            .bytes()
+        let from = monotonic();
+        let mut answer = asked
+            .send()
             .await
-            .map_err(|error| trouble(&error, node, None))?;
+            .map_err(|error| self.trouble(&error, node, Some(proven)))?;
+        let status = answer.status().as_u16();
+        if answer.status().is_redirection() {
+            return Err(Trouble::Final(redirected(node, &answer)));
+        }
+        let retry_after = dates::retry_after(answer.headers());
+        let read = body::read(&mut answer, request.answer_bytes_max).await;
+        let mut body = read.map_err(|bad| self.unreadable(bad, node))?;
         if status >= 400 {
             body = self.without_secret(body);
         }
@@ -285,6 +260,23 @@ impl Client {
             retry_after,
             wire: monotonic().saturating_sub(from),
         })
+    }
+
+    /// What an answer means whose body is of no use.
+    fn unreadable(&self, bad: Bad, node: &Node) -> Trouble {
+        let server = connect::shown(&node.url);
+        match bad {
+            Bad::TooLong(max) => Trouble::Final(
+                Error::failed(format!(
+                    "the answer of `{server}` is longer than {max} bytes"
+                ))
+                .hint("ask for less at once: see `batch_docs`, or `--limit` of `etl search`; if so much is not to be expected, this is not the server that is meant"),
+            ),
+            Bad::Garbled(words) => {
+                Trouble::Final(Error::failed(format!("`{server}`: {words}")))
+            }
+            Bad::Broken(error) => self.trouble(&error, node, None),
+        }
     }
 
     /// An error's text may repeat what was sent, and will be printed.
@@ -300,22 +292,6 @@ impl Client {
         text.replace(secret, "***").into()
     }
 
-    /// Whether somebody listens: the transport has no timeout of its own for that.
-    async fn reach(&self, node: &Node) -> Result<(), Trouble> {
-        let host = node.url.host_str().unwrap_or_default();
-        let host = host.trim_matches(['[', ']']);
-        let port = node.url.port_or_known_default().unwrap_or_default();
-        let limit = self.connect.connect_timeout;
-        match tokio::time::timeout(limit, TcpStream::connect((host, port))).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Trouble::Unreached(error.to_string())),
-            Err(_) => Err(Trouble::Unreached(format!(
-                "no connection within {} ms",
-                limit.as_millis()
-            ))),
-        }
-    }
-
     fn dress(&self, request: &Request) -> Result<(HeaderMap, Option<Bytes>)> {
         let mut headers = HeaderMap::new();
         let value = |text: &'static str| HeaderValue::from_static(text);
@@ -323,6 +299,7 @@ impl Client {
             USER_AGENT,
             value(concat!("etl/", env!("CARGO_PKG_VERSION"))),
         );
+        headers.insert(ACCEPT, value("application/json"));
         // Answers are short: to unpack them costs more than to carry them.
         headers.insert(ACCEPT_ENCODING, value("identity"));
         let content = if request.lines {
@@ -376,11 +353,68 @@ impl Node {
     }
 }
 
-fn new_runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::failed("cannot start the network runtime").cause(error))
+/// A runtime of one thread.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    fn new() -> Result<Self> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map(|runtime| Runtime(Some(runtime)))
+            .map_err(|error| Error::failed("cannot start the network runtime").cause(error))
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.0.as_ref().expect("it is there until it is dropped");
+        runtime.block_on(work)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // A host's name may still be looked up, on a thread that nothing stops: it is not waited for.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn method(method: Method) -> reqwest::Method {
+    match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Put => reqwest::Method::PUT,
+        Method::Post => reqwest::Method::POST,
+        Method::Delete => reqwest::Method::DELETE,
+        Method::Head => reqwest::Method::HEAD,
+    }
+}
+
+/// The error of a server that sends us to another address.
+fn redirected(node: &Node, answer: &reqwest::Response) -> Error {
+    let to = answer.headers().get(LOCATION);
+    let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+    let to = to.and_then(|to| answer.url().join(&to).ok());
+    let to = to.map_or_else(
+        || "nowhere".into(),
+        |to| clip(&connect::shown(&to)).into_owned(),
+    );
+    Error::failed(format!(
+        "`{}` redirects to `{to}`",
+        connect::shown(&node.url)
+    ))
+    .hint("name the server itself: a load follows no redirects")
+}
+
+/// How much of what a server says is repeated in a message.
+const WORDS_MAX: usize = 2000;
+
+/// A server's words, cut where they are long.
+pub(crate) fn clip(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(WORDS_MAX) {
+        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()).into(),
+        None => text.into(),
+    }
 }
 
 /// Why the run is to stop, when it is.
@@ -423,43 +457,40 @@ fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
 /// What is said of a server that answers a TLS handshake with something else.
 const NO_TLS: &str = "InvalidContentType";
 
-/// What a failed try means. Where none of the answer has come: whether the server has ever answered.
-fn trouble(error: &elasticsearch::Error, node: &Node, proven: Option<bool>) -> Trouble {
-    let words = words(error);
-    let http = chain(error).find_map(|error| error.downcast_ref::<reqwest::Error>());
-    let mut text = words.last().cloned().unwrap_or_default();
-    let Some(http) = http else {
-        return Trouble::Final(Error::failed("cannot send a request").cause(text));
-    };
-    if words.iter().any(|words| words.contains("certificate")) {
-        return Trouble::Final(
-            Error::failed("the server's certificate is not trusted")
-                .cause(text)
-                .hint("`ca_certificate` names the PEM file of the authority that signed it"),
-        );
-    }
-    if words.iter().any(|words| words.contains(NO_TLS)) {
-        let shown = connect::shown(&node.url);
-        return Trouble::Final(
-            Error::failed(format!("`{shown}` does not speak TLS"))
-                .cause(text)
-                .hint("if it is to be asked without, its address begins with `http://`"),
-        );
-    }
-    if http.is_timeout() {
-        Trouble::TimedOut("no answer in time".into())
-    } else if http.is_connect() {
-        Trouble::Unreached(text)
-    } else if http.is_builder() {
-        Trouble::Final(Error::failed("cannot send a request").cause(text))
-    } else {
-        let unanswered = proven.is_some();
-        if proven == Some(false) && node.url.scheme() == "http" {
-            text.push_str(" (does it want `https://`?)");
+impl Client {
+    /// What a failed try means. Where none of the answer has come: whether the server has ever answered.
+    fn trouble(&self, error: &reqwest::Error, node: &Node, proven: Option<bool>) -> Trouble {
+        let words = words(error);
+        let mut text = words.last().cloned().unwrap_or_default();
+        if let Some(error) = tls::distrust("the server's certificate", &words) {
+            return Trouble::Final(error);
         }
-        Trouble::Lost {
-            words: text,
-            unanswered,
+        if words.iter().any(|words| words.contains(NO_TLS)) {
+            let shown = connect::shown(&node.url);
+            return Trouble::Final(
+                Error::failed(format!("`{shown}` does not speak TLS"))
+                    .cause(text)
+                    .hint("if it is to be asked without, its address begins with `http://`"),
+            );
+        }
+        if error.is_timeout() && error.is_connect() {
+            let limit = self.connect.connect_timeout.as_millis();
+            Trouble::Unreached(format!("no connection within {limit} ms"))
+        } else if error.is_timeout() {
+            Trouble::TimedOut("no answer in time".into())
+        } else if error.is_connect() {
+            Trouble::Unreached(text)
+        } else if error.is_builder() {
+            Trouble::Final(Error::failed("cannot send a request").cause(text))
+        } else {
+            let unanswered = proven.is_some();
+            if proven == Some(false) && node.url.scheme() == "http" {
+                text.push_str(" (does it want `https://`?)");
+            }
+            Trouble::Lost {
+                words: text,
+                unanswered,
+            }
         }
     }
 }

@@ -1,20 +1,17 @@
 //! Requests to whatever server a URL names, for kinds that ask many of them or any: a client per lane,
 //! redirects left to the caller, answers inflated here and never longer than is allowed.
 
-use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, USER_AGENT,
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
-use tokio::runtime::Runtime;
 
+use super::body::{self, Bad};
 use super::connect::{Connect, Url, is_loopback, proxy_is_set};
-use super::{Trouble, new_runtime, pause, stopped};
+use super::{Runtime, Trouble, dates, pause, stopped, tls};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -140,7 +137,7 @@ impl Web {
         let mut lane = match lane {
             Some(lane) => lane,
             None => Lane {
-                runtime: new_runtime().map_err(Trouble::Final)?,
+                runtime: Runtime::new().map_err(Trouble::Final)?,
                 clients: [None, None, None],
             },
         };
@@ -170,40 +167,12 @@ impl Web {
     }
 
     fn client(&self, way: Way) -> Result<reqwest::Client> {
-        let connect = &self.connect;
-        let bad = |what: &str, error: &dyn std::fmt::Display| {
-            Error::failed(format!("cannot use `{what}`"))
-                .cause(error)
-                .hint("it is to be a PEM file")
-        };
-        let mut builder = reqwest::Client::builder()
-            .use_rustls_tls()
-            .http1_only()
-            .no_gzip()
-            .redirect(reqwest::redirect::Policy::none())
+        let mut builder = tls::builder(&self.connect, way != Way::Plain)?
             .pool_max_idle_per_host(1)
-            .connect_timeout(connect.connect_timeout)
             .read_timeout(self.limits.read_timeout)
-            .timeout(connect.request_timeout)
-            .tls_built_in_root_certs(way != Way::Plain)
-            .danger_accept_invalid_certs(!connect.verify);
+            .timeout(self.connect.request_timeout);
         if way != Way::Proxied {
             builder = builder.no_proxy();
-        }
-        if let Some(pem) = &connect.ca_certificate {
-            let chain = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
-                .map_err(|error| bad("ca_certificate", &error))?;
-            if chain.is_empty() {
-                return Err(bad("ca_certificate", &"it holds no certificate"));
-            }
-            for certificate in chain {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        if let Some(pem) = &connect.identity {
-            let identity = reqwest::Identity::from_pem(pem.as_bytes())
-                .map_err(|error| bad("client_certificate", &error))?;
-            builder = builder.identity(identity);
         }
         builder
             .build()
@@ -232,18 +201,18 @@ impl Web {
         let mut told = Told {
             status: answer.status().as_u16(),
             body: Bytes::new(),
-            retry_after: text(RETRY_AFTER).and_then(|text| after(text.trim())),
+            retry_after: dates::retry_after(answer.headers()),
             location: text(LOCATION),
             content_type: text(CONTENT_TYPE),
         };
-        let mut body = Body::new(
-            text(CONTENT_ENCODING).as_deref(),
-            self.limits.body_bytes_max,
-        )?;
-        while let Some(chunk) = answer.chunk().await.map_err(trouble)? {
-            body.add(&chunk)?;
-        }
-        told.body = body.finish()?;
+        let read = body::read(&mut answer, self.limits.body_bytes_max).await;
+        told.body = read.map_err(|bad| match bad {
+            Bad::TooLong(max) => Trouble::Final(Error::failed(format!(
+                "the answer is longer than `max_response_bytes` ({max})"
+            ))),
+            Bad::Garbled(words) => Trouble::Final(Error::failed(words)),
+            Bad::Broken(error) => trouble(error),
+        })?;
         Ok(told)
     }
 
@@ -252,12 +221,8 @@ impl Web {
         let words = super::words(error);
         let server = url.origin().ascii_serialization();
         let last = words.last().cloned().unwrap_or_default();
-        if words.iter().any(|words| words.contains("certificate")) {
-            return Trouble::Final(
-                Error::failed(format!("the certificate of `{server}` is not trusted"))
-                    .cause(last)
-                    .hint("`ca_certificate` names the PEM file of the authority that signed it"),
-            );
+        if let Some(error) = tls::distrust(&format!("the certificate of `{server}`"), &words) {
+            return Trouble::Final(error);
         }
         if error.is_timeout() && error.is_connect() {
             let limit = self.connect.connect_timeout.as_millis();
@@ -307,162 +272,4 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
         headers.insert(key, HeaderValue::from_str(value).map_err(|_| bad(name))?);
     }
     Ok(headers)
-}
-
-/// Seconds, or a date.
-fn after(text: &str) -> Option<Duration> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than can be counted is for ever.
-        let seconds: u32 = text.parse().unwrap_or(u32::MAX);
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    let left = date.signed_duration_since(chrono::Utc::now());
-    Some(left.to_std().unwrap_or_default())
-}
-
-/// A body that grows up to its limit, inflated.
-enum Body {
-    Plain(Limited),
-    /// And whether anything came: an answer without a body may say that it is packed.
-    Gzip(Box<MultiGzDecoder<Limited>>, bool),
-}
-
-/// Bytes that refuse to be too many.
-struct Limited {
-    bytes: Vec<u8>,
-    max: usize,
-}
-
-impl Write for Limited {
-    fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + more.len() > self.max {
-            return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
-        }
-        self.bytes.extend_from_slice(more);
-        Ok(more.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Body {
-    fn new(encoding: Option<&str>, max: usize) -> Result<Self, Trouble> {
-        let limited = Limited {
-            bytes: Vec::new(),
-            max,
-        };
-        match encoding.map(str::trim) {
-            None | Some("" | "identity") => Ok(Body::Plain(limited)),
-            Some("gzip" | "x-gzip") => {
-                Ok(Body::Gzip(Box::new(MultiGzDecoder::new(limited)), false))
-            }
-            Some(other) => Err(Trouble::Final(Error::failed(format!(
-                "the answer's encoding is `{other}`, which was not asked for"
-            )))),
-        }
-    }
-
-    fn add(&mut self, chunk: &[u8]) -> Result<(), Trouble> {
-        match self {
-            Body::Plain(limited) => limited.write_all(chunk),
-            Body::Gzip(inflating, began) => {
-                *began |= !chunk.is_empty();
-                inflating.write_all(chunk)
-            }
-        }
-        .map_err(|error| self.trouble(&error))
-    }
-
-    fn finish(self) -> Result<Bytes, Trouble> {
-        match self {
-            Body::Plain(limited) => Ok(limited.bytes.into()),
-            Body::Gzip(_, false) => Ok(Bytes::new()),
-            Body::Gzip(mut inflating, began) => match inflating.try_finish() {
-                Ok(()) => Ok(std::mem::take(&mut inflating.get_mut().bytes).into()),
-                Err(error) => Err(Body::Gzip(inflating, began).trouble(&error)),
-            },
-        }
-    }
-
-    fn trouble(&self, error: &std::io::Error) -> Trouble {
-        let max = match self {
-            Body::Plain(limited) => limited.max,
-            Body::Gzip(inflating, _) => inflating.get_ref().max,
-        };
-        Trouble::Final(if error.kind() == std::io::ErrorKind::FileTooLarge {
-            Error::failed(format!(
-                "the answer is longer than `max_response_bytes` ({max})"
-            ))
-        } else {
-            Error::failed(format!("the answer is not the gzip it says it is: {error}"))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn whole(encoding: Option<&str>, max: usize, chunks: &[&[u8]]) -> Result<Bytes, String> {
-        let words = |trouble| match trouble {
-            Trouble::Final(error) => error.message,
-            other => format!("{other:?}"),
-        };
-        let mut body = Body::new(encoding, max).map_err(words)?;
-        for chunk in chunks {
-            body.add(chunk).map_err(words)?;
-        }
-        body.finish().map_err(words)
-    }
-
-    #[test]
-    fn a_body_is_inflated_and_never_longer_than_allowed() {
-        let packed = crate::format::gzip::member(&[b'x'; 5000], 6).expect("memory can be written");
-        assert_eq!(
-            whole(Some("gzip"), 5000, &[&packed[..9], &packed[9..]])
-                .expect("it fits")
-                .len(),
-            5000
-        );
-        let twice = packed.repeat(2);
-        assert_eq!(
-            whole(Some("gzip"), 10_000, &[&twice])
-                .expect("two members")
-                .len(),
-            10_000
-        );
-        let long = "the answer is longer than `max_response_bytes` (4999)";
-        assert_eq!(
-            whole(Some("gzip"), 4999, &[&packed]).expect_err("a bomb"),
-            long
-        );
-        assert_eq!(
-            whole(None, 4999, &[&[b'x'; 3000], &[b'x'; 2000]]).expect_err("endless"),
-            long
-        );
-        let cut = whole(Some("gzip"), 5000, &[&packed[..packed.len() - 9]]).expect_err("it is cut");
-        assert!(
-            cut.starts_with("the answer is not the gzip it says it is"),
-            "{cut}"
-        );
-        assert!(whole(Some("gzip"), 9, &[]).expect("as of HEAD").is_empty());
-        assert!(whole(Some("br"), 9, &[]).is_err());
-    }
-
-    #[test]
-    fn a_server_says_how_long_in_seconds_or_by_a_date() {
-        assert_eq!(after("90"), Some(Duration::from_secs(90)));
-        let for_ever = Duration::from_secs(u32::MAX.into());
-        assert_eq!(after("99999999999999999999"), Some(for_ever));
-        assert_eq!(after("-5"), None);
-        assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(100);
-        let wait = after(&soon.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
-        let seconds = wait.expect("it is a date").as_secs();
-        assert!((98..=100).contains(&seconds), "{seconds}");
-        assert_eq!(after("soon"), None);
-    }
 }

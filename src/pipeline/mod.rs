@@ -341,7 +341,8 @@ impl Step {
             toml::Value::Array(places) => places.iter().filter_map(toml::Value::as_str).collect(),
             place => place.as_str().into_iter().collect(),
         };
-        Some(secrets::mask_urls(&words.join(", ")))
+        let words: Vec<String> = words.into_iter().map(secrets::mask_url).collect();
+        Some(words.join(", "))
     }
 
     /// Whether what it writes is visible at once: documents that are added to a server's index.

@@ -95,6 +95,14 @@ impl Options {
         secrets.into_iter().any(Option::is_some)
     }
 
+    /// What should not stay so.
+    pub fn doubt(&self) -> Option<String> {
+        let trusts_all = self.verify == Some(false);
+        trusts_all.then(|| {
+            "`verify = false` trusts any certificate: whoever stands between reads and changes what is sent, passwords too (`ca_certificate` names one to trust)".to_owned()
+        })
+    }
+
     /// Checks what the file alone shows.
     pub fn check(&self, urls: &[String]) -> Result<()> {
         for url in urls {

@@ -209,6 +209,7 @@ fn every_heavy_crate_has_one_home() {
         ("indicatif", &["src/progress"]),
         ("rayon", &["src/executor"]),
         ("reqwest", &["src/http"]),
+        ("rustls", &["src/http"]),
         ("signal_hook", &["src/stop"]),
         ("tantivy", &["src/stage/bulk_index"]),
         ("terminal_size", &["src/cli"]),

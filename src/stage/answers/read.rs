@@ -235,6 +235,9 @@ impl Reader {
     }
 
     fn read_json(&self, text: &str, into: &mut Records) -> Result<(), String> {
+        if text.trim().is_empty() {
+            return Err("the answer is empty, and was to be JSON".to_owned());
+        }
         raw::check(text).map_err(|why| format!("the answer is not JSON: {why}"))?;
         let pointer = &self.answers.records.0;
         let Some(records) = raw::find(text, pointer) else {

@@ -264,6 +264,14 @@ fn target(table: toml::Table) -> Result<Target> {
     server.least.check_share()?;
     let local: Vec<&str> = to.iter().filter_map(|to| local_dir(to)).collect();
     if local.is_empty() {
+        if let Some(bare) = to.iter().find(|to| !to.contains(':') && !to.contains("//")) {
+            return Err(Error::usage(format!(
+                "`to = \"{bare}\"` is neither an embedded index nor a server's address"
+            ))
+            .hint(format!(
+                "`{LOCAL}{bare}` is the embedded index in that folder; a server's address begins with `http://` or `https://`"
+            )));
+        }
         let index = ServerIndex::new(to, id, mapping, load, server, http)?;
         return Ok(Target::Server(Box::new(index)));
     }

@@ -178,7 +178,8 @@ impl Stage for Fetch {
     fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
         let same = !inputs.is_empty() && !self.question.is_about_items();
         let told = "every request is the same: no `{column}` in `url`, `headers` or `body`";
-        same.then(|| told.to_owned()).into_iter().collect()
+        let same = same.then(|| told.to_owned());
+        same.into_iter().chain(self.http.doubt()).collect()
     }
 
     fn look(&self, _folder: &Folder) -> Vec<Look> {

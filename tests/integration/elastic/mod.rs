@@ -1,11 +1,13 @@
 //! Loads into search servers: no document is lost, none is there twice, and what is said of them adds up.
 //! What a real server cannot be made to do on demand is done by a scripted one, in this process.
 
+mod answers;
 mod compare;
 mod faults;
 mod limits;
 mod ops;
 mod order;
+mod races;
 mod real;
 mod real_faults;
 mod rejects;

@@ -288,6 +288,57 @@ fn the_higher_version_stays() {
     }
 }
 
+/// What the safety of several loads at once rests on, and what an alias keeps.
+#[test]
+fn a_real_alias_keeps_its_filter_and_has_one_write_index() {
+    for (product, server) in each_shared() {
+        server.call("DELETE", "/real-alias*", "");
+        let options = [("index", "\"real-alias\""), ("load", "\"replace\"")];
+        let job = Job::new(&[&server.url], &rows(20), &options);
+        assert_ended(&job.run(Variant::SEQUENTIAL), 0, 20, product);
+        server.call("PUT", "/real-aliasing", "{}");
+        let update = |action: &Value| {
+            let actions = json!({ "actions": [action] });
+            server.call("POST", "/_aliases", &actions.to_string())
+        };
+        let second = json!({ "add": { "index": "real-aliasing", "alias": "real-alias", "is_write_index": true } });
+        let (status, said) = update(&second);
+        assert_eq!(status, 500, "{product}: {said}");
+        let said = said["error"]["reason"].as_str().unwrap_or_default();
+        assert!(
+            said.contains("more than one write index"),
+            "{product}: {said}"
+        );
+
+        let shown = || {
+            let (_, said) = server.call("GET", "/_alias/real-alias", "");
+            let indices = said.as_object().expect("it has the alias").clone();
+            assert_eq!(indices.len(), 1, "{product}");
+            let (name, index) = indices.into_iter().next().expect("it has one");
+            (name, index["aliases"]["real-alias"].clone())
+        };
+        let (first, _) = shown();
+        let filter = json!({ "term": { "n": 7 } });
+        let add = json!({ "add": { "index": first, "alias": "real-alias", "filter": filter, "search_routing": "1" } });
+        assert_eq!(update(&add).0, 200, "{product}");
+        let (_, kept) = shown();
+        assert_eq!(kept["filter"], filter, "{product}");
+        assert_eq!(kept["search_routing"], "1", "{product}");
+        assert_ended(
+            &job.run_again(Variant::SEQUENTIAL, &[]).outcome(),
+            0,
+            20,
+            product,
+        );
+        let (second, options) = shown();
+        assert_ne!(second, first, "{product}");
+        assert_eq!(options, kept, "{product}: it moved");
+        assert_eq!(job.rollback(&[]).code, Some(0), "{product}");
+        assert_eq!(shown(), (first, kept), "{product}: it went back");
+        server.call("DELETE", "/real-alias*", "");
+    }
+}
+
 #[test]
 fn real_indices_are_replaced_and_gone_back_to() {
     for (product, server) in each_shared() {

@@ -10,10 +10,10 @@ use super::{
 use crate::harness::{Outcome, Variant};
 use crate::scripted::{Bulk, ItemFault, Reply, Scripted};
 
-const REPLACE: (&str, &str) = ("load", "\"replace\"");
+pub(super) const REPLACE: (&str, &str) = ("load", "\"replace\"");
 
 /// The index that has the alias.
-fn holder(server: &Scripted) -> Option<String> {
+pub(super) fn holder(server: &Scripted) -> Option<String> {
     let (_, said) = server.call("GET", "/_alias/things", "");
     let names = said
         .as_object()
@@ -23,7 +23,7 @@ fn holder(server: &Scripted) -> Option<String> {
 }
 
 /// All indices, by name.
-fn indices(server: &Scripted) -> Vec<String> {
+pub(super) fn indices(server: &Scripted) -> Vec<String> {
     let (_, said) = server.call("GET", "/*/_mapping", "");
     said.as_object()
         .expect("it lists them")
@@ -44,7 +44,7 @@ fn settings(server: &Scripted, index: &str) -> Value {
     ])
 }
 
-fn texts(rows: &[Row], text: &str) -> Vec<Row> {
+pub(super) fn texts(rows: &[Row], text: &str) -> Vec<Row> {
     let row = |row: &Row| Row {
         text: format!("{text} {}", row.n),
         ..row.clone()
@@ -167,7 +167,7 @@ fn whatever_fails_the_old_index_serves_and_the_run_can_go_on() {
             "/things-*/_count",
             200,
             Value::Null,
-            "cannot be counted",
+            "the answer is empty",
         ),
         (
             "POST",

@@ -141,6 +141,36 @@ fn a_load_that_is_killed_at_any_request_can_go_on() {
 }
 
 #[test]
+fn a_new_run_clears_what_one_left_that_was_killed_at_any_request() {
+    for trouble in [Trouble::HoldBefore, Trouble::HoldAfter] {
+        at_each_request(
+            "replace",
+            "\"id\"",
+            trouble,
+            |server, job, running, about| {
+                kill(&running);
+                assert_eq!(running.outcome().signal, Some(9), "{about}");
+                let there = server.count(INDEX);
+                assert!([30, 70].contains(&there), "{about}: half a load is served");
+                let outcome = job.run_again(Variant::SEQUENTIAL, &[]).outcome();
+                assert_ended(&outcome, 0, 70, about);
+                let left = super::replace::indices(server);
+                assert_eq!(
+                    left.len(),
+                    2,
+                    "{about}: what serves, and the one before: {left:?}"
+                );
+                let (_, aliases) = server.call("GET", "/_alias", "");
+                assert!(
+                    !aliases.to_string().contains("-load\""),
+                    "{about}: {aliases}"
+                );
+            },
+        );
+    }
+}
+
+#[test]
 fn a_load_that_is_interrupted_at_any_request_ends_soon_and_can_go_on() {
     for (load, trouble) in [
         ("append", Trouble::HoldBefore),

@@ -6,6 +6,15 @@ use serde_json::{Value, json};
 
 use super::cluster::{Aliases, Answer, Cluster, matches};
 
+/// What an alias may have beside its name.
+const ALIAS_OPTIONS: [&str; 5] = [
+    "is_write_index",
+    "is_hidden",
+    "filter",
+    "index_routing",
+    "search_routing",
+];
+
 impl Cluster {
     pub(super) fn aliases(&self, expression: &str, pattern: &str) -> Result<Value, Answer> {
         let mut shown = self.show(expression, |index| {
@@ -64,6 +73,7 @@ impl Cluster {
                 kind => return Err(Answer::illegal(&format!("unknown action [{kind}]"))),
             }
         }
+        refuse_two_write_indices(&aliases)?;
         // What is missing is an error only if there is nothing else to do.
         if missing.len() == count {
             return Err(no_aliases(missing[0]));
@@ -98,7 +108,7 @@ fn add_aliases(
             return Err(Answer::error(400, "invalid_alias_name_exception", &reason));
         }
         let mut options = json!({});
-        for option in ["is_write_index", "is_hidden", "filter"] {
+        for option in ALIAS_OPTIONS {
             if let Some(value) = action.get(option) {
                 options[option] = value.clone();
             }
@@ -110,6 +120,28 @@ fn add_aliases(
         }
     }
     Ok(())
+}
+
+/// An alias has one index that is written to, if any.
+fn refuse_two_write_indices(aliases: &BTreeMap<String, Aliases>) -> Result<(), Answer> {
+    let mut write: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (index, of_index) in aliases {
+        for (alias, options) in of_index {
+            if options["is_write_index"] == true {
+                write.entry(alias).or_default().push(index);
+            }
+        }
+    }
+    match write.into_iter().find(|(_, indices)| indices.len() > 1) {
+        Some((alias, indices)) => {
+            let reason = format!(
+                "alias [{alias}] has more than one write index [{}]",
+                indices.join(",")
+            );
+            Err(Answer::error(500, "illegal_state_exception", &reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether any was there.

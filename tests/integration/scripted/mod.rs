@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -149,6 +150,27 @@ struct State {
     /// Which request meets what.
     trouble: Option<(usize, Trouble)>,
     held: usize,
+    gates: Vec<Gate>,
+}
+
+/// Where one request waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    method: String,
+    path: String,
+    met: Arc<AtomicBool>,
+    open: Arc<AtomicBool>,
+}
+
+impl Gate {
+    /// Whether the request has come.
+    pub(crate) fn is_met(&self) -> bool {
+        self.met.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
 }
 
 struct Refusal {
@@ -206,6 +228,18 @@ impl Scripted {
         state.held = 0;
     }
 
+    /// Holds the next request of this method to this path until [`Gate::open`]; then it is carried out.
+    pub(crate) fn gate(&self, method: &str, path: &str) -> Gate {
+        let gate = Gate {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            met: Arc::default(),
+            open: Arc::default(),
+        };
+        self.shared.state().gates.push(gate.clone());
+        gate
+    }
+
     /// Answers the next request of this method to this path (without its query, a star for any part of it)
     /// so, and does not carry it out. Several wait for their requests side by side. Bulks are the script's.
     pub(crate) fn refuse(&self, method: &str, path: &str, status: u16, body: Value) {
@@ -255,6 +289,16 @@ impl Shared {
             let trouble = self.state().note(format!("{method} {target}"));
             if let Some(trouble) = trouble {
                 return self.meet(trouble, stream, &request, connections);
+            }
+            let gate = self.state().gate(&request);
+            while gate
+                .as_ref()
+                .is_some_and(|gate| !gate.open.load(Ordering::SeqCst))
+            {
+                if connections.has_ended() {
+                    return Ok(());
+                }
+                connections.pause(Duration::from_millis(2));
             }
             let goes_on = if head.headers.contains_key("content-encoding") {
                 let reason = "the scripted server reads plain bodies only";
@@ -349,6 +393,16 @@ impl State {
         let number = self.record.requests.len() - 1;
         let met = number == at || (number > at && trouble == Trouble::Freeze);
         met.then_some(trouble)
+    }
+
+    /// The gate at which a request waits, if there is one.
+    fn gate(&mut self, request: &Request) -> Option<Gate> {
+        let path = request.path();
+        let is_meant = |gate: &Gate| gate.method == request.method && matches(&gate.path, &path);
+        let at = self.gates.iter().position(is_meant)?;
+        let gate = self.gates.remove(at);
+        gate.met.store(true, Ordering::SeqCst);
+        Some(gate)
     }
 
     fn answer(&mut self, request: &Request) -> Answer {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::options::Op;
+use crate::http::clip;
 
 /// The members that are asked for: an answer with all of them is as long as the request.
 pub(super) const FILTER: &str = "took,error,status,items.*.status,items.*.result,items.*._index,items.*.error,items.*.failure_store";
@@ -174,12 +175,12 @@ fn is_taken_alias(error: Option<&Value>) -> bool {
 
 /// The type of an error as the servers describe it.
 pub(super) fn kind(error: &Value) -> String {
-    error["type"].as_str().unwrap_or_default().to_owned()
+    clip(error["type"].as_str().unwrap_or_default()).into_owned()
 }
 
 /// An error's type, reason, and what caused it.
 pub(super) fn said(error: &Value) -> (String, String, Option<String>) {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let text = |value: &Value| value.as_str().map(|text| clip(text).into_owned());
     if let Some(text) = text(error) {
         return (String::new(), text, None);
     }
@@ -190,7 +191,7 @@ pub(super) fn said(error: &Value) -> (String, String, Option<String>) {
     });
     (
         kind(error),
-        text(&error["reason"]).unwrap_or_else(|| error.to_string()),
+        text(&error["reason"]).unwrap_or_else(|| clip(&error.to_string()).into_owned()),
         caused_by,
     )
 }

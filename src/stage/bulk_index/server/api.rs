@@ -10,6 +10,10 @@ use super::answer::{Fate, kind, refused, said};
 use crate::error::{Error, Result};
 use crate::http::{Answer, Backoff, Client, Method, Request, Trouble};
 
+/// The longest answer beside those to bulk requests: ten thousand hits of 6 kB. As JSON in memory it takes
+/// several times that.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
 /// The servers as a load talks to them beside sending documents.
 pub(super) struct Api {
     pub(super) client: Client,
@@ -20,6 +24,8 @@ pub(super) struct Api {
 pub(super) struct Said {
     pub(super) status: u16,
     pub(super) body: Value,
+    /// Why the body is none that these servers give.
+    unreadable: Option<String>,
     /// An earlier try of the same call may have been carried out.
     pub(super) repeated: bool,
 }
@@ -38,7 +44,15 @@ impl Said {
     /// The answer's body, or an error about what was `doing`.
     pub(super) fn well(self, doing: &str, client: &Client) -> Result<Value> {
         if self.is_well() {
-            return Ok(self.body);
+            return match self.unreadable {
+                None => Ok(self.body),
+                Some(why) => Err(Error::failed(format!("cannot {doing}")).cause(why).hint(
+                    format!(
+                        "is `{}` a search server, and nothing between it and us answers for it?",
+                        client.shown()
+                    ),
+                )),
+            };
         }
         let words = words(self.status, error_in(&self.body));
         Err(denied(self.status, client, &words)
@@ -66,6 +80,7 @@ impl Api {
             body: body.map(|body| Bytes::from(body.to_string())),
             lines: false,
             timeout,
+            answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let mut repeated = false;
         let mut tries = 0;
@@ -77,9 +92,20 @@ impl Api {
                     (words(answer.status, error.as_ref()), answer.retry_after)
                 }
                 Ok(answer) => {
+                    let (body, unreadable) = match serde_json::from_slice(&answer.body) {
+                        Ok(body) => (body, None),
+                        Err(_) if answer.body.is_empty() => {
+                            (Value::Null, Some("the answer is empty".to_owned()))
+                        }
+                        Err(error) => (
+                            Value::Null,
+                            Some(format!("the answer is not JSON: {error}")),
+                        ),
+                    };
                     return Ok(Said {
                         status: answer.status,
-                        body: serde_json::from_slice(&answer.body).unwrap_or_default(),
+                        body,
+                        unreadable,
                         repeated,
                     });
                 }
@@ -154,13 +180,93 @@ pub(super) fn denied(status: u16, client: &Client, words: &str) -> Option<Error>
         403 => Some(
             Error::failed(format!("`{server}` does not let us do this (403)"))
                 .cause(words)
-                .hint("the user, or key, needs the right to"),
+                .hint(missing_right(words)),
         ),
         _ => None,
     }
 }
 
+/// What a refused user needs. Elasticsearch and `OpenSearch` name the action that was refused, in brackets;
+/// Elasticsearch often its privileges too.
+fn missing_right(words: &str) -> String {
+    let Some(action) = refused_action(words) else {
+        return "the user, or key, needs the right to".into();
+    };
+    let of_cluster = action.starts_with("cluster:");
+    let privilege = match privilege(action) {
+        Some(privilege) if of_cluster => format!("the cluster privilege `{privilege}`"),
+        Some(privilege) => format!("the privilege `{privilege}` on the index"),
+        None => "a privilege that holds it".to_owned(),
+    };
+    format!("the user, or key, needs {privilege} (the action is `{action}`)")
+}
+
+fn refused_action(words: &str) -> Option<&str> {
+    let starts = ["[indices:", "[cluster:"];
+    let at = starts.iter().find_map(|start| words.find(start))? + 1;
+    let action = &words[at..];
+    // A part of a request that is split up is called after it: `indices:data/write/bulk[s]`.
+    Some(&action[..action.find([']', '['])?])
+}
+
+/// The least privilege of Elasticsearch, and action group of `OpenSearch`, that allows an action.
+fn privilege(action: &str) -> Option<&'static str> {
+    const PRIVILEGES: [(&str, &str); 14] = [
+        ("indices:admin/create", "create_index"),
+        ("indices:admin/auto_create", "create_index"),
+        ("indices:admin/delete", "delete_index"),
+        ("indices:admin/aliases/get", "view_index_metadata"),
+        ("indices:admin/get", "view_index_metadata"),
+        ("indices:admin/mappings/get", "view_index_metadata"),
+        ("indices:admin/refresh", "maintenance"),
+        ("indices:admin/", "manage"),
+        ("indices:data/write/delete", "delete"),
+        ("indices:data/write/", "write"),
+        ("indices:data/read/", "read"),
+        ("indices:monitor/", "monitor"),
+        ("cluster:monitor/", "monitor"),
+        ("cluster:admin/", "manage"),
+    ];
+    let known = PRIVILEGES
+        .iter()
+        .find(|(start, _)| action.starts_with(start));
+    known.map(|(_, privilege)| *privilege)
+}
+
 /// A name as it stands in a path.
 pub(super) fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_hears_which_right_is_missing() {
+        let cases = [
+            (
+                "security_exception: action [indices:admin/create] is unauthorized for user [reader] with effective roles [reader] on indices [things], this action is granted by the index privileges [create_index,manage,all]",
+                "the privilege `create_index` on the index (the action is `indices:admin/create`)",
+            ),
+            (
+                "security_exception: action [indices:data/write/bulk[s]] is unauthorized for user [reader]",
+                "the privilege `write` on the index (the action is `indices:data/write/bulk`)",
+            ),
+            (
+                "security_exception: no permissions for [indices:admin/aliases] and User [name=reader]",
+                "the privilege `manage` on the index",
+            ),
+            (
+                "security_exception: action [cluster:monitor/nodes/info] is unauthorized",
+                "the cluster privilege `monitor`",
+            ),
+            ("action [indices:strange] is", "a privilege that holds it"),
+            ("forbidden", "the right to"),
+        ];
+        for (words, needed) in cases {
+            let hint = missing_right(words);
+            assert!(hint.contains(needed), "{words}: {hint}");
+        }
+    }
 }

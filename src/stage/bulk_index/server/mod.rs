@@ -109,7 +109,7 @@ impl ServerIndex {
     fn api(&self, folder: &Folder) -> Result<api::Api> {
         let connect = self.http.connect(&self.urls, folder)?;
         Ok(api::Api {
-            client: http::Client::new(connect, Stop::default())?,
+            client: http::Client::new(connect, Stop::of_signals())?,
             backoff: http::Backoff {
                 retries: PATIENCE,
                 ..self.options.backoff()
@@ -164,6 +164,10 @@ impl Stage for ServerIndex {
 
     fn batch_rows(&self) -> Option<usize> {
         Some(self.options.batch_docs)
+    }
+
+    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+        self.http.doubt().into_iter().collect()
     }
 
     fn look(&self, folder: &Folder) -> Vec<Look> {

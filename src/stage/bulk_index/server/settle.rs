@@ -126,6 +126,7 @@ impl Wire {
             body: Some(body),
             lines: true,
             timeout: None,
+            answer_bytes_max: answer_bytes_max(size, part.items.len()),
         });
         let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
         let lasting = LASTING_REFUSALS.min(self.backoff.retries / 2);
@@ -156,8 +157,16 @@ impl Wire {
                     return self.said(&part, said, ends, alone);
                 }
                 ends.lose(&part.items);
-                let words = "an answer that is cut, or is none to a bulk request".to_owned();
-                Ok(Sent::Again(part, Why::Broken(words), answer.retry_after))
+                let words = if answer.body.is_empty() {
+                    "an empty answer"
+                } else {
+                    "an answer that is cut, or is none to a bulk request"
+                };
+                Ok(Sent::Again(
+                    part,
+                    Why::Broken(words.into()),
+                    answer.retry_after,
+                ))
             }
             413 if part.is_single() => Ok(Sent::Reject(part, too_large(size))),
             413 => {
@@ -436,6 +445,12 @@ impl Wire {
         }
         error
     }
+}
+
+/// The longest answer to a bulk request: some hundred bytes an item, and an error may repeat what was sent
+/// (in JSON within JSON, which takes more).
+fn answer_bytes_max(body: usize, items: usize) -> usize {
+    (1 << 20) + 4 * body + 4096 * items
 }
 
 fn too_large(size: usize) -> Refusal {

@@ -29,8 +29,10 @@ const PATIENCE: u32 = 5;
 /// How often a load in place looks whether its index is still the same one.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// The longest wait for settings to be put back: somebody may have asked the run to stop.
+/// The longest wait for settings to be put back.
 const PUT_BACK: Duration = Duration::from_secs(2);
+/// The same where somebody asked the run to stop, and waits.
+const PUT_BACK_STOPPED: Duration = Duration::from_millis(400);
 
 /// If all of the first so many documents are rejected, so will be the others.
 const ALL_REJECTED: u64 = 1000;
@@ -79,6 +81,8 @@ pub(super) struct ServerSink {
     /// When it was last seen that the index is the same.
     looked: Duration,
     warnings: Vec<String>,
+    /// The older indices that go once the new one serves.
+    doomed: Vec<String>,
     /// Published, or put back: nothing is left to do.
     settled: bool,
 }
@@ -186,6 +190,7 @@ pub(super) fn begin(
         sum: Receipt::default(),
         looked: monotonic(),
         warnings: Vec::new(),
+        doomed: Vec::new(),
         settled: false,
         api: patient,
         state: planned,
@@ -338,6 +343,7 @@ impl Sink for ServerSink {
     fn finish(&mut self) -> Result<Counts> {
         self.refuse_all_rejected()?;
         if self.state.replacing.is_some() && !self.is_unpublished() {
+            self.doom()?;
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
@@ -355,6 +361,7 @@ impl Sink for ServerSink {
         if self.state.replacing.is_some() {
             self.untune(&self.api, None)?;
             self.wait_for_replicas()?;
+            self.doom()?;
         }
         Ok(counts)
     }
@@ -419,13 +426,22 @@ impl ServerSink {
             return;
         }
         self.settled = true;
-        if let Ok(client) = Client::new(self.connect.clone(), Stop::default()) {
+        let (limit, retries) = if self.api.client.is_stopped() {
+            (PUT_BACK_STOPPED, 0)
+        } else {
+            (PUT_BACK, 1)
+        };
+        let connect = Connect {
+            connect_timeout: limit,
+            ..self.connect.clone()
+        };
+        if let Ok(client) = Client::new(connect, Stop::default()) {
             let backoff = Backoff {
-                retries: 1,
+                retries,
                 ..self.api.backoff
             };
             // If it cannot be: the index is not published, and the run that goes on does it.
-            let _ = self.untune(&Api { client, backoff }, Some(PUT_BACK));
+            let _ = self.untune(&Api { client, backoff }, Some(limit));
         }
     }
 }

@@ -213,9 +213,9 @@ impl ServerSink {
             .beyond_resume())
     }
 
-    /// Old indices are deleted but for those that are to be kept; only ours ever, and none that is searched
-    /// under any other name.
-    pub(super) fn tidy(&mut self) -> Result<()> {
+    /// Says which older indices go once the new one serves: all but those that are to be kept; only ours ever,
+    /// and none that is searched under any other name.
+    pub(super) fn doom(&mut self) -> Result<()> {
         let new = self.new_index();
         let replacing = self.state.replacing.as_ref();
         let old = replacing.and_then(|replacing| replacing.old.as_ref());
@@ -227,10 +227,11 @@ impl ServerSink {
             .partition(|ours| ours.mark.state == indices::PUBLISHED || Some(&ours.name) == old);
         // What served until now is kept first: a newer one was turned away from.
         published.sort_by_key(|ours| Some(&ours.name) == old);
-        for Ours { name, aliases, .. } in published.iter().rev().skip(self.keep) {
-            match &aliases[..] {
-                [] => indices::delete(&self.api, name)?,
-                [alias, ..] => self.warnings.push(format!(
+        let beyond = published.into_iter().rev().skip(self.keep);
+        for Ours { name, aliases, .. } in beyond {
+            match aliases.iter().find(|alias| **alias != self.alias) {
+                None => self.doomed.push(name),
+                Some(alias) => self.warnings.push(format!(
                     "`{name}` is kept, though `keep` is {}: it has the alias `{alias}`",
                     self.keep
                 )),
@@ -243,7 +244,7 @@ impl ServerSink {
         } in half
         {
             if crate::stage::has_ended(&self.runs, &mark.run) && aliases.is_empty() {
-                indices::delete(&self.api, &name)?;
+                self.doomed.push(name);
             } else {
                 self.warnings.push(format!(
                     "`{name}` is half loaded, by run `{}`; `etl rollback --clean` deletes it once that run has ended",
@@ -252,5 +253,17 @@ impl ServerSink {
             }
         }
         Ok(())
+    }
+
+    /// Deletes them, but for what somebody has given an alias meanwhile.
+    pub(super) fn tidy(&self) -> Result<()> {
+        if self.doomed.is_empty() {
+            return Ok(());
+        }
+        let ours = indices::marked(&self.api, &self.alias)?;
+        let doomed = |ours: &&Ours| ours.aliases.is_empty() && self.doomed.contains(&ours.name);
+        ours.iter()
+            .filter(doomed)
+            .try_for_each(|ours| indices::delete(&self.api, &ours.name))
     }
 }
