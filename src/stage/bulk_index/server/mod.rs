@@ -18,6 +18,7 @@ mod session;
 mod settle;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,9 @@ use crate::stop::Stop;
 
 /// Tries again for somebody who waits at the keyboard.
 const PATIENCE: u32 = 3;
+
+/// The longest wait for an answer of one who clears away while somebody waits for the end.
+const CLEARING: Duration = Duration::from_secs(2);
 
 /// What every session of a load is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,10 +112,25 @@ impl ServerIndex {
     /// The servers, beside a run.
     fn api(&self, folder: &Folder) -> Result<api::Api> {
         let connect = self.http.connect(&self.urls, folder)?;
+        self.api_with(connect, Stop::of_signals(), PATIENCE)
+    }
+
+    /// The same for who clears away, also once somebody asked to stop, and waits for that.
+    fn api_to_clear(&self, folder: &Folder) -> Result<api::Api> {
+        let mut connect = self.http.connect(&self.urls, folder)?;
+        if !Stop::of_signals().is_set() {
+            return self.api_with(connect, Stop::default(), PATIENCE);
+        }
+        connect.connect_timeout = connect.connect_timeout.min(CLEARING);
+        connect.request_timeout = connect.request_timeout.min(CLEARING);
+        self.api_with(connect, Stop::default(), 0)
+    }
+
+    fn api_with(&self, connect: Connect, stop: Stop, retries: u32) -> Result<api::Api> {
         Ok(api::Api {
-            client: http::Client::new(connect, Stop::of_signals())?,
+            client: http::Client::new(connect, stop)?,
             backoff: http::Backoff {
-                retries: PATIENCE,
+                retries,
                 ..self.options.backoff()
             },
         })

@@ -55,7 +55,7 @@ impl ServerIndex {
 
     /// Deletes what bears its name, as an index or as the alias of some, and what was to replace it.
     pub(in super::super) fn delete(&self, folder: &Folder) -> Result<()> {
-        let api = self.api(folder)?;
+        let api = self.api_to_clear(folder)?;
         let holders = indices::holders(&api, &self.index)?;
         let mut names: Vec<String> = holders.into_iter().map(|holder| holder.name).collect();
         if names.is_empty() {
