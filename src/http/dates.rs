@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(784_111_677, 0).expect("it is a time")
+        DateTime::from_timestamp(784_111_777, 0).expect("it is a time")
     }
 
     #[test]
