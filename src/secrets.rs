@@ -330,8 +330,8 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Secrets) {
 /// What a URL holds of secrets: its password, and the values of a query that are named so.
 fn gather_urls(text: &str, secrets: &mut Secrets) {
     let starts = url_starts(text).map(|start| &text[start..]);
-    for text in starts.chain([text]) {
-        let user = user_part(text).map(|user| &text[user]);
+    for part in starts.chain([text]) {
+        let user = user_part(part).map(|user| &part[user]);
         if let Some((_, password)) = user.and_then(|user| user.split_once(':')) {
             secrets.add(password);
             let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();

@@ -110,7 +110,8 @@ fn who_waits_for_an_answer_can_be_stopped() {
     for command in COMMANDS {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let site = Site::start(|_| Say::Hold);
-            let running = start(&job(&site.url), command);
+            let job = job(&site.url);
+            let running = start(&job, command);
             wait_until("it asks", || !site.asked().is_empty());
             let pid = Pid::from_raw(i32::try_from(running.child.id()).expect("pids are small"));
             kill(pid, signal).expect("it is there");
