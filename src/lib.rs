@@ -24,6 +24,7 @@
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
 //! * what a run keeps, to be gone on with: `run::kept`, `run::resume`
+//! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::part`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]
@@ -50,6 +51,7 @@ pub mod cli;
 pub mod clock;
 pub mod columns;
 pub mod digest;
+mod disk;
 pub mod error;
 pub mod executor;
 pub mod format;

@@ -91,6 +91,16 @@ impl Stop {
     }
 }
 
+/// From now on a file that would grow beyond `ulimit -f` is an error of the write that tries, as a full disk is: by
+/// default the signal ends the program, and what it was writing stays behind. A handler, unlike a signal that is
+/// ignored, is not passed on to commands that the program runs.
+pub fn outlive_file_size_limit() -> Result<()> {
+    let signal = nix::sys::signal::Signal::SIGXFSZ as i32;
+    signal_hook::flag::register(signal, Arc::default())
+        .map(drop)
+        .map_err(|error| Error::failed("cannot listen to signals").cause(error))
+}
+
 /// The first signal asks, a later one insists: it ends the program where it stands.
 fn end_if_insisted(mut signals: Signals) {
     let mut asked = None;

@@ -214,7 +214,8 @@ pub fn main() -> ExitCode {
         }
     };
     let color = cli.color.color;
-    cli.command.run(color).unwrap_or_else(|error| {
+    let ran = crate::stop::outlive_file_size_limit().and_then(|()| cli.command.run(color));
+    ran.unwrap_or_else(|error| {
         output::print_error(&error, color);
         ExitCode::from(error.exit_code())
     })

@@ -120,17 +120,12 @@ pub(super) fn execute(
             .collect();
         Progress::start(style, names, live.clone())
     });
-    let (report, error) = run::run(pipeline, &options, &live);
+    let (report, error, kept) = run::run_and_keep(pipeline, &options, &live);
     drop(progress);
-    let history = History::of(&args.tell.state);
-    let kept = history.report_file(&report.run);
-    let kept = (!report.run.is_empty()).then(|| write_report(&report, &kept));
-    let written = kept
-        .unwrap_or(Ok(()))
-        .and_then(|()| match &args.tell.report {
-            Some(path) => write_report(&report, path),
-            None => Ok(()),
-        });
+    let written = kept.and_then(|()| match &args.tell.report {
+        Some(path) => write_report(&report, path),
+        None => Ok(()),
+    });
     for stage in &report.stages {
         for warning in &stage.warnings {
             output::print_warning(&format!("stage `{}`: {warning}", stage.name), color);

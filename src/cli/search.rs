@@ -47,7 +47,7 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
     let limit = if args.count { 0 } else { args.limit };
     let hits = if args.target.is_file() {
         search_pipeline(args, limit)?
-    } else if args.target.exists() {
+    } else if bulk_index::is_there(&args.target) {
         bulk_index::search(&args.target, &args.query, limit)?
     } else {
         let target = args.target.display();

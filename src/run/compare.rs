@@ -10,12 +10,16 @@ use chrono::Utc;
 
 use super::resume::RunFolder;
 use super::{Options, run, watch};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{NotTimed, Pipeline, Scratch, delete_index, masked};
 use crate::report::comparison::{Comparison, LargestGz, Side};
 use crate::report::{Report, StageReport};
 use crate::stop::Stop;
+
+/// What the folder is called, in that of a comparison, where results go aside.
+pub(super) const SCRATCH: &str = "scratch";
 
 /// The share of a loader's time from which on its one reading thread is what it is bound by.
 const BOUND: f64 = 0.8;
@@ -55,7 +59,7 @@ pub fn compare(plan: &Plan) -> Result<Comparison> {
     let folder = RunFolder::of_comparison(&plan.state.join("runs"), now)?;
     let mut bench = Bench {
         plan,
-        aside: Aside(folder.path.join("scratch")),
+        aside: Aside(folder.path.join(SCRATCH)),
         id: folder.id.clone(),
         number: 0,
         not_timed: Vec::new(),
@@ -74,7 +78,7 @@ pub fn compare(plan: &Plan) -> Result<Comparison> {
     comparison.started_at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let json = serde_json::to_string_pretty(&comparison).expect("a comparison is plain data");
     let file = folder.path.join("report.json");
-    std::fs::write(&file, json + "\n")
+    disk::replace(&file, (json + "\n").as_bytes())
         .map_err(|error| Error::io("write", file.display(), &error))?;
     Ok(comparison)
 }

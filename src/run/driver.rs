@@ -11,6 +11,7 @@ use super::stream::Tee;
 use super::wiring::{Wiring, played_before};
 use crate::batch::ROWS_MAX;
 use crate::clock;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
@@ -133,6 +134,13 @@ impl Driver<'_> {
         }
     }
 
+    /// Whether all that a run needs which goes on with this one is on disk.
+    pub(super) fn can_go_on(&self) -> bool {
+        let kept = self.kept.iter().all(|(_, kept)| kept.sync().is_ok());
+        let settled = self.records.iter().all(|record| record.sync().is_ok());
+        self.resumable && kept && settled && self.folder.is_there()
+    }
+
     /// Makes it visible, in the file's order.
     fn publish(&self, mut terminals: Vec<Terminal>) -> Result<()> {
         terminals.sort_by_key(|terminal| terminal.at);
@@ -196,11 +204,12 @@ impl Driver<'_> {
     /// Makes ready to note what is settled, behind what an earlier run noted.
     fn resume(&self, at: usize, begun: &mut Begun) -> Result<()> {
         let path = self.folder.settled_file(&self.pipeline.steps[at].name);
-        let settled = Settled::last(&path);
-        let file = std::fs::File::options()
+        let (settled, end) = Settled::last(&path, &self.records[at].spool_file());
+        let file = disk::private()
             .create(true)
             .append(true)
             .open(&path)
+            .and_then(|file| file.set_len(end).map(|()| file))
             .map_err(|error| Error::io("write", path.display(), &error))?;
         if let Some(sink) = &mut begun.sink {
             sink.resume(settled.books.rejected, &settled.books.counts);

@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::compare::SCRATCH;
 use super::kept::KEPT;
-use super::record::first_rejects;
 use super::resume::{SETTLED, absolute};
+use super::spool::first_rejects;
+use crate::disk::{self, Hold};
 use crate::error::{Error, Result, nearest};
 use crate::report::{Comparison, Report, Status};
-use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended};
+use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended, is_run_id};
 
 /// Where a run's report is, in its folder.
 const REPORT: &str = "report.json";
@@ -56,6 +58,14 @@ impl History {
         self.runs.join(id).join(REPORT)
     }
 
+    /// Keeps the report of run `id`: it is on disk when the program ends.
+    pub fn keep(&self, id: &str, report: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_string_pretty(report).expect("a report is plain data");
+        let file = self.report_file(id);
+        disk::replace(&file, (json + "\n").as_bytes())
+            .map_err(|error| Error::io("write the report", file.display(), &error))
+    }
+
     /// All that are there, the newest last; those that still run, or were killed, have no report.
     pub fn ids(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.runs) {
@@ -65,7 +75,7 @@ impl History {
         };
         let ids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut ids: Vec<String> = ids
-            .filter(|id| self.runs.join(id).join(RUN_FILE).is_file())
+            .filter(|id| is_run_id(id) && self.runs.join(id).join(RUN_FILE).is_file())
             .collect();
         ids.sort();
         Ok(ids)
@@ -142,29 +152,39 @@ impl History {
         serde_json::from_slice(&known).unwrap_or_default()
     }
 
-    /// Deletes all but the newest `keep`, and but those that somebody may still need.
+    /// Deletes all but the newest `keep`, and but those that somebody may still need. It deletes only what runs
+    /// write.
     pub fn prune(&self, keep: usize) -> Result<Pruned> {
         let ids = self.ids()?;
         let mut pruned = Pruned::default();
         for id in &ids[..ids.len().saturating_sub(keep)] {
+            let folder = self.runs.join(id);
+            // Held until the folder is gone: a run that is just beginning in there then begins in another one.
+            let held = match disk::hold(&folder.join(RUN_FILE)) {
+                Hold::Held(file) => file,
+                Hold::Busy | Hold::NoLocks(_) => {
+                    pruned.kept.push((id.clone(), "it is running"));
+                    continue;
+                }
+                Hold::Gone => continue,
+            };
             if let Some(why) = self.needed(id) {
                 pruned.kept.push((id.clone(), why));
                 continue;
             }
-            let folder = self.runs.join(id);
-            std::fs::remove_dir_all(&folder)
-                .map_err(|error| Error::io("delete", folder.display(), &error))?;
+            delete(&folder).map_err(|error| Error::io("delete", folder.display(), &error))?;
+            drop(held);
             pruned.deleted.push(id.clone());
         }
         Ok(pruned)
     }
 
-    /// What run `id` is still needed for.
+    /// What run `id`, which has ended, is still needed for.
     fn needed(&self, id: &str) -> Option<&'static str> {
-        if self.is_running(id) {
-            return Some("it is running");
-        }
         let folder = self.runs.join(id);
+        if names(&folder).iter().any(|name| !is_of_run(name)) {
+            return Some("there are files in it that no run writes");
+        }
         let has = |prefix: &str| {
             std::fs::read_dir(&folder).is_ok_and(|entries| {
                 let mut entries = entries.flatten().filter(|entry| {
@@ -187,6 +207,59 @@ impl History {
             }
             _ => None,
         }
+    }
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Whether a run writes what has this name in its folder.
+fn is_of_run(name: &str) -> bool {
+    const WHOLE: [&str; 7] = [
+        RUN_FILE,
+        REPORT,
+        REJECTS_FILE,
+        "report.part",
+        "inputs.json",
+        "inputs.part",
+        SCRATCH,
+    ];
+    const BEGINS_ENDS: [(&str, &str); 7] = [
+        ("rejects-", ".part"),
+        (SETTLED, ".ndjson"),
+        (KEPT, ""),
+        ("joblog-", ".tsv"),
+        ("stderr-", ".log"),
+        ("load-", ".json"),
+        ("load-", ".part"),
+    ];
+    WHOLE.contains(&name)
+        || BEGINS_ENDS
+            .iter()
+            .any(|(begin, end)| name.starts_with(begin) && name.ends_with(end))
+}
+
+/// Deletes the folder of a run with what the run wrote, the file that makes it a run at the end: where this
+/// is killed, it is done again.
+fn delete(folder: &Path) -> std::io::Result<()> {
+    for name in names(folder).iter().filter(|name| *name != RUN_FILE) {
+        let path = folder.join(name);
+        if name == SCRATCH {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            std::fs::remove_file(path)?;
+        }
+    }
+    std::fs::remove_file(folder.join(RUN_FILE))?;
+    match std::fs::remove_dir(folder) {
+        // A run that is just beginning took the empty folder for what a killed one left.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -238,41 +311,54 @@ mod tests {
         let state = state(
             "prune",
             &[
-                ("01-plain", &[], done),
-                ("02-killed", &[], None),
-                ("03-rejects", &["rejects.ndjson"], done),
-                ("04-resumable", &["settled-index.ndjson"], failed),
-                ("05-killed-in-a-load", &["settled-index.ndjson"], None),
+                ("20260101T000001-0001", &[], done),
+                ("20260101T000002-0002", &[], None),
+                ("20260101T000003-0003", &["rejects.ndjson"], done),
+                ("20260101T000004-0004", &["settled-index.ndjson"], failed),
+                ("20260101T000005-0005", &["settled-index.ndjson"], None),
                 (
-                    "06-replayable",
+                    "20260101T000006-0006",
                     &["settled-index.ndjson", "rejects.ndjson"],
                     done,
                 ),
-                ("07-loaded", &["settled-index.ndjson"], done),
-                ("08-answered", &["kept-ask"], failed),
-                ("09-running", &[], None),
-                ("10-new", &[], done),
+                ("20260101T000007-0007", &["settled-index.ndjson"], done),
+                ("20260101T000008-0008", &["kept-ask"], failed),
+                ("20260101T000009-0009", &[], None),
+                ("20260101T000010-0010", &[], done),
             ],
         );
         // Not a run: nobody's business.
         std::fs::create_dir(state.join("runs/00-other")).unwrap();
         let history = History::of(&state.0);
-        let running = std::fs::File::open(state.join("runs/09-running").join(RUN_FILE)).unwrap();
+        let running =
+            std::fs::File::open(state.join("runs/20260101T000009-0009").join(RUN_FILE)).unwrap();
         running.try_lock().unwrap();
-        let pruned = history.prune(1).unwrap();
+        std::fs::write(state.join("runs/20260101T000003-0003/notes.txt"), "mine").unwrap();
+        let notes = history.prune(1).unwrap();
+        let why = "there are files in it that no run writes";
+        assert!(notes.kept.contains(&("20260101T000003-0003".into(), why)));
+        std::fs::remove_file(state.join("runs/20260101T000003-0003/notes.txt")).unwrap();
+        let mut pruned = history.prune(1).unwrap();
+        pruned.deleted.extend(notes.deleted);
+        pruned.deleted.sort();
         assert_eq!(
             pruned.deleted,
-            ["01-plain", "02-killed", "03-rejects", "07-loaded"]
+            [
+                "20260101T000001-0001",
+                "20260101T000002-0002",
+                "20260101T000003-0003",
+                "20260101T000007-0007"
+            ]
         );
         let kept: Vec<&str> = pruned.kept.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(
             kept,
             [
-                "04-resumable",
-                "05-killed-in-a-load",
-                "06-replayable",
-                "08-answered",
-                "09-running"
+                "20260101T000004-0004",
+                "20260101T000005-0005",
+                "20260101T000006-0006",
+                "20260101T000008-0008",
+                "20260101T000009-0009"
             ]
         );
         assert_eq!(history.ids().unwrap().len(), 6);
@@ -313,21 +399,21 @@ mod tests {
         let state = state(
             "before",
             &[
-                ("1", &[], done),
-                ("2", &[], done),
-                ("3", &[], None),
-                ("4", &[], done),
-                ("5", &[], done),
+                ("20260101T000000-0001", &[], done),
+                ("20260101T000000-0002", &[], done),
+                ("20260101T000000-0003", &[], None),
+                ("20260101T000000-0004", &[], done),
+                ("20260101T000000-0005", &[], done),
             ],
         );
         std::fs::write(
-            state.join("runs/2").join(RUN_FILE),
+            state.join("runs/20260101T000000-0002").join(RUN_FILE),
             r#"{"pipeline_file":"/q.toml"}"#,
         )
         .unwrap();
         let history = History::of(&state.0);
-        let before = history.before("5", Path::new("/p.toml"));
+        let before = history.before("20260101T000000-0005", Path::new("/p.toml"));
         let ids: Vec<String> = before.map(|report| report.run).collect();
-        assert_eq!(ids, ["4", "1"]);
+        assert_eq!(ids, ["20260101T000000-0004", "20260101T000000-0001"]);
     }
 }

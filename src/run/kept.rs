@@ -14,15 +14,17 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::record::RESUMED_ROWS;
+use super::record::{RESUMED_ROWS, SYNC_EVERY};
 use crate::batch::Batch;
-use crate::clock::Span;
+use crate::clock::{self, Span};
 use crate::digest::Digest;
+use crate::disk;
 use crate::error::{Error, Result, cut_value};
 use crate::executor::Memory;
 use crate::executor::processes::frames::{Frame, checksum, read_frame};
@@ -76,6 +78,8 @@ struct Answers {
     at: HashMap<String, u64>,
     /// Where the next one begins: behind it lies nothing that is whole.
     end: u64,
+    /// When it was last brought to disk, by [`clock::monotonic`].
+    synced: Duration,
 }
 
 /// What stands before the rows of a kept answer.
@@ -120,6 +124,11 @@ impl Kept {
     /// Whether a run that goes on would find anything.
     pub(super) fn is_of_use(&self) -> bool {
         self.lock().kept > 0
+    }
+
+    /// Brings the answers to disk.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        self.lock().answers.sync()
     }
 
     /// The run has ended well: the log stays, the answers are not needed any more.
@@ -192,7 +201,7 @@ fn open<'a>(
     header: &str,
 ) -> std::io::Result<&'a mut File> {
     if file.is_none() {
-        let mut opened = File::options().create(true).append(true).open(path)?;
+        let mut opened = disk::private().create(true).append(true).open(path)?;
         if opened.metadata()?.len() == 0 {
             opened.write_all(header.as_bytes())?;
         }
@@ -285,16 +294,16 @@ impl Memory for Kept {
 impl Answers {
     /// Those that are there, if any.
     fn open(path: &Path) -> std::io::Result<Self> {
-        let file = File::options()
+        let file = disk::private()
             .create(true)
             .truncate(false)
             .read(true)
-            .write(true)
             .open(path)?;
         let mut answers = Answers {
             file,
             at: HashMap::new(),
             end: 0,
+            synced: clock::monotonic(),
         };
         let mut reader = BufReader::new(answers.file.try_clone()?);
         while let Some((answer, _)) = next(&mut reader) {
@@ -325,6 +334,15 @@ impl Answers {
             return Err(error);
         }
         self.end = behind.1;
+        if clock::monotonic().saturating_sub(self.synced) >= SYNC_EVERY {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = clock::monotonic();
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod kept;
 mod preview;
 mod record;
 mod resume;
+mod spool;
 mod staged;
 mod stream;
 mod wiring;
@@ -30,6 +31,7 @@ use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::stage::{REJECTS_FILE, Run};
 use crate::stop::Stop;
 use driver::Driver;
+use history::History;
 use record::Record;
 use resume::RunFolder;
 
@@ -53,6 +55,30 @@ pub struct Options {
 
 /// Runs a pipeline. However it ends there is a report, and the error if it did not end well.
 pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Report, Option<Error>) {
+    let (report, error, _) = run_held(pipeline, options, live);
+    (report, error)
+}
+
+/// The same, the report kept in the run's folder, which the run holds until then: nobody deletes it as that of a
+/// run that has ended.
+/// The last error says that it could not be kept.
+pub fn run_and_keep(
+    pipeline: &Pipeline,
+    options: &Options,
+    live: &[Arc<Live>],
+) -> (Report, Option<Error>, Result<()>) {
+    let (report, error, held) = run_held(pipeline, options, live);
+    let kept = held.map_or(Ok(()), |_folder| {
+        History::of(&options.state).keep(&report.run, &report)
+    });
+    (report, error, kept)
+}
+
+fn run_held(
+    pipeline: &Pipeline,
+    options: &Options,
+    live: &[Arc<Live>],
+) -> (Report, Option<Error>, Option<RunFolder>) {
     let started = clock::monotonic();
     // What the process was before (a shell, cargo) may have used some too.
     let cpu_before = clock::process_cpu();
@@ -60,7 +86,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
     let mut notes = Vec::new();
     let (held, resumed) = match open_folder(pipeline, options, now) {
         Ok(held) => held,
-        Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error)),
+        Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error), None),
     };
     let (id, folder) = (held.id.clone(), held.path.clone());
     let spool = |i: usize| folder.join(format!("rejects-{i}.part"));
@@ -98,7 +124,8 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
     driver.settle_kept(ran.is_ok());
-    let joined = record::join_rejects(
+    let can_go_on = ran.is_err() && driver.can_go_on();
+    let joined = spool::join_rejects(
         driver
             .records
             .iter()
@@ -117,7 +144,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         }
     };
     let error = error.map(|error| located(error, &run, pipeline));
-    let can_go_on = driver.resumable && error.as_ref().is_some_and(|error| !error.beyond_resume);
+    let can_go_on = can_go_on && error.as_ref().is_some_and(|error| !error.beyond_resume);
     if let (true, Some(command)) = (can_go_on, &options.command) {
         notes.push(format!(
             "nothing is lost: `{command} --resume={id}` goes on where this run ended"
@@ -153,7 +180,7 @@ pub fn run(pipeline: &Pipeline, options: &Options, live: &[Arc<Live>]) -> (Repor
         notes,
     };
     report.s_per_gb = report.per_gb();
-    (report, error)
+    (report, error, Some(driver.folder))
 }
 
 /// The newest run of a pipeline that was interrupted, so that it can be gone on with.
@@ -169,7 +196,7 @@ fn open_folder(
 ) -> Result<(RunFolder, bool)> {
     let runs = options.state.join("runs");
     if let Some(resume) = &options.resume
-        && let Some(folder) = RunFolder::of_unfinished(&runs, resume, pipeline)?
+        && let Some(folder) = RunFolder::of_unfinished(&runs, resume, pipeline, &options.stop)?
     {
         return Ok((folder, true));
     }

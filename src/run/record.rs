@@ -1,25 +1,24 @@
-//! What is known of each stage while a run goes on: the ledger, the measures, the rejects.
+//! What is known of each stage while a run goes on: the ledger, the measures, how far it is settled.
 
-use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::resume::Settled;
-use crate::clock::Span;
+use super::spool::Spool;
+use crate::clock::{self, Span};
 use crate::digest::Digest;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
 use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::hand::Mark;
 use crate::pipeline::{Pipeline, Step, masked};
-use crate::report::{Rejects, StageReport};
-use crate::stage::{Counts, Note, Reject, Run, add_counts};
+use crate::report::StageReport;
+use crate::stage::{Counts, Note, Run, add_counts};
 
 /// The count of rows that earlier attempts at the same run have settled.
 pub(super) const RESUMED_ROWS: &str = "resumed_rows";
@@ -133,10 +132,21 @@ pub(super) struct Totals {
     pub(super) moved: Option<u64>,
     pub(super) warnings: Vec<String>,
     /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
-    pub(super) settled: Option<File>,
+    pub(super) settled: Option<Notes>,
     /// What executing cost; `first`: whether this stage stands for the stages played with it.
     pub(super) costs: Option<(SharedCosts, bool)>,
 }
+
+/// The file that says how far the work is settled. It is brought to disk at most this often, and at the end:
+/// what a run does once more that goes on after a power cut is a second's work.
+pub(super) struct Notes {
+    file: File,
+    /// When it was last brought to disk, by [`clock::monotonic`].
+    synced: Duration,
+}
+
+/// Brought to disk with every batch, it would cost a load as much time as small batches take.
+pub(super) const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 impl Totals {
     /// Adds work that one thread does alone.
@@ -206,7 +216,10 @@ impl Record {
             let before = settled.books.rows_in;
             totals.books.counts.insert(RESUMED_ROWS.into(), before);
         }
-        totals.settled = Some(file);
+        totals.settled = Some(Notes {
+            file,
+            synced: clock::monotonic(),
+        });
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
         spool.resume(settled.books.rejected, settled.rejects_bytes)
     }
@@ -215,18 +228,39 @@ impl Record {
     pub(super) fn settle(&self) -> Result<()> {
         let mut totals = self.totals();
         let Totals { books, settled, .. } = &mut *totals;
-        let Some(file) = settled else {
+        let Some(notes) = settled else {
             return Ok(());
         };
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
         let line = Settled {
             books: books.clone(),
             rejects_bytes: spool.flush()?,
+            rejects_sum: spool.sum.digest(),
         };
         spool.kept = true;
         let line = serde_json::to_string(&line).expect("it is plain data") + "\n";
-        file.write_all(line.as_bytes())
-            .map_err(|error| Error::failed("cannot note what is settled").cause(error))
+        let cannot = |error| Error::failed("cannot note what is settled").cause(error);
+        notes.file.write_all(line.as_bytes()).map_err(cannot)?;
+        if clock::monotonic().saturating_sub(notes.synced) >= SYNC_EVERY {
+            notes.sync(&spool).map_err(cannot)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what is settled to disk.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        let mut totals = self.totals();
+        let Some(notes) = &mut totals.settled else {
+            return Ok(());
+        };
+        let spool = self.spool.lock().expect("no one panics holding this lock");
+        notes.sync(&spool)
+    }
+
+    /// Where its rejects are until the run has ended.
+    pub(super) fn spool_file(&self) -> PathBuf {
+        let spool = self.spool.lock().expect("no one panics holding this lock");
+        spool.path.clone()
     }
 
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
@@ -293,155 +327,12 @@ impl Record {
     }
 }
 
-/// The rejects of one stage, in input order, on their way to the run's file.
-pub(super) struct Spool {
-    stage: String,
-    path: PathBuf,
-    file: Option<BufWriter<File>>,
-    rows: u64,
-    first: Vec<String>,
-    /// Whether a failed run leaves it where it is, to go on with.
-    kept: bool,
-}
-
-/// Rejects shown in the table.
-const SHOWN: usize = 3;
-
-/// What is shown of a reject.
-#[derive(Deserialize)]
-struct RejectHead {
-    stage: String,
-    reason: String,
-    column: Option<String>,
-    source: Option<Place>,
-}
-
-impl fmt::Display for RejectHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.stage)?;
-        if let Some(column) = &self.column {
-            write!(f, "column `{column}`: ")?;
-        }
-        write!(f, "{}", self.reason)?;
-        match &self.source {
-            Some(place) => write!(f, " at {place}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The first rejects of a run's file, in words; none where it is gone.
-pub(super) fn first_rejects(path: &Path) -> Vec<String> {
-    let lines = File::open(path)
-        .into_iter()
-        .flat_map(|file| BufReader::new(file).lines());
-    let heads = lines
-        .map_while(|line| serde_json::from_str::<RejectHead>(&line.ok()?).ok())
-        .take(SHOWN);
-    heads.map(|head| head.to_string()).collect()
-}
-
-impl Spool {
-    fn new(stage: &str, path: PathBuf) -> Self {
-        Spool {
-            stage: stage.to_owned(),
-            path,
-            file: None,
-            rows: 0,
-            first: Vec::new(),
-            kept: false,
-        }
-    }
-
-    /// How many rejects there are, and the first few in words.
-    pub(super) fn told(self) -> (u64, Vec<String>) {
-        (self.rows, self.first)
-    }
-
-    /// Goes on behind the first `bytes`, which hold `rows` rejects.
-    fn resume(&mut self, rows: u64, bytes: u64) -> Result<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
-        let file = File::options().append(true).open(&self.path).map_err(io)?;
-        file.set_len(bytes).map_err(io)?;
-        self.file = Some(BufWriter::new(file));
-        self.rows = rows;
-        // A run that fails before it has settled anything more may be gone on with once more.
-        self.kept = true;
+impl Notes {
+    /// The rejects first, which the notes count.
+    fn sync(&mut self, spool: &Spool) -> std::io::Result<()> {
+        spool.sync()?;
+        self.file.sync_data()?;
+        self.synced = clock::monotonic();
         Ok(())
     }
-
-    /// All so far is in the file; its length.
-    fn flush(&mut self) -> Result<u64> {
-        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
-        let Some(file) = &mut self.file else {
-            return Ok(0);
-        };
-        file.flush().map_err(io)?;
-        Ok(file.get_ref().metadata().map_err(io)?.len())
-    }
-
-    fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
-        let place = reject
-            .origin
-            .map(|origin| run.place(origin, reject.line, reject.byte));
-        if self.first.len() < SHOWN {
-            let head = RejectHead {
-                stage: self.stage.clone(),
-                reason: reject.reason.clone(),
-                column: reject.column.clone(),
-                source: place.clone(),
-            };
-            self.first.push(head.to_string());
-        }
-        let mut line = json!({
-            "stage": self.stage,
-            "reason": reject.reason,
-            "column": reject.column,
-            "value": reject.value,
-            "source": place,
-            "row": Value::Object(reject.document),
-        });
-        if let Some(line) = line.as_object_mut() {
-            line.extend(reject.more);
-        }
-        self.rows += 1;
-        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
-        if self.file.is_none() {
-            self.file = Some(BufWriter::new(File::create(&self.path).map_err(io)?));
-        }
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        writeln!(file, "{line}").map_err(io)
-    }
-}
-
-/// Joins the stages' rejects into the run's file, in the order of the stages.
-pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path, done: bool) -> Result<Rejects> {
-    let mut rejects = Rejects::default();
-    let io = |error: std::io::Error| Error::io("write", path.display(), &error);
-    let mut joined: Option<File> = None;
-    for mut spool in spools {
-        let Some(file) = spool.file.take() else {
-            continue;
-        };
-        file.into_inner().map_err(|error| io(error.into_error()))?;
-        if joined.is_none() {
-            joined = Some(File::create(path).map_err(io)?);
-        }
-        if let Some(joined) = &mut joined {
-            std::io::copy(&mut File::open(&spool.path).map_err(io)?, joined).map_err(io)?;
-        }
-        if done || !spool.kept {
-            std::fs::remove_file(&spool.path).map_err(io)?;
-        }
-        rejects.rows += spool.rows;
-        let room = SHOWN - rejects.first.len().min(SHOWN);
-        rejects.first.extend(spool.first.into_iter().take(room));
-    }
-    rejects.file = joined.map(|_| path.display().to_string());
-    Ok(rejects)
 }

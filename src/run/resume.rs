@@ -3,19 +3,23 @@
 //! appended behind its answer, the last one counts. A run that goes on reads its input again and works
 //! on the rows behind.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{DirBuilder, File};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::record::Books;
+use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
-use crate::stage::{InputFile, RUN_FILE};
+use crate::stage::{InputFile, RUN_FILE, is_run_id};
+use crate::stop::Stop;
 
 /// What files a run reads.
 const INPUTS_FILE: &str = "inputs.json";
@@ -26,6 +30,9 @@ pub(super) const SETTLED: &str = "settled-";
 /// How long a run that was killed is waited for: it gives its memory back first.
 const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How many runs are looked at for what a killed one left.
+const LOOKED_AT: usize = 50;
 
 /// Options that change how the work is done, not what is done.
 const OF_NO_ACCOUNT: [&str; 19] = [
@@ -55,7 +62,7 @@ pub(super) struct RunFolder {
     pub(super) id: String,
     pub(super) path: PathBuf,
     /// Locked as long as this is there.
-    _file: File,
+    file: File,
 }
 
 /// What must be the same for a run to go on.
@@ -121,32 +128,43 @@ impl RunFolder {
             Error::io("create the run's folder in", runs.display(), &error)
                 .hint("`--state DIR` names another place for reports and rejects")
         };
-        std::fs::create_dir_all(runs).map_err(io)?;
+        disk::create_folders(runs, disk::PRIVATE_FOLDER).map_err(io)?;
+        clear_begun(runs);
         let mut part = part_of_second(now);
-        let (id, path) = loop {
+        let (id, path, mut file) = loop {
             let id = format!("{}-{part:04x}", now.format("%Y%m%dT%H%M%S"));
             let path = runs.join(&id);
-            match std::fs::create_dir(&path) {
-                Ok(()) => break (id, path),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => part += 1,
+            match DirBuilder::new().mode(disk::PRIVATE_FOLDER).create(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    part += 1;
+                    continue;
+                }
+                Err(error) => return Err(io(error)),
+            }
+            let file = path.join(RUN_FILE);
+            match disk::private().create(true).truncate(false).open(&file) {
+                Ok(opened) => match disk::hold_created(opened, &file) {
+                    // A file system without locks gives none: two runs in one folder are then up to the user.
+                    Hold::Held(file) | Hold::NoLocks(file) => break (id, path, file),
+                    Hold::Busy | Hold::Gone => part += 1,
+                },
+                // Somebody took the empty folder for what a killed run left.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(io(error)),
             }
         };
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(RUN_FILE))
-            .map_err(io)?;
-        // A file system without locks gives none: two runs in one folder are then up to the user.
-        let _ = file.try_lock();
         let json = serde_json::to_string(what).expect("it is plain data");
-        file.write_all(json.as_bytes()).map_err(io)?;
-        Ok(RunFolder {
-            id,
-            path,
-            _file: file,
-        })
+        file.write_all(json.as_bytes())
+            .and_then(|()| disk::sync(&file))
+            .and_then(|()| disk::sync_folder(runs))
+            .map_err(io)?;
+        Ok(RunFolder { id, path, file })
+    }
+
+    /// Whether it is where a run that goes on would look for it.
+    pub(super) fn is_there(&self) -> bool {
+        disk::is_at(&self.file, &self.path.join(RUN_FILE)) && disk::sync_folder(&self.path).is_ok()
     }
 
     /// The folder of the run `id`, or of the pipeline's newest unfinished one; `None`: there is none.
@@ -154,6 +172,7 @@ impl RunFolder {
         runs: &Path,
         id: &str,
         pipeline: &Pipeline,
+        stop: &Stop,
     ) -> Result<Option<Self>> {
         let found = if id.is_empty() {
             newest_unfinished(runs, &Identity::of(pipeline))
@@ -162,17 +181,22 @@ impl RunFolder {
         };
         let Some(id) = found else { return Ok(None) };
         let path = runs.join(&id);
-        let (file, was) = read(&path).ok_or_else(|| {
+        let none = || {
             Error::failed(format!("no run `{id}` in `{}`", runs.display()))
                 .hint("`--state DIR` says where runs are kept")
-        })?;
+        };
+        let (file, was) = read(&path).ok_or_else(none)?;
         if is_done(&path) {
             return Err(Error::failed(format!("run `{id}` has ended well")).hint(
                 "there is nothing to go on with: run the pipeline anew, without `--resume`",
             ));
         }
-        if !has_let_go(&file) {
+        if !has_let_go(&file, stop)? {
             return Err(Error::failed(format!("run `{id}` is still running")));
+        }
+        if !disk::is_at(&file, &path.join(RUN_FILE)) {
+            // `etl report --keep` was faster.
+            return Err(none());
         }
         if is_done(&path) {
             return Err(Error::failed(format!("run `{id}` has ended well")).hint(
@@ -189,11 +213,7 @@ impl RunFolder {
         if let Some(what) = differing(&was.stages, &now.stages) {
             return Err(differs(&id, &what));
         }
-        Ok(Some(RunFolder {
-            id,
-            path,
-            _file: file,
-        }))
+        Ok(Some(RunFolder { id, path, file }))
     }
 
     /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
@@ -203,10 +223,7 @@ impl RunFolder {
         let was: Option<Vec<InputFile>> = was.and_then(|was| serde_json::from_slice(&was).ok());
         let Some(was) = was else {
             let json = serde_json::to_string(inputs).expect("it is plain data");
-            // Whole or not at all.
-            let part = file.with_extension("part");
-            return std::fs::write(&part, json)
-                .and_then(|()| std::fs::rename(&part, &file))
+            return disk::replace(&file, json.as_bytes())
                 .map_err(|error| Error::io("write", file.display(), &error));
         };
         if was == inputs {
@@ -278,16 +295,33 @@ fn read(path: &Path) -> Option<(File, Identity)> {
     Some((file, identity))
 }
 
+/// Removes folders that runs left which were killed before they had put anything into them: among the newest,
+/// so that it costs nothing where many runs are kept.
+fn clear_begun(runs: &Path) {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_run_id(name)).collect();
+    names.sort_unstable();
+    for name in names.iter().rev().take(LOOKED_AT) {
+        let folder = runs.join(name);
+        if !folder.join(RUN_FILE).exists() {
+            // This removes empty folders only. A run that is just beginning makes its folder once more.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
 /// Whether the run that held the file has ended; one that was just killed may take a moment.
-fn has_let_go(file: &File) -> bool {
+fn has_let_go(file: &File, stop: &Stop) -> Result<bool> {
     for _ in 0..LOOKS {
         match file.try_lock() {
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
             // A file system without locks has none to wait for.
-            _ => return true,
+            _ => return Ok(true),
         }
+        stop.check()?;
     }
-    false
+    Ok(false)
 }
 
 fn is_done(path: &Path) -> bool {
@@ -324,14 +358,101 @@ pub(super) struct Settled {
     pub(super) books: Books,
     /// Of the stage's own rejects.
     pub(super) rejects_bytes: u64,
+    /// The checksum of these bytes.
+    #[serde(default)]
+    pub(super) rejects_sum: u64,
 }
 
 impl Settled {
-    /// The last line that is whole; nothing is settled where there is none.
-    pub(super) fn last(path: &Path) -> Settled {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let last = whole.rsplit('\n').next().unwrap_or_default();
-        serde_json::from_str(last).unwrap_or_default()
+    /// What the last line says that is borne out by the rejects in the file `rejects`, and where that line ends;
+    /// nothing is settled where there is none. After a power cut the line may be on disk, and the rejects that it
+    /// counts not: then an earlier line counts, and what came after it is done once more.
+    pub(super) fn last(path: &Path, rejects: &Path) -> (Settled, u64) {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let mut end = bytes.len();
+        while let Some(newline) = bytes[..end].iter().rposition(|&byte| byte == b'\n') {
+            let begin = bytes[..newline].iter().rposition(|&byte| byte == b'\n');
+            let line = &bytes[begin.map_or(0, |at| at + 1)..newline];
+            if let Ok(settled) = serde_json::from_slice::<Settled>(line)
+                && settled.is_borne_out(rejects)
+            {
+                return (settled, newline as u64 + 1);
+            }
+            end = newline;
+        }
+        (Settled::default(), 0)
+    }
+
+    fn is_borne_out(&self, rejects: &Path) -> bool {
+        self.rejects_bytes == 0
+            || sum_of(rejects, self.rejects_bytes).is_ok_and(|sum| sum.digest() == self.rejects_sum)
+    }
+}
+
+/// The checksum of a file's first `bytes`; an error where it has fewer.
+pub(super) fn sum_of(file: &Path, bytes: u64) -> std::io::Result<Xxh3Default> {
+    let mut sum = Xxh3Default::new();
+    let mut reader = BufReader::with_capacity(64 << 10, File::open(file)?).take(bytes);
+    let mut read = 0;
+    loop {
+        let some = reader.fill_buf()?;
+        if some.is_empty() {
+            break;
+        }
+        sum.update(some);
+        let length = some.len();
+        read += length as u64;
+        reader.consume(length);
+    }
+    if read < bytes {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_counts_only_with_the_rejects_that_it_counts() {
+        let folder = std::env::temp_dir().join(format!("etl-settled-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let (path, rejects) = (folder.join("settled"), folder.join("rejects"));
+        std::fs::write(&rejects, "one\ntwo\n").expect("it can be written");
+        let line = |rows_in: u64, bytes: u64, sum: u64| {
+            let settled = Settled {
+                books: Books {
+                    rows_in,
+                    ..Books::default()
+                },
+                rejects_bytes: bytes,
+                rejects_sum: sum,
+            };
+            serde_json::to_string(&settled).expect("it is plain data") + "\n"
+        };
+        let sum = |bytes| sum_of(&rejects, bytes).expect("they are there").digest();
+        let (first, second, third) = (line(1, 0, 0), line(2, 4, sum(4)), line(3, 8, sum(8)));
+        let settled = |text: &str| {
+            std::fs::write(&path, text).expect("it can be written");
+            let (settled, end) = Settled::last(&path, &rejects);
+            (settled.books.rows_in, end)
+        };
+        let all = format!("{first}{second}{third}");
+        let ends = [first.len(), first.len() + second.len(), all.len()].map(|end| end as u64);
+        assert_eq!(settled(&all), (3, ends[2]));
+        assert_eq!(
+            settled(&all[..all.len() - 1]),
+            (2, ends[1]),
+            "a line that is cut"
+        );
+        assert_eq!(settled(&format!("{all}\0\0\0\n\0")), (3, ends[2]));
+        assert_eq!(settled(""), (0, 0));
+        // What the file system had not written when the power went reads as zeros, or is not there.
+        std::fs::write(&rejects, "one\n\0\0\0\0").expect("it can be written");
+        assert_eq!(settled(&all), (2, ends[1]));
+        std::fs::write(&rejects, "on").expect("it can be written");
+        assert_eq!(settled(&all), (1, ends[0]));
+        std::fs::remove_dir_all(&folder).expect("it is there");
     }
 }

@@ -517,6 +517,23 @@ pub const RUN_FILE: &str = "run.json";
 /// The file in a run's folder that has its rejects, one JSON object a line.
 pub const REJECTS_FILE: &str = "rejects.ndjson";
 
+/// Whether this is the name that a run gives itself, and so to its folder: `YYYYMMDDTHHMMSS-xxxx`.
+pub fn is_run_id(name: &str) -> bool {
+    let of = |text: &str, is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
+    let Some((time, number)) = name.split_once('-') else {
+        return false;
+    };
+    let Some((day, second)) = time.split_once('T') else {
+        return false;
+    };
+    // A run that finds its number taken counts on, past four digits where it must.
+    (day.len(), second.len()) == (8, 6)
+        && (4..=5).contains(&number.len())
+        && of(day, u8::is_ascii_digit)
+        && of(second, u8::is_ascii_digit)
+        && of(number, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Whether run `id` in the folder `runs` is known to have ended.
 pub fn has_ended(runs: &Path, id: &str) -> bool {
     let file = std::fs::File::open(runs.join(id).join(RUN_FILE));

@@ -1,16 +1,266 @@
-//! What a sink writes beside its target until it is published: `TARGET.RUN.part`, locked while its run
-//! lives. A run that was killed leaves its part behind; the next one with that target clears it away.
+//! What a sink writes beside its target until it is published, and what a replaced folder is called for a
+//! moment: `TARGET.RUN.MARK.part` and `TARGET.RUN.MARK.old`. A run that was killed leaves them behind; the
+//! next one with that target clears them away.
+//!
+//! Only what this program made may be removed. So MARK is 64 bits of a hash over the whole name of the target
+//! and the run's: nobody has such a name by chance, a copy made by hand (`TARGET.backup.part`) or a
+//! browser's download (`TARGET.part`) has none, and nothing has to be stored elsewhere that could be lost.
+//! A part is locked while its run lives. A run that makes one looks, once it has the lock, whether the part is
+//! still there; a run that clears one away holds the lock. So no run loses the part that it just made.
 
-use std::fs::{File, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::{Run, is_run_id};
+use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 
-/// Where run `run` writes what is to become `target`.
-pub(super) fn path(target: &Path, run: &str) -> PathBuf {
-    let mut part = target.to_path_buf().into_os_string();
-    part.push(format!(".{run}.part"));
-    PathBuf::from(part)
+/// What is not published yet.
+const PART: &str = "part";
+/// What was published, until what replaces it is.
+const OLD: &str = "old";
+
+/// Hexadecimal digits of the mark.
+const MARK_DIGITS: usize = 16;
+
+/// The longest name of a file, where the file system does not say.
+const NAME_MAX: usize = 255;
+
+/// How often is looked whether a run that began at the same moment gives way, and how long between. Both see
+/// each other then, and the one whose name comes later gives way at once.
+const LOOKS: u32 = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A file or folder on its way to become a target; dropped before it is published, it is gone.
+pub(super) struct Part {
+    pub(super) path: PathBuf,
+    target: PathBuf,
+    run: String,
+    /// Locked, where the file system keeps locks. Of a file it is what is written to.
+    file: File,
+}
+
+impl Part {
+    /// Makes with `make` what is to become `target`. What ended runs left there is cleared away; while another run
+    /// writes `target` this one may not.
+    pub(super) fn create(
+        target: &Path,
+        run: &Run,
+        make: impl Fn(&Path) -> std::io::Result<File>,
+    ) -> Result<Part> {
+        let path = beside(target, &run.id, PART);
+        for _ in 0..LOOKS {
+            run.stop.check()?;
+            clear(target, None);
+            let file = match make(&path) {
+                Ok(file) => file,
+                // Somebody is clearing it away, or another stage of this run writes it.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
+                }
+                // A folder that somebody cleared away before it could be opened.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && disk::parent(&path).is_dir() =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(Error::io("create", path.display(), &error)),
+            };
+            let file = match disk::hold_created(file, &path) {
+                Hold::Held(file) | Hold::NoLocks(file) => file,
+                Hold::Busy | Hold::Gone => continue,
+            };
+            let part = Part {
+                path,
+                target: target.to_owned(),
+                run: run.id.clone(),
+                file,
+            };
+            part.is_alone(run)?;
+            return Ok(part);
+        }
+        Err(busy(target))
+    }
+
+    /// An error where another run writes the same target: of two that begin at the same moment one goes on.
+    fn is_alone(&self, run: &Run) -> Result<()> {
+        for _ in 0..LOOKS {
+            match clear(&self.target, Some(&self.path)) {
+                None => return Ok(()),
+                Some(other) if Some(other.as_os_str()) < self.path.file_name() => break,
+                Some(_) => std::thread::sleep(LOOK_EVERY),
+            }
+            run.stop.check()?;
+        }
+        Err(busy(&self.target))
+    }
+
+    /// The file that is written to.
+    pub(super) fn writer(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Brings it to disk, a folder with the files in it.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        if self.path.is_dir() {
+            for entry in std::fs::read_dir(&self.path)? {
+                disk::sync(&File::open(entry?.path())?)?;
+            }
+            return disk::sync_folder(&self.path);
+        }
+        disk::sync(&self.file)
+    }
+
+    /// Makes it the target, at once and for good; a file that is there is replaced.
+    pub(super) fn publish(&self) -> std::io::Result<()> {
+        std::fs::rename(&self.path, &self.target)?;
+        disk::sync_folder(disk::parent(&self.target))
+    }
+
+    /// Makes it the target, which is a folder. That one has the part's path afterwards.
+    pub(super) fn exchange(&self) -> std::io::Result<()> {
+        if let Err(error) = exchange(&self.path, &self.target) {
+            if !matches!(
+                error,
+                nix::Error::EINVAL | nix::Error::ENOSYS | nix::Error::ENOTSUP
+            ) {
+                return Err(error.into());
+            }
+            // A file system that cannot exchange two folders. Between the two renames the target has another name,
+            // by which [`standing`] finds it, and to which a run that comes after a kill gives back the target's.
+            let aside = beside(&self.target, &self.run, OLD);
+            std::fs::rename(&self.target, &aside)?;
+            if let Err(error) = std::fs::rename(&self.path, &self.target) {
+                std::fs::rename(&aside, &self.target)?;
+                return Err(error);
+            }
+            disk::sync_folder(disk::parent(&self.target))?;
+            std::fs::rename(&aside, &self.path)?;
+        }
+        disk::sync_folder(disk::parent(&self.target))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // What has been published has another name, and the name may be another's.
+        if disk::is_at(&self.file, &self.path) {
+            remove(&self.path);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(part: &Path, dir: &Path) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, part, AT_FDCWD, dir, RenameFlags::RENAME_EXCHANGE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_part: &Path, _dir: &Path) -> nix::Result<()> {
+    Err(nix::Error::ENOSYS)
+}
+
+/// Another run writes `target`.
+pub(super) fn busy(target: &Path) -> Error {
+    Error::failed(format!(
+        "`{}` is being written by another run",
+        target.display()
+    ))
+    .hint("wait until that run has ended; nothing was changed")
+}
+
+/// What run `run` calls its own beside `target`: its name, cut where the file system takes no longer one.
+fn beside(target: &Path, run: &str, kind: &str) -> PathBuf {
+    let folder = disk::parent(target);
+    let name = target.file_name().unwrap_or_default();
+    let most = nix::sys::statvfs::statvfs(folder).map(|found| found.name_max());
+    let most = most.ok().and_then(|most| usize::try_from(most).ok());
+    target.with_file_name(marked(name, run, kind, most.unwrap_or(NAME_MAX)))
+}
+
+fn marked(name: &OsStr, run: &str, kind: &str, most: usize) -> OsString {
+    let hashed = [name.as_bytes(), b"\0", run.as_bytes(), b"\0etl"].concat();
+    let mark = xxhash_rust::xxh3::xxh3_64(&hashed);
+    let end = format!(".{run}.{mark:0MARK_DIGITS$x}.{kind}");
+    let name = name.as_bytes();
+    let mut room = most.saturating_sub(end.len()).min(name.len());
+    // Not in the middle of a character: some file systems take UTF-8 only.
+    while room < name.len() && room > 0 && name[room] & 0xc0 == 0x80 {
+        room -= 1;
+    }
+    OsString::from_vec([&name[..room], end.as_bytes()].concat())
+}
+
+/// Of which kind `found` is, if it stands beside the target `name` and this program made it.
+fn kind_of(found: &OsStr, target: &Path) -> Option<&'static str> {
+    let text = found.as_bytes();
+    let kind = [PART, OLD]
+        .into_iter()
+        .find(|kind| text.ends_with(kind.as_bytes()))?;
+    let mut fields = text.rsplitn(4, |&byte| byte == b'.').skip(2);
+    let run = std::str::from_utf8(fields.next()?).ok()?;
+    (is_run_id(run) && beside(target, run, kind).file_name() == Some(found)).then_some(kind)
+}
+
+/// What this program left beside `target`.
+fn left(target: &Path) -> Vec<(PathBuf, &'static str)> {
+    let entries = std::fs::read_dir(disk::parent(target));
+    let found = entries.into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let kind = kind_of(&name, target)?;
+        Some((target.with_file_name(name), kind))
+    });
+    found.collect()
+}
+
+/// Clears away what ended runs left of `target`; a folder that a killed run had given another name gets its
+/// own back. The first part, but for `mine`, that a run is working on. What cannot be removed stays: it is in
+/// nobody's way.
+pub(super) fn clear(target: &Path, mine: Option<&Path>) -> Option<OsString> {
+    let mut busy: Option<OsString> = None;
+    for (path, kind) in left(target) {
+        if mine == Some(&path) {
+            continue;
+        }
+        match disk::hold(&path) {
+            // This fails where a target is there again.
+            Hold::Held(_held) if kind == OLD && std::fs::rename(&path, target).is_ok() => {
+                let _ = disk::sync_folder(disk::parent(target));
+            }
+            Hold::Held(_held) => remove(&path),
+            Hold::Busy => {
+                let name = path.file_name().map(OsStr::to_owned);
+                busy = busy.into_iter().chain(name).min();
+            }
+            Hold::Gone | Hold::NoLocks(_) => {}
+        }
+    }
+    busy
+}
+
+/// Where the folder that is called `target` is at this moment: while it is replaced, or after a kill then, it
+/// may have another name.
+pub(super) fn standing(target: &Path) -> PathBuf {
+    if target.exists() {
+        return target.to_owned();
+    }
+    let old = left(target).into_iter().find(|(_, kind)| *kind == OLD);
+    old.map_or_else(|| target.to_owned(), |(path, _)| path)
+}
+
+fn remove(path: &Path) {
+    // What cannot be removed is found by the next run.
+    let _ = if path.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
 }
 
 /// Whether `target` can be made, or replaced: its folder, or else the nearest one above it that is there,
@@ -30,67 +280,165 @@ pub(super) fn place(target: &Path) -> Result<()> {
         .map_err(|error| Error::io("write into the folder", shown, &error.into()))
 }
 
-/// Removes parts of `target` whose run has ended: those whose lock is free; whether others are left, and
-/// so another run writes `target` now. The lock of a folder is its file `lock`. What cannot be removed
-/// stays: it is in nobody's way.
-pub(super) fn clear_abandoned(target: &Path, lock: Option<&str>) -> bool {
-    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
-        return false;
-    };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return false;
-    };
-    let mut written = false;
-    let begins = format!("{}.", name.to_string_lossy());
-    for entry in entries.flatten() {
-        let found = entry.file_name();
-        let found = found.to_string_lossy();
-        if !found.starts_with(&begins) || !found.ends_with(".part") {
-            continue;
-        }
-        let part = entry.path();
-        let locked = lock.map_or_else(|| part.clone(), |lock| part.join(lock));
-        let state = File::open(locked).map(|file| file.try_lock());
-        let free = matches!(state, Ok(Ok(())));
-        written |= matches!(state, Ok(Err(TryLockError::WouldBlock)));
-        if free && lock.is_some() {
-            let _ = std::fs::remove_dir_all(part);
-        } else if free {
-            let _ = std::fs::remove_file(part);
-        }
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Folder;
+    use crate::stop::Stop;
+
+    const RUNS: [&str; 3] = [
+        "20260101T000000-0001",
+        "20260101T000000-0002",
+        "20260101T000000-ffff",
+    ];
+
+    fn run(id: &str) -> Run {
+        Run::new(
+            id.into(),
+            Folder(".".into()),
+            "state".into(),
+            Stop::default(),
+        )
+    }
+
+    /// A folder that goes when it is dropped.
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new(name: &str) -> Temp {
+            let folder =
+                std::env::temp_dir().join(format!("etl-part-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).expect("a temporary folder");
+            Temp(folder)
+        }
+
+        fn names(&self) -> Vec<OsString> {
+            let entries = std::fs::read_dir(&self.0).expect("it is there");
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.expect("it can be read").file_name())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
 
     #[test]
     fn only_parts_whose_run_has_ended_are_cleared_away() {
-        let folder = std::env::temp_dir().join(format!("etl-part-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let target = folder.join("out.csv");
-        let (dead, alive, other) = (
-            path(&target, "1"),
-            path(&target, "2"),
-            folder.join("out.csv.bak"),
-        );
-        for file in [&dead, &other] {
-            File::create(file).expect("creates");
-        }
+        let folder = Temp::new("clear");
+        let target = folder.0.join("out.csv");
+        let [dead, alive, folder_of_dead] = RUNS.map(|run| beside(&target, run, PART));
+        File::create(&dead).expect("creates");
+        // Killed between making a folder and locking it.
+        std::fs::create_dir(&folder_of_dead).expect("creates");
         let held = File::create(&alive).expect("creates");
         held.try_lock().expect("nobody else has it");
-        assert!(clear_abandoned(&target, None), "one is being written");
+        // Of others: a browser's, copies, a name of the old form, a mark that is another target's, a link.
+        let mut others = [
+            "out.csv.part".to_owned(),
+            "out.csv.2024-backup.part".into(),
+            "out.csv.bak".into(),
+            format!("out.csv.{}.part", RUNS[0]),
+            format!("out.csv.{}.0123456789abcdef.part", RUNS[0]),
+            format!("out.csv.{}.old", RUNS[0]),
+        ]
+        .map(OsString::from)
+        .to_vec();
+        let elsewhere = beside(Path::new("other.csv"), RUNS[0], PART);
+        let elsewhere = elsewhere
+            .to_str()
+            .expect("it is UTF-8")
+            .replace("other", "out");
+        others.push(elsewhere.into());
+        for other in &others {
+            File::create(folder.0.join(other)).expect("creates");
+        }
+        let link = beside(&target, "20260101T000000-0003", PART);
+        std::os::unix::fs::symlink(folder.0.join("out.csv.bak"), &link).expect("creates");
+        others.extend([&alive, &link].map(|path| path.file_name().expect("a name").to_owned()));
+        others.sort();
+        assert_eq!(clear(&target, None).as_deref(), alive.file_name());
+        assert_eq!(folder.names(), others);
+        assert_eq!(clear(&target, Some(&alive)), None);
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_found_again() {
+        let target = Path::new("x").join("ü".repeat(125));
+        for kind in [PART, OLD] {
+            let part = beside(&target, RUNS[0], kind);
+            let name = part.file_name().expect("it has one");
+            assert!((254..=255).contains(&name.len()), "{}", name.len());
+            assert!(name.to_str().is_some(), "no character is cut");
+            assert_eq!(kind_of(name, &target), Some(kind));
+            let other = Path::new("x").join("ü".repeat(124));
+            assert_eq!(kind_of(name, &other), None, "it is of one target only");
+        }
+        let odd = Path::new(OsStr::from_bytes(b"\xff\xfe.csv"));
+        let part = beside(odd, RUNS[0], PART);
         assert_eq!(
-            [&dead, &alive, &other].map(|file| file.exists()),
-            [false, true, true]
+            kind_of(part.file_name().expect("it has one"), odd),
+            Some(PART)
         );
-        std::fs::remove_dir_all(&folder).expect("removes");
+    }
+
+    #[test]
+    fn of_two_runs_with_one_target_one_goes_on() {
+        let folder = Temp::new("two");
+        let target = folder.0.join("out.csv");
+        let make = |path: &Path| File::create_new(path);
+        for (first, second) in [(RUNS[0], RUNS[1]), (RUNS[1], RUNS[0])] {
+            let part = Part::create(&target, &run(first), make).expect("the first");
+            let other = Part::create(&target, &run(second), make);
+            let error = other.err().expect("the second gives way");
+            assert!(error.message.contains("another run"), "{}", error.message);
+            assert_eq!(folder.names().len(), 1);
+            let same = Part::create(&target, &run(first), make);
+            assert!(same.is_err(), "another stage of the same run");
+            drop(part);
+            assert!(folder.names().is_empty());
+        }
+        // Any number at the same moment.
+        for _ in 0..5 {
+            let barrier = std::sync::Barrier::new(RUNS.len());
+            let parts: Vec<_> = std::thread::scope(|scope| {
+                let threads = RUNS.map(|id| {
+                    let (barrier, target) = (&barrier, &target);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        Part::create(target, &run(id), make)
+                    })
+                });
+                threads
+                    .map(|thread| thread.join().expect("no panic"))
+                    .into()
+            });
+            assert_eq!(parts.iter().filter(|part| part.is_ok()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_put_aside_is_found_and_put_back() {
+        let folder = Temp::new("aside");
+        let target = folder.0.join("index");
+        let old = beside(&target, RUNS[0], OLD);
+        std::fs::create_dir(&old).expect("creates");
+        std::fs::write(old.join("file"), "old").expect("creates");
+        assert_eq!(standing(&target), old);
+        // Somebody made the empty folder meanwhile.
+        std::fs::create_dir(&target).expect("creates");
+        assert_eq!(clear(&target, None), None);
+        assert_eq!(standing(&target), target);
+        assert_eq!(folder.names(), ["index"]);
+        assert!(target.join("file").is_file());
+        // The new one is in its place: the old one goes.
+        std::fs::create_dir(&old).expect("creates");
+        assert_eq!(clear(&target, None), None);
+        assert_eq!(folder.names(), ["index"]);
     }
 }

@@ -1,18 +1,21 @@
 //! `write_files`: rows into one file, published by a rename when the whole run has ended well.
 //! Rendering is dealt out; what was rendered is written in order.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{
     Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
-    StageKind, options, part,
+    StageKind, options,
+    part::{self, Part},
 };
 use crate::batch::Batch;
 use crate::columns::Column;
+use crate::disk;
 use crate::error::{Class, Error, Result};
 use crate::format::json::Nulls;
 use crate::format::{arrow, csv, gzip, json};
@@ -214,8 +217,8 @@ fn rendered(batch: &Batch, text: Vec<u8>) -> Output {
 /// The file while it is written; dropped without being published, it is gone.
 struct Target {
     writer: Option<BufWriter<Box<dyn Write + Send>>>,
-    /// Where it is written, and what it will be called; none where it is written directly.
-    part: Option<(PathBuf, PathBuf)>,
+    /// Where it is written; none where it is written directly.
+    part: Option<Part>,
     shown: String,
 }
 
@@ -244,26 +247,19 @@ impl Target {
                 .map_err(|error| Error::io("write", &shown, &error))?;
             return Ok(direct(Box::new(file), shown));
         }
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::io("create the folder", folder.display(), &error))?;
-        }
-        part::clear_abandoned(&path, None);
-        let part = part::path(&path, &run.id);
-        let file =
-            File::create_new(&part).map_err(|error| Error::io("create", part.display(), &error))?;
-        if let Ok(replaced) = std::fs::metadata(&path) {
-            // A private file stays private. Where that cannot be, it is the target that counts.
-            let _ = file.set_permissions(replaced.permissions());
-        }
-        // Held until the file is closed. A file system without locks does without.
-        let _ = file.try_lock();
+        let folder = disk::parent(&path);
+        disk::create_folders(folder, disk::SHARED_FOLDER)
+            .map_err(|error| Error::io("create the folder", folder.display(), &error))?;
+        let replaced = std::fs::metadata(&path).map(|found| found.permissions());
+        let part = Part::create(&path, run, |part| {
+            private_until(replaced.as_ref().ok(), part)
+        })?;
+        let file = part
+            .writer()
+            .map_err(|error| Error::io("write", &shown, &error))?;
         Ok(Target {
             writer: Some(buffered(Box::new(file))),
-            part: Some((part, path)),
+            part: Some(part),
             shown,
         })
     }
@@ -295,18 +291,30 @@ impl Target {
         failed
     }
 
-    fn publish(mut self) -> Result<()> {
+    /// All written, and on disk before it is given its name.
+    fn finish(&mut self) -> Result<()> {
         self.flush()?;
-        drop(self.writer.take());
-        if let Some((part, path)) = self.part.take() {
-            let renamed = std::fs::rename(&part, &path);
-            if let Err(error) = renamed {
-                let _ = std::fs::remove_file(&part);
-                return Err(Error::io("replace", path.display(), &error));
-            }
-        }
-        Ok(())
+        let synced = self.part.as_ref().map_or(Ok(()), Part::sync);
+        synced.map_err(|error| self.error(&error))
     }
+
+    fn publish(self) -> Result<()> {
+        let published = self.part.as_ref().map_or(Ok(()), Part::publish);
+        published.map_err(|error| Error::io("replace", &self.shown, &error))
+    }
+}
+
+/// A new file that is never more open than the one that it replaces: a private file stays private. A file that
+/// replaces none has the mode that the umask leaves.
+fn private_until(replaced: Option<&Permissions>, part: &Path) -> std::io::Result<File> {
+    let mode = replaced.map_or(0o666, |replaced| replaced.mode() & 0o777);
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(mode).open(part)?;
+    if let Some(replaced) = replaced {
+        // The umask may have left less. Where that cannot be, it is the content that counts.
+        let _ = file.set_permissions(replaced.clone());
+    }
+    Ok(file)
 }
 
 fn is_directory(path: &Path) -> Error {
@@ -340,12 +348,9 @@ fn buffered(writer: Box<dyn Write + Send>) -> BufWriter<Box<dyn Write + Send>> {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Some((part, _)) = self.part.take() {
-            // What is still buffered must not be written now: the file goes.
-            if let Some(writer) = self.writer.take() {
-                let _ = writer.into_parts();
-            }
-            let _ = std::fs::remove_file(part);
+        // What is still buffered must not be written now: the file goes.
+        if let (Some(_), Some(writer)) = (&self.part, self.writer.take()) {
+            let _ = writer.into_parts();
         }
     }
 }
@@ -408,12 +413,12 @@ impl Out {
     /// All written; a gzip file has at least one member, even an empty one.
     fn finish(&mut self) -> Result<()> {
         match self {
-            Out::Plain(target) => target.flush(),
+            Out::Plain(target) => target.finish(),
             Out::Gzip(members) => {
                 if !members.text.is_empty() || members.count == 0 {
                     members.member()?;
                 }
-                members.target.flush()
+                members.target.finish()
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Where settings are measured: a run of the stage alone, on its universe, into a scratch folder.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::universe::{Catch, Held};
 use super::{Unit, name_of};
 use crate::batch::ROWS_MAX;
 use crate::clock;
+use crate::disk::{self, Hold};
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
@@ -26,28 +28,54 @@ pub(super) struct Scratch {
     _lock: File,
 }
 
-/// The file in a scratch folder that is locked.
-const LOCK: &str = "lock";
-/// How scratch folders begin.
+/// The file by which a scratch folder is known, and what it says.
+const MARK: &str = "etl-tune";
+const MARK_TEXT: &str = "etl tune measures in this folder, and deletes it\n";
+/// How scratch folders begin; the number of the process follows.
 const PREFIX: &str = "tune-";
+
+fn is_scratch(name: &str) -> bool {
+    let number = name.strip_prefix(PREFIX).unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Deletes what a killed program left: a folder with its mark, or one that is empty still. What cannot be
+/// removed is in nobody's way.
+fn clear_abandoned(folder: &Path) {
+    let mark = std::fs::read_to_string(folder.join(MARK));
+    let _ = if mark.is_ok_and(|mark| mark == MARK_TEXT) {
+        std::fs::remove_dir_all(folder)
+    } else {
+        std::fs::remove_dir(folder)
+    };
+}
 
 impl Scratch {
     /// A new one in the folder `state`; those of programs that were killed are cleared away.
     pub(super) fn new(state: &Path) -> Result<Scratch> {
         for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
-            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-            let lock = File::open(entry.path().join(LOCK));
-            if ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-                // What cannot be removed is in nobody's way.
-                let _ = std::fs::remove_dir_all(entry.path());
+            if is_scratch(&entry.file_name().to_string_lossy())
+                && let Hold::Held(_held) = disk::hold(&entry.path())
+            {
+                clear_abandoned(&entry.path());
             }
         }
         let path = state.join(format!("{PREFIX}{}", std::process::id()));
         let io = |error: std::io::Error| Error::io("create the folder", path.display(), &error);
-        std::fs::create_dir_all(&path).map_err(io)?;
-        let lock = File::create(path.join(LOCK)).map_err(io)?;
-        // A file system without locks gives none: what a killed program left there stays.
-        let _ = lock.try_lock();
+        disk::create_folders(state, disk::PRIVATE_FOLDER).map_err(io)?;
+        let lock = loop {
+            DirBuilder::new()
+                .mode(disk::PRIVATE_FOLDER)
+                .create(&path)
+                .map_err(io)?;
+            let opened = File::open(&path).map(|folder| disk::hold_created(folder, &path));
+            // A file system without locks gives none: what a killed program left there stays. A folder that is gone
+            // was taken for such a one, a moment ago.
+            if let Ok(Hold::Held(lock) | Hold::NoLocks(lock)) = opened {
+                break lock;
+            }
+        };
+        std::fs::write(path.join(MARK), MARK_TEXT).map_err(io)?;
         // Sinks resolve their paths from the pipeline's folder.
         let path = path.canonicalize().map_err(io)?;
         Ok(Scratch { path, _lock: lock })

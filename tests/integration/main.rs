@@ -9,6 +9,7 @@ mod cases;
 mod comforts;
 mod compare;
 mod docs;
+mod durable;
 mod elastic;
 mod exec;
 mod fetch;

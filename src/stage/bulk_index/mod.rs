@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use self::local::{Hit, Hits, search};
+pub use self::local::{Hit, Hits, is_there, search};
 
 use self::least::Least;
 use self::local::LocalIndex;

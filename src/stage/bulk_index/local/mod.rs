@@ -13,6 +13,8 @@ mod tests;
 
 pub use self::search::{Hit, Hits, search};
 
+use std::path::Path;
+
 use self::mapping::Mapping;
 use super::{Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
@@ -46,6 +48,11 @@ impl LocalIndex {
     }
 }
 
+/// Whether there is something to search in `dir`; while it is replaced it may have another name.
+pub fn is_there(dir: &Path) -> bool {
+    part::standing(&sink::real(dir)).exists()
+}
+
 impl Stage for LocalIndex {
     /// The sink keeps the order of rows, so that rows of one id may be worked on at once.
     fn inputs(&self) -> Vec<Distribution> {
@@ -63,9 +70,10 @@ impl Stage for LocalIndex {
     fn look(&self, folder: &Folder) -> Vec<Look> {
         let dir = folder.resolve(&self.dir);
         let found = self.read_mapping(folder).and_then(|mapping| {
-            let added_to = sink::fits(&dir, self.load, mapping.as_ref())?.is_some();
+            let there = part::standing(&sink::real(&dir));
+            let added_to = sink::fits(&there, self.load, mapping.as_ref())?.is_some();
             part::place(&dir)?;
-            Ok(match (added_to, dir.exists()) {
+            Ok(match (added_to, there.exists()) {
                 (true, _) => "an index that is added to".into(),
                 (false, true) => "is there, and will be replaced".into(),
                 (false, false) => "is not there yet, and can be made".into(),

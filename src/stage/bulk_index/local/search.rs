@@ -3,7 +3,8 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use tantivy::collector::{Collector, Count, SegmentCollector};
 use tantivy::columnar::StrColumn;
@@ -16,8 +17,9 @@ use tantivy::{
 
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::query;
-use super::sink::{failed, open};
+use super::sink::{failed, open, real};
 use crate::error::{Result, nearest};
+use crate::stage::part;
 
 /// What a query found.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +45,31 @@ pub struct Hit {
 
 /// Asks the index in `dir`, in tantivy's query syntax; gives at most `limit` hits. Bare words are
 /// looked for in all text and keyword fields, and in the texts that the mapping does not name.
+///
+/// A run may put another index in its place meanwhile, and delete this one under the search, which then asks
+/// the other one.
 pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+    let dir = real(dir);
+    let mut there = found(&dir);
+    loop {
+        let hits = search_in(&there.0, query, limit);
+        let now = found(&dir);
+        if hits.is_ok() || now == there {
+            return hits;
+        }
+        there = now;
+    }
+}
+
+/// Where the index `dir` is at this moment, and which folder that is.
+fn found(dir: &Path) -> (PathBuf, Option<(u64, u64)>) {
+    let path = part::standing(dir);
+    let folder = std::fs::metadata(&path).ok();
+    let folder = folder.map(|found| (found.dev(), found.ino()));
+    (path, folder)
+}
+
+fn search_in(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
     let index = open(dir)?;
     let fault = |error: TantivyError| failed("search", dir, &error);
     let reader: IndexReader = index

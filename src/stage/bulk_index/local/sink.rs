@@ -4,6 +4,8 @@
 //! place whole; rows for an index that is there are committed at once or not at all.
 
 use std::collections::HashSet;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +21,11 @@ use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
 use super::mapping::Mapping;
 use crate::batch::Batch;
 use crate::columns::Column;
+use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
-use crate::stage::{Counts, Run, Sink, part};
+use crate::stage::part::{self, Part};
+use crate::stage::{Counts, Run, Sink, write_files};
 
 /// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
 const MAPPING_FILE: &str = "mapping.json";
@@ -76,17 +80,9 @@ fn stored_mapping(dir: &Path) -> Result<Mapping> {
 /// An error of the index in `dir`.
 pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
     if let TantivyError::LockFailure(LockError::LockBusy, _) = error {
-        return locked(dir);
+        return part::busy(dir);
     }
     Error::failed(format!("cannot {doing} the index in `{}`", dir.display())).cause(error)
-}
-
-fn locked(dir: &Path) -> Error {
-    Error::failed(format!(
-        "the index in `{}` is being written by another run",
-        dir.display()
-    ))
-    .hint("wait until that run has ended")
 }
 
 /// Where the rows end: the writer of an index, and what makes its work visible.
@@ -112,12 +108,21 @@ pub(super) struct LocalSink {
 enum Place {
     /// Beside its folder, to be put there when done.
     Beside {
-        part: PathBuf,
+        part: Part,
         /// Held where an index is replaced: no other run may write to what will be deleted.
-        replaced: Option<DirectoryLock>,
+        replaced: Option<Replaced>,
     },
-    /// In its folder, where all before the last commit stays as it is.
-    Within,
+    /// In its folder, where all before the last commit stays as it is. The folder is held: no other run may
+    /// put a new index in its place.
+    Within { _folder: Option<File> },
+}
+
+/// What holds an index that will be deleted.
+struct Replaced {
+    /// Against runs that replace it.
+    _folder: Option<File>,
+    /// Against runs that add to it.
+    _writer: DirectoryLock,
 }
 
 /// Opens the sink of a load into `dir`, and says which mapping holds.
@@ -129,33 +134,62 @@ pub(super) fn begin(
     input: &Schema,
     with_ids: bool,
 ) -> Result<(LocalSink, Mapping)> {
-    // A link to a folder stays a link: what it points to is what is replaced.
-    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let dir = real(dir);
+    if part::clear(&dir, None).is_some() {
+        return Err(part::busy(&dir));
+    }
+    // Before anything is read there: what is read must be what is written to.
+    let folder = match disk::hold(&dir) {
+        Hold::Held(folder) => Some(folder),
+        Hold::Busy => return Err(part::busy(&dir)),
+        Hold::Gone | Hold::NoLocks(_) => None,
+    };
     let vacant = is_vacant(&dir)?;
     if let Some(stored) = fits(&dir, load, mapping.as_ref())? {
         let index = open(&dir)?;
-        return Ok((
-            LocalSink::new(run, dir, Place::Within, index, &stored, input, with_ids)?,
-            stored,
-        ));
+        let place = Place::Within { _folder: folder };
+        let sink = LocalSink::new(run, dir, place, index, &stored, input, with_ids)?;
+        return Ok((sink, stored));
     }
-    let replaced = if vacant { None } else { Some(lock(&dir)?) };
-    let mapping = mapping.unwrap_or_else(Mapping::empty);
-    if part::clear_abandoned(&dir, INDEX_WRITER_LOCK.filepath.to_str()) {
-        return Err(locked(&dir));
-    }
-    let part = part::path(&dir, &run.id);
-    let place = Place::Beside {
-        part: part.clone(),
-        replaced,
+    let replaced = if vacant {
+        None
+    } else {
+        Some(Replaced {
+            _folder: folder,
+            _writer: lock(&dir)?,
+        })
     };
-    let made = create(&part, &mapping)
-        .and_then(|index| LocalSink::new(run, dir, place, index, &mapping, input, with_ids));
-    if made.is_err() {
-        // What is there was made just now; the error to report is the one at hand.
-        let _ = std::fs::remove_dir_all(&part);
-    }
-    Ok((made?, mapping))
+    let mapping = mapping.unwrap_or_else(Mapping::empty);
+    let part = make_part(&dir, run)?;
+    let index = create(&part.path, &mapping)?;
+    let place = Place::Beside { part, replaced };
+    let sink = LocalSink::new(run, dir, place, index, &mapping, input, with_ids)?;
+    Ok((sink, mapping))
+}
+
+/// The folder that `dir` names. A link to a folder stays a link: what it points to is what is replaced.
+pub(super) fn real(dir: &Path) -> PathBuf {
+    std::fs::canonicalize(dir).unwrap_or_else(|_| write_files::follow(dir.to_owned()))
+}
+
+/// A new folder beside `dir`, as open to others as what it replaces.
+fn make_part(dir: &Path, run: &Run) -> Result<Part> {
+    let above = disk::parent(dir);
+    disk::create_folders(above, disk::SHARED_FOLDER)
+        .map_err(|error| Error::io("create the folder", above.display(), &error))?;
+    let replaced = std::fs::metadata(dir).map(|found| found.permissions()).ok();
+    let mode = replaced
+        .as_ref()
+        .map_or(disk::SHARED_FOLDER, |replaced| replaced.mode() & 0o777);
+    Part::create(dir, run, |path| {
+        DirBuilder::new().mode(mode).create(path)?;
+        let folder = File::open(path)?;
+        if let Some(replaced) = &replaced {
+            // The umask may have left less. Where that cannot be, it is the content that counts.
+            let _ = folder.set_permissions(replaced.clone());
+        }
+        Ok(folder)
+    })
 }
 
 /// Whether a load may go into `dir`; the mapping of the index there, if it is added to.
@@ -198,7 +232,7 @@ fn lock(dir: &Path) -> Result<DirectoryLock> {
     folder
         .acquire_lock(&INDEX_WRITER_LOCK)
         .map_err(|error| match error {
-            LockError::LockBusy => locked(dir),
+            LockError::LockBusy => part::busy(dir),
             other @ LockError::IoError(_) => {
                 failed("lock", dir, &TantivyError::LockFailure(other, None))
             }
@@ -207,7 +241,6 @@ fn lock(dir: &Path) -> Result<DirectoryLock> {
 
 /// An empty index in the new folder `part`.
 fn create(part: &Path, mapping: &Mapping) -> Result<Index> {
-    std::fs::create_dir_all(part).map_err(|error| Error::io("create", part.display(), &error))?;
     let file = part.join(MAPPING_FILE);
     std::fs::write(&file, format!("{:#}\n", mapping.to_json()))
         .map_err(|error| Error::io("write", file.display(), &error))?;
@@ -246,7 +279,7 @@ impl LocalSink {
             .writer_with_options(options)
             .map_err(|error| failed("write to", &dir, &error))?;
         let docs_before = match place {
-            Place::Within => count_docs(&index, &dir)?,
+            Place::Within { .. } => count_docs(&index, &dir)?,
             Place::Beside { .. } => 0,
         };
         Ok(LocalSink {
@@ -342,7 +375,7 @@ impl Sink for LocalSink {
     }
 
     fn finish(&mut self) -> Result<Counts> {
-        if let Place::Within = self.place {
+        if let Place::Within { .. } = self.place {
             let writer = self
                 .writer
                 .as_mut()
@@ -353,13 +386,17 @@ impl Sink for LocalSink {
             // No one sees it yet, so that all can be done here, and publishing is a rename.
             let done = writer.commit().and_then(|_| writer.wait_merging_threads());
             done.map_err(|error| self.failed("write to", &error))?;
+            if let Place::Beside { part, .. } = &self.place {
+                part.sync()
+                    .map_err(|error| Error::io("write", part.path.display(), &error))?;
+            }
         }
         Ok(Counts::default())
     }
 
     fn publish(mut self: Box<Self>) -> Result<Counts> {
         match &mut self.place {
-            Place::Within => {
+            Place::Within { .. } => {
                 let mut writer = self
                     .writer
                     .take()
@@ -368,17 +405,29 @@ impl Sink for LocalSink {
                     .commit()
                     .map_err(|error| failed("commit to", &self.dir, &error))?;
                 self.published = true;
+                // Tantivy brings its files to disk, but not the name of the newest.
+                disk::sync_folder(&self.dir)
+                    .map_err(|error| Error::io("write", self.dir.display(), &error))?;
                 let merged = writer.wait_merging_threads();
                 merged.map_err(|error| failed("merge segments of", &self.dir, &error))?;
             }
             Place::Beside { part, replaced } => {
-                put_in_place(part, &self.dir, replaced.is_some())?;
+                let put = match replaced {
+                    Some(_) => part.exchange(),
+                    None => part.publish(),
+                };
+                put.map_err(|error| {
+                    Error::io("put the index in place as", self.dir.display(), &error)
+                })?;
                 self.published = true;
-                if replaced.take().is_some() {
-                    std::fs::remove_dir_all(&part).map_err(|error| {
-                        Error::io("remove the replaced index in", part.display(), &error)
+                if replaced.is_some() {
+                    // What is left of it where this fails is found by the next run.
+                    std::fs::remove_dir_all(&part.path).map_err(|error| {
+                        Error::io("remove the replaced index in", part.path.display(), &error)
                     })?;
                 }
+                // Not before: who waits for it must not find what is being removed.
+                *replaced = None;
                 self.index = open(&self.dir)?;
             }
         }
@@ -399,67 +448,16 @@ impl Drop for LocalSink {
             return;
         }
         match (&self.place, self.writer.take()) {
-            (Place::Beside { part, .. }, writer) => {
-                drop(writer);
-                let _ = std::fs::remove_dir_all(part);
-            }
-            (Place::Within, Some(mut writer)) => {
+            // The part removes itself, once nobody writes to it.
+            (Place::Beside { .. }, writer) => drop(writer),
+            (Place::Within { .. }, Some(mut writer)) => {
                 if writer.rollback().is_ok() {
                     let _ = writer.garbage_collect_files().wait();
                 }
             }
-            (Place::Within, None) => {}
+            (Place::Within { .. }, None) => {}
         }
     }
-}
-
-/// Makes folder `part` the folder `dir`; what `dir` was is then in `part`, if it was anything.
-fn put_in_place(part: &Path, dir: &Path, replaces: bool) -> Result<()> {
-    let fault =
-        |error: std::io::Error| Error::io("put the index in place as", dir.display(), &error);
-    if !replaces {
-        std::fs::rename(part, dir).map_err(fault)?;
-    } else if let Err(error) = exchange(part, dir) {
-        // A file system that cannot exchange two folders: for a moment there is none.
-        if !matches!(
-            error,
-            nix::Error::EINVAL | nix::Error::ENOSYS | nix::Error::ENOTSUP
-        ) {
-            return Err(fault(error.into()));
-        }
-        let mut aside = part.as_os_str().to_owned();
-        aside.push(".old");
-        let aside = PathBuf::from(aside);
-        std::fs::rename(dir, &aside).map_err(fault)?;
-        if let Err(error) = std::fs::rename(part, dir) {
-            std::fs::rename(&aside, dir).map_err(fault)?;
-            return Err(fault(error));
-        }
-        std::fs::rename(&aside, part).map_err(fault)?;
-    }
-    let Some(parent) = dir.parent() else {
-        return Ok(());
-    };
-    // Without this a power cut may undo the rename.
-    let parent = if parent.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        parent
-    };
-    std::fs::File::open(parent)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fault)
-}
-
-#[cfg(target_os = "linux")]
-fn exchange(part: &Path, dir: &Path) -> nix::Result<()> {
-    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    renameat2(AT_FDCWD, part, AT_FDCWD, dir, RenameFlags::RENAME_EXCHANGE)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(_part: &Path, _dir: &Path) -> nix::Result<()> {
-    Err(nix::Error::ENOSYS)
 }
 
 /// The ids that came before, as a Bloom filter: deleting an id that is not there costs a little, and

@@ -1,0 +1,199 @@
+//! The rejects of a run: a file a stage as long as it runs, joined into one at its end.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::resume::sum_of;
+use crate::disk;
+use crate::error::{Error, Place, Result};
+use crate::report::Rejects;
+use crate::stage::{Reject, Run};
+
+/// The rejects of one stage, in input order, on their way to the run's file.
+pub(super) struct Spool {
+    stage: String,
+    pub(super) path: PathBuf,
+    file: Option<BufWriter<File>>,
+    /// Of all that was written.
+    pub(super) sum: Xxh3Default,
+    rows: u64,
+    first: Vec<String>,
+    /// Whether a failed run leaves it where it is, to go on with.
+    pub(super) kept: bool,
+}
+
+/// Rejects shown in the table.
+const SHOWN: usize = 3;
+
+/// What is shown of a reject.
+#[derive(Deserialize)]
+struct RejectHead {
+    stage: String,
+    reason: String,
+    column: Option<String>,
+    source: Option<Place>,
+}
+
+impl fmt::Display for RejectHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.stage)?;
+        if let Some(column) = &self.column {
+            write!(f, "column `{column}`: ")?;
+        }
+        write!(f, "{}", self.reason)?;
+        match &self.source {
+            Some(place) => write!(f, " at {place}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first rejects of a run's file, in words; none where it is gone.
+pub(super) fn first_rejects(path: &Path) -> Vec<String> {
+    let lines = File::open(path)
+        .into_iter()
+        .flat_map(|file| BufReader::new(file).lines());
+    let heads = lines
+        .map_while(|line| serde_json::from_str::<RejectHead>(&line.ok()?).ok())
+        .take(SHOWN);
+    heads.map(|head| head.to_string()).collect()
+}
+
+impl Spool {
+    pub(super) fn new(stage: &str, path: PathBuf) -> Self {
+        Spool {
+            stage: stage.to_owned(),
+            path,
+            file: None,
+            sum: Xxh3Default::new(),
+            rows: 0,
+            first: Vec::new(),
+            kept: false,
+        }
+    }
+
+    /// How many rejects there are, and the first few in words.
+    pub(super) fn told(self) -> (u64, Vec<String>) {
+        (self.rows, self.first)
+    }
+
+    /// Goes on behind the first `bytes`, which hold `rows` rejects.
+    pub(super) fn resume(&mut self, rows: u64, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        let file = File::options().append(true).open(&self.path).map_err(io)?;
+        file.set_len(bytes).map_err(io)?;
+        self.sum = sum_of(&self.path, bytes).map_err(io)?;
+        self.file = Some(BufWriter::new(file));
+        self.rows = rows;
+        // A run that fails before it has settled anything more may be gone on with once more.
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Brings what is in the file to disk.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        let file = self.file.as_ref();
+        file.map_or(Ok(()), |file| file.get_ref().sync_data())
+    }
+
+    /// All so far is in the file; its length.
+    pub(super) fn flush(&mut self) -> Result<u64> {
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        let Some(file) = &mut self.file else {
+            return Ok(0);
+        };
+        file.flush().map_err(io)?;
+        Ok(file.get_ref().metadata().map_err(io)?.len())
+    }
+
+    pub(super) fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
+        let place = reject
+            .origin
+            .map(|origin| run.place(origin, reject.line, reject.byte));
+        if self.first.len() < SHOWN {
+            let head = RejectHead {
+                stage: self.stage.clone(),
+                reason: reject.reason.clone(),
+                column: reject.column.clone(),
+                source: place.clone(),
+            };
+            self.first.push(head.to_string());
+        }
+        let mut line = json!({
+            "stage": self.stage,
+            "reason": reject.reason,
+            "column": reject.column,
+            "value": reject.value,
+            "source": place,
+            "row": Value::Object(reject.document),
+        });
+        if let Some(line) = line.as_object_mut() {
+            line.extend(reject.more);
+        }
+        self.rows += 1;
+        let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
+        if self.file.is_none() {
+            let file = disk::private().create(true).truncate(true).open(&self.path);
+            self.file = Some(BufWriter::new(file.map_err(io)?));
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let line = format!("{line}\n");
+        self.sum.update(line.as_bytes());
+        file.write_all(line.as_bytes()).map_err(io)
+    }
+}
+
+/// Joins the stages' rejects into the run's file, in the order of the stages.
+pub(super) fn join_rejects(spools: Vec<Spool>, path: &Path, done: bool) -> Result<Rejects> {
+    let joined = join(spools, path, done);
+    if joined.is_err() {
+        // A part of them is not what a report may name.
+        let _ = std::fs::remove_file(path);
+    }
+    joined
+}
+
+fn join(spools: Vec<Spool>, path: &Path, done: bool) -> Result<Rejects> {
+    let mut rejects = Rejects::default();
+    let io = |error: std::io::Error| Error::io("write", path.display(), &error);
+    let mut joined: Option<File> = None;
+    let mut joined_spools = Vec::new();
+    for mut spool in spools {
+        let Some(file) = spool.file.take() else {
+            continue;
+        };
+        file.into_inner().map_err(|error| io(error.into_error()))?;
+        if joined.is_none() {
+            let file = disk::private().create(true).truncate(true).open(path);
+            joined = Some(file.map_err(io)?);
+        }
+        if let Some(joined) = &mut joined {
+            std::io::copy(&mut File::open(&spool.path).map_err(io)?, joined).map_err(io)?;
+        }
+        if done || !spool.kept {
+            joined_spools.push(spool.path);
+        }
+        rejects.rows += spool.rows;
+        let room = SHOWN - rejects.first.len().min(SHOWN);
+        rejects.first.extend(spool.first.into_iter().take(room));
+    }
+    if let Some(joined) = &joined {
+        disk::sync(joined).map_err(io)?;
+    }
+    for spool in joined_spools {
+        std::fs::remove_file(spool).map_err(io)?;
+    }
+    rejects.file = joined.map(|_| path.display().to_string());
+    Ok(rejects)
+}
