@@ -55,15 +55,6 @@ pub fn run(args: &SearchArgs) -> Result<ExitCode> {
         return Err(Error::failed(format!("no file or folder `{target}`"))
             .hint(nearest_file(&args.target).unwrap_or_else(what)));
     };
-    for (name, near) in &hits.unknown {
-        let meant = near
-            .as_ref()
-            .map(|near| format!("; did you mean `{near}`?"));
-        eprintln!(
-            "note: no document has `{name}`{}",
-            meant.unwrap_or_default()
-        );
-    }
     print(&hits, args.count, &mut std::io::stdout().lock())
         .map_err(|error| output::failed(&error))?;
     Ok(ExitCode::SUCCESS)
@@ -124,7 +115,6 @@ mod tests {
         let hits = Hits {
             total: 7,
             hits: vec![hit],
-            unknown: Vec::new(),
         };
         let printed = |count| {
             let mut out = Vec::new();

@@ -49,7 +49,7 @@ pub const KIND: StageKind = StageKind {
             name: "mapping",
             ty: "path",
             default: Some("none"),
-            doc: "JSON file with the fields' types; members it does not name are indexed as they are",
+            doc: "JSON file with the fields' types; columns of dates, numbers and flags that it does not name have their own",
         },
         OptionDoc {
             name: "batch_docs",

@@ -14,6 +14,7 @@ mod rejects;
 mod replace;
 mod resume;
 mod stops;
+mod types;
 mod urls;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result, nearest};
-use crate::schema::list;
+use crate::schema::{Schema, Type, list};
 
 /// How the embedded index holds a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +62,28 @@ const DATE_FORMATS: [&str; 4] = [
     "epoch_second",
 ];
 
+/// The type of the field that holds a column which no mapping names. `None`: the index takes the column's
+/// values as they are, which is right for text, by words.
+pub(in crate::stage::bulk_index) fn type_of_column(ty: &Type) -> Option<&'static str> {
+    match ty {
+        Type::Int => Some("long"),
+        Type::Float => Some("double"),
+        Type::Bool => Some("boolean"),
+        // Without a `format`: the default one reads what documents have, and a mapping that names the
+        // field later as a `date` and no more agrees with it.
+        Type::Date { .. } => Some("date"),
+        Type::List(of) => type_of_column(of),
+        _ => None,
+    }
+}
+
 impl Kind {
+    /// How a column that no mapping names is held.
+    fn of_column(ty: &Type) -> Option<Kind> {
+        let property = Map::from_iter([("type".to_owned(), type_of_column(ty)?.into())]);
+        Kind::of(&property).ok()
+    }
+
     fn of(property: &Map<String, Value>) -> Result<Kind, String> {
         let Some(word) = property.get("type").and_then(Value::as_str) else {
             return Err(if property.contains_key("properties") {
@@ -144,7 +165,13 @@ pub(super) struct Mapping {
     properties: Map<String, Value>,
     /// Each field's name and kind, in the order of the file.
     pub(super) fields: Vec<(String, Kind)>,
+    /// The columns that the mapping file does not name. Those of numbers and dates are fields all the
+    /// same, by the types of the columns.
+    pub(super) columns: Vec<String>,
 }
+
+/// Where a mapping that was completed keeps the names of its columns.
+const COLUMNS: &str = "columns";
 
 impl Mapping {
     /// No fields: every member is indexed as its values suggest.
@@ -152,6 +179,7 @@ impl Mapping {
         Mapping {
             properties: Map::new(),
             fields: Vec::new(),
+            columns: Vec::new(),
         }
     }
 
@@ -159,11 +187,66 @@ impl Mapping {
     pub(super) fn parse(text: &str, file: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| Error::failed(format!("mapping `{file}` is not JSON")).cause(error))?;
-        Self::from_json(&value, file)
+        Self::read(&value, file)
     }
 
-    /// The mapping in `value`, which stands in `file`.
+    /// The mapping that [`Mapping::to_json`] wrote as `value`, which stands in `file`.
     pub(super) fn from_json(value: &Value, file: &str) -> Result<Self> {
+        let mut mapping = Self::read(value, file)?;
+        let columns = value.get(COLUMNS).and_then(Value::as_array);
+        let columns = columns.into_iter().flatten().filter_map(Value::as_str);
+        mapping.columns = columns.map(str::to_owned).collect();
+        Ok(mapping)
+    }
+
+    /// The mapping with the columns of `input` that it does not name, each of its own type.
+    pub(super) fn completed(mut self, input: &Schema) -> Self {
+        for column in &input.fields {
+            let name = &column.name;
+            if self.properties.contains_key(name) {
+                continue;
+            }
+            self.columns.push(name.clone());
+            if is_reserved(name) || self.is_part_of_point(name) {
+                continue;
+            }
+            if let (Some(word), Some(kind)) =
+                (type_of_column(&column.ty), Kind::of_column(&column.ty))
+            {
+                self.properties
+                    .insert(name.clone(), json!({ "type": word }));
+                self.fields.push((name.clone(), kind));
+            }
+        }
+        self
+    }
+
+    /// Whether a point is held in a field of that name.
+    fn is_part_of_point(&self, name: &str) -> bool {
+        let suffixes = [".lon", ".lat"].into_iter();
+        suffixes
+            .filter_map(|suffix| name.strip_suffix(suffix))
+            .any(|point| self.kind(point) == Some(Kind::GeoPoint))
+    }
+
+    /// Whether the field `name` takes the values of a column of type `ty` as they are: it was made for
+    /// such a column.
+    pub(super) fn is_made_for(&self, name: &str, ty: &Type) -> bool {
+        let kind = Kind::of_column(ty);
+        kind.is_some()
+            && kind == self.kind(name)
+            && self.columns.iter().any(|column| column == name)
+    }
+
+    /// The names of the fields that the mapping file names.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        let names = self.fields.iter().map(|(name, _)| name);
+        names
+            .filter(|name| !self.columns.contains(name))
+            .map(String::as_str)
+    }
+
+    fn read(value: &Value, file: &str) -> Result<Self> {
         let fault = |field: &str, what: &str| {
             Error::failed(format!("mapping `{file}`: field `{field}` {what}"))
         };
@@ -178,7 +261,7 @@ impl Mapping {
             })?;
         let mut fields: Vec<(String, Kind)> = Vec::with_capacity(properties.len());
         for (name, property) in properties {
-            if name.starts_with(['_', '-']) || name.is_empty() {
+            if is_reserved(name) {
                 return Err(fault(
                     name,
                     "has a name that the index keeps for itself: names begin with neither `_` nor `-`",
@@ -212,12 +295,13 @@ impl Mapping {
         Ok(Mapping {
             properties: properties.clone(),
             fields,
+            columns: Vec::new(),
         })
     }
 
     /// The mapping as JSON, to be kept and told.
     pub(super) fn to_json(&self) -> Value {
-        json!({ "properties": self.properties })
+        json!({ "properties": self.properties, COLUMNS: self.columns })
     }
 
     /// How column `name` is held; `None`: it is not mapped.
@@ -228,18 +312,24 @@ impl Mapping {
             .map(|(_, kind)| *kind)
     }
 
-    /// The fields that differ from those of `other`, by name.
-    pub(super) fn differing<'a>(&'a self, other: &'a Mapping) -> Vec<&'a str> {
+    /// The fields that differ from those of the index's mapping `stored`, by name. What that has from
+    /// columns alone is no difference.
+    pub(super) fn differing<'a>(&'a self, stored: &'a Mapping) -> Vec<&'a str> {
         let mine = self.properties.iter();
-        let theirs = other.properties.iter();
+        let mine = mine.filter(|(name, property)| stored.properties.get(*name) != Some(*property));
+        let theirs = stored.named();
         let mut names: Vec<&str> = mine
-            .filter(|(name, property)| other.properties.get(*name) != Some(*property))
-            .chain(theirs.filter(|(name, _)| !self.properties.contains_key(*name)))
             .map(|(name, _)| name.as_str())
+            .chain(theirs.filter(|name| !self.properties.contains_key(*name)))
             .collect();
         names.sort_unstable();
         names
     }
+}
+
+/// Whether the index keeps names like this for itself.
+fn is_reserved(name: &str) -> bool {
+    name.starts_with(['_', '-']) || name.is_empty()
 }
 
 #[cfg(test)]

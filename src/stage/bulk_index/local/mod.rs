@@ -4,6 +4,7 @@ pub(super) mod coerce;
 mod dates;
 mod document;
 pub(super) mod mapping;
+mod members;
 mod query;
 mod search;
 mod session;
@@ -95,7 +96,7 @@ impl Stage for LocalIndex {
                 sink.docs_before()
             ));
         }
-        let missing = mapping.fields.iter().map(|(name, _)| name.as_str());
+        let missing = mapping.named();
         let missing: Vec<&str> = missing.filter(|name| input.index(name).is_err()).collect();
         if !missing.is_empty() && self.mapping.is_some() {
             warnings.push(format!(

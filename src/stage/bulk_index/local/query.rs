@@ -1,6 +1,7 @@
-//! What users write, as tantivy's query syntax reads it. Some things are made easier: a member that the
-//! mapping does not name needs no prefix, a date may be written as short as in Elasticsearch
-//! (`2013-05` is that month, also as the bound of a range), and `begin*` is any word that begins so.
+//! What users write, as tantivy's query syntax reads it. Some things are made easier: a member that is no
+//! field needs no prefix, a date may be written as short as in Elasticsearch (`2013-05` is that month,
+//! also as the bound of a range), and `begin*` is any word that begins so. A name that the index does not
+//! know, and a range over what has no order, are errors: tantivy finds nothing and says nothing.
 
 use tantivy::query::Occur;
 use tantivy::query::QueryParserError;
@@ -13,51 +14,81 @@ use tantivy::schema::{Field, FieldType, Schema};
 use super::coerce::DATES_US;
 use super::dates::{self, Span};
 use super::document::DYNAMIC;
+use super::members::{Members, Values};
 use crate::error::{Error, Result};
 
-/// A query parsed, its fields resolved in the index's schema.
-pub(super) struct Parsed {
-    pub(super) ast: UserInputAst,
-    /// Names that are no field of it: members that the mapping does not name, or misspelt.
-    pub(super) unmapped: Vec<String>,
-}
-
-/// Parses a query whose bare words are looked for in `bare`.
-pub(super) fn parse(query: &str, schema: &Schema, bare: &[Field]) -> Result<Parsed> {
+/// Parses a query whose bare words are looked for in `bare`; its names become those of the index.
+pub(super) fn parse(
+    query: &str,
+    schema: &Schema,
+    bare: &[Field],
+    members: &Members,
+) -> Result<UserInputAst> {
     if query.trim().is_empty() {
         return Err(malformed(query).cause("it is empty; `*` finds all"));
     }
-    let mut ast = parse_query(query).map_err(|_| {
-        let (_, faults) = parse_query_lenient(query);
-        let fault = malformed(query);
-        match faults.first() {
-            Some(first) => fault.cause(format!("{} at position {}", first.message, first.pos)),
-            None => fault.cause("syntax error"),
-        }
-    })?;
-    let mut fields = Fields {
+    // As servers have it.
+    let all = query.trim() == "*:*";
+    let read = parse_query(if all { "*" } else { query });
+    let mut ast = read.map_err(|_| misspelt(query))?;
+    let fields = Fields {
+        query,
         schema,
         bare,
-        unmapped: Vec::new(),
+        members,
     };
-    fields.rewrite(&mut ast);
-    Ok(Parsed {
-        ast: UserInputAst::Clause(lift_negations(None, ast)),
-        unmapped: fields.unmapped,
+    fields.rewrite(&mut ast)?;
+    Ok(UserInputAst::Clause(lift_negations(None, ast)))
+}
+
+/// The error for a query that is not in the syntax: what is wrong, and after which of its words.
+fn misspelt(query: &str) -> Error {
+    let (_, faults) = parse_query_lenient(query);
+    let error = malformed(query);
+    let Some(fault) = faults.first() else {
+        return error.cause(if query.ends_with('\\') {
+            "it ends with `\\`, which takes the next character as it stands"
+        } else {
+            "`AND` or `OR` lacks a word on one side"
+        });
+    };
+    let at = query.floor_char_boundary(fault.pos);
+    let (before, rest) = query.split_at(at);
+    let what = match fault.message.as_str() {
+        "expected ')'" => "a `(` is not closed",
+        "unparsed end of query" if rest.starts_with(')') => "a `)` closes nothing",
+        "unparsed end of query" => "the rest means nothing",
+        "missing delimiter \"" | "missing delimiter \'" => "a quote is not closed",
+        "missing delimiter /" => "a pattern is not closed",
+        "missing ]" => "a `[` is not closed",
+        "missing keyword TO" => "`TO` is missing in the range",
+        "missing space" => "a blank is missing",
+        "expected word" => "a word is missing",
+        "parsed possible invalid field as term" => "a `:` stands where no field is named",
+        "parsed keyword NOT as term. It should be quoted" => "`NOT` lacks a word after it",
+        "Found unexpected boolean operator before term" => "`AND` or `OR` lacks a word before it",
+        other => other,
+    };
+    let shown = before.trim();
+    error.cause(match shown.char_indices().rev().nth(BEFORE_CHARS_MAX) {
+        _ if shown.is_empty() => format!("{what}, at its beginning"),
+        None => format!("{what}, after `{shown}`"),
+        Some((from, _)) => format!("{what}, after `…{}`", &shown[from..]),
     })
 }
+
+/// So much of a query is shown before the place of a fault.
+const BEFORE_CHARS_MAX: usize = 30;
 
 /// The error for what tantivy says of a parsed query.
 pub(super) fn refused(query: &str, fault: &QueryParserError) -> Error {
     malformed(query).cause(match fault {
-        // Its own words are those of another fault.
-        QueryParserError::ExpectedFloat(_) => "expected a number".to_owned(),
-        QueryParserError::FieldDoesNotExist(name) => {
-            format!("`{name}` is no text or keyword field of the mapping: only those know `begin*` and patterns")
-        }
+        QueryParserError::DateFormatError(_) => format!("a value is not a date; {DATES}"),
         fault => fault.to_string(),
     })
 }
+
+const DATES: &str = "a date is written `2013`, `2013-05`, `2013-05-06` or `2013-05-06T10:30:00Z`";
 
 /// The error for a query that cannot be asked.
 pub(super) fn malformed(query: &str) -> Error {
@@ -68,45 +99,51 @@ pub(super) fn malformed(query: &str) -> Error {
 }
 
 struct Fields<'a> {
+    query: &'a str,
     schema: &'a Schema,
     bare: &'a [Field],
-    unmapped: Vec<String>,
+    members: &'a Members<'a>,
 }
 
 impl Fields<'_> {
-    fn rewrite(&mut self, ast: &mut UserInputAst) {
+    fn rewrite(&self, ast: &mut UserInputAst) -> Result<()> {
         match ast {
             UserInputAst::Clause(parts) => {
                 for (_, part) in parts.iter_mut() {
-                    self.rewrite(part);
+                    self.rewrite(part)?;
                 }
                 *parts = std::mem::take(parts)
                     .into_iter()
                     .flat_map(|(occur, part)| lift_negations(occur, part))
                     .collect();
             }
-            UserInputAst::Boost(part, _) => self.rewrite(part),
+            UserInputAst::Boost(part, _) => self.rewrite(part)?,
             UserInputAst::Leaf(leaf) => {
-                self.rewrite_leaf(leaf);
                 if let UserInputLeaf::Literal(literal) = &**leaf
-                    && let Some(begins) = self.prefix(literal)
+                    && let Some(begins) = self.prefix(literal)?
                 {
                     *ast = begins;
+                    return Ok(());
                 }
+                self.rewrite_leaf(leaf)?;
             }
         }
+        Ok(())
     }
 
-    fn rewrite_leaf(&mut self, leaf: &mut UserInputLeaf) {
+    fn rewrite_leaf(&self, leaf: &mut UserInputLeaf) -> Result<()> {
         match leaf {
             UserInputLeaf::Literal(literal) => {
-                let Some(name) = &literal.field_name else {
-                    return;
-                };
-                if self.schema.find_field(name).is_none() {
-                    self.unmapped.push(name.clone());
+                if literal.delimiter == Delimiter::None {
+                    self.takes_word(&literal.phrase)?;
                 }
-                if is_date(name, self.schema)
+                let Some(name) = &mut literal.field_name else {
+                    return Ok(());
+                };
+                let asked = name.clone();
+                let values = self.resolve(name)?;
+                self.takes_value(&asked, values, &literal.phrase)?;
+                if values == Values::Dates
                     && let Some(span) = span(&literal.phrase)
                 {
                     *leaf = UserInputLeaf::Range {
@@ -126,25 +163,43 @@ impl Fields<'_> {
                     *leaf = UserInputLeaf::Exists { field };
                     return self.rewrite_leaf(leaf);
                 }
-                if is_date(name, self.schema) {
-                    move_bound(
-                        lower,
-                        |span| span.from,
-                        |span| span.to,
-                        UserInputBound::Inclusive,
-                    );
-                    move_bound(
-                        upper,
-                        |span| span.to,
-                        |span| span.from,
-                        UserInputBound::Exclusive,
-                    );
+                let asked = name.clone();
+                let values = self.resolve(name)?;
+                for bound in [&*lower, &*upper]
+                    .into_iter()
+                    .filter(|bound| !is_open(bound))
+                {
+                    self.takes_value(&asked, values, bound.term_str())?;
                 }
-                self.resolve(name);
+                match values {
+                    Values::Integers | Values::Numbers => {}
+                    Values::Dates => {
+                        move_bound(
+                            lower,
+                            |span| span.from,
+                            |span| span.to,
+                            UserInputBound::Inclusive,
+                        );
+                        move_bound(
+                            upper,
+                            |span| span.to,
+                            |span| span.from,
+                            UserInputBound::Exclusive,
+                        );
+                    }
+                    Values::Flags | Values::Other => return Err(self.no_range(&asked)),
+                }
             }
             UserInputLeaf::Set {
-                field: Some(name), ..
-            } => self.resolve(name),
+                field: Some(name),
+                elements,
+            } => {
+                let asked = name.clone();
+                let values = self.resolve(name)?;
+                for element in elements {
+                    self.takes_value(&asked, values, element)?;
+                }
+            }
             UserInputLeaf::Exists { field: name } => {
                 if self.words(name).is_some() {
                     *leaf = UserInputLeaf::Regex {
@@ -152,20 +207,141 @@ impl Fields<'_> {
                         pattern: ".*".into(),
                     };
                 } else {
-                    self.resolve(name);
+                    self.resolve(name)?;
                 }
             }
-            _ => {}
+            UserInputLeaf::Regex {
+                field: Some(name), ..
+            } => self.takes_patterns(name)?,
+            UserInputLeaf::Range { field: None, .. } => return Err(self.no_name("a range")),
+            UserInputLeaf::Set { field: None, .. } => return Err(self.no_name("a set")),
+            UserInputLeaf::Regex { field: None, .. } => return Err(self.no_name("a pattern")),
+            UserInputLeaf::All => {}
+        }
+        Ok(())
+    }
+
+    fn no_name(&self, what: &str) -> Error {
+        malformed(self.query).cause(format!(
+            "{what} needs a field before it: `FIELD:[1 TO 5]`, `FIELD:IN [a b]`, `FIELD:/pattern/`"
+        ))
+    }
+
+    /// A word without quotes has no signs of a syntax that is not known here: such a word is cut at them,
+    /// and other words are looked for.
+    fn takes_word(&self, word: &str) -> Result<()> {
+        let fuzzy = word.rsplit_once('~').is_some_and(|(_, number)| {
+            number
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        });
+        let error = || malformed(self.query);
+        if fuzzy {
+            return Err(error().cause(format!(
+                "`{word}`: words that are alike cannot be asked for"
+            )));
+        }
+        if word.contains('*') {
+            return Err(error().cause(format!(
+                "`{word}`: a `*` stands at the end of a word (`begin*`) or alone; `FIELD:/pattern/` takes more"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A value is one that the field or member `name` may have.
+    fn takes_value(&self, name: &str, values: Values, text: &str) -> Result<()> {
+        let (fits, what) = match values {
+            Values::Integers => (text.parse::<i64>().is_ok(), "a whole number"),
+            Values::Numbers => (text.parse::<f64>().is_ok(), "a number"),
+            Values::Flags => (text.parse::<bool>().is_ok(), "`true` or `false`"),
+            Values::Dates => (span(text).is_some(), "a date"),
+            Values::Other => return Ok(()),
+        };
+        if fits {
+            return Ok(());
+        }
+        let error = malformed(self.query).cause(format!("`{name}` is {what}, and `{text}` is not"));
+        Err(match values {
+            Values::Dates => error.hint(DATES),
+            _ => error,
+        })
+    }
+
+    /// What the field or member `name` holds, which becomes its name in the index.
+    fn resolve(&self, name: &mut String) -> Result<Values> {
+        if let Ok(field) = self.schema.get_field(name) {
+            return Ok(match self.schema.get_field_entry(field).field_type() {
+                FieldType::I64(_) => Values::Integers,
+                FieldType::F64(_) => Values::Numbers,
+                FieldType::Date(_) => Values::Dates,
+                FieldType::Bool(_) => Values::Flags,
+                _ => Values::Other,
+            });
+        }
+        let values = self.members.values(name)?;
+        let values = values.ok_or_else(|| self.no_field(name))?;
+        *name = format!("{DYNAMIC}.{name}");
+        Ok(values)
+    }
+
+    /// The error for a name that the index does not know.
+    fn no_field(&self, name: &str) -> Error {
+        let error = malformed(self.query);
+        let part = format!("{name}.lat");
+        if self.schema.get_field(&part).is_ok() {
+            return error.cause(format!(
+                "`{name}` is a point; its numbers are `{part}` and `{name}.lon`"
+            ));
+        }
+        let error = error.cause(format!("the index has no field `{name}`"));
+        match self.members.near(name) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
         }
     }
 
-    /// A name that is no field of the index is a member that the mapping does not name. (Tantivy does
-    /// so for `MEMBER:word` only.)
-    fn resolve(&mut self, name: &mut String) {
-        if self.schema.find_field(name).is_none() {
-            self.unmapped.push(name.clone());
-            *name = format!("{DYNAMIC}.{name}");
+    /// The error for a range over a field or member that is neither of numbers nor of dates.
+    fn no_range(&self, name: &str) -> Error {
+        malformed(self.query)
+            .cause(format!(
+                "`{name}` is {}; a range takes a number or a date",
+                self.kind(name)
+            ))
+            .hint(format!(
+                "give the column a type (`types` of a loader, `normalize_dates`, `derive`) or name `{name}` in the \
+                 `mapping`, then load with `load = \"replace\"`; `{name}:word` finds a word"
+            ))
+    }
+
+    /// What the field or member `name` is, in words.
+    fn kind(&self, name: &str) -> String {
+        match self.schema.get_field(name) {
+            Ok(field) => {
+                let held = match self.schema.get_field_entry(field).field_type() {
+                    FieldType::Str(_) if self.words(name) == Some(RAW) => "keyword",
+                    FieldType::Str(_) => "text",
+                    FieldType::I64(_) => "long",
+                    FieldType::F64(_) => "double",
+                    FieldType::Date(_) => "date",
+                    _ => "boolean",
+                };
+                format!("a `{held}` field")
+            }
+            Err(_) => "text without a type of its own".into(),
         }
+    }
+
+    /// Only fields of words know patterns.
+    fn takes_patterns(&self, name: &str) -> Result<()> {
+        if self.words(name).is_some() {
+            return Ok(());
+        }
+        self.resolve(&mut name.to_owned())?;
+        Err(malformed(self.query).cause(format!(
+            "`{name}` is {}; `begin*` and patterns take a `text` or `keyword` field of the mapping",
+            self.kind(name)
+        )))
     }
 
     /// The tokenizer of the field `name` if it holds words.
@@ -178,27 +354,26 @@ impl Fields<'_> {
     }
 
     /// `begin*` as what tantivy has for it, a pattern of words, in each field that may hold it.
-    fn prefix(&self, literal: &UserInputLiteral) -> Option<UserInputAst> {
-        let begin = literal.phrase.strip_suffix('*')?;
+    fn prefix(&self, literal: &UserInputLiteral) -> Result<Option<UserInputAst>> {
+        let begin = literal.phrase.strip_suffix('*').unwrap_or_default();
         if literal.delimiter != Delimiter::None || begin.is_empty() {
-            return None;
+            return Ok(None);
         }
         let names = match &literal.field_name {
-            Some(name) => vec![name.as_str()],
+            Some(name) => {
+                self.takes_patterns(name)?;
+                vec![name.as_str()]
+            }
             None => self
                 .bare
                 .iter()
                 .map(|&field| self.schema.get_field_name(field))
                 .collect(),
         };
-        let of_one = literal.field_name.is_some();
         let patterns = names.into_iter().filter_map(|name| {
-            let begin = match self.words(name) {
-                Some(RAW) => begin.to_owned(),
-                Some(_) => begin.to_lowercase(),
-                // Tantivy says why it cannot be asked so.
-                None if of_one => begin.to_owned(),
-                None => return None,
+            let begin = match self.words(name)? {
+                RAW => begin.to_owned(),
+                _ => begin.to_lowercase(),
             };
             let leaf = UserInputLeaf::Regex {
                 field: Some(name.to_owned()),
@@ -207,7 +382,7 @@ impl Fields<'_> {
             Some((Some(Occur::Should), UserInputAst::Leaf(Box::new(leaf))))
         });
         let patterns: Vec<Part> = patterns.collect();
-        (!patterns.is_empty()).then_some(UserInputAst::Clause(patterns))
+        Ok((!patterns.is_empty()).then_some(UserInputAst::Clause(patterns)))
     }
 }
 
@@ -256,16 +431,6 @@ fn only_excludes(parts: &[Part]) -> bool {
         && parts
             .iter()
             .all(|(occur, _)| *occur == Some(Occur::MustNot))
-}
-
-fn is_date(name: &str, schema: &Schema) -> bool {
-    let field = schema.get_field(name);
-    field.is_ok_and(|field| {
-        matches!(
-            schema.get_field_entry(field).field_type(),
-            FieldType::Date(_)
-        )
-    })
 }
 
 fn span(text: &str) -> Option<Span> {

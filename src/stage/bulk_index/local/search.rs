@@ -6,9 +6,9 @@ use std::collections::BinaryHeap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tantivy::collector::{Collector, Count, SegmentCollector};
+use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{Bm25StatisticsProvider, ExistsQuery, QueryParser};
+use tantivy::query::{Bm25StatisticsProvider, QueryParser};
 use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema, Value};
 use tantivy::{
     DocAddress, DocId, IndexReader, ReloadPolicy, Score, Searcher, SegmentOrdinal, SegmentReader,
@@ -16,9 +16,10 @@ use tantivy::{
 };
 
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
+use super::members::Members;
 use super::query;
-use super::sink::{failed, open, real};
-use crate::error::{Result, nearest};
+use super::sink::{failed, open, real, stored_mapping};
+use crate::error::Result;
 use crate::stage::part;
 
 /// What a query found.
@@ -28,8 +29,6 @@ pub struct Hits {
     pub total: u64,
     /// The best of them: by score, falling, then by id.
     pub hits: Vec<Hit>,
-    /// Names in the query that no document has, and what may have been meant.
-    pub unknown: Vec<(String, Option<String>)>,
 }
 
 /// A document that matches.
@@ -79,13 +78,15 @@ fn search_in(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
         .map_err(fault)?;
     let schema = index.schema();
     let bare = default_fields(&schema);
-    let parsed = query::parse(query, &schema, &bare)?;
+    let searcher = reader.searcher();
+    let mapping = stored_mapping(dir)?;
+    let members = Members::new(dir, &searcher, &mapping);
+    let ast = query::parse(query, &schema, &bare, &members)?;
     let mut parser = QueryParser::for_index(&index, bare);
     parser.allow_regexes();
     let asked = parser
-        .build_query_from_user_input_ast(parsed.ast)
+        .build_query_from_user_input_ast(ast)
         .map_err(|error| query::refused(query, &error))?;
-    let searcher = reader.searcher();
     let statistics = Statistics(&searcher);
     let found = searcher.search_with_statistics_provider(&*asked, &Best { limit }, &statistics);
     let (total, best) = found.map_err(|error| match error {
@@ -106,31 +107,9 @@ fn search_in(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
         })
     });
     Ok(Hits {
-        unknown: unknown(&searcher, parsed.unmapped).map_err(fault)?,
         total,
         hits: hits.collect::<tantivy::Result<_>>().map_err(fault)?,
     })
-}
-
-/// Those of the names that no document has, with the field that is spelt most like each.
-fn unknown(
-    searcher: &Searcher,
-    unmapped: Vec<String>,
-) -> tantivy::Result<Vec<(String, Option<String>)>> {
-    let fields = searcher.schema().fields();
-    let known: Vec<&str> = fields
-        .map(|(_, entry)| entry.name())
-        .filter(|name| ![ID, SOURCE, DYNAMIC, WORDS].contains(name))
-        .collect();
-    let mut unknown = Vec::new();
-    for name in unmapped {
-        let exists = ExistsQuery::new(format!("{DYNAMIC}.{name}"), true);
-        if searcher.search(&exists, &Count)? == 0 {
-            let near = nearest(&name, known.iter().copied()).map(str::to_owned);
-            unknown.push((name, near));
-        }
-    }
-    Ok(unknown)
 }
 
 /// The fields of bare words.

@@ -18,7 +18,7 @@ pub(super) struct LocalSession {
     input: Schema,
     /// The columns whose values make the id; none: the sink numbers the rows.
     id: Vec<usize>,
-    /// The columns that are mapped.
+    /// The columns whose values are made to fit their fields.
     mapped: Vec<(usize, Kind)>,
     writer: Writer,
 }
@@ -31,8 +31,10 @@ impl LocalSession {
             .next()
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
         let mapping = Mapping::from_json(&setup.told, "told")?;
-        let columns = input.names().enumerate();
-        let mapped = columns.filter_map(|(i, name)| Some((i, mapping.kind(name)?)));
+        let columns = input.fields.iter().enumerate();
+        let mapped = columns
+            .filter(|(_, column)| !mapping.is_made_for(&column.name, &column.ty))
+            .filter_map(|(i, column)| Some((i, mapping.kind(&column.name)?)));
         Ok(LocalSession {
             id: input.indices(id)?,
             mapped: mapped.collect(),

@@ -70,11 +70,13 @@ fn is_vacant(dir: &Path) -> Result<bool> {
 }
 
 /// The mapping that the index in `dir` was made with.
-fn stored_mapping(dir: &Path) -> Result<Mapping> {
+pub(super) fn stored_mapping(dir: &Path) -> Result<Mapping> {
     let file = dir.join(MAPPING_FILE);
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(&file).map_err(|error| Error::io("read", &shown, &error))?;
-    Mapping::parse(&text, &shown)
+    let value = serde_json::from_str(&text)
+        .map_err(|error| Error::failed(format!("`{shown}` is not JSON")).cause(error))?;
+    Mapping::from_json(&value, &shown)
 }
 
 /// An error of the index in `dir`.
@@ -159,7 +161,7 @@ pub(super) fn begin(
             _writer: lock(&dir)?,
         })
     };
-    let mapping = mapping.unwrap_or_else(Mapping::empty);
+    let mapping = mapping.unwrap_or_else(Mapping::empty).completed(input);
     let part = make_part(&dir, run)?;
     let index = create(&part.path, &mapping)?;
     let place = Place::Beside { part, replaced };

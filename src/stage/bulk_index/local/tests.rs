@@ -427,9 +427,13 @@ fn members_that_are_not_mapped_are_found_too() {
         ("double:[1.4 TO 1.6]", &["1"]),
         ("flag:true", &["1"]),
         ("flag:*", &["1", "2"]),
-        ("nosuch:*", &[]),
-        ("nosuch:word", &[]),
         ("day:[2013-03-01T00:00:00Z TO 2013-03-31T00:00:00Z]", &["1"]),
+        ("day:[2013-03 TO 2013-03]", &["1"]),
+        ("day:>2013-03", &["2"]),
+        ("day:2013-04", &["2"]),
+        ("float:>=4", &["2"]),
+        ("short:[7.5 TO 8]", &["1"]),
+        ("place:[40 TO 41]", &["2"]),
     ];
     for (query, expected) in cases {
         assert_eq!(ids(&place, query), *expected, "{query}");
@@ -896,20 +900,161 @@ fn words_may_be_begun_and_values_asked_for_at_all() {
     }
 }
 
+/// Columns of one row: `at` and `n` of these types, `word`, and `none`, which is null.
+fn at_and_n(key: &str, at: (Type, Column), n: (Type, Column)) -> (Schema, Batch) {
+    let fields = vec![
+        Field::new("key", Type::String),
+        Field::new("at", at.0),
+        Field::new("n", n.0),
+        Field::new("word", Type::String),
+        Field::new("none", Type::String),
+    ];
+    let columns = vec![
+        Column::from_strings([Some(key)]),
+        at.1,
+        n.1,
+        Column::from_strings([Some("2013-05")]),
+        Column::from_strings([None::<&str>]),
+    ];
+    let schema = Schema::new(fields).expect("names differ");
+    (schema, Batch::new(columns, 1))
+}
+
+fn day(text: &str) -> (Type, Column) {
+    let at = dates::parse(text).expect("it is a date").from;
+    (Type::Date { utc: false }, Column::from_ints(vec![at], None))
+}
+
+fn int(number: i64) -> (Type, Column) {
+    (Type::Int, Column::from_ints(vec![number], None))
+}
+
+fn text(text: &str) -> (Type, Column) {
+    (Type::String, Column::from_strings([Some(text)]))
+}
+
 #[test]
-fn a_name_that_no_document_has_is_told() {
+fn what_is_added_has_the_type_that_its_field_has_from_a_column() {
     let place = Place::new();
-    load_rows(&place, TITLED, &[&[("a", "one")]]).expect("a load");
-    let unknown = |query| {
-        let hits = search(&place.index(), query, 1).expect("it can be asked");
-        hits.unknown
+    let add = |key, mapping, at, n| {
+        let (schema, batch) = at_and_n(key, at, n);
+        let loaded = load(&place, Plan { mapping, ..PLAN }, &schema, vec![batch]);
+        loaded.map(|loaded| loaded.rejects.len())
     };
-    assert_eq!(
-        unknown("titel:one"),
-        [("titel".to_owned(), Some("title".to_owned()))]
+    let rejects = [
+        add("a", None, day("2013-05-06"), int(7)),
+        add("b", None, text("2014-01-02"), text("8")),
+        add("c", None, day("2015-01-02"), text("many")),
+        // A mapping may come to name what the column said.
+        add(
+            "d",
+            Some(r#"{"properties": {"n": {"type": "long"}}}"#),
+            day("1066-10-14"),
+            int(9),
+        ),
+    ];
+    let rejects = rejects.map(|rejects| rejects.expect("the load is right"));
+    assert_eq!(rejects, [0, 0, 1, 0], "only `many` is no number");
+    assert_eq!(ids(&place, "at:[2013 TO 2013-12]"), ["a"]);
+    assert_eq!(ids(&place, "at:[2014-01-02 TO *]"), ["b"]);
+    assert_eq!(ids(&place, "at:<2013"), ["d"], "as near as the index can");
+    assert_eq!(ids(&place, "n:[8 TO 100]"), ["b", "d"]);
+    let keyword = r#"{"properties": {"n": {"type": "keyword"}}}"#;
+    let (exit, error) = failing(add("e", Some(keyword), day("2013"), int(1)));
+    assert_eq!(exit, 1);
+    assert!(error.contains("in `n`\n"), "{error}");
+    // A column that comes later is no field; what can be compared is.
+    let schema = Schema::new(vec![
+        Field::new("key", Type::String),
+        Field::new("size", Type::Float),
+        Field::new("seen", Type::Date { utc: true }),
+    ]);
+    let columns = vec![
+        Column::from_strings([Some("f")]),
+        Column::from_floats(vec![1.5], None),
+        day("2020-02-02").1,
+    ];
+    let schema = schema.expect("names differ");
+    load(&place, PLAN, &schema, vec![Batch::new(columns, 1)]).expect("the load is right");
+    assert_eq!(ids(&place, "size:[1 TO 2]"), ["f"]);
+    assert_eq!(ids(&place, "seen:[2020-02 TO 2020-02]"), ["f"]);
+    assert_eq!(ids(&place, "seen:2020"), ["f"]);
+}
+
+#[test]
+fn a_list_has_the_type_of_its_values() {
+    let place = Place::new();
+    let of = |values: Column| {
+        Column::Lists(List {
+            offsets: vec![0, 2].into(),
+            values: Arc::new(values),
+            validity: None,
+        })
+    };
+    let list = |ty: Type| Type::List(Box::new(ty));
+    let days = ["2013-05-06", "2015-01-01"].map(|text| dates::parse(text).expect("a date").from);
+    let (schema, batch) = at_and_n(
+        "a",
+        (
+            list(Type::Date { utc: true }),
+            of(Column::from_ints(days.to_vec(), None)),
+        ),
+        (list(Type::Int), of(Column::from_ints(vec![1, 50], None))),
     );
-    assert_eq!(unknown("other:[1 TO 2]"), [("other".to_owned(), None)]);
-    assert_eq!(unknown("title:one"), []);
+    load(&place, PLAN, &schema, vec![batch]).expect("the load is right");
+    for (query, found) in [
+        ("at:[2013-05 TO 2013-06]", true),
+        ("at:[2014 TO 2014]", false),
+        ("at:2015", true),
+        ("n:[40 TO 60]", true),
+        ("n:[2 TO 49]", false),
+    ] {
+        assert_eq!(!ids(&place, query).is_empty(), found, "{query}");
+    }
+}
+
+#[test]
+fn a_name_or_a_range_that_means_nothing_is_an_error() {
+    let place = Place::new();
+    let (schema, batch) = at_and_n("a", day("2013-05-06"), int(7));
+    let mapping = r#"{"properties": {"key": {"type": "keyword"}, "where": {"type": "geo_point"}}}"#;
+    let plan = Plan {
+        mapping: Some(mapping),
+        ..PLAN
+    };
+    load(&place, plan, &schema, vec![batch]).expect("a load");
+    let cases = [
+        ("wrod:one", "no field `wrod`", "did you mean `word`?"),
+        ("n:7 OR wrod:[1 TO 2]", "no field `wrod`", "did you mean"),
+        ("wrod:*", "no field `wrod`", "did you mean"),
+        ("wrod:IN [a b]", "no field `wrod`", "did you mean"),
+        ("wrod:begin*", "no field `wrod`", "did you mean"),
+        ("other:[1 TO 2]", "no field `other`", "for example"),
+        (
+            "where:[1 TO 2]",
+            "`where.lat` and `where.lon`",
+            "for example",
+        ),
+        ("key:[a TO b]", "`key` is a `keyword` field", "`mapping`"),
+        ("word:[2013 TO 2014]", "`word` is text without", "`types`"),
+        ("word:>2013", "`word` is text without", "`types`"),
+        ("none:[1 TO 2]", "`none` is text without", "`types`"),
+        ("word:begin*", "`word` is text without", "for example"),
+        ("n:1*", "`n` is a `long` field", "for example"),
+    ];
+    for (query, cause, hint) in cases {
+        let (exit, error) = failing(search(&place.index(), query, 1));
+        assert_eq!(exit, 2, "{query}: {error}");
+        let (says, next) = error.split_once("hint: ").expect("it says what to do");
+        assert!(says.contains(query) && says.contains(cause), "{error}");
+        assert!(next.contains(hint), "{error}");
+    }
+    assert!(
+        ids(&place, "none:one").is_empty(),
+        "a column without a value"
+    );
+    assert!(ids(&place, "none:*").is_empty(), "a column without a value");
+    assert!(ids(&place, "where.lat:[1 TO 2]").is_empty());
 }
 
 #[test]
@@ -926,21 +1071,57 @@ fn a_query_that_cannot_be_asked_says_so() {
         vec![batch],
     )
     .expect("a load");
-    for query in [
-        "text:(",
-        "(a OR",
-        "long:abc",
-        "day:soon",
-        "[1 TO 2]",
-        "day:[soon TO later]",
-        "double:abc",
-        "double:1*",
-        "member:begin*",
-        "\"open",
+    for (query, cause) in [
+        ("text:(", "a word is missing, after `text:(`"),
+        ("(a OR", "a `(` is not closed, after `(a OR`"),
+        ("a) b", "a `)` closes nothing, after `a`"),
+        ("long:[1 TO", "a word is missing, after `long:[1 TO`"),
+        (
+            "long:[1 2]",
+            "`TO` is missing in the range, after `long:[1`",
+        ),
+        ("word:IN [a", "a `[` is not closed"),
+        ("long:abc", "`long` is a whole number, and `abc` is not"),
+        ("byte:7.5", "`byte` is a whole number, and `7.5` is not"),
+        ("flag:yes", "`flag` is `true` or `false`, and `yes` is not"),
+        ("day:soon", "`day` is a date, and `soon` is not"),
+        ("day:06/05/2013", "`day` is a date, and `06/05/2013` is not"),
+        ("[1 TO 2]", "a range needs a field before it"),
+        ("IN [1 2]", "a set needs a field before it"),
+        ("/a.c/", "a pattern needs a field before it"),
+        ("day:[2013 TO later]", "`day` is a date, and `later` is not"),
+        ("double:abc", "`double` is a number, and `abc` is not"),
+        (
+            "double:[* TO abc]",
+            "`double` is a number, and `abc` is not",
+        ),
+        (
+            "long:IN [1 abc]",
+            "`long` is a whole number, and `abc` is not",
+        ),
+        ("double:1*", "`double` is a `double` field"),
+        ("member:begin*", "no field `member`"),
+        ("\"open", "a quote is not closed, after `\"open`"),
+        ("größe:'open", "a quote is not closed, after `größe:'open`"),
+        (
+            ":",
+            "a `:` stands where no field is named, at its beginning",
+        ),
+        ("a AND", "`AND` or `OR` lacks a word on one side"),
+        ("AND a", "`AND` or `OR` lacks a word before it"),
+        ("NOT", "`NOT` lacks a word after it"),
+        ("a\\", "it ends with `\\`"),
+        ("te*t", "`te*t`: a `*` stands at the end of a word"),
+        ("text:crab~2", "`crab~2`: words that are alike"),
+        ("crab~", "`crab~`: words that are alike"),
     ] {
         let (exit, error) = failing(search(&place.index(), query, 10));
         assert_eq!(exit, 2, "{query}: {error}");
         assert!(error.contains(query) && error.contains("hint:"), "{error}");
+        assert!(error.contains(cause), "{query}: {error}");
+    }
+    for query in ["*:*", "long:[-10 TO 0] OR long:>0", "\"te*t\" OR *"] {
+        assert_eq!(ids(&place, query).len(), 2, "{query}");
     }
     let (exit, error) = failing(search(&place.0.join("nowhere"), "a", 10));
     assert_eq!(exit, 1);

@@ -54,6 +54,7 @@ pub(super) struct Found {
     pub(super) uuid: Option<String>,
     /// Flat: `index.refresh_interval`.
     pub(super) settings: Value,
+    pub(super) mappings: Value,
 }
 
 /// The one index in the answer to a question for an index or alias; of several none is meant.
@@ -65,6 +66,7 @@ pub(super) fn of_body(body: &Value) -> Option<Found> {
         name: name.clone(),
         uuid: index["settings"]["index.uuid"].as_str().map(str::to_owned),
         settings: index["settings"].clone(),
+        mappings: index["mappings"].clone(),
     })
 }
 

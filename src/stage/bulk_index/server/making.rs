@@ -7,9 +7,10 @@ use super::ServerIndex;
 use super::api::{Api, segment};
 use super::indices::{self, Mark};
 use super::load::{Replacing, State, check_uuid};
+use super::types;
 use crate::error::{Error, Result};
 use crate::http::Method;
-use crate::schema::list;
+use crate::schema::{Schema, list};
 use crate::stage::Folder;
 
 /// The index of a load on its way to being there.
@@ -17,6 +18,8 @@ pub(super) struct Making<'a> {
     pub(super) stage: &'a ServerIndex,
     pub(super) api: &'a Api,
     pub(super) mapping: Option<Value>,
+    /// A new index has their types.
+    pub(super) columns: Schema,
     pub(super) mark: Mark,
     pub(super) resumed: bool,
     pub(super) warnings: &'a mut Vec<String>,
@@ -38,6 +41,7 @@ pub(super) fn look(stage: &ServerIndex, folder: &Folder) -> Result<String> {
         stage,
         api: &api,
         mapping: stage.read_mapping(folder)?,
+        columns: Schema::default(),
         mark: Mark {
             before: None,
             pipeline: String::new(),
@@ -135,6 +139,7 @@ impl Making<'_> {
         let found = match (&state.index, &mut state.replacing) {
             (Some(name), Some(replacing)) => {
                 let made = self.new_index(name, &state.target)?;
+                self.add_types(&made)?;
                 if let Some(old) = replacing.old.as_ref().filter(|_| !self.resumed) {
                     self.compare_settings(old, &made)?;
                 }
@@ -167,6 +172,13 @@ impl Making<'_> {
         let run = &self.mark.run;
         indices::create(self.api, name, settings, Some(&mapping), Some(target), run)?
             .ok_or_else(|| is_there(name, None))
+    }
+
+    /// An index that we made has the types of the columns.
+    fn add_types(&mut self, made: &indices::Found) -> Result<()> {
+        let warning = types::add(self.api, made, &self.columns)?;
+        self.warnings.extend(warning);
+        Ok(())
     }
 
     /// Says which settings of the old index the new one has not: somebody may have set them by hand.
@@ -223,8 +235,9 @@ impl Making<'_> {
                 };
                 let run = &self.mark.run;
                 let made = indices::create(api, name, settings, mapping.as_ref(), None, run)?;
-                if made.is_some() {
-                    return Ok(made);
+                if let Some(made) = made {
+                    self.add_types(&made)?;
+                    return Ok(Some(made));
                 }
                 // Somebody made it meanwhile: it is one that is there, and added to or refused as such.
                 match self.there()? {

@@ -16,6 +16,7 @@ mod rollback;
 mod search;
 mod session;
 mod settle;
+mod types;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -136,6 +137,12 @@ impl ServerIndex {
         })
     }
 
+    /// Whether a row's columns are the members of the document that the index holds.
+    fn sends_columns(&self) -> bool {
+        let piped = self.options.pipeline.as_deref();
+        !self.replays && self.options.op != Op::Delete && piped.is_none_or(|name| name == "_none")
+    }
+
     fn read_mapping(&self, folder: &Folder) -> Result<Option<Value>> {
         let Some(path) = &self.mapping else {
             return Ok(None);
@@ -195,14 +202,19 @@ impl Stage for ServerIndex {
         vec![Look::new(shown, making::look(self, folder))]
     }
 
-    fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+    fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let mut mapping = self.read_mapping(&run.folder)?;
         if let Some(mapping) = mapping.as_mut().filter(|_| self.replays) {
             // The index keeps the mark of the load that made it.
             mapping.as_object_mut().map(|all| all.remove("_meta"));
         }
         let connect = self.http.connect(&self.urls, &run.folder)?;
-        load::begin(self, run, connect, mapping)
+        // Rows that are no documents say nothing about the types of their fields.
+        let columns = match inputs {
+            [input] if self.sends_columns() => input.clone(),
+            _ => Schema::default(),
+        };
+        load::begin(self, run, connect, mapping, columns)
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

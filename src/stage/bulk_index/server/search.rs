@@ -36,7 +36,6 @@ impl ServerIndex {
         Ok(Hits {
             total: said["hits"]["total"]["value"].as_u64().unwrap_or_default(),
             hits,
-            unknown: Vec::new(),
         })
     }
 }

@@ -21,6 +21,7 @@ use crate::clock::monotonic;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Connect, Method};
+use crate::schema::Schema;
 use crate::stage::{Begun, Counts, Run, Sink};
 use crate::stop::Stop;
 
@@ -135,6 +136,7 @@ pub(super) fn begin(
     run: &Run,
     connect: Connect,
     mapping: Option<Value>,
+    columns: Schema,
 ) -> Result<Begun> {
     let options = &stage.options;
     let patient = Api {
@@ -157,6 +159,7 @@ pub(super) fn begin(
         stage,
         api: &api,
         mapping,
+        columns,
         mark: Mark {
             before: None,
             pipeline: run.pipeline.clone(),

@@ -1,0 +1,161 @@
+//! The types that a new index gets from the columns: those of numbers, dates and flags that neither the
+//! mapping file nor a template of the server speaks of. Left to itself a server guesses from the first
+//! value that it sees.
+
+use serde_json::{Map, Value, json};
+
+use super::super::local::mapping::type_of_column;
+use super::api::{Api, segment, words};
+use super::indices::Found;
+use crate::error::Result;
+use crate::http::Method;
+use crate::schema::Schema;
+
+/// Settings of an index by which a pipeline of the server changes documents, and so their types.
+const PIPELINES: [&str; 2] = ["index.default_pipeline", "index.final_pipeline"];
+
+/// Adds to the mapping of the new index `made` what `columns` say beyond it. A warning, if the server
+/// refuses: then it types the fields itself, as it does without us.
+pub(super) fn add(api: &Api, made: &Found, columns: &Schema) -> Result<Option<String>> {
+    let Some(properties) = beyond(made, columns) else {
+        return Ok(None);
+    };
+    let mapping = json!({ "properties": properties });
+    let path = format!("{}/_mapping", segment(&made.name));
+    let said = api.call(Method::Put, &path, Some(&mapping))?;
+    if said.is_well() {
+        return Ok(None);
+    }
+    let words = words(said.status, said.body.get("error"));
+    Ok(Some(format!(
+        "`{}` does not take the types of the columns, and guesses them: {words}",
+        made.name
+    )))
+}
+
+/// The types of columns that the index does not have from elsewhere. `None`: it has all, or its mapping
+/// or a pipeline decides about what it does not name.
+fn beyond(made: &Found, columns: &Schema) -> Option<Map<String, Value>> {
+    let piped = |name: &&str| {
+        let pipeline = made.settings[*name].as_str();
+        pipeline.is_some_and(|pipeline| pipeline != "_none")
+    };
+    let templates = made.mappings["dynamic_templates"].as_array();
+    if made.uuid.is_none()
+        || PIPELINES.iter().any(piped)
+        || templates.is_some_and(|templates| !templates.is_empty())
+        || !is_open(&made.mappings)
+    {
+        return None;
+    }
+    let columns = columns.fields.iter().filter_map(|column| {
+        let ty = type_of_column(&column.ty)?;
+        let named = is_named(&made.mappings, &column.name);
+        (!named).then(|| (column.name.clone(), json!({ "type": ty })))
+    });
+    let properties: Map<String, Value> = columns.collect();
+    (!properties.is_empty()).then_some(properties)
+}
+
+/// Whether the object `mapping` takes fields that it does not name.
+fn is_open(mapping: &Value) -> bool {
+    let is_true = |value: &Value| value.as_bool() == Some(true) || value == "true";
+    let yes = |name: &str| mapping.get(name).is_none_or(is_true);
+    yes("dynamic") && yes("enabled") && mapping.get("type").is_none_or(|ty| ty == "object")
+}
+
+/// Whether `mapping` says what the field `name` is, whose points may be those of objects.
+fn is_named(mapping: &Value, name: &str) -> bool {
+    let properties = &mapping["properties"];
+    if properties.get(name).is_some() {
+        return true;
+    }
+    name.match_indices('.').any(|(at, _)| {
+        let object = properties.get(&name[..at]);
+        object.is_some_and(|object| !is_open(object) || is_named(object, &name[at + 1..]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Field, Type};
+
+    fn columns() -> Schema {
+        let list = |ty| Type::List(Box::new(ty));
+        let fields = [
+            ("at", Type::Date { utc: true }),
+            ("days", list(Type::Date { utc: false })),
+            ("n", Type::Int),
+            ("share", Type::Float),
+            ("flag", Type::Bool),
+            ("text", Type::String),
+            ("a.n", Type::Int),
+        ];
+        Schema::new(fields.map(|(name, ty)| Field::new(name, ty)).to_vec()).expect("names differ")
+    }
+
+    /// The names that get a type in an index that was made so.
+    fn typed(mappings: Value, settings: Value) -> Vec<String> {
+        let made = Found {
+            name: "things".into(),
+            uuid: Some("u".into()),
+            settings,
+            mappings,
+        };
+        let properties = beyond(&made, &columns()).unwrap_or_default();
+        properties.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn columns_have_their_types_where_nothing_else_speaks_of_them() {
+        let all = ["a.n", "at", "days", "flag", "n", "share"];
+        let open = [
+            json!({}),
+            json!({ "_meta": {}, "dynamic": true, "dynamic_templates": [] }),
+            json!({ "dynamic": "true", "properties": { "text": { "type": "keyword" } } }),
+            json!({ "properties": { "a": { "properties": { "m": { "type": "long" } } } } }),
+        ];
+        for mapping in open {
+            assert_eq!(typed(mapping, json!({})), all);
+        }
+        let made = Found {
+            uuid: Some("u".into()),
+            ..Found::default()
+        };
+        let date = json!({ "type": "date" });
+        let properties = beyond(&made, &columns()).expect("no mapping names them");
+        assert_eq!([&properties["at"], &properties["days"]], [&date, &date]);
+        assert_eq!(properties["share"], json!({ "type": "double" }));
+    }
+
+    #[test]
+    fn what_the_index_says_stays() {
+        let rest = ["at", "days", "flag", "share"];
+        let named = [
+            json!({ "n": { "type": "keyword" }, "a.n": { "type": "keyword" } }),
+            json!({ "n": { "type": "long" }, "a": { "properties": { "n": { "type": "byte" } } } }),
+            json!({ "n": { "type": "long" }, "a": { "type": "nested" } }),
+            json!({ "n": { "type": "long" }, "a": { "type": "flattened" } }),
+            json!({ "n": { "type": "long" }, "a": { "dynamic": "strict" } }),
+            json!({ "n": { "type": "long" }, "a": { "enabled": false } }),
+        ];
+        for properties in named {
+            assert_eq!(typed(json!({ "properties": properties }), json!({})), rest);
+        }
+        for dynamic in [
+            json!(false),
+            json!("false"),
+            json!("strict"),
+            json!("runtime"),
+        ] {
+            let mapping = json!({ "dynamic": dynamic });
+            assert!(typed(mapping, json!({})).is_empty());
+        }
+        let templates = json!({ "dynamic_templates": [{ "texts": { "mapping": {} } }] });
+        assert!(typed(templates, json!({})).is_empty());
+        let piped = |name: &str| json!({ "index.default_pipeline": name });
+        assert!(typed(json!({}), piped("dates")).is_empty());
+        assert!(!typed(json!({}), piped("_none")).is_empty());
+    }
+}
