@@ -2,10 +2,33 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, Utc};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+/// The date and time of day, whatever the machine's clock says.
+pub fn now() -> DateTime<Utc> {
+    date(SystemTime::now())
+}
+
+/// A date of the system, such as a file's. One outside the years 0 to 9999, which nobody can read, becomes
+/// the nearest of them.
+pub fn date(time: SystemTime) -> DateTime<Utc> {
+    let after = time.duration_since(UNIX_EPOCH);
+    let (is_before, since) = match after {
+        Ok(since) => (false, since),
+        Err(before) => (true, before.duration()),
+    };
+    let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    let micros = if is_before { -micros } else { micros };
+    let micros = micros.clamp(DATE_MICROS.0, DATE_MICROS.1);
+    DateTime::from_timestamp_micros(micros).expect("the years 0 to 9999 are dates")
+}
+
+/// The beginning of year 0 and the end of year 9999, in microseconds since 1970.
+const DATE_MICROS: (i64, i64) = (-62_167_219_200_000_000, 253_402_300_799_999_999);
 
 /// Time since some fixed moment, the same in all processes of this machine.
 pub fn monotonic() -> Duration {
@@ -153,4 +176,26 @@ pub fn peak_rss_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes.unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_nobody_can_read_becomes_the_nearest_that_can_be() {
+        let of = |seconds: i64| {
+            let since = Duration::from_secs(seconds.unsigned_abs());
+            let time = if seconds < 0 {
+                UNIX_EPOCH.checked_sub(since)
+            } else {
+                UNIX_EPOCH.checked_add(since)
+            };
+            date(time.expect("the system counts so far")).to_rfc3339()
+        };
+        assert_eq!(of(-1), "1969-12-31T23:59:59+00:00");
+        assert_eq!(of(951_782_400), "2000-02-29T00:00:00+00:00");
+        assert_eq!(of(i64::MAX / 2), "9999-12-31T23:59:59.999999+00:00");
+        assert_eq!(of(i64::MIN / 2), "0000-01-01T00:00:00+00:00");
+    }
 }

@@ -14,7 +14,9 @@ use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::stage::{self, Counts, Job, Note, Reject, Session, Setup, Stage, Strain, add_counts};
+use crate::stage::{
+    self, Counts, Job, Note, Reject, Rest, Session, Setup, Stage, Strain, add_counts,
+};
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
@@ -137,6 +139,13 @@ impl Chain {
     }
 }
 
+/// What a stage gives, beside its mark.
+struct Outcome {
+    batch: Batch,
+    rest: Option<Rest>,
+    fault: Option<Error>,
+}
+
 struct Opened {
     link: Link,
     session: Box<dyn Session>,
@@ -161,6 +170,25 @@ pub struct Played {
     pub batch: Option<Batch>,
     /// What ended the stream behind them.
     pub fault: Option<Error>,
+    /// Which stage the first mark is of.
+    pub first: usize,
+    /// What the batch gives behind these rows.
+    pub rest: Option<Unfinished>,
+}
+
+/// A batch of which some stages have given a part of their rows: with the positions of these stages, rising.
+/// What a later one still gives comes before what an earlier one does.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    rests: Vec<(usize, Rest)>,
+    /// What ends the stream behind all that.
+    fault: Option<Error>,
+}
+
+/// What a stage works on.
+enum Work {
+    Batch(Batch),
+    Rest(Rest),
 }
 
 impl Played {
@@ -170,6 +198,8 @@ impl Played {
             marks: Vec::new(),
             batch: None,
             fault: Some(error),
+            first: 0,
+            rest: None,
         }
     }
 
@@ -198,6 +228,8 @@ impl Played {
             marks: vec![mark],
             batch: Some(rows),
             fault: None,
+            first: 0,
+            rest: None,
         }
     }
 }
@@ -245,36 +277,68 @@ impl Hand {
     /// faults the one that is told is that of the first row, wherever batches are cut. A panic becomes
     /// an error that names stage and rows.
     pub fn play(&self, batch: Batch) -> Played {
-        let mut played = Played {
-            marks: Vec::with_capacity(self.opened.len()),
-            batch: Some(batch),
-            fault: None,
-        };
-        for opened in &self.opened {
-            let Some(batch) = played.batch.take() else {
+        self.pass(0, Work::Batch(batch), Unfinished::default())
+    }
+
+    /// Plays the next part of a batch that was not finished, through the stages behind the one that gives it.
+    pub fn go_on(&self, mut unfinished: Unfinished) -> Played {
+        match unfinished.rests.pop() {
+            Some((at, rest)) => self.pass(at, Work::Rest(rest), unfinished),
+            None => unreachable!("what is finished has no rest"),
+        }
+    }
+
+    fn pass(&self, first: usize, work: Work, mut unfinished: Unfinished) -> Played {
+        let mut marks = Vec::with_capacity(self.opened.len() - first);
+        let mut work = Some(work);
+        for (at, opened) in self.opened.iter().enumerate().skip(first) {
+            let Some(given) = work.take() else {
                 break;
             };
-            let fault = match self.step(opened, batch) {
-                Ok((mark, rows, fault)) => {
-                    played.marks.push(mark);
-                    played.batch = Some(rows);
-                    fault
+            let fault = match self.step(opened, given) {
+                Ok((mark, output)) => {
+                    marks.push(mark);
+                    work = Some(Work::Batch(output.batch));
+                    unfinished.rests.extend(output.rest.map(|rest| (at, rest)));
+                    output.fault
                 }
                 Err(error) => Some(error),
             };
             if let Some(fault) = fault {
-                played.fault = Some(fault.stage(&opened.link.name));
+                // Its row comes before what stages above have yet to give.
+                unfinished.rests.retain(|&(above, _)| above >= at);
+                unfinished.fault = Some(fault.stage(&opened.link.name));
             }
         }
-        played
+        let batch = match work {
+            Some(Work::Batch(batch)) => Some(batch),
+            _ => None,
+        };
+        let is_last = unfinished.rests.is_empty();
+        Played {
+            marks,
+            batch,
+            fault: unfinished.fault.take_if(|_| is_last),
+            first,
+            rest: Some(unfinished).filter(|_| !is_last),
+        }
     }
 
-    fn step(&self, opened: &Opened, batch: Batch) -> Result<(Mark, Batch, Option<Error>)> {
-        let rows_in = batch.rows() as u64;
-        let first = (rows_in > 0).then(|| batch.origin(0)).flatten();
-        let given = (self.digest && opened.link.sink).then(|| batch.clone());
+    fn step(&self, opened: &Opened, work: Work) -> Result<(Mark, Outcome)> {
+        let batch = match &work {
+            Work::Batch(batch) => Some(batch),
+            Work::Rest(_) => None,
+        };
+        let rows_in = batch.map_or(0, Batch::rows) as u64;
+        let first = batch
+            .filter(|_| rows_in > 0)
+            .and_then(|batch| batch.origin(0));
+        let given = batch.filter(|_| self.digest && opened.link.sink).cloned();
         let meter = clock::Meter::start();
-        let ran = catch_unwind(AssertUnwindSafe(|| opened.session.run(batch)));
+        let ran = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Batch(batch) => opened.session.run(batch),
+            Work::Rest(rest) => rest.make(),
+        }));
         let span = meter.stop();
         let output = ran.unwrap_or_else(|panic| {
             let words = panic_words(panic.as_ref());
@@ -303,7 +367,12 @@ impl Hand {
             digest,
             span,
         };
-        Ok((mark, output.batch, output.fault))
+        let outcome = Outcome {
+            batch: output.batch,
+            rest: output.rest,
+            fault: output.fault,
+        };
+        Ok((mark, outcome))
     }
 
     /// Ends all sessions; their last counts, one a stage.

@@ -68,4 +68,5 @@ pub mod schema;
 pub mod secrets;
 pub mod stage;
 pub mod stop;
+mod threads;
 pub mod tune;

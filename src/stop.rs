@@ -8,6 +8,12 @@ use signal_hook::iterator::Signals;
 
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::threads;
+
+/// What is printed after a run takes no longer, or its reader has stopped.
+const PRINTING: Duration = Duration::from_millis(500);
+/// How often is looked, after the first signal, what became of it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A signal that comes this long after the first one insists. Sooner it may be the same: `timeout` sends
 /// its own to the program, and then to its group.
@@ -45,10 +51,7 @@ impl Stop {
             signal_hook::flag::register_usize(signal, stop.signal.clone(), number).map_err(deaf)?;
         }
         let signals = Signals::new(signals).map_err(deaf)?;
-        std::thread::Builder::new()
-            .name("etl-signals".into())
-            .spawn(|| end_if_insisted(signals))
-            .map_err(|error| Error::failed("cannot start a thread").cause(error))?;
+        threads::start("etl-signals", || end_if_deaf(signals))?;
         Ok(stop)
     }
 
@@ -101,13 +104,51 @@ pub fn outlive_file_size_limit() -> Result<()> {
         .map_err(|error| Error::failed("cannot listen to signals").cause(error))
 }
 
-/// The first signal asks, a later one insists: it ends the program where it stands.
-fn end_if_insisted(mut signals: Signals) {
-    let mut asked = None;
-    for signal in &mut signals {
+/// What has to end in order: a signal then waits for that, however long it takes.
+static IN_ORDER: AtomicUsize = AtomicUsize::new(0);
+
+/// As long as it lives, the first signal leaves the end to the [`Stop`]. Otherwise there is nothing to put in
+/// order any more: the program prints at most, and a signal ends it soon, even if its reader has stopped.
+pub struct InOrder(());
+
+impl InOrder {
+    /// Begins.
+    pub fn begin() -> InOrder {
+        IN_ORDER.fetch_add(1, Ordering::SeqCst);
+        InOrder(())
+    }
+}
+
+impl Drop for InOrder {
+    fn drop(&mut self) {
+        IN_ORDER.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The first signal asks, a later one insists: it ends the program where it stands. So does the first where
+/// nothing has to end in order.
+fn end_if_deaf(mut signals: Signals) {
+    let mut first = None;
+    let mut idle_since = None;
+    loop {
+        let new: Vec<i32> = match first {
+            None => signals.wait().collect(),
+            Some(_) => {
+                std::thread::sleep(LOOK);
+                signals.pending().collect()
+            }
+        };
         let now = clock::monotonic();
-        let since = now.saturating_sub(*asked.get_or_insert(now));
-        if since >= INSISTS {
+        for signal in new {
+            let (_, asked) = *first.get_or_insert((signal, now));
+            if now.saturating_sub(asked) >= INSISTS {
+                signal_hook::low_level::exit(128 + signal);
+            }
+        }
+        let Some((signal, _)) = first else { continue };
+        if IN_ORDER.load(Ordering::SeqCst) > 0 {
+            idle_since = None;
+        } else if now.saturating_sub(*idle_since.get_or_insert(now)) >= PRINTING {
             signal_hook::low_level::exit(128 + signal);
         }
     }

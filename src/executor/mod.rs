@@ -5,6 +5,7 @@
 //! Two mechanisms, composed: a pool of threads in one process, and child processes. Hybrid is child
 //! processes that have pools.
 
+mod ordered;
 mod pace;
 mod pool;
 pub mod processes;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::hand::{Chain, Hand, Played, add_closed};
+use crate::hand::{Chain, Hand, Played, Unfinished, add_closed};
 use crate::stage::{Counts, Requests};
 use crate::stop::Stop;
 use pace::Rate;
@@ -49,6 +50,9 @@ impl Kind {
         }
     }
 }
+
+/// More workers than this are a slip of the pen: each has a stack, a queue and maybe a process.
+pub const WORKERS_MAX: usize = 1024;
 
 /// Processes times threads: every executor is a point on this grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +192,7 @@ pub fn map(deal: Deal) -> Results {
         Kind::Sequential => Box::new(Sequential {
             prepare: Some(deal.prepare),
             hand: None,
+            unfinished: None,
             input: Some(deal.input),
             rate: deal.requests.map(|requests| Rate::new(requests.every)),
             memory: deal.memory,
@@ -205,6 +210,8 @@ pub fn map(deal: Deal) -> Results {
 struct Sequential {
     prepare: Option<Prepare>,
     hand: Option<Hand>,
+    /// What the last batch gives behind what it gave.
+    unfinished: Option<Unfinished>,
     input: Option<Batches>,
     rate: Option<Rate>,
     memory: Option<Arc<dyn Memory>>,
@@ -220,6 +227,13 @@ impl Sequential {
         self.stop.check()?;
         if let Some(prepare) = self.prepare.take() {
             self.hand = Some(open(prepare()?, &self.costs)?);
+        }
+        if let (Some(unfinished), Some(hand)) = (self.unfinished.take(), &self.hand) {
+            self.gauge.set(Waits::No);
+            let mut played = hand.go_on(unfinished);
+            self.unfinished = played.rest.take();
+            self.gauge.set(Waits::ForReader);
+            return Ok(Some(played));
         }
         if self.gauge.get() != Waits::ToBegin {
             self.gauge.set(Waits::ForInput);
@@ -247,6 +261,7 @@ impl Sequential {
             self.stop.check()?;
         }
         let mut played = hand.play(batch);
+        self.unfinished = played.rest.take();
         if let Some(rate) = &mut self.rate {
             rate.skip(played.extra());
         }

@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::threads;
 
 /// The threads; when it goes, they do what is in the queue, and end.
 pub(super) struct Pool {
@@ -32,14 +33,12 @@ struct State {
 
 impl Pool {
     /// So many threads, called `name` and a number.
-    pub(super) fn new(threads: usize, name: String) -> Result<Self> {
+    pub(super) fn new(count: usize, name: String) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(count)
             .thread_name(move |i| format!("{name}-{i}"))
             .build()
-            .map_err(|error| {
-                Error::failed(format!("cannot start {threads} threads")).cause(error)
-            })?;
+            .map_err(|error| threads::refused(format!("{count} threads"), error))?;
         let queue = Arc::new(Queue::default());
         let shared = queue.clone();
         pool.spawn_broadcast(move |_| {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::ordered::{self, Ordered, joined};
 use super::pool::Pool;
-use super::window::{Ending, Ordered, Window, joined};
+use super::window::Window;
 use super::{Deal, Results, close, open};
 use crate::error::Result;
 use crate::hand::Hand;
@@ -14,13 +15,7 @@ pub(super) fn map(deal: Deal) -> Results {
     let window = Arc::new(Window::new(&deal, deal.grid.threads));
     let costs = deal.costs.clone();
     let fed = window.clone();
-    let feeder = std::thread::Builder::new()
-        .name(format!("etl-feed-{}", deal.name))
-        .spawn(move || {
-            // Ends the window on a panic too: nobody may wait for ever.
-            let _ending = Ending(&fed);
-            feed(deal, &fed)
-        });
+    let feeder = ordered::start(&window, &deal.name.clone(), move || feed(deal, &fed));
     Box::new(Ordered::new(window, move || {
         match Arc::try_unwrap(joined(feeder)?) {
             Ok(hand) => close(hand, &costs),
@@ -38,11 +33,16 @@ fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
     window.feed(deal.input, |number, batch| {
         let (hand, window) = (hand.clone(), window.clone());
         pool.spawn(move || {
-            let played = window.wants(number).then(|| hand.play(batch));
-            // Before the result is seen: whoever sees the last one closes the sessions.
-            drop(hand);
-            if let Some(played) = played {
-                window.fill(number, played);
+            let mut next = window.wants(number).then(|| hand.play(batch));
+            while let Some(mut played) = next.take() {
+                let Some(rest) = played.rest.take() else {
+                    // Before the result is seen: whoever sees the last one closes the sessions.
+                    drop(hand);
+                    return window.fill(number, played);
+                };
+                window.fill_part(number, played);
+                // Those before it were begun before it: whoever is first never waits for a thread.
+                next = window.wait_to_go_on(number).then(|| hand.go_on(rest));
             }
         });
     });

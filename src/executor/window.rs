@@ -3,14 +3,13 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::pace::{Pace, Rate};
 use super::{Batches, Deal, Gauge, Memory, SharedCosts, Waits};
 use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hand::Played;
 use crate::partition;
 use crate::stop::Stop;
@@ -30,6 +29,8 @@ pub(super) struct Window {
     room: Condvar,
     /// The oldest batch's result may be there: its reader waits for that.
     oldest: Condvar,
+    /// A part may have been taken: who makes the next one waits for that.
+    part_taken: Condvar,
     batches_max: usize,
     workers: usize,
     exclusive: Option<Vec<usize>>,
@@ -76,6 +77,8 @@ struct Slot {
     /// Its rows: the first one's number, and how many.
     rows: (u64, u64),
     keys: Vec<u64>,
+    /// What it gave so far, where that is not all.
+    parts: VecDeque<Played>,
     played: Option<Played>,
 }
 
@@ -125,6 +128,7 @@ impl Window {
             state: Mutex::new(state),
             room: Condvar::new(),
             oldest: Condvar::new(),
+            part_taken: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
             workers,
             gauge: deal.gauge.clone(),
@@ -245,6 +249,7 @@ impl Window {
             bytes,
             rows,
             keys,
+            parts: VecDeque::new(),
             played: None,
         });
         if state.pace.is_some() || self.requests.is_some() {
@@ -281,7 +286,7 @@ impl Window {
     }
 
     fn put(&self, number: u64, played: Played) {
-        let bytes = played.batch.as_ref().map_or(0, Batch::size);
+        let bytes = size(&played);
         let mut guard = self.lock();
         let state = &mut *guard;
         let at = usize::try_from(number - state.first).expect("few batches are in flight");
@@ -310,6 +315,50 @@ impl Window {
         }
         if at == 0 {
             self.oldest.notify_one();
+        }
+    }
+
+    /// Puts a part of a batch's result in its place; more of it comes.
+    pub(super) fn fill_part(&self, number: u64, part: Played) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        // A batch before it that met a fault may have been taken by a reader who wants no more.
+        let at = number
+            .checked_sub(state.first)
+            .and_then(|at| usize::try_from(at).ok());
+        if let Some(slot) = at.and_then(|at| state.slots.get_mut(at)) {
+            let bytes = size(&part);
+            state.bytes += bytes;
+            slot.parts.push_back(part);
+        }
+        drop(guard);
+        self.oldest.notify_one();
+    }
+
+    /// Whether the next part of a batch may be made: as long as little waits, and always where the reader
+    /// waits for it.
+    pub(super) fn may_go_on(&self, number: u64) -> bool {
+        Self::has_room_for_part(&self.lock(), number)
+    }
+
+    fn has_room_for_part(state: &State, number: u64) -> bool {
+        let first = state.slots.front();
+        let is_awaited = number == state.first && first.is_some_and(|slot| slot.parts.is_empty());
+        is_awaited || state.bytes < BYTES_MAX
+    }
+
+    /// Waits until the next part of a batch may be made; `false`: nobody wants it any more.
+    pub(super) fn wait_to_go_on(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        loop {
+            let is_behind_fault = state.faulted.is_some_and(|first| number > first);
+            if state.closed || is_behind_fault || self.stop.is_set() {
+                return false;
+            }
+            if Self::has_room_for_part(&state, number) {
+                return true;
+            }
+            state = wait(&self.part_taken, state);
         }
     }
 
@@ -372,10 +421,30 @@ impl Window {
                 .front()
                 .is_some_and(|slot| slot.played.is_some());
             let was_full = self.is_full(&state);
+            if let Some(part) = state
+                .slots
+                .front_mut()
+                .and_then(|slot| slot.parts.pop_front())
+            {
+                state.bytes -= size(&part);
+                drop(state);
+                self.part_taken.notify_all();
+                if was_full {
+                    self.room.notify_one();
+                }
+                return Ok(Some(part));
+            }
             if let Some(slot) = if ready { state.slots.pop_front() } else { None } {
                 state.first += 1;
                 state.bytes -= slot.bytes;
+                let has_parts = state
+                    .slots
+                    .front()
+                    .is_some_and(|slot| !slot.parts.is_empty());
                 drop(state);
+                if has_parts {
+                    self.part_taken.notify_all();
+                }
                 if was_full {
                     self.room.notify_one();
                 }
@@ -403,64 +472,7 @@ impl State {
     }
 }
 
-/// Ends the window when it goes: on a panic too, for nobody may wait for ever.
-pub(super) struct Ending<'a>(pub(super) &'a Window);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-/// What the feeder of a window gave back.
-pub(super) fn joined<T>(feeder: std::io::Result<JoinHandle<Result<T>>>) -> Result<T> {
-    feeder
-        .map_err(|error| Error::failed("cannot start a thread").cause(error))?
-        .join()
-        .map_err(|_| Error::failed("a source panicked").hint("this is a bug in etl"))?
-}
-
-/// The results of a window, in order; it is closed when they go.
-pub(super) struct Ordered<E> {
-    window: Arc<Window>,
-    /// What is to be done behind the last result.
-    end: Option<E>,
-}
-
-impl<E: FnOnce() -> Result<()>> Ordered<E> {
-    pub(super) fn new(window: Arc<Window>, end: E) -> Self {
-        Ordered {
-            window,
-            end: Some(end),
-        }
-    }
-}
-
-impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
-    type Item = Played;
-
-    fn next(&mut self) -> Option<Played> {
-        self.end.as_ref()?;
-        let played = match self.window.next() {
-            Ok(Some(played)) => Some(played),
-            Ok(None) => self
-                .end
-                .take()
-                .and_then(|end| end().err())
-                .map(Played::failed),
-            Err(error) => Some(Played::failed(error)),
-        };
-        if played.as_ref().is_none_or(|played| played.fault.is_some()) {
-            // Nobody wants what lies behind a fault.
-            self.window.close();
-            self.end = None;
-        }
-        played
-    }
-}
-
-impl<E> Drop for Ordered<E> {
-    fn drop(&mut self) {
-        self.window.close();
-    }
+/// The bytes of a result.
+fn size(played: &Played) -> usize {
+    played.batch.as_ref().map_or(0, Batch::size)
 }

@@ -2,11 +2,8 @@
 
 use super::source::{Section, suggest};
 use crate::error::{Error, Result};
-use crate::executor::{Grid, Kind};
+use crate::executor::{Grid, Kind, WORKERS_MAX};
 use crate::schema::list;
-
-/// More workers than this are a slip of the pen: each has a stack, a queue and maybe a process.
-const WORKERS_MAX: usize = 1024;
 
 /// Hybrid's processes where only the word is given.
 const PROCESSES: usize = 2;
@@ -30,6 +27,12 @@ pub(super) fn decide(section: &Section, cores: usize) -> Result<Grid> {
         None if parallel == Some(true) => Kind::Threads,
         None => Kind::Sequential,
     };
+    if parallel == Some(true) && kind == Kind::Sequential {
+        let error =
+            Error::usage("`parallel = true` and `executor = \"sequential\"` exclude each other");
+        let hint = "leave one of them out; `parallel = false` alone makes a stage sequential";
+        return Err(section.locate("parallel", error.hint(hint)));
+    }
     refuse_useless(section, kind, executor.is_some())?;
 
     let or_cores = |count: Option<usize>| match count {

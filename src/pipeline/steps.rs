@@ -31,6 +31,9 @@ pub(super) const BATCH_ROWS: &str = "batch_rows";
 /// Rows are numbered in 32 bits within their batch.
 const BATCH_ROWS_MAX: i64 = u32::MAX as i64;
 
+/// Streams of stages that read each other call each other: with more of them a thread's stack could end.
+const STAGES_MAX: usize = 1000;
+
 /// A stage of which only name and kind are known.
 pub(super) struct Draft {
     pub(super) name: String,
@@ -78,7 +81,14 @@ pub(super) fn drafts(
     document: &mut Document,
     environment: Environment,
 ) -> Result<Vec<Draft>> {
-    let mut drafts: Vec<Draft> = Vec::with_capacity(document.stages.len());
+    let count = document.stages.len();
+    if count > STAGES_MAX {
+        let error = Error::usage(format!(
+            "the file has {count} stages: at most {STAGES_MAX} are taken"
+        ));
+        return Err(error.hint("split it into several files"));
+    }
+    let mut drafts: Vec<Draft> = Vec::with_capacity(count);
     for (number, mut section) in std::mem::take(&mut document.stages).into_iter().enumerate() {
         let mut fixed: Table = FIXED
             .iter()

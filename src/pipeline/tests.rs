@@ -357,6 +357,11 @@ fn a_fault_is_named_with_its_place() {
             "stage `a`: `parallel`: expected `true` or `false`, found text\n  at p/job.toml, line 5",
         ),
         (
+            format!("{HEAD}executor = \"sequential\"\nparallel = true"),
+            &[],
+            "stage `a`: `parallel = true` and `executor = \"sequential\"` exclude each other\n  at p/job.toml, line 6\nhint: leave one of them out; `parallel = false` alone makes a stage sequential",
+        ),
+        (
             format!("{HEAD}executor = \"thread\""),
             &[],
             "stage `a`: `executor`: expected one of `sequential`, `threads`, `processes`, `hybrid`, found `thread`\n  at p/job.toml, line 5\nhint: did you mean `threads`?",

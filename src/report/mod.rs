@@ -83,7 +83,7 @@ impl Report {
             status: Status::Failed,
             error: Some(Failure::of(error)),
             mode: "streamed".into(),
-            started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            started_at: crate::clock::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             wall_s: 0.0,
             cpu_s: 0.0,
             s_per_gb: None,

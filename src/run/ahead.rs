@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::executor::Batches;
 use crate::stop::Stop;
+use crate::threads;
 
 /// Bytes of a part that may wait: a file with less text is read to its end while the one before is worked
 /// on, and a larger one is ahead by that much. Times the readers it is what memory this takes at most.
@@ -169,10 +170,8 @@ impl Ahead {
     fn start(&self, name: &str) -> Result<()> {
         for i in 0..self.0.readers {
             let shared = self.0.clone();
-            std::thread::Builder::new()
-                .name(format!("etl-read-{name}-{i}"))
-                .spawn(move || shared.read())
-                .map_err(|error| Error::failed("cannot start a thread").cause(error))?;
+            let started = threads::start(format!("etl-read-{name}-{i}"), move || shared.read());
+            started.map_err(|error| error.stage(name))?;
         }
         Ok(())
     }

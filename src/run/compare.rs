@@ -6,17 +6,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::resume::RunFolder;
 use super::{Options, run, watch};
+use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{NotTimed, Pipeline, Scratch, delete_index, masked};
 use crate::report::comparison::{Comparison, LargestGz, Side};
 use crate::report::{Report, StageReport};
-use crate::stop::Stop;
+use crate::stop::{InOrder, Stop};
 
 /// What the folder is called, in that of a comparison, where results go aside.
 pub(super) const SCRATCH: &str = "scratch";
@@ -55,7 +54,8 @@ pub struct Plan<'a> {
 /// Runs both sides. The comparison is kept in the state folder; what the runs wrote is not.
 pub fn compare(plan: &Plan) -> Result<Comparison> {
     refuse_stdin(plan.after)?;
-    let now = Utc::now();
+    let _in_order = InOrder::begin();
+    let now = clock::now();
     let folder = RunFolder::of_comparison(&plan.state.join("runs"), now)?;
     let mut bench = Bench {
         plan,

@@ -278,12 +278,15 @@ impl Driver<'_> {
 
     /// Ends the books: the kinds' last words, and the ledger.
     fn account(&self) -> Result<()> {
+        let before: Vec<Option<usize>> = (0..self.pipeline.steps.len())
+            .map(|at| played_before(self.pipeline, self.options, at))
+            .collect();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let rows_out = |input: &usize| self.records[*input].totals().books.rows_out;
             let mut rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
             let mut totals = self.records[at].totals();
             if let Some((costs, _)) = &totals.costs {
-                let position = self.position_in_chain(at);
+                let position = std::iter::successors(before[at], |&above| before[above]).count();
                 let closed = costs
                     .lock()
                     .expect("no one panics holding this lock")
@@ -328,17 +331,6 @@ impl Driver<'_> {
             totals.warnings.append(&mut warnings);
         }
         Ok(())
-    }
-
-    /// Which of the stages played in one hand `at` is.
-    fn position_in_chain(&self, at: usize) -> usize {
-        let mut position = 0;
-        let mut current = at;
-        while let Some(before) = played_before(self.pipeline, self.options, current) {
-            position += 1;
-            current = before;
-        }
-        position
     }
 }
 

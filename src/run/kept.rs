@@ -269,7 +269,8 @@ impl Memory for Kept {
                 Some(mut job) => {
                     job.command = self.secrets.clean(&job.command);
                     job.said = self.secrets.clean(&job.said);
-                    let failed = !job.succeeded() || rejected == mark.rows_in;
+                    // An item may lose some of its records: it has been answered all the same.
+                    let failed = !job.succeeded() || mark.rows_out + mark.dropped == 0;
                     jobs.push(job);
                     failed
                 }
@@ -323,6 +324,8 @@ impl Answers {
             marks: answer.marks,
             batch: Some(Batch::decode(&rows).ok()?),
             fault: None,
+            first: 0,
+            rest: None,
         })
     }
 

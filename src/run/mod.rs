@@ -29,7 +29,7 @@ use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::stage::{REJECTS_FILE, Run};
-use crate::stop::Stop;
+use crate::stop::{InOrder, Stop};
 use driver::Driver;
 use history::History;
 use record::Record;
@@ -82,7 +82,8 @@ fn run_held(
     let started = clock::monotonic();
     // What the process was before (a shell, cargo) may have used some too.
     let cpu_before = clock::process_cpu();
-    let now = Utc::now();
+    let now = clock::now();
+    let _in_order = InOrder::begin();
     let mut notes = Vec::new();
     let (held, resumed) = match open_folder(pipeline, options, now) {
         Ok(held) => held,

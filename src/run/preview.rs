@@ -14,7 +14,7 @@ use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
 use crate::schema::Schema;
 use crate::stage::{Begun, Run};
-use crate::stop::Stop;
+use crate::stop::{InOrder, Stop};
 
 /// Rows a batch: few, so that little more is read than is shown, but not so few that a filter that lets
 /// next to nothing through takes for ever.
@@ -39,6 +39,7 @@ pub struct Preview {
 /// The first `rows` rows that the last stage gives; of a sink, those that it would take. The pipeline is
 /// to be cut behind that stage ([`Pipeline::upto`]), so that no other sink begins.
 pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> {
+    let _in_order = InOrder::begin();
     let pipeline = alone(pipeline)?;
     let options = Options {
         staged: false,

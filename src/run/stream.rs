@@ -186,7 +186,7 @@ pub(super) fn recorded(
             }
             return None;
         };
-        for (record, mark) in records.iter().zip(played.marks) {
+        for (record, mark) in records.iter().skip(played.first).zip(played.marks) {
             if let Err(error) = record.mark(mark, &run) {
                 return Some(Err(error));
             }

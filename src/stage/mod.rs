@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod bulk_index;
 pub mod connection;
+mod direct;
 pub mod exec;
 pub mod fetch;
 pub mod filter;
@@ -273,6 +274,30 @@ pub struct Output {
     pub job: Option<Job>,
     /// What is wrong with the row behind these: they go on, then the run fails with it.
     pub fault: Option<Error>,
+    /// What makes the next part, where the batch becomes more rows than fit into one: the numbers above are
+    /// of this part alone.
+    pub rest: Option<Rest>,
+}
+
+/// Makes the next part of what a batch becomes, when the part before it has been taken.
+pub struct Rest(Box<dyn FnOnce() -> Result<Output> + Send>);
+
+impl Rest {
+    /// What makes it.
+    pub fn new(make: impl FnOnce() -> Result<Output> + Send + 'static) -> Self {
+        Rest(Box::new(make))
+    }
+
+    /// Makes it.
+    pub fn make(self) -> Result<Output> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 /// A request or a command as it was made.
@@ -306,7 +331,7 @@ impl Job {
     pub fn begin(host: impl Into<String>, command: String) -> Self {
         Job {
             host: host.into(),
-            started_s: chrono::Utc::now().timestamp_micros() as f64 / 1e6,
+            started_s: crate::clock::now().timestamp_micros() as f64 / 1e6,
             command,
             ..Job::default()
         }
@@ -334,6 +359,7 @@ impl Output {
         Output {
             job: None,
             fault: None,
+            rest: None,
             batch,
             rejects: Vec::new(),
             rows_in: None,

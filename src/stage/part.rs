@@ -34,6 +34,9 @@ const NAME_MAX: usize = 255;
 const LOOKS: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How often a folder is removed until it is gone.
+const REMOVALS_MAX: u32 = 100;
+
 /// A file or folder on its way to become a target; dropped before it is published, it is gone.
 pub(super) struct Part {
     pub(super) path: PathBuf,
@@ -256,11 +259,17 @@ pub(super) fn standing(target: &Path) -> PathBuf {
 
 fn remove(path: &Path) {
     // What cannot be removed is found by the next run.
-    let _ = if path.is_dir() {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    };
+    if !path.is_dir() {
+        let _ = std::fs::remove_file(path);
+        return;
+    }
+    // Threads of a writer that failed may still be about to write a file into the folder.
+    for _ in 0..REMOVALS_MAX {
+        if std::fs::remove_dir_all(path).is_ok() || !path.exists() {
+            return;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Whether `target` can be made, or replaced: its folder, or else the nearest one above it that is there,

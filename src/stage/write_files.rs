@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::direct::Direct;
 use super::{
     Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
     StageKind, options,
@@ -230,10 +231,9 @@ impl Target {
             shown,
         };
         if is_stdout(path) {
-            return Ok(direct(
-                Box::new(std::io::stdout()),
-                "standard output".into(),
-            ));
+            let shown = "standard output";
+            let stdout = Direct::open(shown, run.stop.clone(), || Ok(std::io::stdout()))?;
+            return Ok(direct(Box::new(stdout), shown.into()));
         }
         let path = follow(run.folder.resolve(path));
         let shown = path.display().to_string();
@@ -241,10 +241,8 @@ impl Target {
             return Err(is_directory(&path));
         }
         if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            let file = File::options()
-                .write(true)
-                .open(&path)
-                .map_err(|error| Error::io("write", &shown, &error))?;
+            let open = move || File::options().write(true).open(&path);
+            let file = Direct::open(&shown, run.stop.clone(), open)?;
             return Ok(direct(Box::new(file), shown));
         }
         let folder = disk::parent(&path);

@@ -25,7 +25,7 @@ use crate::pipeline::{Pipeline, Step};
 use crate::report::StageReport;
 use crate::run;
 use crate::schema::list;
-use crate::stop::Stop;
+use crate::stop::{InOrder, Stop};
 
 /// The share of the budget that may go by before the stage itself is run: for the staged run that tells
 /// which stage takes longest, and for its input.
@@ -155,6 +155,7 @@ pub fn tune(
     signals: &Stop,
     say: &mut dyn FnMut(&str),
 ) -> Result<Vec<Outcome>> {
+    let _in_order = InOrder::begin();
     let began = clock::monotonic();
     let scratch = Scratch::new(state)?;
     let soon = signals.until(began + request.budget / INPUT_SHARE);

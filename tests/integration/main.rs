@@ -18,6 +18,7 @@ mod fetch;
 mod generate_donors;
 mod harness;
 mod law;
+mod limits;
 mod oracle;
 mod outputs;
 mod real;

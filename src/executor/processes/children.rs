@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::procs::{end_session, has_ended};
+use crate::threads;
 
 /// What a pipe holds: as much as the system lets anyone have.
 const PIPE_BYTES: i32 = 1 << 20;
@@ -72,8 +73,8 @@ impl Workers {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| {
-                Error::failed("cannot start a worker process")
-                    .cause(format!("{}: {error}", self.program.display()))
+                let what = format!("a worker process ({} are running)", pids.len());
+                threads::refused(what, format!("{}: {error}", self.program.display()))
             })?;
         pids.push((pid(&child), ending));
         child.stdin.as_ref().map(widen);

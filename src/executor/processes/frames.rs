@@ -42,6 +42,12 @@ pub(super) enum Reply {
     /// A batch was played; the rows, if any, are in the frame.
     Played {
         number: u64,
+        /// Which part of what the batch becomes this is, from 0, and whether another follows when the
+        /// parent asks for it.
+        part: u64,
+        more: bool,
+        /// Which stage the first mark is of.
+        first: usize,
         marks: Vec<Mark>,
         fault: Option<Error>,
         copy: Duration,
@@ -59,6 +65,8 @@ pub(super) enum Reply {
 pub(super) enum Order {
     /// Play the batch in this frame.
     Play { number: u64, dealt: Option<Dealt> },
+    /// Give the next part of what this batch becomes.
+    GoOn { number: u64 },
     /// Nothing more comes: close the sessions. Where the frames end without this, the parent is gone or
     /// wants no more of it.
     Close,

@@ -2,6 +2,7 @@
 //! and replaced if it dies.
 
 use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ChildStdout;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::{Played, add_closed};
+use crate::threads;
 
 /// Why a child is no more.
 enum Died {
@@ -26,13 +28,19 @@ enum Died {
     WithTheRun,
 }
 
+/// What ends the run where a thread that keeps a child panics: what the child had in hand is lost.
+fn panicked() -> Error {
+    Error::failed("a thread that talks to a worker process panicked").hint("this is a bug in etl")
+}
+
 impl Table {
     /// Keeps one child at work until the stream has ended; replaces it if it dies.
     pub(super) fn keep_child(self: &Arc<Self>, opening: &Opening) {
         let mut stillborn = 0;
         loop {
             let in_child = Arc::new(InChild::default());
-            match self.run_child(opening, &in_child) {
+            let ran = catch_unwind(AssertUnwindSafe(|| self.run_child(opening, &in_child)));
+            match ran.unwrap_or_else(|_| Err(Died::Refused(panicked()))) {
                 Ok(true) => {
                     if !self.lost_child(&in_child, None) {
                         return;
@@ -81,14 +89,17 @@ impl Table {
         let words = child
             .stderr
             .take()
-            .map(|stderr| std::thread::spawn(move || last_words(stderr)));
+            .map(|stderr| threads::start("etl-words", move || last_words(stderr)))
+            .transpose();
         let writer = {
             let (table, opening, in_child) = (self.clone(), opening.clone(), in_child.clone());
-            std::thread::spawn(move || table.write_jobs(&opening, &in_child))
+            threads::start("etl-write", move || table.write_jobs(&opening, &in_child))
         };
-        let heard = stdout.map_or(Ok(false), |stdout| {
-            self.read_replies(stdout, in_child, from)
-        });
+        let heard = match (&words, &writer, stdout) {
+            (Err(error), ..) | (_, Err(error), _) => Err(error.clone()),
+            (.., Some(stdout)) => self.read_replies(stdout, in_child, from),
+            (.., None) => Ok(false),
+        };
         // A child that went silent without a last frame is dead or must be: only then is it killed.
         if !matches!(heard, Ok(true)) {
             let _ = child.kill();
@@ -104,10 +115,13 @@ impl Table {
         drop(state);
         let id = child.id();
         let (status, with_the_run) = self.workers.reap(child, self.ending);
+        let words = words.ok().flatten();
         let said = words
             .and_then(|words| words.join().ok())
             .unwrap_or_default();
-        let _ = writer.join();
+        if let Ok(writer) = writer {
+            let _ = writer.join();
+        }
         match heard {
             Ok(true) => Ok(!self.lock().ended && !self.window.is_closed()),
             Ok(false) if self.window.is_closed() => Ok(false),
@@ -124,6 +138,7 @@ impl Table {
         while written {
             written = match self.next(in_child) {
                 Next::Batch(waiting) => self.give(waiting, in_child),
+                Next::Part(number) => in_child.make_part(number),
                 // Standard input stays open until the child has closed: if its parent dies meanwhile, it is to
                 // hear of that.
                 Next::Close if in_child.close() => return,
@@ -164,6 +179,9 @@ impl Table {
                 Reply::Strained { row } => self.window.strained(row),
                 Reply::Played {
                     number,
+                    part,
+                    more,
+                    first,
                     marks,
                     fault,
                     copy,
@@ -176,6 +194,8 @@ impl Table {
                             marks,
                             batch,
                             fault,
+                            first,
+                            rest: None,
                         },
                         Err(error) => Played::failed(error),
                     };
@@ -183,6 +203,13 @@ impl Table {
                         .lock()
                         .expect("no one panics holding this lock")
                         .copy += copy;
+                    if more && played.fault.is_none() {
+                        if self.take_part(number, part, in_child) {
+                            self.window.fill_part(number, played);
+                        }
+                        self.go_on(number, in_child);
+                        continue;
+                    }
                     // First: behind a fault the child gets nothing more.
                     self.window.fill_from(number, played, Some(&payload));
                     self.take_back(number, in_child);

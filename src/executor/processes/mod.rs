@@ -16,10 +16,12 @@ mod worker;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::window::{Ending, Ordered, Window};
+use super::ordered::{self, Ordered};
+use super::window::Window;
 use super::{Deal, Results};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hand::Chain;
+use crate::threads;
 
 pub use children::Workers;
 pub use worker::work;
@@ -32,19 +34,14 @@ pub(super) fn map(deal: Deal) -> Results {
     let window = Arc::new(Window::new(&deal, 0));
     let table = Arc::new(Table::new(&deal, window));
     let fed = table.clone();
-    let feeder = std::thread::Builder::new()
-        .name(format!("etl-feed-{}", deal.name))
-        .spawn(move || {
-            let _ending = Ending(&fed.window);
-            feed(deal, &fed)
-        });
+    let feeder = ordered::start(&table.window, &deal.name.clone(), move || feed(deal, &fed));
     Box::new(Ordered::new(table.window.clone(), move || {
         table.end(feeder)
     }))
 }
 
 /// The feeder's thread, which gives back those that keep the children.
-type Feeder = std::io::Result<JoinHandle<Result<Vec<JoinHandle<()>>>>>;
+type Feeder = ordered::Feeder<Vec<JoinHandle<()>>>;
 
 /// The frames that open a child's sessions.
 type Opening = Arc<Vec<Frame>>;
@@ -59,10 +56,9 @@ fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
     let readers = (0..deal.grid.processes)
         .map(|i| {
             let (table, opening) = (table.clone(), opening.clone());
-            std::thread::Builder::new()
-                .name(format!("etl-child-{i}"))
-                .spawn(move || table.keep_child(&opening))
-                .map_err(|error| Error::failed("cannot start a thread").cause(error))
+            threads::start(format!("etl-child-{i}"), move || {
+                table.keep_child(&opening);
+            })
         })
         .collect::<Result<Vec<_>>>()?;
     // An error in opening comes before one in the input, as under every executor.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use super::super::window::{Window, joined, wait};
+use super::super::ordered::joined;
+use super::super::window::{Window, wait};
 use super::super::{Deal, SharedCosts};
 use super::Feeder;
 use super::children::Workers;
@@ -63,12 +64,16 @@ pub(super) struct Waiting {
     number: u64,
     batch: Batch,
     sendings: u32,
+    /// Parts of its result that are in the window: who works on it again gives them again.
+    parts: u64,
 }
 
 /// What comes next for a child.
 pub(super) enum Next {
     /// This, for which it has room.
     Batch(Waiting),
+    /// This one's next part.
+    Part(u64),
     /// All is done.
     Close,
     /// It is gone, or nothing is wanted of it any more.
@@ -81,6 +86,8 @@ pub(super) struct InChild {
     /// As long as the child is heard, unless nothing is wanted of it any more: it ends with this.
     stdin: Mutex<Option<ChildStdin>>,
     batches: Mutex<BTreeMap<u64, Waiting>>,
+    /// Those that have given a part, and make the next one when they may.
+    unfinished: Mutex<Vec<u64>>,
     /// How many that are, and those about to be; grows under the lock of [`State`].
     held: AtomicUsize,
     /// There may be a batch for it: its writer waits for that.
@@ -96,6 +103,7 @@ impl Waiting {
             number,
             batch,
             sendings: 0,
+            parts: 0,
         }
     }
 }
@@ -221,6 +229,9 @@ impl Table {
             if state.ended && in_child.has_opened() {
                 return Next::Close;
             }
+            if let Some(number) = self.part_to_make(&state, in_child) {
+                return Next::Part(number);
+            }
             let room = self.has_room(in_child);
             if let Some(waiting) = state.waiting.pop_front_if(|_| room) {
                 in_child.held.fetch_add(1, Ordering::SeqCst);
@@ -228,6 +239,36 @@ impl Table {
             }
             state = wait(&in_child.more, state);
         }
+    }
+
+    /// A batch in a child whose next part may be made.
+    fn part_to_make(&self, state: &State, in_child: &InChild) -> Option<u64> {
+        let mut unfinished = in_child.lock_unfinished();
+        // Where the one that the reader waits for comes from a dead child, those in hand make room for it.
+        let first_waits = || {
+            let first = state.waiting.front();
+            first.is_some_and(|waiting| self.window.may_go_on(waiting.number))
+        };
+        let may = |&number: &u64| self.window.may_go_on(number) || first_waits();
+        let at = unfinished.iter().position(may)?;
+        Some(unfinished.swap_remove(at))
+    }
+
+    /// A child has given part `part` of a batch, and keeps the rest; whether it is new.
+    pub(super) fn take_part(&self, number: u64, part: u64, in_child: &InChild) -> bool {
+        let mut batches = in_child.lock_batches();
+        let Some(waiting) = batches.get_mut(&number) else {
+            return false;
+        };
+        let is_new = part >= waiting.parts;
+        waiting.parts = waiting.parts.max(part + 1);
+        is_new
+    }
+
+    /// Has a child make the next part of a batch when it may.
+    pub(super) fn go_on(&self, number: u64, in_child: &InChild) {
+        in_child.lock_unfinished().push(number);
+        in_child.more.notify_one();
     }
 
     /// A child has given a batch back: it takes another if one waits.
@@ -365,6 +406,16 @@ impl InChild {
     fn lock_batches(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
         let batches = self.batches.lock();
         batches.expect("no one panics holding this lock")
+    }
+
+    fn lock_unfinished(&self) -> MutexGuard<'_, Vec<u64>> {
+        let unfinished = self.unfinished.lock();
+        unfinished.expect("no one panics holding this lock")
+    }
+
+    /// Tells it to make the next part of a batch; `false`: it is gone.
+    pub(super) fn make_part(&self, number: u64) -> bool {
+        Frame::new(None, || Order::GoOn { number }).is_ok_and(|order| self.write(&order))
     }
 
     /// `false`: it is gone.

@@ -1,21 +1,24 @@
 //! The child's side: opens what it is told, plays what it is sent, ends with its standard input, and
 //! ends what it started then.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::super::WORKERS_MAX;
 use super::super::pool::Pool;
 use super::frames::{Frame, Hello, Order, Reply, read_frame};
-use crate::batch::{Batch, Dealt};
+use crate::batch::Batch;
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
-use crate::hand::{Chain, Hand, Played};
+use crate::hand::{Chain, Hand, Played, Unfinished};
 use crate::procs::end_session;
 use crate::stage::Strain;
 use crate::stop::Stop;
+use crate::threads;
 
 /// How often it is looked whether what was started has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -32,7 +35,22 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
     let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
-    let (replies, writer) = Replies::new(stdout);
+    if hello.threads > WORKERS_MAX {
+        return Err(broken());
+    }
+    let (replies, frames) = Replies::new(stdout);
+    let started = write_large(&replies, frames)
+        .and_then(|writer| Ok((writer, Pool::new(hello.threads, "etl-worker".into())?)));
+    let (writer, pool) = match started {
+        Ok(started) => started,
+        // Another would meet with the same.
+        Err(error) => {
+            if let Ok(reply) = Frame::new(None, || Reply::Refused { error }) {
+                replies.send(reply);
+            }
+            return Ok(());
+        }
+    };
     let stop = Stop::default();
     let strained = replies.clone();
     let strain = Strain::new(move |row| {
@@ -49,7 +67,6 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     payload = Vec::new();
     let ending = told.as_ref().ok().and_then(Chain::ending);
     let opened = Arc::new(AtomicBool::new(false));
-    let pool = Pool::new(hello.threads, "etl-worker".into())?;
     let (opening, hand) = mpsc::channel();
     {
         let (replies, opened, stop) = (replies.clone(), opened.clone(), stop.clone());
@@ -71,22 +88,24 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     let hand = Arc::new(hand);
     let in_hand = Arc::new(AtomicUsize::new(0));
     let mut close = false;
+    let unfinished = Arc::new(Mutex::new(HashMap::new()));
     while let Some(header) = next {
         let order = serde_json::from_slice(&header).map_err(|_| broken())?;
-        let Order::Play { number, dealt } = order else {
+        if let Order::Close = order {
             close = true;
             break;
-        };
+        }
         let bytes = std::mem::take(&mut payload);
         let (hand, replies) = (hand.clone(), replies.clone());
         let (in_hand, stop) = (in_hand.clone(), stop.clone());
+        let unfinished = unfinished.clone();
         in_hand.fetch_add(1, Ordering::SeqCst);
         pool.spawn(move || {
-            let reply = play(&hand, number, dealt, &bytes);
+            let reply = obey(&hand, &order, &bytes, &unfinished);
             drop(hand);
             in_hand.fetch_sub(1, Ordering::SeqCst);
             // What was broken off is no result.
-            if !stop.is_set() {
+            if let (Some(reply), false) = (reply, stop.is_set()) {
                 replies.send(reply);
             }
         });
@@ -149,20 +168,11 @@ struct Replies {
 }
 
 impl Replies {
-    /// Also the thread, which ends when all that may send have gone.
-    fn new(stdout: impl Write + Send + 'static) -> (Self, JoinHandle<()>) {
+    /// Also what the thread takes that writes large ones, [`write_large`].
+    fn new(stdout: impl Write + Send + 'static) -> (Self, mpsc::Receiver<Frame>) {
         let (large, frames) = mpsc::channel();
-        let replies = Replies {
-            stdout: Arc::new(Mutex::new(stdout)),
-            large,
-        };
-        let stdout = replies.stdout.clone();
-        let writer = std::thread::spawn(move || {
-            for frame in frames {
-                write(&stdout, &frame);
-            }
-        });
-        (replies, writer)
+        let stdout = Arc::new(Mutex::new(stdout));
+        (Replies { stdout, large }, frames)
     }
 
     fn send(&self, frame: Frame) {
@@ -172,6 +182,16 @@ impl Replies {
             let _ = self.large.send(frame);
         }
     }
+}
+
+/// Starts the thread that writes large frames; it ends when all that may send have gone.
+fn write_large(replies: &Replies, frames: mpsc::Receiver<Frame>) -> Result<JoinHandle<()>> {
+    let stdout = replies.stdout.clone();
+    threads::start("etl-write", move || {
+        for frame in frames {
+            write(&stdout, &frame);
+        }
+    })
 }
 
 fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
@@ -223,23 +243,54 @@ fn open(told: Result<Chain>, replies: &Replies, opened: &AtomicBool, stop: &Stop
     hand
 }
 
-fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
+/// Batches that have given a part of what they become, with the number of the next one.
+type Parts = Mutex<HashMap<u64, (u64, Unfinished)>>;
+
+/// Plays a batch, or the next part of one; `None`: there is nothing of the kind.
+fn obey(hand: &Hand, order: &Order, bytes: &[u8], parts: &Parts) -> Option<Frame> {
+    let lock = || parts.lock().expect("no one panics holding this lock");
     let from = monotonic();
-    let decoded = Batch::decode(bytes);
-    let mut copy = monotonic().saturating_sub(from);
+    let (number, part, copy, mut played) = match *order {
+        Order::Play { number, dealt } => {
+            let decoded = Batch::decode(bytes);
+            let copy = monotonic().saturating_sub(from);
+            let played = match decoded {
+                Ok(batch) => hand.play(batch.with_dealt(dealt)),
+                Err(error) => Played::failed(error),
+            };
+            (number, 0, copy, played)
+        }
+        Order::GoOn { number } => {
+            let (part, unfinished) = lock().remove(&number)?;
+            (number, part, Duration::ZERO, hand.go_on(unfinished))
+        }
+        Order::Close => return None,
+    };
+    let rest = played.rest.take();
+    let more = rest.is_some();
+    if let Some(unfinished) = rest {
+        lock().insert(number, (part + 1, unfinished));
+    }
+    Some(reply(number, (part, more), played, copy))
+}
+
+fn reply(number: u64, (part, more): (u64, bool), played: Played, copied: Duration) -> Frame {
+    let mut copy = copied;
     let Played {
         marks,
         batch,
         fault,
-    } = match decoded {
-        Ok(batch) => hand.play(batch.with_dealt(dealt)),
-        Err(error) => Played::failed(error),
-    };
+        first,
+        ..
+    } = played;
     let from = monotonic();
     let framed = Frame::new(batch.as_ref(), || {
         copy += monotonic().saturating_sub(from);
         Reply::Played {
             number,
+            part,
+            more,
+            first,
             marks,
             fault,
             copy,
@@ -248,6 +299,9 @@ fn play(hand: &Hand, number: u64, dealt: Option<Dealt>, bytes: &[u8]) -> Frame {
     framed.unwrap_or_else(|error| {
         let reply = || Reply::Played {
             number,
+            part,
+            more: false,
+            first,
             marks: Vec::new(),
             fault: Some(error),
             copy: Duration::ZERO,

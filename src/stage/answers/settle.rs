@@ -312,22 +312,10 @@ impl Settlement<'_> {
         }
         let set = self.sets.len();
         for (&row, own) in rows.iter().zip(of_each) {
-            let fault = own
-                .iter()
-                .find_map(|&number| records.fault(number as usize));
-            let end = match fault {
-                Some(fault) => End::Refused(Refusal {
-                    reason: format!("in the answer, {}", fault.reason),
-                    column: fault
-                        .column
-                        .map(|at| self.reader.answers.columns[at].name.clone()),
-                    value: fault.value.clone(),
-                    more: Map::new(),
-                }),
-                None if keyed && own.is_empty() => {
-                    End::Refused(Refusal::new("no record of the answer has its key"))
-                }
-                None => End::Answered(set, own),
+            let end = if keyed && own.is_empty() {
+                End::Refused(Refusal::new("no record of the answer has its key"))
+            } else {
+                End::Answered(set, own)
             };
             self.end(row, &end);
         }
@@ -343,7 +331,11 @@ impl Settlement<'_> {
         for (row, end) in self.ends.iter().enumerate() {
             match end {
                 End::Refused(refusal) => rejects.push(self.reject(row, refusal)),
-                End::Answered(..) => {}
+                End::Answered(set, own) => {
+                    let faulty = own.iter().filter_map(|&number| self.fault(*set, number));
+                    let refusal = |fault| self.refusal(fault, own.len() == 1);
+                    rejects.extend(faulty.map(|fault| self.reject(row, &refusal(fault))));
+                }
                 End::Open => {
                     return Err(Error::failed("an item was not settled")
                         .hint("this is a bug in etl: please report it"));
@@ -363,13 +355,18 @@ impl Settlement<'_> {
             base += row_number(set.len);
         }
         let (mut items, mut records) = (Vec::new(), Vec::new());
-        let (mut answered, mut empty) = (0, 0);
+        let (mut answered, mut empty, mut added) = (0, 0, 0);
         for (row, end) in self.ends[..kept].iter().enumerate() {
             if let End::Answered(set, own) = end {
-                answered += u64::from(!own.is_empty());
+                let before = records.len();
+                let fit = own
+                    .iter()
+                    .filter(|number| self.fault(*set, **number).is_none());
+                records.extend(fit.map(|number| bases[*set] + number));
+                items.resize(records.len(), row_number(row));
+                answered += u64::from(records.len() > before);
                 empty += u64::from(own.is_empty());
-                items.extend(own.iter().map(|_| row_number(row)));
-                records.extend(own.iter().map(|number| bases[*set] + number));
+                added += own.len().saturating_sub(1) as u64;
             }
         }
         let ends = [
@@ -382,20 +379,45 @@ impl Settlement<'_> {
             ends.into_iter()
                 .chain(self.reader.record_counts(&self.sets)),
         );
-        let given = items.len() as u64;
         let carried = self.batch.take(&items);
         let origins = carried.origins().cloned();
         let mut columns = carried.plain();
         columns.extend(self.reader.take(self.sets, &records));
         Ok(Output {
             rows_in: Some(kept as u64),
-            added: given - answered,
+            added,
             dropped: empty,
             rejects,
             counts,
             fault,
             ..Output::new(Batch::new(columns, items.len()).with_origins(origins))
         })
+    }
+
+    /// What is wrong with a record of the set `set`.
+    fn fault(&self, set: usize, number: u32) -> Option<&Fault> {
+        self.sets[set].fault(number as usize)
+    }
+
+    /// Why an item has a record less: all that it has, if that is its `only` one.
+    fn refusal(&self, fault: &Fault, only: bool) -> Refusal {
+        let reason = if only {
+            format!("in the answer, {}", fault.reason)
+        } else {
+            format!(
+                "in record {} of the answer, {}",
+                fault.record + 1,
+                fault.reason
+            )
+        };
+        Refusal {
+            reason,
+            column: fault
+                .column
+                .map(|at| self.reader.answers.columns[at].name.clone()),
+            value: fault.value.clone(),
+            more: Map::new(),
+        }
     }
 
     fn reject(&self, row: usize, refusal: &Refusal) -> Reject {

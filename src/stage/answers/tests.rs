@@ -110,6 +110,40 @@ fn records_find_their_items_by_key() {
 }
 
 #[test]
+fn a_record_that_does_not_fit_is_rejected_alone() {
+    let options = "columns = [\"v\"]\ntypes = { v = \"int\" }";
+    let body = "{\"v\": 1}\n{\"v\": \"x\"}\n{\"v\": 3}\n{\"v\": 4.5}";
+    let output = settled(options, Format::Ndjson, &A_B_C[..1], &[body]).expect("it fits");
+    let (rows, rejects) = told(&output);
+    assert_eq!(rows, [json!(["a", 0, 1]), json!(["a", 0, 3])]);
+    assert_eq!(
+        rejects,
+        [
+            "0: v: in record 2 of the answer, the value is no int",
+            "0: v: in record 4 of the answer, the value is no int"
+        ]
+    );
+    assert_eq!((output.rows_in, output.added), (Some(1), 3));
+    assert_eq!(output.counts["answered"], 1);
+    // With a key each item loses its own, and equal items lose the same.
+    let options = "batch = 3\nkey = { ric = \"/k\" }\ncolumns = [\"v\"]\ntypes = { v = \"int\" }";
+    let body = "{\"k\": \"a\", \"v\": 1}\n{\"k\": \"b\", \"v\": 0.5}\n{\"k\": \"a\", \"v\": \"x\"}";
+    let items = [Some("a"), Some("b"), Some("a")];
+    let output = settled(options, Format::Ndjson, &items, &[body]).expect("it fits");
+    let (rows, rejects) = told(&output);
+    assert_eq!(rows, [json!(["a", 0, 1]), json!(["a", 2, 1])]);
+    assert_eq!(
+        rejects,
+        [
+            "0: v: in record 3 of the answer, the value is no int",
+            "1: v: in the answer, the value is no int",
+            "2: v: in record 3 of the answer, the value is no int"
+        ]
+    );
+    assert_eq!((output.rows_in, output.added), (Some(3), 2));
+}
+
+#[test]
 fn without_a_key_records_stand_in_the_order_of_the_items() {
     let options = "batch = 3\ncolumns = [\"v\"]\ntypes = { v = \"int\" }";
     let body = "{\"v\": 1}\n\n{\"v\": \"2\"}\n{\"v\": 2.5}";

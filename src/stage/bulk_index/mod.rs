@@ -1,5 +1,6 @@
 //! `bulk_index`: rows as documents of a search index, embedded (`local`) or on servers (`server`).
 
+mod asked;
 mod ids;
 mod least;
 mod local;
@@ -310,7 +311,10 @@ pub fn search_loaded(
 ) -> Result<Hits> {
     match target(options.clone())? {
         Target::Local(index) => search(&folder.resolve(&index.dir), query, limit),
-        Target::Server(index) => index.search(folder, query, limit),
+        Target::Server(index) => {
+            asked::check(query)?;
+            index.search(folder, query, limit)
+        }
     }
 }
 

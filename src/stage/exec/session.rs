@@ -16,6 +16,7 @@ use crate::schema::{Schema, list};
 use crate::stage::answers::{Reader, Refusal, Settlement};
 use crate::stage::{Job, Output, Session};
 use crate::stop::Stop;
+use crate::threads;
 
 /// What runs commands in one process.
 pub(super) struct Running {
@@ -193,6 +194,9 @@ impl Running {
         let failed = Error::failed(format!("cannot run `{program}`")).cause(error);
         match error.kind() {
             ErrorKind::NotFound => {}
+            ErrorKind::WouldBlock | ErrorKind::OutOfMemory => {
+                return threads::refused(format!("`{program}`"), error);
+            }
             ErrorKind::PermissionDenied => {
                 return failed
                     .hint("make it executable (`chmod +x`), or begin `command` with what runs it");

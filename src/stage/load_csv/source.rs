@@ -75,10 +75,10 @@ pub(in crate::stage) fn input_file(path: &Path) -> Result<InputFile> {
     }
     let metadata =
         std::fs::metadata(path).map_err(|error| Error::io("read", path.display(), &error))?;
-    let modified = metadata.modified().ok().map(|time| {
-        chrono::DateTime::<chrono::Utc>::from(time)
-            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-    });
+    let modified = metadata
+        .modified()
+        .ok()
+        .map(|time| crate::clock::date(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
     Ok(InputFile {
         file: path.display().to_string(),
         bytes: metadata.len(),

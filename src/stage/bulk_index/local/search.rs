@@ -15,6 +15,7 @@ use tantivy::{
     TantivyDocument, TantivyError, Term,
 };
 
+use super::super::asked;
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::members::Members;
 use super::query;
@@ -48,6 +49,7 @@ pub struct Hit {
 /// A run may put another index in its place meanwhile, and delete this one under the search, which then asks
 /// the other one.
 pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+    asked::check(query)?;
     let dir = real(dir);
     let mut there = found(&dir);
     loop {

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
 use crate::stage::part::{self, Part};
 use crate::stage::{Counts, Run, Sink, write_files};
+use crate::threads;
 
 /// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
 const MAPPING_FILE: &str = "mapping.json";
@@ -83,6 +84,17 @@ pub(super) fn stored_mapping(dir: &Path) -> Result<Mapping> {
 pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
     if let TantivyError::LockFailure(LockError::LockBusy, _) = error {
         return part::busy(dir);
+    }
+    let is_refused = match error {
+        TantivyError::IoError(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        TantivyError::SystemError(words) => words.contains("spawn"),
+        _ => false,
+    };
+    if is_refused {
+        return threads::refused(
+            format!("a thread to {doing} the index in `{}`", dir.display()),
+            error,
+        );
     }
     Error::failed(format!("cannot {doing} the index in `{}`", dir.display())).cause(error)
 }

@@ -1,9 +1,14 @@
 //! `join`: left rows with what the right side has for their key. The right side is indexed once a
 //! session; its columns stay shared (see [`crate::batch`]).
 
+mod expanding;
+
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 use serde::Deserialize;
 
+use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
     Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind, Totals, options,
@@ -248,18 +253,22 @@ impl Stage for Join {
                     .hint("`duplicates = \"expand\"` gives a row for each"),
             );
         }
-        let columns = self
+        let columns: Vec<Column> = self
             .right_columns(right_schema)?
             .into_iter()
             .map(|column| right.column(column))
             .collect();
-        Ok(Box::new(Joining {
+        // Without a key twice no batch grows.
+        let weighed = columns.iter().filter(|_| index.duplicate.is_some());
+        let bytes: usize = weighed.map(Column::size).sum();
+        Ok(Box::new(Joining(Arc::new(Right {
             left_on: setup.inputs[0].indices(&self.left_on)?,
             how: self.how,
             index,
             columns,
             set: new_set(),
-        }))
+            row_bytes: bytes / right.rows().max(1),
+        }))))
     }
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
@@ -353,26 +362,33 @@ impl Index {
     }
 }
 
-struct Joining {
+struct Joining(Arc<Right>);
+
+/// What the sessions of a process have of the right side.
+struct Right {
     left_on: Vec<usize>,
     how: How,
     index: Index,
     columns: Vec<Column>,
     set: u64,
+    /// Bytes of a row of the columns, on average.
+    row_bytes: usize,
 }
 
 impl Session for Joining {
     fn run(&self, batch: Batch) -> Result<Output> {
-        let left_keys = Keys::new(&batch, &self.left_on, NullKeys::MatchNothing);
+        let right = &self.0;
+        let left_keys = Keys::new(&batch, &right.left_on, NullKeys::MatchNothing);
         let rows = batch.rows();
         let first: Vec<u32> = (0..rows)
-            .map(|row| self.index.first(left_keys.get(row)))
+            .map(|row| right.index.first(left_keys.get(row)))
             .collect();
         let matched = first.iter().filter(|&&row| row != NONE).count();
-        let mut output = match self.how {
+        let one_each = right.index.next.is_empty() && (right.how == How::Left || matched == rows);
+        let mut output = match right.how {
             How::Semi | How::Anti => {
                 let kept: Vec<u32> = (0..row_number(rows))
-                    .filter(|&row| (first[row as usize] != NONE) == (self.how == How::Semi))
+                    .filter(|&row| (first[row as usize] != NONE) == (right.how == How::Semi))
                     .collect();
                 let kept_rows = kept.len();
                 let mut output = Output::new(if kept_rows == rows {
@@ -383,35 +399,29 @@ impl Session for Joining {
                 output.dropped = (rows - kept_rows) as u64;
                 output
             }
-            How::Left | How::Inner => self.joined(batch, first, matched),
+            How::Left | How::Inner if one_each => Output::new(right.beside(batch.resolve(), first)),
+            // A batch has one set of shared rows: those of the last join, where most columns come from.
+            How::Left | How::Inner => {
+                return Ok(Expanding::new(right.clone(), batch.resolve(), first).part());
+            }
         };
-        output.counts.insert("matched".into(), matched as u64);
-        output
-            .counts
-            .insert("unmatched".into(), (rows - matched) as u64);
+        count(&mut output, matched, rows - matched);
         Ok(output)
     }
 }
 
-impl Joining {
-    fn joined(&self, batch: Batch, first: Vec<u32>, matched: usize) -> Output {
-        let rows = batch.rows();
-        // A batch has one set of shared rows: those of the last join, where most columns come from.
-        let batch = batch.resolve();
-        let one_each = self.index.next.is_empty() && (self.how == How::Left || matched == rows);
-        let (batch, right_rows) = if one_each {
-            (batch, first)
-        } else {
-            let (left, right) = self.expand(&first);
-            (batch.take(&left), right)
-        };
-        let joined_rows = batch.rows();
-        let dropped = if self.how == How::Inner {
-            rows - matched
-        } else {
-            0
-        };
-        let mut cells: Vec<Cells> = batch.cells().to_vec();
+fn count(output: &mut Output, matched: usize, unmatched: usize) {
+    let counts = [("matched", matched), ("unmatched", unmatched)];
+    output
+        .counts
+        .extend(counts.map(|(name, rows)| (name.to_owned(), rows as u64)));
+}
+
+impl Right {
+    /// Left rows, and the right row of each beside it.
+    fn beside(&self, left: Batch, right_rows: Vec<u32>) -> Batch {
+        let rows = left.rows();
+        let mut cells: Vec<Cells> = left.cells().to_vec();
         cells.extend(
             self.columns
                 .iter()
@@ -421,32 +431,7 @@ impl Joining {
             set: self.set,
             rows: right_rows.into(),
         });
-        let origins = batch.origins().cloned();
-        let mut output =
-            Output::new(Batch::with_lookup(cells, lookup, joined_rows).with_origins(origins));
-        output.dropped = dropped as u64;
-        output.added = (joined_rows + dropped - rows) as u64;
-        output
-    }
-
-    /// Left and right row numbers of the result.
-    fn expand(&self, first: &[u32]) -> (Vec<u32>, Vec<u32>) {
-        let (mut left, mut right) = (
-            Vec::with_capacity(first.len()),
-            Vec::with_capacity(first.len()),
-        );
-        for (row, &found) in (0..).zip(first) {
-            if found == NONE && self.how == How::Left {
-                left.push(row);
-                right.push(NONE);
-            }
-            let mut at = found;
-            while at != NONE {
-                left.push(row);
-                right.push(at);
-                at = self.index.after(at);
-            }
-        }
-        (left, right)
+        let origins = left.origins().cloned();
+        Batch::with_lookup(cells, lookup, rows).with_origins(origins)
     }
 }

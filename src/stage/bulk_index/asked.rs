@@ -1,0 +1,35 @@
+//! How large a query may be. Its parser calls itself for each bracket, and what it makes of the words is
+//! compared word by word: both are limited before a query is parsed, or sent to a server.
+
+use crate::error::{Error, Result};
+
+/// As many clauses as Elasticsearch and OpenSearch take by default (`indices.query.bool.max_clause_count`).
+const WORDS_MAX: usize = 1024;
+/// Each takes some kilobytes of the stack, of which a thread has 2 to 8 MB.
+const BRACKETS_MAX: usize = 256;
+/// More is not typed; a word alone may be as long as an index keeps words.
+const BYTES_MAX: usize = 64 << 10;
+
+/// Refuses a query that is too large to be parsed.
+pub(super) fn check(query: &str) -> Result<()> {
+    let is_bracket = |c: char| matches!(c, '(' | '[' | '{');
+    // Signs may stand before a word, as many as one likes, and each is read like a bracket.
+    let signs = query.matches(['-', '+', '!']).count();
+    let brackets = query.matches(is_bracket).count();
+    let between = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | '{' | '}');
+    let words = query.split(between).filter(|word| !word.is_empty()).count();
+    for (count, what, most) in [
+        (query.len(), "bytes", BYTES_MAX),
+        (brackets, "brackets", BRACKETS_MAX),
+        (words, "words", WORDS_MAX),
+        (signs, "signs (`-`, `+`, `!`)", WORDS_MAX),
+    ] {
+        if count > most {
+            return Err(Error::usage(format!(
+                "the query has {count} {what}: at most {most} are taken"
+            ))
+            .hint("ask several times, or for a range: `FIELD:[1 TO 5]`"));
+        }
+    }
+    Ok(())
+}
