@@ -55,7 +55,7 @@ fn reading(criterion: &mut Criterion, dumps: &Path) {
     group.bench_function("inflate", |bencher| bencher.iter(|| inflate(&mut room)));
     let dialect = Dialect {
         delimiter: b',',
-        quote: b'"',
+        quote: Some(b'"'),
         escape: Some(b'\\'),
     };
     let limits = Limits {

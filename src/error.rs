@@ -233,7 +233,9 @@ pub fn nearest_file(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let names = entries.flatten().map(|entry| entry.file_name());
-    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    let names = names.filter_map(|other| other.into_string().ok());
+    // A link to nowhere is there, and yet missing.
+    let names: Vec<String> = names.filter(|other| other != name).collect();
     let near = nearest(name, names.iter().map(String::as_str))?;
     Some(format!(
         "did you mean `{}`?",

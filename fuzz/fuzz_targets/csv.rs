@@ -56,7 +56,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let dialect = Dialect {
         delimiter: if options & 1 == 0 { b',' } else { b'\t' },
-        quote: if options & 2 == 0 { b'"' } else { b'\'' },
+        quote: Some(if options & 2 == 0 { b'"' } else { b'\'' }),
         escape: (options & 4 == 0).then_some(b'\\'),
     };
     let whole = cut(text, dialect, usize::MAX, 1 << 20);

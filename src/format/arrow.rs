@@ -1,6 +1,8 @@
 //! Arrow IPC files. Our column types that Arrow does not know (the unwrap mark) travel in the fields'
 //! metadata, so that a file read back gives the same documents.
 
+mod types;
+
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
@@ -13,7 +15,6 @@ use polars_arrow::io::ipc::write::{FileWriter, WriteOptions};
 use polars_arrow::record_batch::RecordBatchT;
 
 use crate::batch::Batch;
-use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::schema::{Field, Schema, Type};
 
@@ -122,7 +123,7 @@ impl<R: Read + Seek> Reader<R> {
         let metadata = read_file_metadata(&mut file).map_err(|error| {
             Error::failed("not an Arrow IPC file")
                 .cause(error)
-                .hint("`load_arrow` reads what `write_files` wrote as `arrow`")
+                .hint("`load_arrow` reads Arrow IPC files, also known as Feather version 2")
         })?;
         let fields = metadata
             .schema
@@ -144,20 +145,30 @@ impl<R: Read + Seek> Iterator for Reader<R> {
         let chunk = match self.reader.next()? {
             Ok(chunk) => chunk,
             Err(error) => {
-                return Some(Err(Error::failed("the Arrow file is damaged").cause(error)));
+                return Some(Err(damaged(&error.to_string())));
             }
         };
         let rows = chunk.len();
-        let columns = chunk
-            .arrays()
-            .iter()
-            .map(|array| Column::from_arrow(array.as_ref()).ok_or_else(|| unknown(array.dtype())));
+        let names = self.schema.names();
+        let columns = chunk.arrays().iter().zip(names).map(|(array, name)| {
+            types::column_of(array.as_ref())
+                .map_err(|reason| Error::failed(format!("column `{name}` has {reason}")))
+        });
         Some(
             columns
                 .collect::<Result<Vec<_>>>()
                 .map(|columns| Batch::new(columns, rows)),
         )
     }
+}
+
+fn damaged(error: &str) -> Error {
+    if error.contains("compress") {
+        return Error::failed("an Arrow file of compressed columns, which are not read")
+            .cause(error)
+            .hint("write it without: `compression=\"uncompressed\"` in pyarrow and polars");
+    }
+    Error::failed("the Arrow file is damaged").cause(error)
 }
 
 /// What a field's metadata says it is, if its type is that, or else what its type says.
@@ -172,26 +183,15 @@ fn field_of(arrow: &ArrowField) -> Result<Field> {
     {
         return Ok(field);
     }
-    Ok(Field::new(arrow.name.as_str(), type_of(&arrow.dtype)?))
+    let name = arrow.name.as_str();
+    Ok(Field::new(name, type_of(name, &arrow.dtype)?))
 }
 
-fn type_of(dtype: &ArrowDataType) -> Result<Type> {
-    Ok(match dtype {
-        ArrowDataType::LargeUtf8 => Type::String,
-        ArrowDataType::Int64 => Type::Int,
-        ArrowDataType::Float64 => Type::Float,
-        ArrowDataType::Boolean => Type::Bool,
-        ArrowDataType::Timestamp(TimeUnit::Microsecond, zone) => Type::Date {
-            utc: zone.is_some(),
-        },
-        ArrowDataType::LargeList(of) => Type::List(Box::new(type_of(&of.dtype)?)),
-        other => return Err(unknown(other)),
+fn type_of(name: &str, dtype: &ArrowDataType) -> Result<Type> {
+    types::type_of(dtype).ok_or_else(|| {
+        Error::failed(format!(
+            "column `{name}` is of Arrow type {dtype:?}, which no stage works with"
+        ))
+        .hint("known are integers, floats, booleans, text, dates, time stamps and lists of these: cast it, or leave the column out, where the file is written")
     })
-}
-
-fn unknown(dtype: &ArrowDataType) -> Error {
-    Error::failed(format!(
-        "a column of Arrow type {dtype:?}, which no stage works with"
-    ))
-    .hint("known: LargeUtf8, Int64, Float64, Boolean, Timestamp(us) and LargeList of these")
 }

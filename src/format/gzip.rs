@@ -1,39 +1,153 @@
 //! gzip: streams of one or several members in, single members out. The only home of flate2.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Seek, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::{Compression, GzBuilder};
 
 /// The first two bytes of every member.
 pub const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
-/// The text of all members one behind the other. A stream that is cut short or damaged anywhere is an
-/// error, never a shorter text.
-pub struct Reader<R>(MultiGzDecoder<R>);
+/// More bytes than this after the last member are not counted.
+const COUNTED_MAX: u64 = 1 << 20;
+
+/// The text of all members, one after the other. A stream that is cut short or damaged anywhere is an
+/// error, never a shorter text. Zero bytes after the last member are padding, as of tapes; anything else
+/// there is an error.
+pub struct Reader<R>(State<R>);
+
+enum State<R> {
+    Between(Counted<R>),
+    Member(GzDecoder<Counted<R>>),
+    /// All is read, or has failed.
+    Ended,
+}
+
+/// Counts the bytes that were consumed.
+struct Counted<R> {
+    reader: R,
+    at: u64,
+    /// Where the member begins that is read.
+    member: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> Result<&[u8]> {
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.reader.consume(bytes);
+        self.at += bytes as u64;
+    }
+}
 
 impl<R: BufRead> Reader<R> {
     /// Inflates `reader`.
     pub fn new(reader: R) -> Self {
-        Reader(MultiGzDecoder::new(reader))
+        Reader(State::Between(Counted {
+            reader,
+            at: 0,
+            member: 0,
+        }))
+    }
+
+    /// How many bytes of the stream were inflated.
+    fn bytes_read(&self) -> u64 {
+        match &self.0 {
+            State::Between(reader) => reader.at,
+            State::Member(member) => member.get_ref().at,
+            State::Ended => 0,
+        }
     }
 }
 
 impl<R: BufRead> Read for Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        self.0.read(buffer).map_err(|error| {
-            let what = match error.kind() {
-                ErrorKind::UnexpectedEof => "the gzip stream is cut short".to_owned(),
-                ErrorKind::InvalidInput | ErrorKind::InvalidData => {
-                    format!("the gzip stream is corrupt ({error})")
-                }
-                _ => return error,
-            };
-            Error::new(error.kind(), what)
-        })
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match std::mem::replace(&mut self.0, State::Ended) {
+                State::Ended => return Ok(0),
+                State::Between(reader) => match next_member(reader)? {
+                    Some(reader) => self.0 = State::Member(GzDecoder::new(reader)),
+                    None => return Ok(0),
+                },
+                State::Member(mut member) => match member.read(buffer) {
+                    Ok(0) => self.0 = State::Between(member.into_inner()),
+                    Ok(read) => {
+                        self.0 = State::Member(member);
+                        return Ok(read);
+                    }
+                    Err(error) => return Err(in_words(error, member.get_ref().member)),
+                },
+            }
+        }
     }
+}
+
+/// The reader at the first byte of the next member; `None` at the end of the stream.
+fn next_member<R: BufRead>(mut reader: Counted<R>) -> Result<Option<Counted<R>>> {
+    let end = reader.at;
+    reader.member = end;
+    let mut padding = true;
+    loop {
+        let begins = reader.at == end;
+        let next = reader.fill_buf()?;
+        if next.is_empty() {
+            break;
+        }
+        // One byte tells: the next one may not have come yet.
+        if begins && next[0] == MAGIC[0] {
+            return Ok(Some(reader));
+        }
+        padding &= next.iter().all(|&byte| byte == 0);
+        let bytes = next.len();
+        reader.consume(bytes);
+        if !padding && reader.at - end > COUNTED_MAX {
+            break;
+        }
+    }
+    if padding {
+        return Ok(None);
+    }
+    let more = if reader.at - end > COUNTED_MAX {
+        "more than "
+    } else {
+        ""
+    };
+    let bytes = (reader.at - end).min(COUNTED_MAX);
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("{more}{bytes} bytes after the end of the gzip stream at byte {end} are not gzip"),
+    ))
+}
+
+fn in_words(error: Error, member: u64) -> Error {
+    let place = if member == 0 {
+        String::new()
+    } else {
+        format!(" in the member that begins at byte {member}")
+    };
+    let what = match error.kind() {
+        ErrorKind::UnexpectedEof => format!("the gzip stream is cut short{place}"),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            format!("the gzip stream is corrupt{place} ({error})")
+        }
+        _ => return error,
+    };
+    Error::new(error.kind(), what)
 }
 
 /// So much of a text is inflated to tell how long all of it is.
@@ -47,7 +161,7 @@ pub fn text_bytes(path: &Path) -> Result<u64> {
     if !file.fill_buf()?.starts_with(&MAGIC) {
         return Ok(bytes);
     }
-    let mut inflating = MultiGzDecoder::new(file);
+    let mut inflating = Reader::new(file);
     let sample = std::io::copy(
         &mut (&mut inflating).take(SAMPLE_BYTES),
         &mut std::io::sink(),
@@ -55,7 +169,7 @@ pub fn text_bytes(path: &Path) -> Result<u64> {
     if sample < SAMPLE_BYTES {
         return Ok(sample);
     }
-    let read = inflating.get_mut().stream_position()?.max(1);
+    let read = inflating.bytes_read().max(1);
     let wide = u128::from(sample) * u128::from(bytes) / u128::from(read);
     Ok(u64::try_from(wide).unwrap_or(u64::MAX))
 }
@@ -72,6 +186,40 @@ pub fn member(text: &[u8], level: u32) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_the_last_member_is_padding_or_an_error() {
+        let two = [member(b"one ", 6), member(b"two", 6)].map(|one| one.expect("memory takes it"));
+        let end = two.concat().len();
+        let read = |after: &[u8], capacity| {
+            let stream = [&two.concat(), after].concat();
+            let mut text = String::new();
+            Reader::new(BufReader::with_capacity(capacity, &stream[..]))
+                .read_to_string(&mut text)
+                .map(|_| text)
+                .map_err(|error| error.to_string())
+        };
+        let garbage = |bytes| {
+            Err(format!(
+                "{bytes} bytes after the end of the gzip stream at byte {end} are not gzip"
+            ))
+        };
+        for capacity in [1, 2, 3, 7, 8192] {
+            assert_eq!(read(b"", capacity), Ok("one two".into()));
+            assert_eq!(read(&[0; 1000], capacity), Ok("one two".into()));
+            assert_eq!(read(b"\n", capacity), garbage("1"));
+            assert_eq!(read(b"\0\0x", capacity), garbage("3"));
+            assert_eq!(read(&[0, 0x1F, 0x8B], capacity), garbage("3"));
+        }
+        let much = format!("more than {COUNTED_MAX}");
+        assert_eq!(read(&vec![b'x'; 3 << 20], 8192), garbage(&much));
+        let cut = read(&member(b"three", 6).expect("memory takes it")[..12], 8192);
+        let cut = cut.expect_err("it is cut");
+        assert!(
+            cut.contains("cut short in the member that begins at byte"),
+            "{cut}"
+        );
+    }
 
     #[test]
     fn the_length_of_a_text_is_told_from_its_beginning() {

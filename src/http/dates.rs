@@ -13,7 +13,10 @@ const MONTHS: [&str; 12] = [
 /// How long the head of an answer asks to be left alone.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
-    after(String::from_utf8_lossy(value.as_bytes()).trim(), crate::clock::now())
+    after(
+        String::from_utf8_lossy(value.as_bytes()).trim(),
+        crate::clock::now(),
+    )
 }
 
 /// Seconds, or a date.

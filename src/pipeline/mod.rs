@@ -28,7 +28,7 @@ use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::{Distribution, Folder, Requests, STAGES, Stage, StageKind};
-use crate::stage::{bulk_index, write_files};
+use crate::stage::{bulk_index, files, write_files};
 
 pub use crate::secrets::{masked, masked_set};
 pub use json_schema::json_schema;
@@ -269,17 +269,12 @@ impl Pipeline {
             }
         }
         for step in &self.steps {
-            let files = step.options.get("files").and_then(toml::Value::as_array);
-            for file in files.into_iter().flatten().filter_map(toml::Value::as_str) {
+            let read = step.options.get("files").and_then(toml::Value::as_array);
+            for file in read.into_iter().flatten().filter_map(toml::Value::as_str) {
                 let read = self.written(file);
-                let pattern = glob::Pattern::new(&read.to_string_lossy()).ok();
-                // What a glob means depends on what is there.
+                // What a pattern means depends on what is there.
                 let is_read = |path: &Path| {
-                    path == read
-                        || pattern
-                            .as_ref()
-                            .is_some_and(|files| files.matches_path(path))
-                            && path.is_file()
+                    path == read || files::stands_for(file, &self.folder, path) && path.is_file()
                 };
                 let writer = writers.iter().find(|(path, _)| is_read(path));
                 if let Some((_, writer)) = writer.filter(|_| !write_files::is_stdout(file)) {

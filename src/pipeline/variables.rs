@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::stage::files::quote;
 
 /// Where variables come from.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -23,7 +24,12 @@ pub(super) fn replace(table: &mut Table, environment: Environment) -> Result<(),
 fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Result<()> {
     match value {
         Value::String(text) if text.contains('$') => {
-            *text = expand(text, environment).map_err(|error| error.about(path))?;
+            let expanded = if path == PATTERNS {
+                expand_pattern(text, environment)
+            } else {
+                expand(text, environment)
+            };
+            *text = expanded.map_err(|error| error.about(path))?;
         }
         Value::Array(values) => {
             for value in values {
@@ -38,6 +44,31 @@ fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Res
         _ => {}
     }
     Ok(())
+}
+
+/// The key under which paths and patterns stand, in all kinds that read files.
+const PATTERNS: &str = "files";
+
+/// A pattern with its variables replaced: what they hold is never part of the pattern itself. (A default
+/// is: it stands in the file.)
+fn expand_pattern(text: &str, environment: Environment) -> Result<String> {
+    let quoted = |name: &str| {
+        let value = environment(name)?;
+        Some(
+            value
+                .to_str()
+                .map(|text| quote(text).into())
+                .unwrap_or(value),
+        )
+    };
+    let expanded = expand(text, &quoted)?;
+    if expanded.is_empty() {
+        let error = Error::usage(format!(
+            "`{text}` is empty: the variable is empty, or not set"
+        ));
+        return Err(error.hint("set it, or give a path as its default: `${NAME:-path}`"));
+    }
+    Ok(expanded)
 }
 
 /// One string with its variables replaced.
@@ -117,6 +148,29 @@ fn variable(inside: &str, environment: Environment) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_is_never_part_of_a_pattern() {
+        let environment = |name: &str| match name {
+            "DATA" => Some(OsString::from("/data/[x]*")),
+            "EMPTY" => Some(OsString::new()),
+            _ => None,
+        };
+        let mut table: Table = toml::toml! {
+            files = ["${DATA}/*.csv", "${NO:-a*}"]
+            path = "${DATA}/out"
+        };
+        replace(&mut table, &environment).expect("all are set");
+        let wanted: Table = toml::toml! {
+            files = ["/data/[[]x][*]/*.csv", "a*"]
+            path = "/data/[x]*/out"
+        };
+        assert_eq!(table, wanted);
+        let mut empty: Table = toml::toml! { files = ["${EMPTY:-}"] };
+        let (key, error) = replace(&mut empty, &environment).expect_err("it is empty");
+        assert_eq!(key, "files");
+        assert!(error.message.contains("`${EMPTY:-}` is empty"), "{error}");
+    }
 
     #[test]
     fn strings_are_expanded_once() {

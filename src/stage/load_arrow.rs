@@ -1,14 +1,15 @@
-//! `load_arrow`: reads what `write_files` wrote as `arrow`, types and marks included.
+//! `load_arrow`: reads Arrow files, types included; of what `write_files` wrote the marks too.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::load_csv::source::{expand, input_file, open};
+use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
 use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Part, Passing, Run, Session, Setup, Source,
     Stage, StageKind, options,
@@ -23,7 +24,7 @@ use crate::stop::Stop;
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "load_arrow",
-    summary: "reads Arrow files that `write_files` wrote, types and all",
+    summary: "reads Arrow files, types and all",
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
@@ -31,7 +32,7 @@ pub static KIND: StageKind = StageKind {
         name: "files",
         ty: "list of paths or globs",
         default: None,
-        doc: "what to read, in this order; a glob's matches sorted; all of the same columns",
+        doc: "what to read, in this order, each once; globs as in `load_csv`; all of the same columns",
     }],
     shared_options: &[],
     example: r#"[[stage]]
@@ -67,22 +68,23 @@ impl Stage for LoadArrow {
     }
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
-        let paths = expand(&self.0.files, folder)?;
-        Ok(open_reader(&paths[0])?.schema)
+        let stop = Stop::of_signals();
+        let paths = expand(&self.0.files, folder, &stop)?;
+        Ok(open_reader(&Seen::of(&paths[0])?.0, &stop)?.0.schema)
     }
 
     fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        expand(&self.0.files, folder)
+        expand(&self.0.files, folder, &Stop::of_signals())
     }
 
     fn look(&self, folder: &Folder) -> Vec<Look> {
-        let paths = match expand(&self.0.files, folder) {
+        let paths = match expand(&self.0.files, folder, &Stop::default()) {
             Ok(paths) => paths,
             Err(error) => return vec![Look::new(self.0.files.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
         let look = |path: &PathBuf| -> Result<String> {
-            let found = open_reader(path)?.schema;
+            let found = open_reader(&Seen::of(path)?.0, &Stop::default())?.0.schema;
             if found != *schema.as_ref().map_err(Clone::clone)? {
                 return Err(other_columns(path));
             }
@@ -95,27 +97,27 @@ impl Stage for LoadArrow {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let paths = expand(&self.0.files, &run.folder)?;
         let schema = self.schema(&[], &run.folder)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
-        let files = paths
-            .iter()
-            .map(|path| input_file(path))
-            .collect::<Result<Vec<_>>>()?;
-        let part = |path: &PathBuf| -> Result<Part> {
-            Ok(Box::new(Batches {
-                number: run.add_file(path)?,
-                path: path.clone(),
+        let mut files = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
+        for path in expand(&self.0.files, &run.folder, &run.stop)? {
+            let (seen, file) = Seen::of(&path)?;
+            files.push(file);
+            parts.push(Box::new(Batches {
+                number: run.add_file(&path)?,
+                seen,
                 records: 0,
-                reader: None,
+                open: None,
                 schema: schema.clone(),
                 bytes_done: bytes_done.clone(),
+                stop: run.stop.clone(),
                 failed: false,
-            }))
-        };
+            }));
+        }
         Ok(Begun {
             source: Some(Source {
-                parts: paths.iter().map(part).collect::<Result<_>>()?,
+                parts,
                 bytes_done,
                 files,
             }),
@@ -152,48 +154,73 @@ impl Seek for Bytes {
     }
 }
 
-fn open_reader(path: &Path) -> Result<Reader<Bytes>> {
+/// A reader of a file, and the watch over it, where it is read as it lies there.
+fn open_reader(seen: &Seen, stop: &Stop) -> Result<(Reader<Bytes>, Option<Watch>)> {
+    let path = &seen.path;
     let io = |error: &std::io::Error| Error::io("read", path.display(), error);
-    let mut file = File::open(path).map_err(|error| io(&error))?;
-    let mut magic = [0u8; 2];
-    let read = file.read(&mut magic).map_err(|error| io(&error))?;
-    file.rewind().map_err(|error| io(&error))?;
-    let bytes = if magic[..read] == gzip::MAGIC {
-        // Arrow files are read from their end: a gzipped one has to be inflated whole.
-        let mut text = Vec::new();
-        open(path, Arc::default(), &Stop::default())?
-            .read_to_end(&mut text)
-            .map_err(|error| io(&error))?;
-        Bytes::Inflated(Cursor::new(text))
-    } else {
-        Bytes::File(BufReader::with_capacity(256 << 10, file))
+    let Some(watch) = seen.watch(stop, &Grown::default())? else {
+        return Err(Error::failed(format!(
+            "`{}` is not a file: an Arrow file is read from its end",
+            path.display()
+        )));
     };
-    Reader::new(bytes).map_err(|error| named(path, error))
+    let file = watch.file().map_err(|error| io(&error))?;
+    let mut magic = [0u8; 2];
+    let read = file.read_at(&mut magic, 0).map_err(|error| io(&error))?;
+    let (bytes, watch) = if magic[..read] == gzip::MAGIC {
+        // A gzipped one has to be inflated whole.
+        let mut text = Vec::new();
+        let mut reader = open(seen, Arc::default(), stop, &Grown::default())?;
+        reader
+            .read_to_end(&mut text)
+            .map_err(|error| read_error(error, path))?;
+        (Bytes::Inflated(Cursor::new(text)), None)
+    } else {
+        let file = BufReader::with_capacity(256 << 10, file);
+        (Bytes::File(file), Some(watch))
+    };
+    match Reader::new(bytes) {
+        Ok(reader) => Ok((reader, watch)),
+        Err(error) => Err(fault(path, watch.as_ref(), error)),
+    }
+}
+
+/// An error of a file: that it was changed, if it was, is why all else went wrong.
+fn fault(path: &Path, watch: Option<&Watch>, error: Error) -> Error {
+    match watch.map(Watch::unchanged) {
+        Some(Err(changed)) => changed,
+        _ => in_file(path, error),
+    }
 }
 
 /// A part of the source: record batch after record batch of one file.
 struct Batches {
     number: u16,
-    path: PathBuf,
+    seen: Seen,
     /// Records so far.
     records: u64,
-    reader: Option<Reader<Bytes>>,
+    open: Option<(Reader<Bytes>, Option<Watch>)>,
     schema: Schema,
     bytes_done: Arc<AtomicU64>,
+    stop: Stop,
     failed: bool,
 }
 
 impl Batches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        if self.reader.is_none() {
-            let reader = open_reader(&self.path)?;
-            if reader.schema != self.schema {
-                return Err(other_columns(&self.path));
+        let path = &self.seen.path;
+        if self.open.is_none() {
+            let opened = open_reader(&self.seen, &self.stop)?;
+            if opened.0.schema != self.schema {
+                return Err(other_columns(path));
             }
-            self.reader = Some(reader);
+            self.open = Some(opened);
         }
-        let next = self.reader.as_mut().and_then(Iterator::next);
-        let Some(batch) = next.transpose().map_err(|error| named(&self.path, error))? else {
+        let (reader, watch) = self.open.as_mut().expect("it was just opened");
+        let watch = watch.as_ref();
+        let next = reader.next().transpose();
+        let Some(batch) = next.map_err(|error| fault(path, watch, error))? else {
+            watch.map_or(Ok(()), Watch::unchanged)?;
             return Ok(None);
         };
         let first = self.records + 1;
@@ -209,18 +236,7 @@ impl Batches {
 
 fn other_columns(path: &Path) -> Error {
     let path = path.display();
-    Error::failed(format!(
-        "`{path}` has other columns than the files before it"
-    ))
-    .hint("load files of different columns in stages of their own")
-}
-
-/// An error of a file.
-fn named(path: &Path, error: Error) -> Error {
-    Error {
-        message: format!("{}: {}", path.display(), error.message),
-        ..error
-    }
+    Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
 }
 
 impl Iterator for Batches {
@@ -231,7 +247,7 @@ impl Iterator for Batches {
             return None;
         }
         let next = self.next_batch().transpose();
-        self.failed = matches!(next, Some(Err(_)));
+        self.failed = !matches!(next, Some(Ok(_)));
         next
     }
 }

@@ -9,6 +9,7 @@ pub mod connection;
 mod direct;
 pub mod exec;
 pub mod fetch;
+pub mod files;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;

@@ -38,7 +38,7 @@ pub const KIND: StageKind = StageKind {
             name: "formats",
             ty: "list of formats",
             default: Some(r#"["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d"]"#),
-            doc: "as in Python's strptime; the first that fits a whole value wins",
+            doc: "as in Python's strptime, and `%s` (`%3s`, `%6s`, `%9s`) for seconds since 1970; the first that fits a whole value wins",
         },
         OptionDoc {
             name: "on_error",

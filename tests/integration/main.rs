@@ -17,6 +17,7 @@ mod fetch;
 #[path = "../../examples/generate_donors.rs"]
 mod generate_donors;
 mod harness;
+mod inputs;
 mod law;
 mod limits;
 mod oracle;

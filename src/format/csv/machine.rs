@@ -51,22 +51,22 @@ impl Machine {
             return self.literal();
         }
         // In `"a""b"` with the quote as its own escape, doubling is the rule that applies.
-        if dialect.escape == Some(byte) && byte != dialect.quote {
+        if dialect.escape == Some(byte) && dialect.quote != Some(byte) {
             self.escaped = true;
             self.literal();
             return Meaning::Notation;
         }
         match self.state {
-            Quoted if byte == dialect.quote => {
+            Quoted if dialect.quote == Some(byte) => {
                 self.state = QuoteInQuoted;
                 Meaning::Notation
             }
             Quoted => Meaning::Value,
-            FieldStart if byte == dialect.quote => {
+            FieldStart if dialect.quote == Some(byte) => {
                 self.state = Quoted;
                 Meaning::Notation
             }
-            QuoteInQuoted if byte == dialect.quote => {
+            QuoteInQuoted if dialect.quote == Some(byte) => {
                 self.state = Quoted;
                 Meaning::Value
             }

@@ -76,12 +76,15 @@ impl Carry {
 #[inline]
 pub fn masks(bytes: &[u8; WIDTH], dialect: Dialect, carry: Carry) -> (Masks, Carry) {
     let lanes = Lanes::load(bytes);
-    let mut quotes = lanes.equal(dialect.quote);
+    let mut quotes = dialect.quote.map_or(0, |quote| lanes.equal(quote));
     let mut newlines = lanes.equal(b'\n');
     let mut delimiters = lanes.equal(dialect.delimiter);
     let mut special = 0;
     let mut next_escaped = 0;
-    if let Some(escape) = dialect.escape.filter(|escape| *escape != dialect.quote) {
+    if let Some(escape) = dialect
+        .escape
+        .filter(|escape| dialect.quote != Some(*escape))
+    {
         let escapes = lanes.equal(escape);
         if escapes | carry.escaped != 0 {
             let literal;

@@ -21,8 +21,8 @@ pub mod write;
 pub struct Dialect {
     /// Between fields.
     pub delimiter: u8,
-    /// Around a field.
-    pub quote: u8,
+    /// Around a field; `None`: fields are not quoted.
+    pub quote: Option<u8>,
     /// Takes the next character literally.
     pub escape: Option<u8>,
 }

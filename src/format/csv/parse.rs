@@ -12,6 +12,10 @@ use super::masks::{Carry, WIDTH, masks};
 use super::values::Builder;
 use crate::columns::Column;
 
+/// More columns than this are an error: each costs some 2 kB in every block that is parsed, and no file
+/// that is meant so has that many.
+pub const COLUMNS_MAX: usize = 1 << 16;
+
 /// What a value is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,7 +48,7 @@ pub struct Parser {
     pub dialect: Dialect,
     /// One a column.
     pub targets: Vec<Target>,
-    /// Decoded values that mean null.
+    /// Values that mean null, decoded, or as they stand in a field without quotes.
     pub null_values: Vec<String>,
     /// A single-byte encoding, or UTF-8.
     pub encoding: &'static Encoding,
@@ -132,35 +136,45 @@ impl Parser {
         self.null_values.iter().any(|null| null == value)
     }
 
-    /// The names of a header line, or why it is none.
+    /// The names of a header line, read as any record is, or why it is none.
     pub fn header(&self, line: &[u8]) -> Result<Vec<String>, String> {
-        let (text, faulty) = self.encoding.decode_without_bom_handling(line);
-        if faulty {
-            return Err(format!("bytes that are not {}", self.encoding.name()));
+        let columns = field_count(line, self.dialect);
+        if columns > COLUMNS_MAX {
+            return Err(format!(
+                "{columns} columns, {COLUMNS_MAX} is the most that a file may have"
+            ));
         }
-        let line = text.trim_matches(['\n', '\r']).as_bytes();
-        slow_spans(line, self.dialect)
-            .into_iter()
-            .map(
-                |span| match decode(&line[span.from..span.to], self.dialect) {
-                    Ok(name) => Ok(String::from_utf8_lossy(&name).into_owned()),
-                    Err(Junk) => Err("text after a closing quote".to_owned()),
-                },
-            )
-            .collect()
+        let parser = Parser {
+            targets: vec![Target::String; columns],
+            null_values: Vec::new(),
+            ..self.clone()
+        };
+        let parsed = parser.parse_slow(line.to_vec().into());
+        if let Some(fault) = parsed.faults.into_iter().next() {
+            return Err(fault.reason);
+        }
+        let name = |column: &Column| column.strings().get(0).unwrap_or_default().to_owned();
+        Ok(parsed.columns.iter().map(name).collect())
     }
 
-    /// One field of a record, decoded, as a faulty record is shown.
-    pub fn fields(&self, record: &[u8]) -> Vec<String> {
-        slow_spans(record, self.dialect)
-            .into_iter()
-            .map(
-                |span| match decode(&record[span.from..span.to], self.dialect) {
-                    Ok(value) => String::from_utf8_lossy(&value).into_owned(),
-                    Err(_) => String::from_utf8_lossy(&record[span.from..span.to]).into_owned(),
-                },
-            )
-            .collect()
+    /// The fields of a record, decoded, as a faulty record is shown; `None` is null.
+    fn fields(&self, record: &[u8]) -> Vec<Option<String>> {
+        let shown = |span: Span| {
+            let raw = &record[span.from..span.to];
+            let value = decode(raw, self.dialect).unwrap_or(Cow::Borrowed(raw));
+            let value = String::from_utf8_lossy(&value).into_owned();
+            (!self.is_null(&value) && !self.is_raw_null(raw)).then_some(value)
+        };
+        let spans = slow_spans(record, self.dialect).into_iter();
+        spans.map(shown).collect()
+    }
+
+    /// Whether a field that holds notation means null as its bytes stand: `\N` under an escape.
+    fn is_raw_null(&self, raw: &[u8]) -> bool {
+        let quoted = raw
+            .first()
+            .is_some_and(|first| self.dialect.quote == Some(*first));
+        !quoted && self.null_values.iter().any(|null| null.as_bytes() == raw)
     }
 }
 
@@ -332,8 +346,8 @@ impl<'a> Table<'a> {
             return Ok(());
         }
         let quote = self.dialect.quote;
-        if span.from < span.to && bytes[span.from] == quote {
-            if span.to - span.from < 2 || bytes[span.to - 1] != quote {
+        if span.from < span.to && Some(bytes[span.from]) == quote {
+            if span.to - span.from < 2 || Some(bytes[span.to - 1]) != quote {
                 return Err(Odd);
             }
             self.plain_value(span.from + 1, span.to - 1);
@@ -381,7 +395,7 @@ impl<'a> Table<'a> {
                 || self.block.parser.encoding == encoding_rs::UTF_8
         });
         let Some(value) = valid else {
-            let reason = format!("bytes that are not {}", self.block.parser.encoding.name());
+            let reason = not_text(self.block.parser.encoding);
             let value = Some(crate::error::cut_value(&String::from_utf8_lossy(value)));
             self.fault = Some(Found {
                 column: Some(at),
@@ -415,8 +429,18 @@ impl<'a> Table<'a> {
 
     fn decoded_field(&mut self, span: Span) {
         let bytes: &[u8] = &self.block.bytes;
-        let decoded = decode(&bytes[span.from..span.to], self.dialect);
-        if let Ok(value) = decoded {
+        let raw = &bytes[span.from..span.to];
+        if !self.only_empty_is_null && self.block.parser.is_raw_null(raw) {
+            let at = self.fields;
+            self.fields += 1;
+            if self.fault.is_none()
+                && let Some(builder) = self.builders.get_mut(at)
+            {
+                builder.null();
+            }
+            return;
+        }
+        if let Ok(value) = decode(raw, self.dialect) {
             self.owned_value(&value);
         } else {
             let at = self.fields;
@@ -474,12 +498,7 @@ impl<'a> Table<'a> {
         let raw = &self.block.bytes[self.record_from..end];
         let fields = self.block.parser.fields(raw);
         let record_text = if split && fields.len() == self.builders.len() {
-            RecordText::Fields(
-                fields
-                    .into_iter()
-                    .map(|value| (!self.block.parser.is_null(&value)).then_some(value))
-                    .collect(),
-            )
+            RecordText::Fields(fields)
         } else {
             RecordText::Raw(String::from_utf8_lossy(raw).into_owned())
         };
@@ -585,6 +604,22 @@ fn decode(field: &[u8], dialect: Dialect) -> Result<Cow<'_, [u8]>, Junk> {
     Ok(Cow::Owned(value))
 }
 
+/// What is wrong with bytes that are not text, and what they may be.
+fn not_text(encoding: &'static Encoding) -> String {
+    let reason = format!("bytes that are not {}", encoding.name());
+    if encoding != encoding_rs::UTF_8 {
+        return reason;
+    }
+    format!("{reason}; is `encoding` windows-1252 (latin1), windows-1250 or the like?")
+}
+
+/// How many fields a text of one record holds.
+fn field_count(record: &[u8], dialect: Dialect) -> usize {
+    let mut machine = Machine::default();
+    let delimits = |byte: &&u8| machine.step(**byte, dialect) == Meaning::Delimiter;
+    1 + record.iter().filter(delimits).count()
+}
+
 /// The fields of one record, by the machine.
 fn slow_spans(record: &[u8], dialect: Dialect) -> Vec<Span> {
     let mut machine = Machine::default();
@@ -617,7 +652,7 @@ mod tests {
         Parser {
             dialect: Dialect {
                 delimiter: b',',
-                quote: b'"',
+                quote: Some(b'"'),
                 escape: escape.then_some(b'\\'),
             },
             targets: targets.to_vec(),
@@ -718,7 +753,11 @@ mod tests {
                 b"a,\xFF\nc,d\n",
                 false,
                 &[[Some("c"), Some("d")]],
-                &[(0, Some(1), "bytes that are not UTF-8")],
+                &[(
+                    0,
+                    Some(1),
+                    "bytes that are not UTF-8; is `encoding` windows-1252 (latin1), windows-1250 or the like?",
+                )],
             ),
         ];
         for (text, escape, good, faults) in cases {

@@ -95,28 +95,44 @@ impl<R: Read> Splitter<R> {
         self.limits = limits;
     }
 
-    /// Drops a byte order mark, then `lines` physical lines.
-    pub fn skip(&mut self, lines: usize) -> Result<()> {
+    /// Drops a byte order mark, then `lines` physical lines; how many there were, if the text has fewer.
+    pub fn skip(&mut self, lines: usize) -> Result<Option<usize>> {
         while self.buffer.len() < 3 && !self.ended {
             self.fill()?;
         }
         if self.buffer.starts_with(b"\xEF\xBB\xBF") {
             self.drop_front(3);
         }
-        for _ in 0..lines {
-            let end = loop {
-                if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
-                    break end + 1;
-                }
-                if self.ended || self.buffer.len() > self.limits.record_bytes {
-                    break self.buffer.len();
-                }
-                self.fill()?;
-            };
-            self.line += 1;
-            self.drop_front(end);
+        let mut skipped = 0;
+        // Whether something of the next line is gone already.
+        let mut begun = false;
+        while skipped < lines {
+            let ends = memchr::memchr_iter(b'\n', &self.buffer).take(lines - skipped);
+            let (count, last) = ends.fold((0, 0), |(count, _), at| (count + 1, at + 1));
+            skipped += count;
+            if skipped == lines {
+                self.drop_front(last);
+                break;
+            }
+            begun = self.buffer.len() > last || begun && count == 0;
+            self.drop_front(self.buffer.len());
+            if self.ended {
+                return Ok(Some(skipped + usize::from(begun)));
+            }
+            self.fill()?;
         }
-        Ok(())
+        self.line += skipped as u64;
+        Ok(None)
+    }
+
+    /// Where the text that was not yet given away begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What was read and not yet given away.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// The first record, taken out of the text: the header. `None` at the end of the text.
@@ -318,7 +334,10 @@ impl<R: Read> Splitter<R> {
             }
         };
         self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
-        let read = read.map_err(|error| Error::failed(format!("cannot read on: {error}")))?;
+        let read = read.map_err(|error| {
+            let other = |error| Error::failed(format!("cannot read on: {error}"));
+            error.downcast::<Error>().unwrap_or_else(other)
+        })?;
         self.ended = read == 0;
         Ok(())
     }
@@ -330,7 +349,7 @@ mod tests {
 
     const DIALECT: Dialect = Dialect {
         delimiter: b',',
-        quote: b'"',
+        quote: Some(b'"'),
         escape: Some(b'\\'),
     };
 
@@ -432,7 +451,7 @@ mod tests {
             DIALECT,
             limits(1 << 20, 100),
         );
-        splitter.skip(1).expect("skips");
+        assert_eq!(splitter.skip(1).expect("skips"), None);
         assert_eq!(splitter.header().expect("reads"), Some(b"a,b\n".to_vec()));
         let block = splitter.next_block().expect("reads").expect("one block");
         assert_eq!(
@@ -445,5 +464,20 @@ mod tests {
             (1, 3, 14, 1)
         );
         assert_eq!(block.bytes, b"1,2\n");
+    }
+
+    #[test]
+    fn lines_past_the_end_are_counted() {
+        for (text, lines, wanted) in [
+            (&b"a\nb\nc"[..], 2, None),
+            (b"a\nb\nc", 3, Some(3)),
+            (b"a\nb\nc", usize::MAX, Some(3)),
+            (b"a\nb\n", 2, None),
+            (b"a\nb\n", 3, Some(2)),
+            (b"", 1, Some(0)),
+        ] {
+            let mut splitter = Splitter::new(text, DIALECT, limits(1 << 20, 100));
+            assert_eq!(splitter.skip(lines).expect("skips"), wanted, "{lines}");
+        }
     }
 }

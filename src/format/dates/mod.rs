@@ -6,15 +6,17 @@
 //! usual fixed layouts, which looks at each digit once.
 
 mod calendar;
+mod fit;
 mod layout;
 #[cfg(test)]
 mod tests;
 
-use chrono::{Days, NaiveDate};
+use chrono::{Days, NaiveDate, Weekday};
 
 pub use calendar::write_iso;
 
-use calendar::{DAY, FIRST, LAST, SECOND};
+use calendar::{FIRST, LAST};
+use fit::{blank, fit};
 use layout::{Layout, Seen};
 
 use crate::error::{Error, Result};
@@ -37,8 +39,8 @@ enum Item {
     /// One or more blanks.
     Blanks,
     Number(Number),
-    /// 1 to 6 digits.
-    Fraction,
+    /// 1 to so many digits, 6 or 9; those beyond the sixth are cut.
+    Fraction(usize),
     /// Nothing, or a dot and 1 to 6 digits.
     DotFraction,
     MonthName(&'static [&'static str; 12]),
@@ -46,6 +48,10 @@ enum Item {
     DayName(&'static [&'static str; 7]),
     AmPm,
     Zone,
+    /// `UTC` or `GMT`.
+    ZoneName,
+    /// The time since 1970, in units of which a second has ten to this power.
+    Epoch(u32),
 }
 
 /// A number of `narrow` to `wide` digits from `low` to `high`; the widest that fits is tried first.
@@ -69,6 +75,9 @@ enum Part {
     HourOfTwelve,
     Minute,
     Second,
+    IsoYear,
+    IsoWeek,
+    IsoDay,
 }
 
 const fn number(part: Part, narrow: usize, wide: usize, low: u32, high: u32) -> Item {
@@ -110,7 +119,7 @@ const DAYS: [&str; 7] = [
 const DAYS_SHORT: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// Every directive, for the hint on an unknown one.
-const KNOWN: &str = "%Y %y %m %b %B %d %j %H %I %p %M %S %f %.f %z %a %A %F %T %D %R %%";
+const KNOWN: &str = "%Y %y %m %b %B %d %j %G %V %u %H %I %p %M %S %f %.f %9f %z %Z %s %3s %6s %9s %a %A %F %T %D %R %%";
 
 /// What a directive stands for; `None`: there is none of that letter.
 fn directive(letter: u8) -> Option<Item> {
@@ -125,13 +134,18 @@ fn directive(letter: u8) -> Option<Item> {
         b'M' => number(Part::Minute, 1, 2, 0, 59),
         // As in Python, 60 and 61 are read (so that `60` is not a `6` and a rest) and then refused.
         b'S' => number(Part::Second, 1, 2, 0, 61),
-        b'f' => Item::Fraction,
+        b'G' => number(Part::IsoYear, 4, 4, 0, 9999),
+        b'V' => number(Part::IsoWeek, 1, 2, 1, 53),
+        b'u' => number(Part::IsoDay, 1, 1, 1, 7),
+        b'f' => Item::Fraction(6),
         b'b' => Item::MonthName(&MONTHS_SHORT),
         b'B' => Item::MonthName(&MONTHS),
         b'a' => Item::DayName(&DAYS_SHORT),
         b'A' => Item::DayName(&DAYS),
         b'p' => Item::AmPm,
         b'z' => Item::Zone,
+        b'Z' => Item::ZoneName,
+        b's' => Item::Epoch(0),
         b'%' => Item::Literal(b'%'),
         _ => return None,
     })
@@ -190,6 +204,7 @@ impl Format {
             return Err(Error::usage("a date format is empty")
                 .hint("give one such as `%Y-%m-%d`, or leave `formats` out"));
         }
+        check_parts(format, &items)?;
         Ok(Format {
             text: format.to_owned(),
             layout: Layout::of(&expanded),
@@ -205,7 +220,17 @@ impl Format {
 
     /// Whether values carry a zone, so that they are instants in UTC.
     pub fn zoned(&self) -> bool {
-        self.items.contains(&Item::Zone)
+        let zone = |item: &Item| matches!(item, Item::Zone | Item::ZoneName | Item::Epoch(_));
+        // A `Z` at the end of a date, as ISO 8601 has it, is the zone UTC.
+        let utc = matches!(
+            self.items[..],
+            [
+                ..,
+                Item::Number(_) | Item::Fraction(_) | Item::DotFraction,
+                Item::Literal(b'Z')
+            ]
+        );
+        utc || self.items.iter().any(zone)
     }
 
     /// The value in microseconds since 1970-01-01T00:00:00 (in UTC if [`Format::zoned`]), if it fits whole.
@@ -233,11 +258,44 @@ impl Format {
     }
 }
 
+/// Refuses parts that say nothing without others.
+fn check_parts(format: &str, items: &[Item]) -> Result<()> {
+    let has = |part| {
+        let is = |item: &Item| matches!(item, Item::Number(number) if number.part == part);
+        items.iter().any(is)
+    };
+    let iso = [Part::IsoYear, Part::IsoWeek, Part::IsoDay].map(has);
+    if iso[..2].contains(&true) && iso.contains(&false) {
+        let error = Error::usage(format!(
+            "date format `{format}` has only some of `%G`, `%V` and `%u`"
+        ));
+        return Err(error.hint("a day of an ISO week is `%G-W%V-%u`"));
+    }
+    let epoch = items.iter().any(|item| matches!(item, Item::Epoch(_)));
+    if epoch
+        && items
+            .iter()
+            .any(|item| matches!(item, Item::Number(_) | Item::Zone))
+    {
+        return Err(Error::usage(format!(
+            "date format `{format}` has the seconds since 1970 and other parts of a date"
+        )));
+    }
+    Ok(())
+}
+
 /// The directive that `rest` begins with, after its `%`, and its length.
 fn compile_directive(format: &str, rest: &[u8]) -> Result<(Item, usize)> {
     let hint = format!("known are {KNOWN}");
     if rest.starts_with(b".f") {
         return Ok((Item::DotFraction, 2));
+    }
+    match rest {
+        [b'9', b'f', ..] => return Ok((Item::Fraction(9), 2)),
+        [b'3', b's', ..] => return Ok((Item::Epoch(3), 2)),
+        [b'6', b's', ..] => return Ok((Item::Epoch(6), 2)),
+        [b'9', b's', ..] => return Ok((Item::Epoch(9), 2)),
+        _ => {}
     }
     if let Some(item) = rest.first().and_then(|&letter| directive(letter)) {
         return Ok((item, 1));
@@ -256,17 +314,18 @@ fn compile_directive(format: &str, rest: &[u8]) -> Result<(Item, usize)> {
 
 /// Whether two items are one directive.
 fn same(a: &Item, b: &Item) -> bool {
-    let fraction = |item: &Item| matches!(item, Item::Fraction | Item::DotFraction);
-    a == b || fraction(a) && fraction(b)
+    let fraction = |item: &Item| matches!(item, Item::Fraction(_) | Item::DotFraction);
+    let epoch = |item: &Item| matches!(item, Item::Epoch(_));
+    a == b || fraction(a) && fraction(b) || epoch(a) && epoch(b)
 }
 
 impl Item {
     fn shortest(&self) -> usize {
         match self {
-            Item::Literal(_) | Item::Blanks | Item::Fraction | Item::Zone => 1,
+            Item::Literal(_) | Item::Blanks | Item::Fraction(_) | Item::Zone | Item::Epoch(_) => 1,
             Item::Number(number) => number.narrow,
             Item::DotFraction => 0,
-            Item::MonthName(_) | Item::DayName(_) => 3,
+            Item::MonthName(_) | Item::DayName(_) | Item::ZoneName => 3,
             Item::AmPm => 2,
         }
     }
@@ -279,6 +338,12 @@ struct Parts {
     month: u32,
     day: u32,
     day_of_year: Option<u32>,
+    iso_year: i32,
+    /// `None`: no week is said.
+    iso_week: Option<u32>,
+    iso_day: u32,
+    /// Microseconds since 1970 without their fraction, and whether they are before; `None`: none is said.
+    epoch: Option<(i64, bool)>,
     hour: u32,
     twelve: bool,
     pm: bool,
@@ -296,6 +361,10 @@ impl Default for Parts {
             month: 1,
             day: 1,
             day_of_year: None,
+            iso_year: 1900,
+            iso_week: None,
+            iso_day: 1,
+            epoch: None,
             hour: 0,
             twelve: false,
             pm: false,
@@ -323,15 +392,28 @@ impl Parts {
             }
             Part::Minute => self.minute = value,
             Part::Second => self.second = value,
+            Part::IsoYear => self.iso_year = year,
+            Part::IsoWeek => self.iso_week = Some(value),
+            Part::IsoDay => self.iso_day = value,
         }
     }
 
     /// The moment, if there is such a day and second.
     fn micros(&self) -> Option<i64> {
+        if let Some((epoch, before)) = self.epoch {
+            let fraction = i64::from(self.fraction);
+            let micros = epoch.checked_add(if before { -fraction } else { fraction })?;
+            return (FIRST..=LAST).contains(&micros).then_some(micros);
+        }
         if !(1..=9999).contains(&self.year) {
             return None;
         }
         let date = match self.day_of_year {
+            _ if self.iso_week.is_some() => {
+                let day = u8::try_from(self.iso_day - 1).ok()?;
+                let day = Weekday::try_from(day).ok()?;
+                NaiveDate::from_isoywd_opt(self.iso_year, self.iso_week?, day)?
+            }
             // Day 366 of a year of 365 is the next year's first, as in Python.
             Some(day) => NaiveDate::from_ymd_opt(self.year, 1, 1)?
                 .checked_add_days(Days::new(u64::from(day) - 1))?,
@@ -345,178 +427,4 @@ impl Parts {
         let micros = local.and_utc().timestamp_micros() - self.offset?;
         (FIRST..=LAST).contains(&micros).then_some(micros)
     }
-}
-
-/// Where the first way ends in which `items` match `text` from `at` on.
-fn fit(items: &[Item], text: &[u8], at: usize, parts: &mut Parts) -> Option<usize> {
-    let Some((item, items)) = items.split_first() else {
-        return Some(at);
-    };
-    let rest = &text[at..];
-    match item {
-        Item::Literal(byte) => {
-            if !rest.first()?.eq_ignore_ascii_case(byte) {
-                return None;
-            }
-            fit(items, text, at + 1, parts)
-        }
-        Item::Blanks => {
-            // No item begins with a blank that it needs, so that taking all of them is right.
-            let mut end = at + blank(rest)?;
-            while let Some(length) = blank(&text[end..]) {
-                end += length;
-            }
-            fit(items, text, end, parts)
-        }
-        Item::Number(number) => fit_number(*number, items, text, at, parts),
-        Item::Fraction => fit_fraction(items, text, at, parts),
-        Item::DotFraction => {
-            let with_dot = match rest.first() {
-                Some(b'.') => fit_fraction(items, text, at + 1, parts),
-                _ => None,
-            };
-            with_dot.or_else(|| {
-                parts.fraction = 0;
-                fit(items, text, at, parts)
-            })
-        }
-        Item::MonthName(names) => {
-            let (month, length) = name(&names[..], rest)?;
-            parts.month = month + 1;
-            fit(items, text, at + length, parts)
-        }
-        Item::DayName(names) => {
-            let (_, length) = name(&names[..], rest)?;
-            fit(items, text, at + length, parts)
-        }
-        Item::AmPm => {
-            let (half, length) = name(&["am", "pm"], rest)?;
-            parts.pm = half == 1;
-            fit(items, text, at + length, parts)
-        }
-        Item::Zone => fit_zone(items, text, at, parts),
-    }
-}
-
-fn fit_number(
-    number: Number,
-    items: &[Item],
-    text: &[u8],
-    at: usize,
-    parts: &mut Parts,
-) -> Option<usize> {
-    for width in (number.narrow..=number.wide).rev() {
-        let Some(value) = digits(text, at, width) else {
-            continue;
-        };
-        if (number.low..=number.high).contains(&value) {
-            parts.set(number.part, value);
-            if let Some(end) = fit(items, text, at + width, parts) {
-                return Some(end);
-            }
-        }
-    }
-    // Python reads ` 3` as a day (C's padding), but no value may begin with a blank.
-    if number.part == Part::Day && at > 0 && text.get(at) == Some(&b' ') {
-        let value = digits(text, at + 1, 1).filter(|&value| value > 0)?;
-        parts.set(Part::Day, value);
-        return fit(items, text, at + 2, parts);
-    }
-    None
-}
-
-fn fit_fraction(items: &[Item], text: &[u8], at: usize, parts: &mut Parts) -> Option<usize> {
-    (1..=6).rev().find_map(|width| {
-        parts.fraction = fraction(text, at, width)?;
-        fit(items, text, at + width, parts)
-    })
-}
-
-/// `Z`, or sign, hours and minutes, and maybe seconds and their fraction, with colons or without.
-fn fit_zone(items: &[Item], text: &[u8], at: usize, parts: &mut Parts) -> Option<usize> {
-    let sign = match text.get(at)? {
-        b'Z' => {
-            parts.offset = Some(0);
-            return fit(items, text, at + 1, parts);
-        }
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let hours = digits(text, at + 1, 2)?;
-    let colon = usize::from(text.get(at + 3) == Some(&b':'));
-    let minutes = digits(text, at + 3 + colon, 2).filter(|&minutes| minutes < 60)?;
-    let end = at + 5 + colon;
-    let offset = |seconds: u32, fraction: u32| {
-        let seconds = i64::from(hours) * 3600 + i64::from(minutes) * 60 + i64::from(seconds);
-        let micros = seconds * SECOND + i64::from(fraction);
-        (micros < DAY).then_some(sign * micros)
-    };
-    let second_colon = usize::from(text.get(end) == Some(&b':'));
-    let seconds_end = end + second_colon + 2;
-    let seconds = digits(text, end + second_colon, 2).filter(|&seconds| seconds < 60);
-    if let Some(seconds) = seconds {
-        // Python matches colons that are at odds and then refuses the value.
-        let even = second_colon == colon;
-        if text.get(seconds_end) == Some(&b'.') {
-            for width in (1..=6).rev() {
-                if let Some(fraction) = fraction(text, seconds_end + 1, width) {
-                    parts.offset = offset(seconds, fraction).filter(|_| even);
-                    let end = fit(items, text, seconds_end + 1 + width, parts);
-                    if end.is_some() {
-                        return end;
-                    }
-                }
-            }
-        }
-        parts.offset = offset(seconds, 0).filter(|_| even);
-        let end = fit(items, text, seconds_end, parts);
-        if end.is_some() {
-            return end;
-        }
-    }
-    parts.offset = offset(0, 0);
-    fit(items, text, end, parts)
-}
-
-/// The number of exactly `width` digits at `at`.
-fn digits(text: &[u8], at: usize, width: usize) -> Option<u32> {
-    let mut value = 0;
-    for byte in text.get(at..at + width)? {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
-        value = value * 10 + u32::from(byte - b'0');
-    }
-    Some(value)
-}
-
-/// The microseconds that `width` (1 to 6) fraction digits say.
-fn fraction(text: &[u8], at: usize, width: usize) -> Option<u32> {
-    const SCALE: [u32; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
-    Some(digits(text, at, width)? * SCALE[width - 1])
-}
-
-/// The position and length of the name that `text` begins with, in either case. None of the names is
-/// the beginning of another one.
-fn name(names: &[&str], text: &[u8]) -> Option<(u32, usize)> {
-    let fits = |name: &str| {
-        text.get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    (0..)
-        .zip(names)
-        .find(|(_, name)| fits(name))
-        .map(|(i, name)| (i, name.len()))
-}
-
-/// The length of the blank that `text` begins with: what Python's `\s` takes for one.
-fn blank(text: &[u8]) -> Option<usize> {
-    let first = *text.first()?;
-    if first.is_ascii() {
-        return (first.is_ascii_whitespace() || matches!(first, 0x0B | 0x1C..=0x1F)).then_some(1);
-    }
-    let start = text.get(..4).unwrap_or(text);
-    let char = start.utf8_chunks().next()?.valid().chars().next()?;
-    char.is_whitespace().then(|| char.len_utf8())
 }

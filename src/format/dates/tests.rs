@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use proptest::prelude::*;
 
-use super::calendar::{civil_from_days, days_from_civil};
+use super::calendar::{DAY, SECOND, civil_from_days, days_from_civil};
 use super::*;
 
 fn parse(format: &str, value: &str) -> Option<i64> {
@@ -325,5 +325,82 @@ proptest! {
         for text in [FIXED[which], "%a %d %b %y %p%I %z", "%j%f%B %A", "\u{a0}%m%%%R"] {
             let _ = Format::compile(text).expect("it is right").parse(value.as_bytes());
         }
+    }
+}
+
+#[test]
+fn zones_epochs_weeks_and_nanoseconds() {
+    let second = 1_362_182_400_000_000;
+    for (format, value, wanted) in [
+        ("%Y-%m-%dT%H:%M:%SZ", "2013-03-02T00:00:00Z", Some(second)),
+        (
+            "%Y-%m-%d %H:%M:%S %Z",
+            "2013-03-02 00:00:00 UTC",
+            Some(second),
+        ),
+        (
+            "%Y-%m-%d %H:%M:%S %Z",
+            "2013-03-02 00:00:00 gmt",
+            Some(second),
+        ),
+        ("%Y-%m-%d %H:%M:%S %Z", "2013-03-02 00:00:00 CET", None),
+        (
+            "%Y-%m-%d %H:%M:%S %z %Z",
+            "2013-03-02 01:00:00 +0100 UTC",
+            Some(second),
+        ),
+        ("%s", "1362182400", Some(second)),
+        ("%s", "-1", Some(-1_000_000)),
+        ("%s%.f", "-0.5", Some(-500_000)),
+        ("%s%.f", "1362182400.25", Some(second + 250_000)),
+        ("%s", "1362182400.25", None),
+        ("%s", "", None),
+        ("%s", "-", None),
+        ("%s", "99999999999999999999", None),
+        ("%3s", "1362182400001", Some(second + 1000)),
+        ("%6s", "1362182400000001", Some(second + 1)),
+        ("%9s", "1362182400000001999", Some(second + 1)),
+        ("%9s", "-1", Some(-1)),
+        ("%G-W%V-%u", "2013-W09-6", Some(second)),
+        ("%G-W%V-%u", "2020-W53-5", Some(1_609_459_200_000_000)),
+        ("%G-W%V-%u", "2021-W53-5", None),
+        (
+            "%H:%M:%S.%9f %Y-%m-%d",
+            "00:00:00.123456789 2013-03-02",
+            Some(second + 123_456),
+        ),
+        (
+            "%H:%M:%S.%9f %Y-%m-%d",
+            "00:00:00.1 2013-03-02",
+            Some(second + 100_000),
+        ),
+        (
+            "%H:%M:%S.%9f %Y-%m-%d",
+            "00:00:00.1234567890 2013-03-02",
+            None,
+        ),
+        ("%H:%M:%S.%f %Y-%m-%d", "00:00:00.1234567 2013-03-02", None),
+    ] {
+        let format = Format::compile(format).expect("it is right");
+        assert_eq!(
+            format.parse(value.as_bytes()),
+            wanted,
+            "{} {value}",
+            format.text()
+        );
+    }
+    for (format, zoned) in [
+        ("%Y-%m-%dT%H:%M:%SZ", true),
+        ("%Y-%m-%dT%H:%M:%S%.fZ", true),
+        ("%H:%M %Z", true),
+        ("%s", true),
+        ("%YZ%m", false),
+        ("%d QUIZ", false),
+    ] {
+        let compiled = Format::compile(format).expect("it is right");
+        assert_eq!(compiled.zoned(), zoned, "{format}");
+    }
+    for format in ["%G-%V", "%V", "%s %H", "%s %3s"] {
+        assert!(Format::compile(format).is_err(), "{format}");
     }
 }

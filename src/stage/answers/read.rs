@@ -300,7 +300,7 @@ impl Reader {
     fn read_csv(&self, text: &str, into: &mut Records) -> Result<(), String> {
         let dialect = Dialect {
             delimiter: b',',
-            quote: b'"',
+            quote: Some(b'"'),
             escape: None,
         };
         let limits = Limits {

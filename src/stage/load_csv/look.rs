@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::source::{expand, is_once, other_header, to_batch};
+use super::super::files::{Seen, expand, is_once};
+use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -13,7 +14,7 @@ use crate::stop::Stop;
 
 impl LoadCsv {
     pub(super) fn look_at_files(&self, folder: &Folder) -> Vec<Look> {
-        let paths = match expand(&self.files, folder) {
+        let paths = match expand(&self.files, folder, &Stop::default()) {
             Ok(paths) => paths,
             Err(error) => return vec![Look::new(self.files.join(", "), Err(error))],
         };
@@ -28,7 +29,8 @@ impl LoadCsv {
         if is_once(path) {
             return Ok("is read when the run begins".into());
         }
-        let Opened { header, splitter } = self.open_file(path, Arc::default(), &Stop::default())?;
+        let Opened { header, splitter } =
+            self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
         let mut splitter = splitter;
         let schema = schema.map_err(Clone::clone)?;
         let wanted: Vec<String> = schema.names().map(str::to_owned).collect();

@@ -1,21 +1,23 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is what is dealt out.
 
+mod line_ends;
 mod look;
 mod options;
 mod parsing;
-pub(super) mod source;
+mod source;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use encoding_rs::Encoding;
 
+use super::files::{Grown, Seen, expand, in_file, is_once, open};
 use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Part, Run, Session, Setup, Source, Stage,
-    StageKind,
+    StageKind, Totals,
 };
 use crate::error::{Error, Result};
 use crate::format::csv::Dialect;
@@ -23,9 +25,10 @@ use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, Splitter};
 use crate::schema::{Field, Schema, Type};
 use crate::stop::Stop;
+use line_ends::refuse_cr;
 use options::OnError;
 use parsing::Parsing;
-use source::{Blocks, expand, input_file, is_once, open};
+use source::Blocks;
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -39,7 +42,7 @@ pub static KIND: StageKind = StageKind {
             name: "files",
             ty: "list of paths or globs",
             default: None,
-            doc: "what to read, in this order; a glob's matches sorted; `-` is standard input",
+            doc: "what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input",
         },
         OptionDoc {
             name: "columns",
@@ -63,7 +66,7 @@ pub static KIND: StageKind = StageKind {
             name: "quote",
             ty: "one byte",
             default: Some("\""),
-            doc: "around a field",
+            doc: "around a field; `\"\"` for none",
         },
         OptionDoc {
             name: "escape",
@@ -75,7 +78,7 @@ pub static KIND: StageKind = StageKind {
             name: "null_values",
             ty: "list of strings",
             default: Some("[\"\"]"),
-            doc: "decoded values that mean null",
+            doc: "values that mean null: decoded, or as they stand where no quote is around (`\\N`)",
         },
         OptionDoc {
             name: "encoding",
@@ -134,6 +137,8 @@ struct LoadCsv {
     on_error: OnError,
     /// The first file once its header was read, if it can be opened only once.
     begun: Mutex<Option<(PathBuf, Opened)>>,
+    /// Files that have grown while they were read.
+    grown: Grown,
 }
 
 /// Splits the text of a file, inflated if need be.
@@ -181,23 +186,32 @@ impl LoadCsv {
     }
 
     /// Opens one file and reads its header, if it has one.
-    fn open_file(&self, path: &Path, bytes_done: Arc<AtomicU64>, stop: &Stop) -> Result<Opened> {
-        let named = |error: Error| Error {
-            message: format!("{}: {}", path.display(), error.message),
-            ..error
-        };
-        let reader = open(path, bytes_done, stop)?;
+    fn open_file(&self, seen: &Seen, bytes_done: Arc<AtomicU64>, stop: &Stop) -> Result<Opened> {
+        let path = &seen.path;
+        let named = |error| in_file(path, error);
+        let reader = open(seen, bytes_done, stop, &self.grown)?;
         let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
-        splitter.skip(self.skip_rows).map_err(named)?;
+        if let Some(lines @ 1..) = splitter.skip(self.skip_rows).map_err(named)? {
+            let (path, all) = (path.display(), self.skip_rows);
+            let message = format!("`{path}` has only {lines} lines, `skip_rows` is {all}");
+            return Err(Error::failed(message).hint("a line ends in LF or CRLF"));
+        }
         let mut header = None;
         if self.columns.is_none() {
-            let line = splitter.header().map_err(named)?.ok_or_else(|| {
+            let offset = splitter.offset();
+            let read = splitter.header();
+            if let Err(error) = read {
+                refuse_cr(path, splitter.rest(), offset, self.dialect)?;
+                return Err(named(error));
+            }
+            let line = read?.ok_or_else(|| {
                 Error::failed(format!(
                     "`{}` is empty: it has no header line",
                     path.display()
                 ))
                 .hint("give `columns` if the file has no header")
             })?;
+            refuse_cr(path, &line, offset, self.dialect)?;
             let read = self.parser(Vec::new()).header(&line).map_err(|reason| {
                 Error::failed(format!(
                     "`{}`: its header line has {reason}",
@@ -228,10 +242,11 @@ impl LoadCsv {
         if let Some(columns) = &self.columns {
             return Ok(self.names(columns.clone()));
         }
-        let paths = expand(&self.files, folder)?;
-        let first = &paths[0];
         // No run has begun yet that could be told to stop.
-        let open = || self.open_file(first, Arc::default(), &Stop::of_signals());
+        let stop = Stop::of_signals();
+        let paths = expand(&self.files, folder, &stop)?;
+        let first = &paths[0];
+        let open = || self.open_file(&Seen::of(first)?.0, Arc::default(), &stop);
         if !is_once(first) {
             return Ok(open()?.header.unwrap_or_default());
         }
@@ -291,7 +306,7 @@ impl Stage for LoadCsv {
     }
 
     fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        expand(&self.files, folder)
+        expand(&self.files, folder, &Stop::of_signals())
     }
 
     fn look(&self, folder: &Folder) -> Vec<Look> {
@@ -299,7 +314,7 @@ impl Stage for LoadCsv {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
-        let paths = expand(&self.files, &run.folder)?;
+        let paths = expand(&self.files, &run.folder, &run.stop)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
         let header = match self.columns {
             Some(_) => None,
@@ -311,26 +326,28 @@ impl Stage for LoadCsv {
             types: Vec::new(),
             null_values: Vec::new(),
             begun: Mutex::new(self.lock_begun().take()),
+            grown: self.grown.clone(),
             ..*self
         });
         let mut files = Vec::new();
         let mut warnings = Vec::new();
         let mut parts: Vec<Part> = Vec::new();
         for path in paths {
-            let file = input_file(&path)?;
-            if file.bytes == 0 && !is_once(&path) {
+            let (seen, file) = Seen::of(&path)?;
+            if file.bytes == 0 && seen.is_file() {
                 warnings.push(format!("`{}` is empty", path.display()));
             }
             files.push(file);
             parts.push(Box::new(Blocks {
                 loader: loader.clone(),
                 number: run.add_file(&path)?,
-                path,
+                seen,
                 header: header.clone(),
                 batch_rows,
                 bytes_done: bytes_done.clone(),
                 stop: run.stop.clone(),
                 open: None,
+                given: false,
                 ended: false,
             }));
         }
@@ -347,6 +364,11 @@ impl Stage for LoadCsv {
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
         Ok(Box::new(self.parsing(setup.output)))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        totals.warnings.append(&mut self.grown.take());
+        Ok(())
     }
 }
 

@@ -5,16 +5,19 @@ use std::sync::Mutex;
 use encoding_rs::Encoding;
 use serde::Deserialize;
 
+use super::super::files::Grown;
 use super::super::options;
 use super::LoadCsv;
 use crate::error::{Error, Result, nearest};
 use crate::format::csv::Dialect;
-use crate::format::csv::parse::Target;
+use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::schema::{Field, Schema, Type};
 
 /// A record may be this long at most: offsets into a block have 32 bits, and a block ends with the
 /// record that fills it.
-const RECORD_BYTES_MAX: usize = 1 << 30;
+/// It is held some four times at once, in the splitter, the block, the columns and on the way to a worker
+/// process: a gigabyte.
+const RECORD_BYTES_MAX: usize = 1 << 28;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,14 +84,17 @@ impl LoadCsv {
         };
         let dialect = Dialect {
             delimiter: byte("delimiter", &given.delimiter)?,
-            quote: byte("quote", &given.quote)?,
+            quote: match given.quote.as_str() {
+                "" => None,
+                quote => Some(byte("quote", quote)?),
+            },
             escape: given
                 .escape
                 .as_deref()
                 .map(|text| byte("escape", text))
                 .transpose()?,
         };
-        if dialect.delimiter == dialect.quote || dialect.escape == Some(dialect.delimiter) {
+        if dialect.quote == Some(dialect.delimiter) || dialect.escape == Some(dialect.delimiter) {
             return Err(Error::usage(
                 "`delimiter`, `quote` and `escape` must differ",
             ));
@@ -136,6 +142,12 @@ impl LoadCsv {
             if columns.is_empty() {
                 return Err(Error::usage("`columns` is empty"));
             }
+            if columns.len() > COLUMNS_MAX {
+                let given = columns.len();
+                return Err(Error::usage(format!(
+                    "`columns`: at most {COLUMNS_MAX}, found {given}"
+                )));
+            }
             Schema::new(
                 columns
                     .iter()
@@ -158,6 +170,7 @@ impl LoadCsv {
             record_bytes: given.record_bytes,
             on_error: given.on_error,
             begun: Mutex::default(),
+            grown: Grown::default(),
         })
     }
 }

@@ -1,188 +1,30 @@
-//! Where the text comes from: files and globs, standard input, gzip, and the blocks cut from them.
+//! The parts of the source: files, each cut into blocks of whole records.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use super::super::files::{OTHER_COLUMNS, Seen, in_file};
+use super::line_ends::refuse_cr;
 use super::{LoadCsv, TextSplitter};
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::error::{Error, Result, nearest_file};
+use crate::error::{Error, Result};
 use crate::format::csv::split::Block;
-use crate::format::gzip;
-use crate::stage::{Folder, InputFile};
 use crate::stop::Stop;
-
-/// The files that paths and globs stand for; `-` stays `-`.
-pub(in crate::stage) fn expand(patterns: &[String], folder: &Folder) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for pattern in patterns {
-        if pattern == "-" {
-            paths.push(PathBuf::from("-"));
-            continue;
-        }
-        let path = folder.resolve(pattern);
-        if path.exists() || !pattern.contains(['*', '?', '[']) {
-            if path.is_dir() {
-                return Err(
-                    Error::failed(format!("`{}` is a directory", path.display())).hint(format!(
-                        "`{}/*` names the files in it",
-                        pattern.trim_end_matches('/')
-                    )),
-                );
-            }
-            paths.push(path);
-            continue;
-        }
-        let matches = glob::glob(&path.to_string_lossy())
-            .map_err(|error| Error::usage(format!("`{pattern}` is no glob: {error}")))?;
-        let mut found = Vec::new();
-        for entry in matches {
-            let entry =
-                entry.map_err(|error| Error::io("read", error.path().display(), error.error()))?;
-            if entry.is_file() {
-                found.push(entry);
-            }
-        }
-        if found.is_empty() {
-            return Err(Error::failed(format!(
-                "`{}` matches no file",
-                path.display()
-            )));
-        }
-        found.sort();
-        paths.extend(found);
-    }
-    Ok(paths)
-}
-
-/// What the report says of a file; it must be there.
-pub(in crate::stage) fn input_file(path: &Path) -> Result<InputFile> {
-    if path == Path::new("-") {
-        return Ok(InputFile {
-            file: "-".into(),
-            bytes: 0,
-            modified: None,
-        });
-    }
-    let metadata =
-        std::fs::metadata(path).map_err(|error| Error::io("read", path.display(), &error))?;
-    let modified = metadata
-        .modified()
-        .ok()
-        .map(|time| crate::clock::date(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
-    Ok(InputFile {
-        file: path.display().to_string(),
-        bytes: metadata.len(),
-        modified,
-    })
-}
-
-/// Counts what is read of a file as it lies there.
-struct Counted<R> {
-    reader: R,
-    done: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.done.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// Whether what stands there can be opened only once: standard input, or a named pipe.
-pub(super) fn is_once(path: &Path) -> bool {
-    let is_pipe = |path| std::fs::metadata(path).is_ok_and(|entry| entry.file_type().is_fifo());
-    path == Path::new("-") || is_pipe(path)
-}
-
-/// What may not come for a while, without being deaf to signals meanwhile.
-struct Awaited<R> {
-    reader: R,
-    stop: Stop,
-}
-
-impl<R: Read + AsFd> Read for Awaited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            let mut wanted = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut wanted, PollTimeout::from(100u8)) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return self.reader.read(buffer),
-                Err(error) => return Err(error.into()),
-            }
-            if self.stop.is_set() {
-                return Err(std::io::Error::other("interrupted"));
-            }
-        }
-    }
-}
-
-/// The text of a file. gzip is told from the bytes, not the name.
-pub(in crate::stage) fn open(
-    path: &Path,
-    done: Arc<AtomicU64>,
-    stop: &Stop,
-) -> Result<Box<dyn Read + Send>> {
-    let stop = stop.clone();
-    let reader: Box<dyn Read + Send> = if path == Path::new("-") {
-        let reader = std::io::stdin();
-        Box::new(Awaited { reader, stop })
-    } else {
-        let once = is_once(path);
-        // To open a named pipe would wait for who writes, as to read it does.
-        let flags = if once {
-            OFlag::O_NONBLOCK
-        } else {
-            OFlag::empty()
-        };
-        let file = File::options()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path);
-        let reader = file.map_err(|error| {
-            let missing = error.kind() == std::io::ErrorKind::NotFound;
-            let hint = nearest_file(path).filter(|_| missing);
-            let start = || "a relative path starts at the pipeline file's folder".to_owned();
-            Error::io("open", path.display(), &error).hint(hint.unwrap_or_else(start))
-        })?;
-        if once {
-            Box::new(Awaited { reader, stop })
-        } else {
-            Box::new(reader)
-        }
-    };
-    // 256 KiB: few system calls, and still in the cache when it is inflated.
-    let mut reader = BufReader::with_capacity(256 << 10, Counted { reader, done });
-    let first = reader
-        .fill_buf()
-        .map_err(|error| Error::io("read", path.display(), &error))?;
-    if first.starts_with(&gzip::MAGIC) {
-        return Ok(Box::new(gzip::Reader::new(reader)));
-    }
-    Ok(Box::new(reader))
-}
 
 /// A part of the source: block after block of one file.
 pub(super) struct Blocks {
     pub(super) loader: Arc<LoadCsv>,
     pub(super) number: u16,
-    pub(super) path: PathBuf,
+    pub(super) seen: Seen,
     pub(super) header: Option<Arc<[String]>>,
     pub(super) batch_rows: usize,
     pub(super) bytes_done: Arc<AtomicU64>,
     pub(super) stop: Stop,
     pub(super) open: Option<TextSplitter>,
+    /// Whether a block was given.
+    pub(super) given: bool,
     pub(super) ended: bool,
 }
 
@@ -192,10 +34,23 @@ impl Blocks {
             self.open = Some(self.open()?);
         }
         let splitter = self.open.as_mut().expect("it was just opened");
-        splitter.next_block().map_err(|error| Error {
-            message: format!("{}: {}", self.path.display(), error.message),
-            ..error
-        })
+        let (path, dialect) = (&self.seen.path, self.loader.dialect);
+        match splitter.next_block() {
+            Ok(Some(block)) => {
+                self.given = true;
+                if block.first_line == 1 {
+                    refuse_cr(path, &block.bytes, block.offset, dialect)?;
+                }
+                Ok(Some(block))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                if self.header.is_none() && !self.given {
+                    refuse_cr(path, splitter.rest(), splitter.offset(), dialect)?;
+                }
+                Err(in_file(path, error))
+            }
+        }
     }
 
     /// The file behind its header.
@@ -203,16 +58,16 @@ impl Blocks {
         let begun = self
             .loader
             .lock_begun()
-            .take_if(|(path, _)| *path == self.path);
+            .take_if(|(path, _)| *path == self.seen.path);
         let mut opened = if let Some((_, opened)) = begun {
             opened
         } else {
             let done = self.bytes_done.clone();
-            self.loader.open_file(&self.path, done, &self.stop)?
+            self.loader.open_file(&self.seen, done, &self.stop)?
         };
         if opened.header.as_deref() != self.header.as_deref() {
             return Err(other_header(
-                &self.path,
+                &self.seen.path,
                 opened.header.as_deref(),
                 self.header.as_deref(),
             ));
@@ -237,13 +92,13 @@ pub(super) fn other_header(
             .map_or("nothing".into(), |name| format!("`{name}`"))
     };
     Error::failed(format!(
-        "`{}` has another header than the files before it: column {} is {} instead of {}",
+        "`{}` has another header than the first file: column {} is {} instead of {}",
         path.display(),
         at + 1,
         show(found),
         show(wanted)
     ))
-    .hint("load files of different columns in stages of their own")
+    .hint(OTHER_COLUMNS)
 }
 
 impl Iterator for Blocks {

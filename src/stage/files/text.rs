@@ -1,0 +1,143 @@
+//! The text of a file, of standard input, a pipe or a device: inflated if it is gzip, which is told from
+//! its bytes, not its name.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Grown, STDIN, Seen, cannot_open};
+use crate::error::{Error, Result};
+use crate::format::gzip;
+use crate::stop::Stop;
+
+/// So many bytes tell what a file is.
+const TELLS: usize = 6;
+
+/// Counts what is read of a file as it lies there.
+struct Counted<R> {
+    reader: R,
+    done: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.done.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// What may not come for a while, without being deaf to signals meanwhile.
+struct Awaited<R> {
+    reader: R,
+    stop: Stop,
+}
+
+impl<R: Read + AsFd> Read for Awaited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            self.stop.check().map_err(std::io::Error::other)?;
+            let mut wanted = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut wanted, PollTimeout::from(100u8)) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.reader.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The text of a file that must still be what was seen; its end is an error unless it is where it was.
+pub(in crate::stage) fn open(
+    seen: &Seen,
+    done: Arc<AtomicU64>,
+    stop: &Stop,
+    grown: &Grown,
+) -> Result<Box<dyn Read + Send>> {
+    let path = &seen.path;
+    let reader: Box<dyn Read + Send> = match seen.watch(stop, grown)? {
+        Some(watch) => Box::new(watch),
+        None => awaited(path, stop)?,
+    };
+    let mut reader = Counted { reader, done };
+    let first = first_bytes(&mut reader, path)?;
+    refuse_others(&first, path)?;
+    let packed = first.starts_with(&gzip::MAGIC);
+    // 256 KiB: few system calls, and still in the cache when it is inflated.
+    let reader = BufReader::with_capacity(256 << 10, Cursor::new(first).chain(reader));
+    if packed {
+        return Ok(Box::new(gzip::Reader::new(reader)));
+    }
+    Ok(Box::new(reader))
+}
+
+/// Standard input, a pipe or a device.
+fn awaited(path: &Path, stop: &Stop) -> Result<Box<dyn Read + Send>> {
+    let stop = stop.clone();
+    if path == Path::new(STDIN) {
+        let reader = std::io::stdin();
+        return Ok(Box::new(Awaited { reader, stop }));
+    }
+    // To open a named pipe would wait for who writes, as to read it does.
+    let flags = OFlag::O_NONBLOCK.bits();
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    let reader = file.map_err(|error| cannot_open(path, &error))?;
+    Ok(Box::new(Awaited { reader, stop }))
+}
+
+/// The first bytes; fewer only if there are no more.
+fn first_bytes(reader: &mut impl Read, path: &Path) -> Result<Vec<u8>> {
+    let mut first = Vec::new();
+    let read = reader.take(TELLS as u64).read_to_end(&mut first);
+    read.map_err(|error| read_error(error, path))?;
+    Ok(first)
+}
+
+/// An error of reading: our own as it is.
+pub(in crate::stage) fn read_error(error: std::io::Error, path: &Path) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => Error::io("read", path.display(), &error),
+    }
+}
+
+/// What is neither text nor gzip, and what to do.
+fn refuse_others(first: &[u8], path: &Path) -> Result<()> {
+    let packed = |what: &str, command: &str| {
+        (
+            format!("is compressed with {what}, which is not read"),
+            format!(
+                "pipe it in: `{command} FILE | etl run ...` with `files = [\"-\"]`, or pack it with gzip"
+            ),
+        )
+    };
+    let (what, hint) = match first {
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1' | 0x17, ..] => packed("bzip2", "bzcat"),
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => packed("xz", "xzcat"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => packed("zstd", "zstdcat"),
+        [0x1F, 0x9D, ..] => packed("compress", "zcat"),
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => (
+            "is a zip archive (or a spreadsheet, which is one)".into(),
+            "unpack it first, with `unzip`; save a spreadsheet as CSV".into(),
+        ),
+        [b'7', b'z', 0xBC, 0xAF, ..] => ("is a 7z archive".into(), "unpack it first".into()),
+        b"PAR1" | [b'P', b'A', b'R', b'1', ..] => (
+            "is a Parquet file, which is not read yet".into(),
+            "convert it first, to CSV or Arrow".into(),
+        ),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
+            "is UTF-16 text, which is not read yet".into(),
+            "convert it first, with `iconv -f utf-16 -t utf-8`".into(),
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::failed(format!("`{}` {what}", path.display())).hint(hint))
+}

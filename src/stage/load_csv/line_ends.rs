@@ -1,0 +1,34 @@
+//! Files whose lines end in a CR alone, as old spreadsheets wrote them. A lone CR is a character, so such
+//! a file would be one long header, and its rows would be lost without a word.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::format::csv::Dialect;
+use crate::format::csv::machine::{Machine, State};
+
+/// An error if the beginning of a file has line ends of CR alone: a CR outside quotes with text after it,
+/// and no LF. `offset` is where the text begins in the file.
+pub(super) fn refuse_cr(path: &Path, text: &[u8], offset: u64, dialect: Dialect) -> Result<()> {
+    if memchr::memchr(b'\n', text).is_some() || memchr::memchr(b'\r', text).is_none() {
+        return Ok(());
+    }
+    let mut machine = Machine::default();
+    let ends = |byte: u8| {
+        let literal = machine.escaped;
+        machine.step(byte, dialect);
+        byte == b'\r' && !literal && machine.state != State::Quoted
+    };
+    let Some(at) = text.iter().copied().position(ends) else {
+        return Ok(());
+    };
+    if at + 1 == text.len() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::failed(format!(
+        "`{path}`: its lines end in CR alone, the first at byte {}; a record ends in LF or CRLF",
+        offset + at as u64
+    ))
+    .hint(format!("convert it first: `tr '\\r' '\\n' < {path} > NEW`")))
+}
