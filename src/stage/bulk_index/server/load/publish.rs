@@ -52,7 +52,10 @@ impl ServerSink {
             ))
             .cause(shards));
         };
-        let (least, most) = (self.sum.created, self.sum.created + self.sum.confirmed);
+        // A request that something between here and the server sends twice is answered the second time: what it
+        // created is then called updated.
+        let least = self.sum.created;
+        let most = least + self.sum.confirmed + self.sum.updated;
         if self.mode == Mode::Replace && !(least..=most).contains(&count) {
             let short = if count < least {
                 "the index"
