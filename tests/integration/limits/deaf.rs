@@ -37,7 +37,7 @@ fn pipeline(path: &str) -> Folder {
 }
 
 /// The program, whose standard output nobody reads.
-fn start(folder: &Path, arguments: &[&str]) -> Child {
+pub(super) fn start(folder: &Path, arguments: &[&str]) -> Child {
     Command::new(ETL)
         .args(arguments)
         .current_dir(folder)
@@ -49,7 +49,7 @@ fn start(folder: &Path, arguments: &[&str]) -> Child {
 }
 
 /// Whether a thread of the process waits in a write to a pipe, or in opening a FIFO, by /proc.
-fn is_stuck(pid: u32) -> bool {
+pub(super) fn is_stuck(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     threads.into_iter().flatten().flatten().any(|thread| {
         let at = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();

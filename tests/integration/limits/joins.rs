@@ -2,8 +2,13 @@
 //! and not of all, and the answer is the same under every executor.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 
-use crate::harness::{Etl, Folder, Variant};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::deaf::{is_stuck, start};
+use crate::harness::{Etl, Folder, Variant, children, wait_until};
 
 const LEFT: usize = 50;
 const RIGHT: usize = 50_000;
@@ -97,4 +102,54 @@ fn a_join_that_makes_millions_of_rows_takes_little_memory_and_gives_them_in_orde
     }
     digests.dedup();
     assert_eq!(digests.len(), 1, "{digests:?}");
+}
+
+#[test]
+fn a_child_that_dies_between_two_parts_gives_no_row_twice() {
+    let (left, right) = (12, 50_000);
+    let folder = Folder::new("parts");
+    folder.write(
+        "pipeline.toml",
+        "[[stage]]\nname = \"left\"\nkind = \"load_csv\"\nfiles = [\"left.csv\"]\n\
+         [[stage]]\nname = \"right\"\nkind = \"load_csv\"\nfiles = [\"right.csv\"]\n\
+         [[stage]]\nname = \"many\"\nkind = \"join\"\ninputs = [\"left\", \"right\"]\non = \"k\"\n\
+         [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"many\"]\npath = \"-\"\n\
+         format = \"csv\"\n",
+    );
+    // So long that what may wait is less than a third of all.
+    let text = "x".repeat(300);
+    let rows: String = (0..left).map(|l| format!("k,{l}{text}\n")).collect();
+    folder.write("left.csv", format!("k,l\n{rows}"));
+    let rows: String = (0..right).map(|r| format!("k,{r}\n")).collect();
+    folder.write("right.csv", format!("k,r\n{rows}"));
+    for variant in [
+        Variant::new("processes", 1, 1),
+        Variant::new("hybrid", 2, 2),
+    ] {
+        let arguments = variant.arguments();
+        let mut words = vec!["run", "pipeline.toml", "--quiet"];
+        words.extend(arguments.iter().map(String::as_str));
+        let mut run = start(folder.path(), &words);
+        let pid = run.id();
+        wait_until("nobody takes its rows", || is_stuck(pid));
+        for child in children(pid) {
+            let child = Pid::from_raw(i32::try_from(child).expect("pids are small"));
+            kill(child, Signal::SIGKILL).expect("it is there");
+        }
+        let stdout = BufReader::new(run.stdout.take().expect("it is piped"));
+        let mut lines = stdout.lines().map(|line| line.expect("it is text"));
+        assert_eq!(lines.next().as_deref(), Some("k,l,r"));
+        for l in 0..left {
+            for r in 0..right {
+                let line = lines.next();
+                assert_eq!(line, Some(format!("k,{l}{text},{r}")), "{variant}");
+            }
+        }
+        assert_eq!(lines.next(), None, "{variant}");
+        let mut said = String::new();
+        let mut stderr = run.stderr.take().expect("it is piped");
+        stderr.read_to_string(&mut said).expect("it is text");
+        assert!(run.wait().expect("it ran").success(), "{variant}: {said}");
+        assert!(said.contains("was replaced"), "{variant}: {said}");
+    }
 }
