@@ -75,6 +75,9 @@ pub struct Error {
     /// A run that failed so cannot go on with `--resume`: what it would go on with is gone.
     #[serde(default)]
     pub beyond_resume: bool,
+    /// Further mistakes that were found with it, in the file's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Error>,
 }
 
 impl Error {
@@ -89,7 +92,33 @@ impl Error {
             causes: Vec::new(),
             hint: None,
             beyond_resume: false,
+            others: Vec::new(),
         }
+    }
+
+    /// All of them in one, if there are any: the first, with the others. The command line and the pipeline
+    /// file are at fault if one of them is of those.
+    pub fn all(errors: Vec<Error>) -> Option<Error> {
+        let split = |mut error: Error| {
+            let others = std::mem::take(&mut error.others);
+            std::iter::once(error).chain(others)
+        };
+        let mut errors = errors.into_iter().flat_map(split);
+        let mut first = errors.next()?;
+        first.others = errors.collect();
+        if first.others.iter().any(|other| other.class == Class::Usage) {
+            first.class = Class::Usage;
+        }
+        Some(first)
+    }
+
+    /// It and the others changed alike.
+    #[must_use]
+    pub fn each(mut self, change: &impl Fn(Error) -> Error) -> Error {
+        let others = std::mem::take(&mut self.others);
+        let mut changed = change(self);
+        changed.others = others.into_iter().map(change).collect();
+        changed
     }
 
     /// A fault of the command line or the pipeline file (exit 2).
@@ -176,22 +205,29 @@ impl Error {
         }
     }
 
-    /// The whole report: `error:` line, indented causes, `hint:`.
+    /// The whole report of it and the others: `error:` line, indented causes, `hint:`.
     pub fn render(&self) -> String {
+        let others = self.others.iter().map(Error::render_one);
+        std::iter::once(self.render_one()).chain(others).collect()
+    }
+
+    fn render_one(&self) -> String {
         let mut text = String::from("error: ");
         if let Some(stage) = &self.stage {
             text.push_str(&format!("stage `{stage}`: "));
         }
-        text.push_str(&self.message);
+        // Later lines are indented: nothing that is data begins a line.
+        let indented = |text: &str| text.trim_end().replace('\n', "\n  ");
+        text.push_str(&indented(&self.message));
         text.push('\n');
         if let Some(place) = &self.place {
-            text.push_str(&format!("  at {place}\n"));
+            text.push_str(&format!("  at {}\n", indented(&place.to_string())));
         }
         for cause in &self.causes {
-            text.push_str(&format!("  {cause}\n"));
+            text.push_str(&format!("  {}\n", indented(cause)));
         }
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.push_str(&format!("hint: {}\n", indented(hint)));
         }
         text
     }
@@ -227,8 +263,12 @@ fn is_part(a: &str, b: &str) -> bool {
     begins || shorter >= BYTES_MIN && (a.contains(b) || b.contains(a))
 }
 
-/// The file beside the missing `path` whose name is nearest to its own, as a hint.
+/// The file beside the missing `path` whose name is nearest to its own, as a hint; of a link, where it leads.
 pub fn nearest_file(path: &Path) -> Option<String> {
+    if let Ok(target) = std::fs::read_link(path) {
+        let target = target.display();
+        return Some(format!("it is a link to `{target}`, where nothing is"));
+    }
     let name = path.file_name()?.to_str()?;
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
@@ -282,6 +322,34 @@ mod tests {
         assert_eq!(nearest("timeout", known), Some("read_timeout_ms"));
         assert_eq!(nearest("unrelated", known), None);
         assert_eq!(nearest("return", known), None);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_not_what_was_meant_instead_of_itself() {
+        let folder = std::env::temp_dir().join(format!("etl-link-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let link = folder.join("orders.csv");
+        std::os::unix::fs::symlink("gone.csv", &link).unwrap();
+        let hint = nearest_file(&link);
+        let meant = nearest_file(&folder.join("order.csv"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(
+            hint.as_deref(),
+            Some("it is a link to `gone.csv`, where nothing is")
+        );
+        assert!(meant.is_some_and(|hint| hint.ends_with("orders.csv`?")));
+    }
+
+    #[test]
+    fn several_errors_are_one_with_the_others() {
+        let one = Error::failed("a\nerror: b").hint("c\nhint: d");
+        let all = Error::all(vec![one, Error::usage("e")]).unwrap();
+        assert_eq!(all.exit_code(), 2);
+        assert_eq!(
+            all.render(),
+            "error: a\n  error: b\nhint: c\n  hint: d\nerror: e\n"
+        );
+        assert!(Error::all(Vec::new()).is_none());
     }
 
     #[test]

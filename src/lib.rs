@@ -27,7 +27,7 @@
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::part`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
-//! * what is said at the end: [`report`]; while it runs: [`progress`]
+//! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
 //! * before and after: [`run::compare`], its arithmetic in [`report::verdict`]; runs kept: [`run::history`]
 //! * how a stage is run best: [`tune`], whose search is one file that runs nothing
 //!
@@ -66,6 +66,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod secrets;
+pub mod shown;
 pub mod stage;
 pub mod stop;
 mod threads;

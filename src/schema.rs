@@ -103,7 +103,13 @@ impl Schema {
 
     /// The positions of several columns.
     pub fn indices(&self, names: &[String]) -> Result<Vec<usize>> {
-        names.iter().map(|name| self.index(name)).collect()
+        let found = names.iter().map(|name| self.index(name));
+        let (found, missing): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+        let missing = missing.into_iter().filter_map(Result::err).collect();
+        match Error::all(missing) {
+            Some(missing) => Err(missing),
+            None => Ok(found.into_iter().flatten().collect()),
+        }
     }
 
     /// The column names in order.

@@ -225,13 +225,15 @@ fn is_authority(text: &str) -> bool {
 }
 
 /// An error without the secrets among `options`, whoever wrote its text.
-pub fn scrub(mut error: Error, options: &Table) -> Error {
+pub fn scrub(error: Error, options: &Table) -> Error {
     let secrets = Secrets::of(options);
     let clean = |text: &mut String| *text = secrets.clean(text);
-    clean(&mut error.message);
-    error.causes.iter_mut().for_each(clean);
-    error.hint.as_mut().map(clean);
-    error
+    error.each(&|mut error: Error| {
+        clean(&mut error.message);
+        error.causes.iter_mut().for_each(clean);
+        error.hint.as_mut().map(clean);
+        error
+    })
 }
 
 /// The values that are never printed.

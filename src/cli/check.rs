@@ -9,6 +9,7 @@ use super::{Color, PipelineArgs, output};
 use crate::error::{Class, Error, Result};
 use crate::pipeline::{Pipeline, Step};
 use crate::schema::{Field, Schema, count};
+use crate::shown;
 use crate::stage::Look;
 
 /// Text is kept within this.
@@ -43,7 +44,15 @@ pub struct CheckArgs {
 
 /// Prints `ok` and, if asked, what each stage gives.
 pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
-    let pipeline = args.pipeline.load()?;
+    let (pipeline, schemas) = match args.pipeline.check() {
+        Ok((pipeline, schemas)) => (pipeline, Ok(schemas)),
+        // What is missing outside is told before the columns that would stand there.
+        Err(error) if args.connect => match args.pipeline.load() {
+            Ok(pipeline) => (pipeline, Err(error)),
+            Err(_) => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
     let looks = if args.connect {
         looks(&pipeline)
     } else {
@@ -58,7 +67,7 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         }
         return Err(missing);
     }
-    let schemas = pipeline.schemas()?;
+    let schemas = schemas?;
     for (stage, doubt) in doubts(&pipeline, &schemas) {
         output::print_warning(&format!("stage `{stage}`: {doubt}"), color);
     }
@@ -83,7 +92,10 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
 fn doubts<'a>(pipeline: &'a Pipeline, schemas: &[Schema]) -> Vec<(&'a str, String)> {
     let of_step = |step: &'a Step| {
         let doubts = step.stage.doubts(&step.given(schemas));
-        doubts.into_iter().map(|doubt| (step.name.as_str(), doubt))
+        let clean = |doubt: String| step.secrets().clean(&doubt);
+        doubts
+            .into_iter()
+            .map(move |doubt| (step.name.as_str(), clean(doubt)))
     };
     pipeline.steps.iter().flat_map(of_step).collect()
 }
@@ -94,15 +106,18 @@ fn looks(pipeline: &Pipeline) -> Vec<(&str, Look)> {
         let Step { name, stage, .. }: &Step = step;
         let looks = stage.look(&pipeline.folder).into_iter();
         let scrubbed = move |look: Look| Look {
-            found: look.found.map_err(|error| step.scrub(error.stage(name))),
-            ..look
+            at: step.secrets().clean(&look.at),
+            found: match look.found {
+                Ok(found) => Ok(step.secrets().clean(&found)),
+                Err(error) => Err(step.scrub(error.stage(name))),
+            },
         };
         looks.map(move |look| (name.as_str(), scrubbed(look)))
     };
     pipeline.steps.iter().flat_map(of_step).collect()
 }
 
-/// The error if something is not there: the one there is, or all of them in one.
+/// The error if something is not as the pipeline needs it: the one there is, or all of them in one.
 fn missing(looks: &[(&str, Look)]) -> Option<Error> {
     let errors = looks
         .iter()
@@ -115,30 +130,76 @@ fn missing(looks: &[(&str, Look)]) -> Option<Error> {
         });
     }
     let message = format!(
-        "{} things that the pipeline needs are not there",
+        "{} things that the pipeline needs are missing or not as it needs them",
         errors.len()
     );
     let all = Error::failed(message);
-    let with = |all: Error, error: &&Error| {
-        let stage = error.stage.as_deref().unwrap_or_default();
-        all.cause(format!("stage `{stage}`: {error}"))
+    let with = |all: Error, of: Alike| {
+        let (Ok(found) | Err(found)) = &of.found;
+        all.cause(format!("stage `{}`: {found}{}", of.stage, of.more()))
     };
-    (!errors.is_empty()).then(|| errors.iter().fold(all, with))
+    let alike = alike(looks).into_iter().filter(|of| of.found.is_err());
+    (!errors.is_empty()).then(|| alike.fold(all, with))
 }
 
-/// A line a look.
+/// Looks of one stage that found the same but for the name of what was looked at.
+struct Alike<'a> {
+    stage: &'a str,
+    /// What the first of them looked at, and what it found or missed.
+    at: &'a str,
+    found: Result<String, String>,
+    /// How many more there are.
+    more: usize,
+    key: Result<String, String>,
+}
+
+impl Alike<'_> {
+    fn more(&self) -> String {
+        match self.more {
+            0 => String::new(),
+            more => format!(" (and {more} more like it)"),
+        }
+    }
+}
+
+fn alike<'a>(looks: &'a [(&'a str, Look)]) -> Vec<Alike<'a>> {
+    let mut all: Vec<Alike> = Vec::new();
+    for (stage, look) in looks {
+        let found = match &look.found {
+            Ok(found) => Ok(found.clone()),
+            Err(error) => Err(error.to_string()),
+        };
+        let without = |text: &String| text.replace(&look.at, "");
+        let key = found.as_ref().map(without).map_err(without);
+        let known = |of: &&mut Alike| of.stage == *stage && of.key == key;
+        if let Some(of) = all.iter_mut().find(known) {
+            of.more += 1;
+            continue;
+        }
+        all.push(Alike {
+            stage: *stage,
+            at: &look.at,
+            found,
+            more: 0,
+            key,
+        });
+    }
+    all
+}
+
+/// A line a look; of those that found the same one line.
 fn looks_as_text(looks: &[(&str, Look)]) -> String {
     let names = looks.iter().map(|(stage, _)| stage.chars().count());
     let width = names.max().unwrap_or(0);
     let mut text = String::new();
-    for (stage, look) in looks {
-        let found = match &look.found {
+    for of in alike(looks) {
+        let found = match &of.found {
             Ok(found) => found.clone(),
             Err(error) => format!("error: {error}"),
         };
-        let line = format!("{stage:width$}  {}: {found}", look.at);
+        let line = format!("{:width$}  {}: {found}{}", of.stage, of.at, of.more());
         let hanging = " ".repeat(width + 4);
-        text.push_str(&output::wrap(&line, WIDTH, &hanging));
+        text.push_str(&output::wrap(&shown::line(&line), WIDTH, &hanging));
         text.push('\n');
     }
     text
@@ -164,10 +225,11 @@ fn columns(pipeline: &Pipeline, schemas: &[Schema]) -> String {
             "\n{} ({}): {columns}\n",
             step.name, step.kind.name
         ));
-        let names = schema.names().map(|name| name.chars().count());
+        let names = schema.names().map(|name| shown::line(name).chars().count());
         let width = names.max().unwrap_or(0);
         for field in &schema.fields {
-            text.push_str(&format!("  {:width$}  {}\n", field.name, in_words(field)));
+            let name = shown::line(&field.name);
+            text.push_str(&format!("  {name:width$}  {}\n", in_words(field)));
         }
     }
     text

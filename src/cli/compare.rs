@@ -1,7 +1,6 @@
 //! `etl compare`: was it worth it? A pipeline before and after, timed in turn, with proof that both give the
 //! same.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,9 +17,6 @@ use crate::stop::Stop;
 
 /// Text is kept within this.
 const WIDTH: usize = 80;
-
-/// The share of one thread's time in the queue for a core from which on the times are not the pipeline's own.
-const BUSY: f64 = 0.1;
 
 /// Of longer names the verdicts begin where they end.
 const NAME_CHARS: usize = 20;
@@ -74,10 +70,10 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
     // What is wrong with the file and `--set` is told before what is wrong with a side.
     side(args, "--set", &[])?;
     let after = side(args, "--after", &args.after)?;
-    let shows = !args.tell.quiet && std::io::stderr().is_terminal();
+    let shows = !args.tell.quiet && output::stderr_is_terminal();
     let told = |line: &str| {
         if shows {
-            eprintln!("{line}");
+            output::print_lines(line, color);
         }
     };
     let (before, words) = before(args, &after)?;
@@ -192,7 +188,7 @@ fn warn(args: &CompareArgs, after: &Pipeline, comparison: &Comparison, color: Co
         );
     }
     let busy = comparison.queued_before();
-    if busy >= BUSY {
+    if comparison.is_busy() {
         output::print_warning(
             &format!(
                 "the machine has other work: one thread alone queued {:.0} % of its time for a core",
@@ -202,7 +198,7 @@ fn warn(args: &CompareArgs, after: &Pipeline, comparison: &Comparison, color: Co
         );
     }
     let doubtful = comparison.doubtful();
-    if !doubtful.is_empty() {
+    if !doubtful.is_empty() && !comparison.is_busy() {
         output::print_warning(
             &format!(
                 "the runs differ too much to be sure of {}; `--runs N` says more with more of them",
@@ -226,6 +222,9 @@ pub(super) fn as_text(comparison: &Comparison) -> String {
         let line = format!("{name:width$} {verdict}");
         text.push_str(&output::wrap(&line, WIDTH, &indent));
         text.push('\n');
+    }
+    if let Some(closing) = comparison.closing() {
+        text.push_str(&format!("\n{}\n", output::wrap(&closing, WIDTH, "")));
     }
     text
 }

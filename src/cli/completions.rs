@@ -25,6 +25,6 @@ pub struct CompletionsArgs {
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "etl", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    output::print_script(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -24,6 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Overrides, Pipeline};
+use crate::schema::Schema;
 
 /// Runs data pipelines from a TOML file: sequentially, on threads, in processes or both, with one and
 /// the same answer
@@ -92,12 +93,20 @@ pub struct PipelineArgs {
 impl PipelineArgs {
     /// The pipeline as changed.
     pub fn load(&self) -> Result<Pipeline> {
-        let overrides = Overrides {
+        pipeline::load(&self.file, &self.overrides())
+    }
+
+    /// The pipeline as changed, with each step's columns; or all that is wrong with them.
+    pub fn check(&self) -> Result<(Pipeline, Vec<Schema>)> {
+        pipeline::check(&self.file, &self.overrides())
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
             sequential: self.sequential,
             parallel: self.parallel,
             ..self.set.overrides()
-        };
-        pipeline::load(&self.file, &overrides)
+        }
     }
 }
 
@@ -205,11 +214,16 @@ pub enum Progress {
 
 /// Parses the command line, does what it says, prints the error if there is one.
 pub fn main() -> ExitCode {
+    output::print_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody is left to tell if this cannot be printed.
-            let _ = error.print();
+            if error.use_stderr() {
+                output::print_lines(&error.to_string(), Color::Auto);
+            } else {
+                // Help and version are our own words. Nobody is left to tell if they cannot be printed.
+                let _ = error.print();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -233,7 +247,7 @@ impl Command {
             Command::Tune(args) => tune::run(args, color),
             Command::Stages(args) => stages::run(args),
             Command::Schema(args) => schema::run(args),
-            Command::Search(args) => search::run(args),
+            Command::Search(args) => search::run(args, color),
             Command::Replay(args) => replay::run(args, color),
             Command::Rollback(args) => rollback::run(args),
             Command::Completions(args) => completions::run(args),

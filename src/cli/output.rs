@@ -1,13 +1,42 @@
-//! Standard output and standard error, each with its one rule: results go to the first, and when its
-//! reader is gone the program ends quietly; errors go to the second, once.
+//! Standard output and standard error, and the one place that prints. Results go to the first, and when its
+//! reader is gone the program ends quietly; errors, warnings and notes go to the second, in lines as wide as
+//! the terminal. Whatever is printed passes through [`shown`]: what data holds is shown, never sent; colour is
+//! added after that.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 
 use super::Color;
 use crate::error::{Class, Error, Result};
+use crate::shown;
+
+/// How wide a line may be where no terminal says so.
+pub const WIDTH: usize = 80;
+
+/// What the later lines of a wrapped message begin with.
+const HANGING: &str = "    ";
 
 /// Writes a result to standard output, at once.
 pub fn print(text: &str) -> Result<()> {
+    write_stdout(&shown::text(text))
+}
+
+/// Writes a JSON document to standard output.
+pub fn print_json(value: &serde_json::Value) -> Result<()> {
+    print_json_text(&format!("{value:#}\n"))
+}
+
+/// Writes JSON that is text already to standard output.
+pub fn print_json_text(json: &str) -> Result<()> {
+    write_stdout(&shown::json(json))
+}
+
+/// Writes a script, in which all is our own, to standard output.
+pub fn print_script(script: &str) -> Result<()> {
+    write_stdout(script)
+}
+
+fn write_stdout(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(text.as_bytes())
@@ -15,19 +44,17 @@ pub fn print(text: &str) -> Result<()> {
         .map_err(|error| failed(&error))
 }
 
-/// Writes a JSON document to standard output.
-pub fn print_json(value: &serde_json::Value) -> Result<()> {
-    print(&format!("{value:#}\n"))
+/// How wide a line on standard output may be: as the terminal is, or [`WIDTH`].
+pub fn width() -> usize {
+    columns(terminal_size::terminal_size_of(io::stdout()))
 }
 
-/// How wide a line on standard output may be: as the terminal is, 80 without one.
-pub fn width() -> usize {
-    let terminal = terminal_size::terminal_size_of(io::stdout());
-    terminal.map_or(80, |(width, _)| usize::from(width.0))
+fn columns(terminal: Option<(terminal_size::Width, terminal_size::Height)>) -> usize {
+    terminal.map_or(WIDTH, |(width, _)| usize::from(width.0))
 }
 
 /// What it means that standard output could not be written.
-pub fn failed(error: &io::Error) -> Error {
+fn failed(error: &io::Error) -> Error {
     let mut failure = Error::io("write", "standard output", error);
     if error.kind() == io::ErrorKind::BrokenPipe {
         failure.class = Class::ClosedStdout;
@@ -38,23 +65,65 @@ pub fn failed(error: &io::Error) -> Error {
 /// Writes an error to standard error; the only place that does.
 pub fn print_error(error: &Error, color: Color) {
     if error.class != Class::ClosedStdout {
-        print_stderr(error.render(), color);
+        print_lines(&error.render(), color);
     }
 }
 
 /// Writes a warning to standard error.
 pub fn print_warning(warning: &str, color: Color) {
-    print_stderr(format!("warning: {warning}\n"), color);
+    print_message("warning", warning, color);
 }
 
-fn print_stderr(text: String, color: Color) {
-    let mut text = text;
-    let mut stderr = io::stderr().lock();
-    if color.on(stderr.is_terminal()) {
+/// Writes a note to standard error.
+pub fn print_note(note: &str, color: Color) {
+    print_message("note", note, color);
+}
+
+/// Later lines of a message are indented: nothing that is data begins a line.
+fn print_message(what: &str, message: &str, color: Color) {
+    let message = message.trim_end().replace('\n', "\n  ");
+    print_lines(&format!("{what}: {message}\n"), color);
+}
+
+/// Writes lines to standard error, broken between words where the terminal ends.
+pub fn print_lines(text: &str, color: Color) {
+    let width = columns(terminal_size::terminal_size_of(io::stderr()));
+    let text = shown::text(text);
+    let lines = text.lines().map(|line| wrap(line, width, HANGING) + "\n");
+    let mut text: String = lines.collect();
+    if color.on(stderr_is_terminal()) {
         text = colored(&text);
     }
+    write_stderr(&text);
+}
+
+/// Writes a table to standard error, where standard output is taken.
+pub fn print_beside(text: &str) {
+    write_stderr(&shown::text(text));
+}
+
+/// Says of a panic what the standard library says, by way of this place.
+pub fn print_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("<unnamed>");
+        let mut text = format!("thread '{name}' {panic}\n");
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("stack backtrace:\n{backtrace}"));
+        }
+        write_stderr(&shown::text(&text));
+    }));
+}
+
+/// Whether standard error is a terminal.
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+fn write_stderr(text: &str) {
     // Nobody is left to tell if this fails.
-    let _ = stderr.write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The words `error:`, `warning:` and `hint:` at the beginning of lines in colour, the rest as it is.

@@ -14,6 +14,7 @@ use crate::format::gzip;
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::bytes;
 use crate::schema::count;
+use crate::shown;
 use crate::stage::Distribution;
 
 /// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
@@ -78,7 +79,11 @@ fn as_text(pipeline: &Pipeline) -> String {
         ));
         for line in details(pipeline, &sizes, at, collected[at]) {
             let indent = " ".repeat(number_width + 1);
-            let line = output::wrap(&line, WIDTH - indent.len(), &format!("{indent}  "));
+            let line = output::wrap(
+                &shown::line(&line),
+                WIDTH - indent.len(),
+                &format!("{indent}  "),
+            );
             text.push_str(&format!("{indent}{line}\n"));
         }
     }
@@ -113,7 +118,7 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
                 let text = text.map(|text| format!(", about {text} of text"));
                 lines.push(files + &text.unwrap_or_default());
             }
-            Err(error) => lines.push(format!("error: {error}")),
+            Err(error) => lines.push(format!("error: {}", step.scrub(error.clone()))),
         }
     }
     if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {

@@ -6,12 +6,13 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{Color, SetArgs, output};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Writer, document};
 use crate::pipeline;
 use crate::report;
 use crate::run::{self, Preview};
-use crate::schema::{Schema, Type, count};
+use crate::schema::{Schema, Type};
+use crate::shown;
 use crate::stop::Stop;
 
 /// Show the first rows of a stage; nothing is written, and no more is read than that takes
@@ -20,6 +21,7 @@ use crate::stop::Stop;
 Examples:
   etl preview donors.toml                 what the last stage would write
   etl preview donors.toml --stage dates -n 3
+  etl preview donors.toml --columns projectid,project_title
   etl preview donors.toml --stage documents --json | head -n 1
 
 Below `group_concat`, for a join's right side, and where a stage is read on two ways that meet again, the
@@ -41,6 +43,9 @@ pub struct PreviewArgs {
         value_parser = super::whole
     )]
     pub rows: usize,
+    /// Only these columns, in this order
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub columns: Vec<String>,
     /// What is changed in it.
     #[command(flatten)]
     pub set: SetArgs,
@@ -55,9 +60,10 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
     let last = pipeline.steps.last().map(|step| step.name.clone());
     let stage = args.stage.clone().or(last).unwrap_or_default();
     let preview = run::preview(pipeline.upto(&stage)?, args.rows, &Stop::on_signals()?)?;
+    let preview = only(preview, &args.columns)?;
     if args.json {
         let lines = Writer::new(&preview.schema, Nulls::Null).lines(&preview.rows);
-        output::print(&String::from_utf8_lossy(&lines))?;
+        output::print_json_text(&String::from_utf8_lossy(&lines))?;
     } else {
         output::print(&table(&preview, output::width()))?;
     }
@@ -67,8 +73,8 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
             &format!("{rejected} rejected of those that were read"),
             color,
         );
-        for reject in &preview.rejects {
-            eprintln!("  {reject}");
+        for reason in &preview.rejects {
+            output::print_lines(&format!("  {}\n", shown::line(&reason.to_string())), color);
         }
     }
     match preview.fault {
@@ -77,30 +83,53 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
     }
 }
 
-/// A cell is cut to the first of these widths at which all columns fit; at the last, columns are left out.
-const CELL_WIDTHS: [usize; 4] = [60, 40, 24, 16];
+/// The same with these columns only; with all of them where none is named.
+fn only(preview: Preview, names: &[String]) -> Result<Preview> {
+    if names.is_empty() {
+        return Ok(preview);
+    }
+    let missing = |error: Error| error.about("--columns").stage(&preview.stage);
+    let positions = preview.schema.indices(names);
+    let positions = positions.map_err(|error| error.each(&missing))?;
+    let fields = positions
+        .iter()
+        .map(|&at| preview.schema.fields[at].clone());
+    let cells = positions.iter().map(|&at| preview.rows.cells()[at].clone());
+    Ok(Preview {
+        schema: Schema {
+            fields: fields.collect(),
+        },
+        rows: preview.rows.clone().with_columns(cells.collect()),
+        ..preview
+    })
+}
 
-/// A line a row, below the columns' names; cut to `width`.
+/// A cell is cut to the first of these widths at which all columns fit; where none will do, a value is a line.
+const CELL_WIDTHS: [usize; 3] = [60, 40, 24];
+
+/// A line a row, below the columns' names, or a line a value; cut to `width`.
 fn table(preview: &Preview, width: usize) -> String {
     let columns = columns(&preview.schema, &preview.rows);
-    let natural: Vec<usize> = columns.iter().map(Column::width).collect();
-    let mut widths: Vec<usize> = Vec::new();
-    for most in CELL_WIDTHS {
-        widths = natural.iter().map(|&width| width.min(most)).collect();
-        if widths.iter().sum::<usize>() + 2 * widths.len() <= width + 2 {
-            break;
-        }
-    }
-    let mut used = 0;
-    let fitting = widths.iter().take_while(|&&cell| {
-        used += cell + 2;
-        used <= width + 2
+    let widths = CELL_WIDTHS.iter().find_map(|&most| {
+        let widths = columns.iter().map(|column| column.width().min(most));
+        let widths: Vec<usize> = widths.collect();
+        let all = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        (all <= width).then_some(widths)
     });
-    let shown = fitting.count().max(1).min(columns.len());
+    let rows = preview.rows.rows();
+    let text = match widths {
+        Some(widths) => a_line_a_row(&columns, &widths, rows),
+        None => a_line_a_value(&columns, rows, width),
+    };
+    let rows = report::rows(rows as u64);
+    format!("{text}\n{}: {rows}\n", preview.stage)
+}
+
+fn a_line_a_row(columns: &[Column], widths: &[usize], rows: usize) -> String {
     let mut text = String::new();
     let mut line = |cell: &dyn Fn(&Column) -> String| {
         let mut line = String::new();
-        for (column, &width) in columns.iter().zip(&widths).take(shown) {
+        for (column, &width) in columns.iter().zip(widths) {
             let cell = cut(&cell(column), width);
             if column.right {
                 line.push_str(&format!("{cell:>width$}  "));
@@ -112,16 +141,33 @@ fn table(preview: &Preview, width: usize) -> String {
         text.push('\n');
     };
     line(&|column| column.name.clone());
-    for row in 0..preview.rows.rows() {
+    for row in 0..rows {
         line(&|column| column.cells[row].clone());
     }
-    let rows = report::rows(preview.rows.rows() as u64);
-    text.push_str(&format!("\n{}: {rows}", preview.stage));
-    if shown < columns.len() {
-        let more = count(columns.len() - shown, "more column");
-        text.push_str(&format!(", {more}: `--json` shows all"));
+    text
+}
+
+/// The rows one below the other, an empty line between them.
+fn a_line_a_value(columns: &[Column], rows: usize, width: usize) -> String {
+    /// The share of a line that names may take.
+    const NAMES: usize = 2;
+    let names = columns.iter().map(|column| column.name.chars().count());
+    let name_width = names.max().unwrap_or(0).min(width / NAMES);
+    let value_width = width.saturating_sub(name_width + 2).max(1);
+    let mut text = String::new();
+    for row in 0..rows {
+        if row > 0 {
+            text.push('\n');
+        }
+        for column in columns {
+            let (name, value) = (
+                cut(&column.name, name_width),
+                cut(&column.cells[row], value_width),
+            );
+            text.push_str(&format!("{name:<name_width$}  {value}\n"));
+        }
     }
-    text + "\n"
+    text
 }
 
 /// A column as it is shown.
@@ -144,32 +190,22 @@ fn columns(schema: &Schema, rows: &crate::batch::Batch) -> Vec<Column> {
         .collect();
     let fields = schema.fields.iter();
     let column = |field: &crate::schema::Field| Column {
-        name: field.name.clone(),
+        name: shown::line(&field.name).into_owned(),
         right: matches!(field.ty, Type::Int | Type::Float),
         cells: documents
             .iter()
-            .map(|row| shown(row.get(&field.name)))
+            .map(|row| in_a_line(row.get(&field.name)))
             .collect(),
     };
     fields.map(column).collect()
 }
 
-/// A value in one line: text as it is but for control characters, the rest as JSON.
-fn shown(value: Option<&Value>) -> String {
+/// A value in one line: text as it is but for what a terminal obeys, the rest as JSON.
+fn in_a_line(value: Option<&Value>) -> String {
     match value {
         None => "null".into(),
-        Some(Value::String(text)) => {
-            let mut shown = String::with_capacity(text.len());
-            for char in text.chars() {
-                if char.is_control() {
-                    shown.extend(char.escape_default());
-                } else {
-                    shown.push(char);
-                }
-            }
-            shown
-        }
-        Some(value) => value.to_string(),
+        Some(Value::String(text)) => shown::line(text).into_owned(),
+        Some(value) => shown::json(&value.to_string()).into_owned(),
     }
 }
 
@@ -215,24 +251,34 @@ mod tests {
     }
 
     #[test]
+    fn of_rows_wider_than_the_terminal_a_value_is_a_line() {
+        let preview = preview(3, &"w".repeat(30));
+        assert_eq!(
+            table(&preview, 30),
+            "n         7\ncolumn_1  wwwwwwwwwwwwwwwwwww…\ncolumn_2  wwwwwwwwwwwwwwwwwww…\n\n\
+             n         null\ncolumn_1  null\ncolumn_2  null\n\ns: 2 rows\n"
+        );
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let some = only(preview, &names(&["column_2", "n"])).unwrap();
+        assert!(table(&some, 80).starts_with("column_2"));
+        let error = only(some, &names(&["n", "colunm_2", "x"])).err().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.others.len(), 1);
+    }
+
+    #[test]
     fn a_table_fits_the_width_whatever_is_in_it() {
         for columns in [1, 2, 3, 6, 40] {
             for width in [20, 80, 200] {
                 let text = table(&preview(columns, &"wörd ".repeat(30)), width);
-                let body = text.split("\n\n").next().unwrap_or_default();
-                for line in body.lines() {
+                for line in text.lines() {
                     assert!(
                         line.chars().count() <= width,
                         "{columns} in {width}: {line}"
                     );
                 }
-                assert_eq!(
-                    text.contains("more column"),
-                    body.lines().next().is_some_and(|heads| {
-                        columns > 1 && !heads.contains(&format!("column_{}", columns - 1))
-                    }),
-                    "{text}"
-                );
+                let last = format!("column_{}", columns - 1);
+                assert!(columns == 1 || text.contains(&last), "{text}");
             }
         }
     }

@@ -73,6 +73,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
         batch_rows: None,
         options,
         stage,
+        section: None,
     };
     Ok(Pipeline {
         name: format!("{} (replay of {})", pipeline.name, args.run),

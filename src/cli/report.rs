@@ -13,6 +13,7 @@ use crate::report::verdict::short;
 use crate::report::{self, Align, Comparison, Report, Status};
 use crate::run::history::{Entry, History};
 use crate::schema::count;
+use crate::shown;
 
 /// Of a longer name the beginning is shown, so that a line fits a screen.
 const NAME_CHARS: usize = 15;
@@ -89,6 +90,7 @@ fn of_comparison(comparison: &Comparison, args: &ReportArgs) -> String {
         let lines: Vec<String> = comparison
             .conclusions()
             .iter()
+            .chain(&comparison.closing())
             .map(|line| format!("* {line}\n"))
             .collect();
         format!("{table}\n{}", lines.concat())
@@ -98,7 +100,8 @@ fn of_comparison(comparison: &Comparison, args: &ReportArgs) -> String {
 }
 
 fn as_json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("a report is plain data") + "\n"
+    let json = serde_json::to_string_pretty(value).expect("a report is plain data") + "\n";
+    shown::json(&json).into_owned()
 }
 
 /// Two runs, the first as the side before.
@@ -175,7 +178,7 @@ fn list(history: &History, args: &ReportArgs) -> Result<String> {
     let (mut rows, mut values) = (Vec::new(), Vec::new());
     for id in history.ids()? {
         // One that cannot be read is listed all the same: it is there.
-        let (row, value) = match history.read(&id) {
+        let (row, value) = match history.entry(&id) {
             Ok(Some(entry)) => described(&id, &entry),
             Ok(None) if history.is_running(&id) => without_report(&id, "running"),
             Ok(None) => without_report(&id, "killed"),

@@ -1,6 +1,5 @@
 //! `etl run`.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::history::History;
 use crate::run::{self, Options};
+use crate::shown;
 use crate::stage::{bulk_index, write_files};
 use crate::stop::Stop;
 
@@ -104,10 +104,13 @@ pub(super) fn execute(
     };
     if args.resume.as_deref() == Some("") {
         match run::unfinished(pipeline, &args.tell.state) {
-            Some(id) => eprintln!("note: going on with run {id}"),
-            None => eprintln!(
-                "note: no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started",
-                args.tell.state.display()
+            Some(id) => output::print_note(&format!("going on with run {id}"), color),
+            None => output::print_note(
+                &format!(
+                    "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started",
+                    args.tell.state.display()
+                ),
+                color,
             ),
         }
     }
@@ -133,7 +136,7 @@ pub(super) fn execute(
     }
     print_report(args, pipeline, &report)?;
     for note in report.notes.iter().chain(&args.replay_note(&report)) {
-        eprintln!("note: {note}");
+        output::print_note(note, color);
     }
     match error {
         Some(error) => Err(error),
@@ -200,7 +203,7 @@ fn style(args: &RunArgs) -> Option<Style> {
     match args.progress {
         _ if args.tell.quiet => None,
         ProgressArg::None => None,
-        ProgressArg::Auto if std::io::stderr().is_terminal() => Some(Style::Live),
+        ProgressArg::Auto if output::stderr_is_terminal() => Some(Style::Live),
         ProgressArg::Auto | ProgressArg::Plain => Some(Style::Plain),
     }
 }
@@ -240,7 +243,11 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
         step.kind.sink && path.is_some_and(write_files::is_stdout)
     });
     let text = if args.tell.json {
-        serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"
+        let json = serde_json::to_string_pretty(report).expect("a report is plain data") + "\n";
+        if !stdout_taken {
+            return output::print_json_text(&json);
+        }
+        shown::json(&json).into_owned()
     } else if args.tell.quiet || report.run.is_empty() {
         // Of one that did not begin there is nothing to show.
         return Ok(());
@@ -248,7 +255,7 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
         report::render(report) + &since(args, pipeline, report)
     };
     if stdout_taken {
-        eprint!("{text}");
+        output::print_beside(&text);
         return Ok(());
     }
     output::print(&text)

@@ -81,7 +81,7 @@ pub fn run(args: &TuneArgs, color: Color) -> Result<ExitCode> {
     let pipeline = pipeline::load(&args.file, &args.set.overrides())?;
     let mut say = |line: &str| {
         if !args.tell.quiet {
-            eprintln!("{line}");
+            output::print_lines(line, color);
         }
     };
     let stop = Stop::on_signals()?;

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
-use crate::error::{Error, Result, nearest, nearest_file};
+use crate::error::{Class, Error, Result, nearest, nearest_file};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
@@ -66,6 +66,8 @@ pub struct Step {
     pub options: toml::Table,
     /// The options decoded.
     pub stage: Arc<dyn Stage>,
+    /// Where the file says what of it; of a step that stands in no file nothing.
+    pub section: Option<Arc<source::Section>>,
 }
 
 /// What the command line changes in a pipeline.
@@ -81,6 +83,10 @@ pub struct Overrides {
 
 /// Reads a pipeline file. Exit 1 if it cannot be read, exit 2 for what stands in it.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline> {
+    parse(path, &read(path)?, overrides)
+}
+
+fn read(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|error| {
         let error = Error::io("read pipeline file", path.display(), &error);
         if path.is_dir() {
@@ -91,7 +97,25 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline> {
             None => error,
         }
     })?;
-    parse(path, &source::utf8(path, bytes)?, overrides)
+    source::utf8(path, bytes)
+}
+
+/// Everything that is wrong with a pipeline file and with the columns of its stages, or the pipeline and each
+/// step's output columns. Of stages that are wrong themselves nothing is said of those that read them.
+pub fn check(path: &Path, overrides: &Overrides) -> Result<(Pipeline, Vec<Schema>)> {
+    let text = read(path)?;
+    let environment = |name: &str| std::env::var_os(name);
+    let (pipeline, steps, mut mistakes) = assemble(STAGES, path, &text, overrides, &environment)?;
+    let (schemas, of_columns) = pipeline.schemas_of(steps.iter().map(Option::as_ref));
+    mistakes.extend(of_columns);
+    mistakes.sort_by_key(source::line);
+    match Error::all(mistakes) {
+        Some(mistakes) => Err(mistakes),
+        None => Ok((
+            pipeline.with(steps)?,
+            schemas.into_iter().flatten().collect(),
+        )),
+    }
 }
 
 /// [`load`] on the text of the file `path`.
@@ -109,44 +133,97 @@ fn decode(
     overrides: &Overrides,
     environment: variables::Environment,
 ) -> Result<Pipeline> {
+    let (pipeline, steps, mistakes) = assemble(registry, path, text, overrides, environment)?;
+    match Error::all(mistakes) {
+        Some(mistakes) => Err(mistakes),
+        None => pipeline.with(steps),
+    }
+}
+
+/// A pipeline without its steps, those that could be decoded, by their place in the file, and what is wrong with
+/// the others.
+fn assemble(
+    registry: &[&'static StageKind],
+    path: &Path,
+    text: &str,
+    overrides: &Overrides,
+    environment: variables::Environment,
+) -> Result<(Pipeline, Vec<Option<Step>>, Vec<Error>)> {
     let mut document = source::parse(path, text)?;
+    let mut mistakes = std::mem::take(&mut document.mistakes);
     let mut drafts = steps::drafts(registry, &mut document, environment)?;
-    overrides::apply(overrides, &mut document.top, &mut drafts)?;
+    let of_sets = overrides::apply(overrides, &mut document.top, &mut drafts);
 
     let mut top = document.top;
-    variables::replace(&mut top.table, environment)
-        .map_err(|(key, error)| top.locate(&key, error))?;
-    let name = match top.string("name")? {
-        Some(name) => name,
-        None => path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default(),
+    let unset = variables::replace(&mut top.table, environment);
+    mistakes.extend(
+        unset
+            .into_iter()
+            .map(|(key, error)| top.locate(&key, error)),
+    );
+    let mut note = |error: Error| mistakes.push(error);
+    let name = top.string("name").map_err(&mut note).ok().flatten();
+    let stem = || {
+        path.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     };
-    let max_rejects = top.integer("max_rejects", -1..=i64::MAX)?.unwrap_or(0);
+    let max_rejects = top.integer("max_rejects", -1..=i64::MAX);
+    let max_rejects = max_rejects.map_err(&mut note).ok().flatten();
     let pipeline = Pipeline {
-        name,
+        name: name.unwrap_or_else(stem),
         file: path.to_owned(),
         folder: Folder(path.parent().map(Path::to_owned).unwrap_or_default()),
-        max_rejects,
-        steps: steps::decode(drafts, environment)?,
+        max_rejects: max_rejects.unwrap_or(0),
+        steps: Vec::new(),
     };
-    pipeline.refuse_shared_paths()?;
-    Ok(pipeline)
+    mistakes.append(&mut drafts.mistakes);
+    let (steps, of_stages) = steps::decode(drafts, environment);
+    mistakes.extend(of_stages);
+    // Those of the file stand in its order, those of the command line behind them.
+    mistakes.sort_by_key(source::line);
+    mistakes.extend(of_sets);
+    Ok((pipeline, steps, mistakes))
 }
 
 impl Pipeline {
+    /// The same with its steps, all of which could be decoded.
+    fn with(mut self, steps: Vec<Option<Step>>) -> Result<Pipeline> {
+        self.steps = steps.into_iter().flatten().collect();
+        self.refuse_shared_paths()?;
+        Ok(self)
+    }
+
     /// Each step's output columns, found from the top down before any row moves.
     pub fn schemas(&self) -> Result<Vec<Schema>> {
-        let mut schemas: Vec<Schema> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let schema = step
-                .stage
-                .schema(&step.given(&schemas), &self.folder)
-                .map_err(|error| step.scrub(error.stage(&step.name)))?;
+        let (schemas, mistakes) = self.schemas_of(self.steps.iter().map(Some));
+        match Error::all(mistakes) {
+            Some(mistakes) => Err(mistakes),
+            None => Ok(schemas.into_iter().flatten().collect()),
+        }
+    }
+
+    /// The columns of each step whose inputs' columns are known, and what is wrong with the others.
+    fn schemas_of<'a>(
+        &self,
+        steps: impl Iterator<Item = Option<&'a Step>>,
+    ) -> (Vec<Option<Schema>>, Vec<Error>) {
+        let mut schemas: Vec<Option<Schema>> = Vec::new();
+        let mut mistakes = Vec::new();
+        for step in steps {
+            let given = step.and_then(|step| {
+                let inputs = step.inputs.iter().map(|&at| schemas[at].clone());
+                Some((step, inputs.collect::<Option<Vec<Schema>>>()?))
+            });
+            let schema = given.and_then(|(step, given)| {
+                let schema = step.stage.schema(&given, &self.folder);
+                let schema = schema.map_err(|error| mistakes.push(step.placed(error)));
+                schema.ok()
+            });
             schemas.push(schema);
         }
-        Ok(schemas)
+        (schemas, mistakes)
     }
 
     /// What is left to do if only `stage` matters: it and all that it reads, in the file's order.
@@ -261,11 +338,8 @@ impl Pipeline {
                 None => self.written(path),
             };
             if let Some(other) = writers.insert(written, &step.name) {
-                return Err(
-                    Error::usage(format!("stage `{other}` writes `{path}` already"))
-                        .stage(&step.name)
-                        .hint("give each a place of its own"),
-                );
+                let error = Error::usage(format!("stage `{other}` writes `{path}` already"));
+                return Err(step.of_its_place(error.hint("give each a place of its own")));
             }
         }
         for step in &self.steps {
@@ -282,9 +356,13 @@ impl Pipeline {
                         "`{file}`, which stage `{}` reads, would be replaced",
                         step.name
                     );
-                    return Err(Error::usage(message)
-                        .stage(writer)
-                        .hint("write to another place"));
+                    let error = Error::usage(message).hint("write to another place");
+                    let mut steps = self.steps.iter();
+                    let writer = steps.find(|step| step.name == **writer);
+                    return Err(match writer {
+                        Some(writer) => writer.of_its_place(error),
+                        None => error,
+                    });
                 }
             }
         }
@@ -337,7 +415,7 @@ impl Step {
             place => place.as_str().into_iter().collect(),
         };
         let words: Vec<String> = words.into_iter().map(secrets::mask_url).collect();
-        Some(words.join(", "))
+        Some(self.secrets().clean(&words.join(", ")))
     }
 
     /// Whether what it writes is visible at once: documents that are added to a server's index.
@@ -347,6 +425,31 @@ impl Step {
         self.kind.name == bulk_index::KIND.name
             && option("load") != Some("replace")
             && local.is_none()
+    }
+
+    /// Says of an error where its key was said.
+    fn locate(&self, key: &str, error: Error) -> Error {
+        match &self.section {
+            Some(section) => section.locate(key, error),
+            None => error.stage(&self.name),
+        }
+    }
+
+    /// An error about where it writes, with the line of the file that says so.
+    fn of_its_place(&self, error: Error) -> Error {
+        let mut keys = ["path", "to"].into_iter();
+        let key = keys.find(|key| self.options.contains_key(*key));
+        self.scrub(self.locate(key.unwrap_or_default(), error))
+    }
+
+    /// An error about its columns, with the line of the file that is at fault.
+    fn placed(&self, error: Error) -> Error {
+        let located = |error: Error| match &self.section {
+            Some(section) if error.class == Class::Usage => section.locate_named(error),
+            _ => error,
+        };
+        let named = error.each(&|error: Error| located(error.stage(&self.name)));
+        self.scrub(named)
     }
 
     /// What must not be printed of it.

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Overrides;
 use super::source::{Section, suggest};
-use super::steps::{Draft, FIXED};
+use super::steps::{Draft, Drafts, FIXED};
 use crate::error::{Error, Result};
 use crate::schema::list;
 
@@ -22,33 +22,43 @@ struct Set {
     value: Value,
 }
 
-/// Writes what the command line says into the tables, in the order it takes effect.
-pub(super) fn apply(overrides: &Overrides, top: &mut Section, drafts: &mut [Draft]) -> Result<()> {
+/// Writes what the command line says into the tables, in the order it takes effect; what is wrong with it.
+/// Of a stage that is no draft nothing is known: what is said of it is passed over.
+pub(super) fn apply(overrides: &Overrides, top: &mut Section, drafts: &mut Drafts) -> Vec<Error> {
+    let Drafts { good, names, .. } = drafts;
     let toggle = match (overrides.sequential, overrides.parallel) {
         (true, true) => {
-            return Err(Error::usage(
+            return vec![Error::usage(
                 "`--sequential` and `--parallel` exclude each other",
-            ));
+            )];
         }
         (true, false) => Some(false),
         (false, true) => Some(true),
         (false, false) => None,
     };
     if let Some(parallel) = toggle {
-        for draft in drafts.iter_mut() {
+        for draft in good.iter_mut() {
             let table = &mut draft.section.table;
             table.insert("parallel".into(), parallel.into());
         }
     }
-    for text in &overrides.sets {
+    let is_whole = good.len() == names.len();
+    let mut apply_one = |text: &String| -> Result<()> {
         let set = Set::parse(text)?;
-        match &set.stage {
-            None => set.apply_top(top)?,
-            Some(stage) if stage == "*" => set.apply_all(drafts)?,
-            Some(stage) => set.apply_one(stage, drafts)?,
+        match set.stage.as_deref() {
+            None => set.apply_top(top),
+            Some("*") => match set.apply_all(good) {
+                Err(_) if !is_whole => Ok(()),
+                applied => applied,
+            },
+            Some(stage) => match set.apply_one(stage, good) {
+                Err(_) if !is_whole && good.iter().all(|draft| draft.name != stage) => Ok(()),
+                applied => applied,
+            },
         }
-    }
-    Ok(())
+    };
+    let sets = overrides.sets.iter();
+    sets.filter_map(|text| apply_one(text).err()).collect()
 }
 
 impl Set {

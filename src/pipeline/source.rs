@@ -15,10 +15,13 @@ pub(super) struct Document {
     pub(super) top: Section,
     /// Each `[[stage]]`.
     pub(super) stages: Vec<Section>,
+    /// Keys outside the stages that there are none of.
+    pub(super) mistakes: Vec<Error>,
 }
 
 /// One table of the file, and where its keys came from.
-pub(super) struct Section {
+#[derive(Debug, Clone)]
+pub struct Section {
     /// The keys and values.
     pub(super) table: Table,
     /// Keys that the command line said, not the file.
@@ -27,7 +30,58 @@ pub(super) struct Section {
     pub(super) name: Option<String>,
     file: PathBuf,
     line: Option<usize>,
-    lines: BTreeMap<String, usize>,
+    lines: Lines,
+}
+
+/// Where keys stand, and below them what stands on lines of its own: members of tables and words of lists.
+#[derive(Debug, Clone, Default)]
+struct Lines {
+    keys: BTreeMap<String, usize>,
+    below: BTreeMap<(String, String), usize>,
+}
+
+impl Lines {
+    fn of(table: &DeTable, text: &str) -> Lines {
+        let mut lines = Lines::default();
+        for (key, value) in table {
+            let name = key.get_ref().to_string();
+            lines.below(&name, value, text);
+            lines.keys.insert(name, line_of(text, key.span().start));
+        }
+        lines
+    }
+
+    fn below(&mut self, key: &str, value: &toml::Spanned<DeValue>, text: &str) {
+        let mut add = |word: &str, at: usize| {
+            let word = (key.to_owned(), word.to_owned());
+            self.below.entry(word).or_insert(line_of(text, at));
+        };
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                for item in items {
+                    if let DeValue::String(word) = item.get_ref() {
+                        add(word, item.span().start);
+                    }
+                }
+            }
+            DeValue::Table(table) => {
+                for (member, value) in table {
+                    add(member.get_ref(), member.span().start);
+                    if let DeValue::String(word) = value.get_ref() {
+                        add(word, value.span().start);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the first of the words stands below a key, or else the key.
+    fn find<'a>(&self, key: &str, words: impl IntoIterator<Item = &'a str>) -> Option<usize> {
+        let below = |word: &str| self.below.get(&(key.to_owned(), word.to_owned()));
+        let below = words.into_iter().find_map(below);
+        below.or_else(|| self.keys.get(key)).copied()
+    }
 }
 
 /// The text of a pipeline file.
@@ -49,14 +103,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         }
         told
     };
+    let (spans, faults) = DeTable::parse_recoverable(text);
+    if let Some(faults) = Error::all(faults.iter().map(not_toml).collect()) {
+        return Err(faults);
+    }
     let mut table: Table = text.parse().map_err(|error| not_toml(&error))?;
-    let spans = DeTable::parse(text).map_err(|error| not_toml(&error))?;
-    let lines = |table: &DeTable| -> BTreeMap<String, usize> {
-        table
-            .keys()
-            .map(|key| (key.get_ref().to_string(), line_of(text, key.span().start)))
-            .collect()
-    };
     let section = |table: Table, line, lines| Section {
         table,
         set: BTreeSet::new(),
@@ -67,18 +118,19 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
     };
 
     let stages = table.remove("stage");
-    let top = section(table, None, lines(spans.get_ref()));
-    if let Some(key) = top
+    let top = section(table, None, Lines::of(spans.get_ref(), text));
+    let known = [super::overrides::TOP_KEYS, &["stage"]].concat();
+    let unknown = top
         .table
         .keys()
-        .find(|key| !super::overrides::TOP_KEYS.contains(&key.as_str()))
-    {
-        let known = [super::overrides::TOP_KEYS, &["stage"]].concat();
+        .filter(|key| !known.contains(&key.as_str()));
+    let unknown = unknown.map(|key| {
         let error = Error::usage(format!(
             "unknown key `{key}`; there are `name`, `max_rejects` and `[[stage]]`"
         ));
-        return Err(top.locate(key, suggest(error, key, known)));
-    }
+        top.locate(key, suggest(error, key, known.iter().copied()))
+    });
+    let mistakes: Vec<Error> = unknown.collect();
     let tables = match stages {
         None => Vec::new(),
         Some(Value::Array(values)) if values.iter().all(Value::is_table) => values
@@ -91,6 +143,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
             return Err(top.locate("stage", error));
         }
     };
+    if let (true, Some(mistakes)) = (tables.is_empty(), Error::all(mistakes.clone())) {
+        return Err(mistakes);
+    }
     if tables.is_empty() {
         return Err(Error::usage("a pipeline needs a stage, this has none")
             .cause(place(path, None))
@@ -104,23 +159,42 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         .into_iter()
         .zip(spans)
         .map(|(table, span)| {
-            let lines = span.get_ref().as_table().map(lines).unwrap_or_default();
-            section(table, Some(line_of(text, span.span().start)), lines)
+            let table_of = span.get_ref().as_table();
+            let lines = table_of.map(|table| Lines::of(table, text));
+            let line = Some(line_of(text, span.span().start));
+            section(table, line, lines.unwrap_or_default())
         })
         .collect();
-    Ok(Document { top, stages })
+    Ok(Document {
+        top,
+        stages,
+        mistakes,
+    })
 }
 
 impl Section {
     /// Says of an error where its key was said.
-    pub(super) fn locate(&self, key: &str, mut error: Error) -> Error {
+    pub(super) fn locate(&self, key: &str, error: Error) -> Error {
+        self.locate_below(key, &[], error)
+    }
+
+    /// The same where `word` is said below the key, perhaps on a line of its own.
+    pub(super) fn locate_word(&self, key: &str, word: &str, error: Error) -> Error {
+        self.locate_below(key, &[word], error)
+    }
+
+    /// The same where one of `words` is said below the key, perhaps on a line of its own.
+    fn locate_below(&self, key: &str, words: &[&str], mut error: Error) -> Error {
         let place = if self.set.contains(key) {
             match &self.name {
                 Some(stage) => format!("at `--set {stage}.{key}`"),
                 None => format!("at `--set {key}`"),
             }
         } else {
-            place(&self.file, self.lines.get(key).copied().or(self.line))
+            place(
+                &self.file,
+                self.lines.find(key, words.iter().copied()).or(self.line),
+            )
         };
         error.causes.insert(0, place);
         match &self.name {
@@ -131,16 +205,38 @@ impl Section {
 
     /// Says of a kind's error where the option it names first was said, or else where the stage begins.
     pub(super) fn locate_named(&self, error: Error) -> Error {
-        let key = error
-            .message
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter_map(|word| word.split('.').next())
-            .find(|word| self.table.contains_key(*word))
-            .unwrap_or_default()
-            .to_owned();
-        self.locate(&key, error)
+        error.each(&|error: Error| {
+            let message = error.message.clone();
+            let key = self.named(&error).unwrap_or_default().to_owned();
+            let words: Vec<&str> = words(&message)
+                .flat_map(|word| [Some(word), word.split('.').nth(1)])
+                .flatten()
+                .collect();
+            self.locate_below(&key, &words, error)
+        })
+    }
+
+    /// Whether the first thing that an error names is a key of the table.
+    pub(super) fn begins_with_key(&self, error: &Error) -> bool {
+        let first = words(&error.message).next();
+        first.is_some_and(|word| self.table.contains_key(word))
+    }
+
+    /// The key of the table that an error names first, or below which it stands what it names.
+    pub(super) fn named(&self, error: &Error) -> Option<&str> {
+        let of_word = |word: &str| {
+            let key = self.table.get_key_value(word.split('.').next()?)?;
+            Some(key.0.as_str())
+        };
+        let below = |word: &str| {
+            let mut said = self.lines.below.keys();
+            let key =
+                said.find_map(|(key, said)| (said == word && key != "inputs").then_some(key))?;
+            self.table.contains_key(key).then_some(key.as_str())
+        };
+        let message = &error.message;
+        let key = words(message).find_map(of_word);
+        key.or_else(|| words(message).take(1).find_map(below))
     }
 
     /// A key's text.
@@ -198,6 +294,11 @@ impl Section {
     }
 }
 
+/// The words of a message that stand in backticks.
+fn words(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
+}
+
 /// Adds the known word that was probably meant.
 pub(super) fn suggest<'a>(
     error: Error,
@@ -215,6 +316,13 @@ fn place(path: &Path, line: Option<usize>) -> String {
         Some(line) => format!("at {}, line {line}", path.display()),
         None => format!("at {}", path.display()),
     }
+}
+
+/// The line at which an error was located; those that stand in no line come last.
+pub(super) fn line(error: &Error) -> usize {
+    let place = error.causes.first();
+    let line = place.and_then(|place| place.rsplit_once(", line ")?.1.parse().ok());
+    line.unwrap_or(usize::MAX)
 }
 
 fn line_of(text: &str, byte: usize) -> usize {

@@ -2,6 +2,7 @@
 //! what the kind says its options are.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use toml::Table;
 
@@ -34,8 +35,21 @@ const BATCH_ROWS_MAX: i64 = u32::MAX as i64;
 /// Streams of stages that read each other call each other: with more of them a thread's stack could end.
 const STAGES_MAX: usize = 1000;
 
+/// The stages of a file as far as name and kind are known.
+#[derive(Default)]
+pub(super) struct Drafts {
+    /// Those of which both are.
+    pub(super) good: Vec<Draft>,
+    /// The names of all, in the file's order.
+    pub(super) names: Vec<Option<String>>,
+    /// What is wrong with the others.
+    pub(super) mistakes: Vec<Error>,
+}
+
 /// A stage of which only name and kind are known.
 pub(super) struct Draft {
+    /// Which it is in the file.
+    pub(super) at: usize,
     pub(super) name: String,
     pub(super) kind: &'static StageKind,
     pub(super) section: Section,
@@ -80,7 +94,7 @@ pub(super) fn drafts(
     registry: &[&'static StageKind],
     document: &mut Document,
     environment: Environment,
-) -> Result<Vec<Draft>> {
+) -> Result<Drafts> {
     let count = document.stages.len();
     if count > STAGES_MAX {
         let error = Error::usage(format!(
@@ -88,43 +102,63 @@ pub(super) fn drafts(
         ));
         return Err(error.hint("split it into several files"));
     }
-    let mut drafts: Vec<Draft> = Vec::with_capacity(count);
-    for (number, mut section) in std::mem::take(&mut document.stages).into_iter().enumerate() {
+    let mut drafts = Drafts::default();
+    for (at, mut section) in std::mem::take(&mut document.stages).into_iter().enumerate() {
         let mut fixed: Table = FIXED
             .iter()
             .filter_map(|key| section.table.remove_entry(*key))
             .collect();
-        variables::replace(&mut fixed, environment)
-            .map_err(|(key, error)| section.locate(&key, error))?;
+        let unset = variables::replace(&mut fixed, environment);
         section.table.extend(fixed);
-
-        let name = section.string("name")?.ok_or_else(|| {
-            let error = Error::usage(format!("stage {} has no `name`", number + 1));
-            section.locate("", error)
-        })?;
-        check_name(&name, &drafts).map_err(|error| section.locate("name", error))?;
-        section.name = Some(name.clone());
-        let kind = find_kind(registry, &section)?;
-        for key in FIXED {
-            section.table.remove(key);
+        let mut mistakes: Vec<Error> = unset
+            .into_iter()
+            .map(|(key, error)| section.locate(&key, error))
+            .collect();
+        if mistakes.is_empty() {
+            match named(registry, &mut section, at, &drafts.names) {
+                Ok((name, kind)) => drafts.good.push(Draft {
+                    at,
+                    name,
+                    kind,
+                    section: section.clone(),
+                }),
+                Err(error) => mistakes.push(error),
+            }
         }
-        drafts.push(Draft {
-            name,
-            kind,
-            section,
-        });
+        drafts.names.push(section.name);
+        drafts.mistakes.extend(mistakes);
     }
     Ok(drafts)
 }
 
-fn check_name(name: &str, above: &[Draft]) -> Result<()> {
+/// A stage's name and kind, taken out of its table.
+fn named(
+    registry: &[&'static StageKind],
+    section: &mut Section,
+    at: usize,
+    above: &[Option<String>],
+) -> Result<(String, &'static StageKind)> {
+    let name = section.string("name")?.ok_or_else(|| {
+        let error = Error::usage(format!("stage {} has no `name`", at + 1));
+        section.locate("", error)
+    })?;
+    check_name(&name, above).map_err(|error| section.locate("name", error))?;
+    section.name = Some(name.clone());
+    let kind = find_kind(registry, section)?;
+    for key in FIXED {
+        section.table.remove(key);
+    }
+    Ok((name, kind))
+}
+
+fn check_name(name: &str, above: &[Option<String>]) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(fits) {
         return Err(Error::usage(format!(
             "`name`: expected letters, digits, `_` and `-`, found `{name}`"
         )));
     }
-    if above.iter().any(|draft| draft.name == name) {
+    if above.iter().flatten().any(|other| other == name) {
         return Err(Error::usage(format!("two stages are named `{name}`")));
     }
     Ok(())
@@ -143,37 +177,48 @@ fn find_kind(registry: &[&'static StageKind], section: &Section) -> Result<&'sta
     Err(section.locate("kind", suggest(error, &word, known)))
 }
 
-/// Decodes every stage, from the top down.
-pub(super) fn decode(drafts: Vec<Draft>, environment: Environment) -> Result<Vec<Step>> {
-    let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
+/// Decodes every stage that it can, from the top down, in the file's order; what is wrong with the others.
+pub(super) fn decode(drafts: Drafts, environment: Environment) -> (Vec<Option<Step>>, Vec<Error>) {
+    let Drafts { good, names, .. } = drafts;
     let cores = grid::cores();
-    let mut steps: Vec<Step> = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        let step = decode_one(draft, &names, &steps, cores, environment)?;
-        steps.push(step);
+    let mut steps: Vec<Option<Step>> = vec![None; names.len()];
+    let mut mistakes = Vec::new();
+    for draft in good {
+        let at = draft.at;
+        match decode_one(draft, &names, &steps[..at], cores, environment) {
+            Ok(step) => steps[at] = Some(step),
+            Err(found) => mistakes.extend(found),
+        }
     }
-    Ok(steps)
+    (steps, mistakes)
 }
 
 fn decode_one(
     mut draft: Draft,
-    names: &[String],
-    above: &[Step],
+    names: &[Option<String>],
+    above: &[Option<Step>],
     cores: usize,
     environment: Environment,
-) -> Result<Step> {
-    if let Some(key) = draft.section.table.keys().find(|key| !draft.takes(key)) {
-        return Err(draft.section.locate(key, draft.unknown_key(key)));
-    }
-    variables::replace(&mut draft.section.table, environment)
-        .map_err(|(key, error)| draft.section.locate(&key, error))?;
+) -> Result<Step, Vec<Error>> {
+    let keys = draft.section.table.keys();
+    let mut mistakes: Vec<Error> = keys
+        .filter(|key| !draft.takes(key))
+        .map(|key| draft.section.locate(key, draft.unknown_key(key)))
+        .collect();
+    let has_unknown = !mistakes.is_empty();
+    let unset = variables::replace(&mut draft.section.table, environment);
+    let is_set = unset.is_empty();
+    mistakes.extend(
+        unset
+            .into_iter()
+            .map(|(key, error)| draft.section.locate(&key, error)),
+    );
     let section = &draft.section;
-    let inputs = inputs(&draft, names, above)?;
-    let grid = grid::decide(section, cores)?;
-    let batch_rows = section
-        .integer(BATCH_ROWS, 1..=BATCH_ROWS_MAX)?
-        .map(|rows| usize::try_from(rows).expect("limits were checked"));
-
+    let mut note = |error: Error| mistakes.push(error);
+    let inputs = inputs(&draft, names, above).map_err(&mut note).ok();
+    let grid = grid::decide(section, cores).map_err(&mut note).ok();
+    let batch_rows = section.integer(BATCH_ROWS, 1..=BATCH_ROWS_MAX);
+    let batch_rows = batch_rows.map_err(&mut note).ok().flatten();
     let own = |key: &str| draft.kind.all_options().any(|option| option.name == key);
     let options: Table = section
         .table
@@ -181,19 +226,70 @@ fn decode_one(
         .filter(|(key, _)| own(key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let stage = (draft.kind.decode)(options.clone())
-        .map_err(|error| crate::secrets::scrub(section.locate_named(error), &options))?;
+    if !is_set {
+        // What a variable would say is not known.
+        return Err(mistakes);
+    }
+    let stage = match (draft.kind.decode)(options.clone()) {
+        Ok(stage) => stage,
+        Err(first) => {
+            let found = of_options(&draft, &options, first);
+            // A key may be missing because it is misspelt: then only what begins with a key that is there counts.
+            let found = found
+                .into_iter()
+                .filter(|error| !has_unknown || section.begins_with_key(error));
+            mistakes.extend(found.map(|error| crate::secrets::scrub(error, &options)));
+            return Err(mistakes);
+        }
+    };
+    let (Some(inputs), Some(grid), true) = (inputs, grid, mistakes.is_empty()) else {
+        return Err(mistakes);
+    };
     let step = Step {
         name: draft.name,
         kind: draft.kind,
         inputs,
         grid,
-        batch_rows,
+        batch_rows: batch_rows.map(|rows| usize::try_from(rows).expect("limits were checked")),
         options,
         stage: stage.into(),
+        section: Some(Arc::new(draft.section)),
     };
-    refuse_sessions(&step).map_err(|error| section.locate("max_sessions", error))?;
-    Ok(step)
+    let refused = refuse_sessions(&step).map_err(|error| step.locate("max_sessions", error));
+    refused.map(|()| step).map_err(|error| vec![error])
+}
+
+/// What is wrong with the options of a stage, beginning with what its kind found first.
+fn of_options(draft: &Draft, options: &Table, first: Error) -> Vec<Error> {
+    let section = &draft.section;
+    let is_of_a_type = |error: &Error| {
+        let words = [": invalid type", ": invalid value", ": unknown variant"];
+        words.iter().any(|word| error.message.contains(word))
+    };
+    // A kind is decoded up to the first value of a wrong type: without it the next one shows.
+    let mut left = options.clone();
+    let mut found = vec![first];
+    loop {
+        let last = found.last().filter(|error| is_of_a_type(error));
+        let key = last.and_then(|error| section.named(error));
+        if key.and_then(|key| left.remove(key)).is_none() {
+            break;
+        }
+        match (draft.kind.decode)(left.clone()) {
+            Err(next) if is_of_a_type(&next) => found.push(next),
+            _ => break,
+        }
+    }
+    let names = draft.kind.all_options();
+    let required = names.filter(|option| option.default.is_none());
+    let absent = required.filter(|option| !options.contains_key(option.name));
+    for missing in absent.map(|option| format!("missing key `{}`", option.name)) {
+        if found.iter().all(|error| error.message != missing) {
+            found.push(Error::usage(missing));
+        }
+    }
+    let located = found.into_iter().map(|error| section.locate_named(error));
+    located.collect()
 }
 
 /// Each process has a session of its own: what a licence does not allow is told before it is tried.
@@ -211,59 +307,59 @@ fn refuse_sessions(step: &Step) -> Result<()> {
 }
 
 /// The steps that a stage reads.
-fn inputs(draft: &Draft, names: &[String], above: &[Step]) -> Result<Vec<usize>> {
-    let locate = |error: Error| draft.section.locate("inputs", error);
+fn inputs(draft: &Draft, names: &[Option<String>], above: &[Option<Step>]) -> Result<Vec<usize>> {
+    let locate = |word: &str, error: Error| draft.section.locate_word("inputs", word, error);
     let positions: HashMap<&str, usize> = names
         .iter()
         .enumerate()
-        .map(|(at, name)| (name.as_str(), at))
+        .filter_map(|(at, name)| Some((name.as_deref()?, at)))
         .collect();
     let words = draft.section.strings("inputs")?.unwrap_or_default();
     let mut inputs = Vec::with_capacity(words.len());
+    let mut mistakes = Vec::new();
     for word in &words {
         match positions.get(word.as_str()) {
             Some(&at) if at < above.len() => inputs.push(at),
-            Some(&at) => {
-                let message = if at == above.len() {
-                    "a stage cannot read itself".to_owned()
-                } else {
-                    format!("input `{word}` is a stage further down")
-                };
-                let error = Error::usage(message);
-                return Err(locate(
-                    error.hint("a stage reads stages above it: change the order"),
-                ));
-            }
+            Some(&at) => mistakes.push(locate(word, not_above(word, at == above.len()))),
             None => {
-                let known: Vec<&str> = names[..above.len()].iter().map(String::as_str).collect();
+                let known = names[..above.len()].iter().flatten();
+                let known: Vec<&str> = known.map(String::as_str).collect();
                 let error = Error::usage(format!(
                     "input `{word}` is not a stage above; there are {}",
                     list(&known)
                 ));
-                return Err(locate(suggest(error, word, known)));
+                mistakes.push(locate(word, suggest(error, word, known)));
             }
         }
     }
-    let given = inputs.len();
+    let given = words.len();
     if !draft.kind.inputs.contains(&given) {
-        return Err(locate(Error::usage(format!(
+        let error = Error::usage(format!(
             "kind `{}` takes {}, found {given}",
             draft.kind.name,
             draft.kind.inputs_in_words()
-        ))));
-    }
-    if let Some(sink) = inputs
-        .iter()
-        .map(|&at| &above[at])
-        .find(|step| step.kind.sink)
-    {
-        return Err(locate(
-            Error::usage(format!(
-                "input `{}` gives no rows: with `{}` they leave the pipeline",
-                sink.name, sink.kind.name
-            ))
-            .hint("read what it reads"),
         ));
+        mistakes.push(locate("", error));
     }
-    Ok(inputs)
+    let steps = inputs.iter().filter_map(|&at| above[at].as_ref());
+    for sink in steps.filter(|step| step.kind.sink) {
+        let error = Error::usage(format!(
+            "input `{}` gives no rows: with `{}` they leave the pipeline",
+            sink.name, sink.kind.name
+        ));
+        mistakes.push(locate(&sink.name, error.hint("read what it reads")));
+    }
+    match Error::all(mistakes) {
+        Some(mistakes) => Err(mistakes),
+        None => Ok(inputs),
+    }
+}
+
+fn not_above(word: &str, is_itself: bool) -> Error {
+    let message = if is_itself {
+        "a stage cannot read itself".to_owned()
+    } else {
+        format!("input `{word}` is a stage further down")
+    };
+    Error::usage(message).hint("a stage reads stages above it: change the order")
 }

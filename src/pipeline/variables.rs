@@ -13,12 +13,16 @@ use crate::stage::files::quote;
 /// Where variables come from.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Replaces the variables in every string of a table; an error comes with the top key it stands under.
-pub(super) fn replace(table: &mut Table, environment: Environment) -> Result<(), (String, Error)> {
-    for (key, value) in table.iter_mut() {
-        replace_value(value, key, environment).map_err(|error| (key.clone(), error))?;
-    }
-    Ok(())
+/// Replaces the variables in every string of a table; each error comes with the top key it stands under.
+pub(super) fn replace(table: &mut Table, environment: Environment) -> Vec<(String, Error)> {
+    let of_key = |key: &str, value: &mut Value| {
+        let replaced = replace_value(value, key, environment);
+        replaced.err().map(|error| (key.to_owned(), error))
+    };
+    let members = table.iter_mut();
+    members
+        .filter_map(|(key, value)| of_key(key, value))
+        .collect()
 }
 
 fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Result<()> {
@@ -160,14 +164,15 @@ mod tests {
             files = ["${DATA}/*.csv", "${NO:-a*}"]
             path = "${DATA}/out"
         };
-        replace(&mut table, &environment).expect("all are set");
+        assert!(replace(&mut table, &environment).is_empty());
         let wanted: Table = toml::toml! {
             files = ["/data/[[]x][*]/*.csv", "a*"]
             path = "/data/[x]*/out"
         };
         assert_eq!(table, wanted);
         let mut empty: Table = toml::toml! { files = ["${EMPTY:-}"] };
-        let (key, error) = replace(&mut empty, &environment).expect_err("it is empty");
+        let mut unset = replace(&mut empty, &environment);
+        let (key, error) = unset.pop().expect("it is empty");
         assert_eq!(key, "files");
         assert!(error.message.contains("`${EMPTY:-}` is empty"), "{error}");
     }

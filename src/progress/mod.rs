@@ -14,6 +14,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::clock::monotonic;
 use crate::report::{bytes, thousands};
 use crate::run::{Live, Waits};
+use crate::shown;
 use reading::Reading;
 
 /// How progress is shown.
@@ -34,6 +35,10 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const STILL: Duration = Duration::from_secs(5);
 /// How much the last look counts: what is said of waiting is of the last few seconds.
 const LAST_LOOK: f64 = 0.05;
+/// A stage that gave and took nothing for so long does not move.
+const MOVES: Duration = Duration::from_secs(1);
+/// A shorter time left is none to speak of.
+const LEFT_LEAST: Duration = Duration::from_secs(1);
 /// A stage that waits for this share of the time is said to wait.
 const WAITS: f64 = 0.6;
 
@@ -85,12 +90,15 @@ struct Stage {
     /// The shares of the time in which it waited for input, and for its readers.
     for_input: f64,
     for_reader: f64,
+    /// The input that it waits for, if it waits for one.
+    awaited: Option<String>,
 }
 
 impl Stage {
     fn new(name: String, live: Arc<Live>) -> Stage {
         Stage {
             name,
+            awaited: live.reads.first().cloned(),
             live,
             begun: None,
             reading: Reading::default(),
@@ -152,7 +160,8 @@ impl Stage {
         if let (Some(done), false, 1..) = (live.bytes_through(), self.is_ended(), total) {
             let share = (done as f64 / total as f64).min(1.0) * 100.0;
             text.push_str(&format!("  {share:.0} % of {}", bytes(total)));
-            if let Some(left) = self.reading.left(total).filter(|_| done < total) {
+            // The last rows may take longer than the last bytes.
+            if let Some(left) = self.left().filter(|left| *left >= LEFT_LEAST) {
                 text.push_str(&format!(", {} left", clock(left)));
             }
         }
@@ -170,18 +179,31 @@ impl Stage {
         Some(text)
     }
 
+    /// How long reading the rest of its files will take; `None`: that is not known, or it reads none.
+    fn left(&self) -> Option<Duration> {
+        let total = self.live.bytes_total.load(Ordering::Relaxed);
+        let done = self.live.bytes_through()?;
+        self.reading.left(total).filter(|_| done < total)
+    }
+
+    fn moves(&self, now: Duration) -> bool {
+        self.begun.is_some() && now.saturating_sub(self.moved.0) < MOVES
+    }
+
     /// What it waits for, if it does.
     fn waits(&self, now: Duration) -> Option<String> {
         let note = self.live.note.get();
         if !note.is_empty() {
-            let one_line = note.replace(char::is_control, " ");
-            return Some(one_line);
+            // What others say may be several lines.
+            let one_line = note.replace('\n', " ");
+            return Some(shown::line(&one_line).into_owned());
         }
         if self.for_input > WAITS {
-            return Some(match self.live.reads.first() {
-                Some(input) => format!("waits for {input}"),
-                None => "waits for its files".into(),
-            });
+            match &self.awaited {
+                Some(input) => return Some(format!("waits for {input}")),
+                None if self.live.reads.is_empty() => return Some("waits for its files".into()),
+                None => {}
+            }
         }
         if self.for_reader > WAITS {
             return Some(match &self.live.read_by[..] {
@@ -192,6 +214,36 @@ impl Stage {
         let still = now.saturating_sub(self.moved.0);
         let words = || format!("nothing has come back for {} s", still.as_secs());
         (still >= STILL).then(words)
+    }
+}
+
+/// Looks at all stages, and at which input each that waits is waiting for: not for one that has ended, nor, while
+/// it stands still itself, for one that gives rows to its other readers.
+fn look(stages: &mut [Stage], now: Duration) {
+    stages.iter_mut().for_each(|stage| stage.look(now));
+    let state = |stage: &Stage| (stage.is_ended(), stage.moves(now));
+    let states: Vec<(bool, bool)> = stages.iter().map(state).collect();
+    let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+    for stage in stages {
+        let moves = stage.moves(now);
+        let is_awaited = |input: &&String| {
+            let at = names.iter().position(|name| name == *input);
+            at.is_none_or(|at| !states[at].0 && (moves || !states[at].1))
+        };
+        stage.awaited = stage.live.reads.iter().find(is_awaited).cloned();
+    }
+}
+
+/// How long the whole has taken, and about how long the rest will take, where every file that is still read tells.
+fn whole(stages: &[Stage], since: Duration) -> String {
+    let reads = |stage: &&Stage| {
+        !stage.is_ended() && stage.live.reads.is_empty() && stage.live.bytes_through().is_some()
+    };
+    let lefts: Option<Vec<Duration>> = stages.iter().filter(reads).map(Stage::left).collect();
+    let left = lefts.and_then(|lefts| lefts.into_iter().max());
+    match left.filter(|left| *left >= LEFT_LEAST) {
+        Some(left) => format!("{}, about {} left", clock(since), clock(left)),
+        None => clock(since),
     }
 }
 
@@ -235,10 +287,15 @@ fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
             bar
         })
         .collect();
+    let all_of_it = all.add(ProgressBar::new_spinner().with_style(style));
+    all_of_it.set_prefix(format!("{:width$}", ""));
+    let from = monotonic();
     while !wait(done) {
         let now = monotonic();
-        for (stage, bar) in stages.iter_mut().zip(&bars) {
-            stage.look(now);
+        look(&mut stages, now);
+        all_of_it.set_message(whole(&stages, now.saturating_sub(from)));
+        all_of_it.tick();
+        for (stage, bar) in stages.iter().zip(&bars) {
             if let Some(line) = stage.line(now) {
                 bar.set_message(line);
                 bar.tick();
@@ -254,9 +311,7 @@ fn show_plain(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let mut next = from + PLAIN_EVERY;
     while !wait(done) {
         let now = monotonic();
-        for stage in &mut stages {
-            stage.look(now);
-        }
+        look(&mut stages, now);
         if now >= next {
             next += PLAIN_EVERY;
             // Nobody is left to tell if this cannot be written.
@@ -277,7 +332,7 @@ fn plain(stages: &[Stage], now: Duration, since: Duration) -> String {
     if lines.is_empty() {
         return format!("{}  no stage has rows yet", clock(since));
     }
-    format!("{}  {}", clock(since), lines.join("; "))
+    format!("{}  {}", whole(stages, since), lines.join("; "))
 }
 
 #[cfg(test)]
@@ -324,6 +379,65 @@ mod tests {
             format!("0:11  dates {line}")
         );
         assert_eq!(clock(seconds(3725)), "1:02:05");
+    }
+
+    #[test]
+    fn no_time_left_is_not_told_and_the_longest_is_that_of_the_whole() {
+        let sources = [10_u64, 20].map(|seconds_in_all| {
+            let done = Arc::new(AtomicU64::new(0));
+            let live = Live {
+                bytes_total: AtomicU64::new(1000 * seconds_in_all),
+                bytes_done: Mutex::new(Some(done.clone())),
+                batches_read: AtomicU64::new(1),
+                batches_done: AtomicU64::new(1),
+                begun: true.into(),
+                ..Live::default()
+            };
+            (
+                done,
+                Stage::new(format!("s{seconds_in_all}"), Arc::new(live)),
+            )
+        });
+        let (dones, mut stages): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+        for second in 1..=9 {
+            for done in &dones {
+                done.store(second * 1000, Ordering::Relaxed);
+            }
+            look(&mut stages, seconds(second));
+        }
+        assert_eq!(whole(&stages, seconds(9)), "0:09, about 0:11 left");
+        dones[0].store(9_999, Ordering::Relaxed);
+        look(&mut stages, seconds(10));
+        let line = stages[0].line(seconds(10)).unwrap();
+        assert!(!line.contains("left"), "{line}");
+    }
+
+    #[test]
+    fn nothing_waits_for_what_moves_elsewhere() {
+        let live = |reads: &[&str]| {
+            Arc::new(Live {
+                reads: reads.iter().map(ToString::to_string).collect(),
+                begun: true.into(),
+                ..Live::default()
+            })
+        };
+        let reads: [&[&str]; 4] = [&[], &[], &["dated"], &["names", "dated"]];
+        let names = ["names", "dated", "still", "joined"];
+        let stages = names.iter().zip(reads);
+        let mut stages: Vec<Stage> = stages
+            .map(|(name, reads)| Stage::new((*name).into(), live(reads)))
+            .collect();
+        stages[0].live.ended.store(true, Ordering::Relaxed);
+        for second in 1..5 {
+            stages[1].live.rows_out.store(second, Ordering::Relaxed);
+            look(&mut stages, seconds(second));
+        }
+        // It stands still while what it reads goes to others.
+        assert_eq!(stages[2].awaited, None);
+        // Nothing is awaited of what has ended.
+        look(&mut stages, seconds(9));
+        assert_eq!(stages[2].awaited.as_deref(), Some("dated"));
+        assert_eq!(stages[3].awaited.as_deref(), Some("dated"));
     }
 
     #[test]

@@ -226,6 +226,9 @@ pub struct StageReport {
     pub digest: Option<String>,
     /// Numbers of its kind.
     pub counts: Counts,
+    /// Where its rows are now, of a sink whose run is done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub published: Option<Published>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -259,6 +262,7 @@ impl StageReport {
             sessions: 0,
             digest: None,
             counts: Counts::new(),
+            published: None,
             warnings: Vec::new(),
         }
     }
@@ -274,6 +278,16 @@ impl StageReport {
     }
 }
 
+/// Where results went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The file, folder or index, secrets masked.
+    pub place: String,
+    /// How large it is, where that can be known here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bytes: Option<u64>,
+}
+
 /// The rows that were set aside.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rejects {
@@ -281,7 +295,22 @@ pub struct Rejects {
     pub rows: u64,
     /// Where they are, one JSON object a line.
     pub file: Option<String>,
-    /// The first few, for the table.
+    /// Why, for the table.
     #[serde(skip)]
-    pub first: Vec<String>,
+    pub reasons: Vec<Reason>,
+}
+
+/// Why rows were set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// How many.
+    pub rows: u64,
+    /// The first of them in words.
+    pub first: String,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", rows(self.rows), self.first)
+    }
 }

@@ -53,7 +53,9 @@ pub fn since(report: &Report, earlier: impl IntoIterator<Item = Report>) -> Vec<
             else {
                 return true;
             };
-            if before.wall_s.max(stage.wall_s) >= SHORT_S {
+            let is_shown = before.wall_s.max(stage.wall_s) >= SHORT_S
+                && (report.mode == "staged" || is_own(before, stage));
+            if is_shown {
                 found.push(Since {
                     stage: stage.name.clone(),
                     before_s: before.wall_s,
@@ -85,6 +87,15 @@ pub fn lines(all: &[Since], report: &Report) -> String {
         text.push_str("(stages overlap in a streamed run: `etl compare` times each by itself)\n");
     }
     text
+}
+
+/// Whether it is the stage's own work that took another time: where stages overlap, it may as well have waited
+/// longer for its input or its readers, which its settings are not to blame for.
+fn is_own(before: &StageReport, after: &StageReport) -> bool {
+    let work_s =
+        |stage: &StageReport| stage.busy_s / (stage.processes * stage.threads).max(1) as f64;
+    let (wall_s, work_s) = (after.wall_s - before.wall_s, work_s(after) - work_s(before));
+    wall_s.signum() == work_s.signum() && work_s.abs() >= wall_s.abs() / 2.0
 }
 
 /// Whether a stage had the same to do.
@@ -243,6 +254,23 @@ mod tests {
             ),
             "grouping: 169 s -> 169 s since column = \"b\", at_least = 5\n"
         );
+    }
+
+    #[test]
+    fn a_setting_is_not_blamed_for_waiting() {
+        let streamed = |wall_s, busy_s, format: &str| {
+            let mut stage = stage("dated", "threads", 2, wall_s);
+            stage.busy_s = busy_s;
+            stage.options = json!({ "formats": [format] });
+            let mut report = run(vec![stage]);
+            report.mode = "streamed".into();
+            report
+        };
+        let found = |then, now| since(&now, [then]).len();
+        // 0.8 s of work of two threads each time: it waited.
+        assert_eq!(found(streamed(0.45, 0.8, "a"), streamed(2.21, 0.8, "b")), 0);
+        assert_eq!(found(streamed(0.45, 0.8, "a"), streamed(2.21, 4.0, "b")), 1);
+        assert_eq!(found(streamed(2.21, 4.0, "a"), streamed(0.45, 0.8, "b")), 1);
     }
 
     #[test]

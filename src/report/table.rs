@@ -1,6 +1,7 @@
 //! The report as text: a table that fits 80 columns, then what else the user should know.
 
 use super::{Report, StageReport, Status};
+use crate::shown;
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
@@ -35,13 +36,26 @@ fn below(report: &Report) -> String {
         text.push_str(&processes(stage));
     }
     text.push_str(&rejects(report));
+    text.push_str(&results(report));
     text
+}
+
+/// Where the results are.
+fn results(report: &Report) -> String {
+    let of = |stage: &StageReport| {
+        let published = stage.published.as_ref()?;
+        let size = published.bytes.map(|count| format!(", {}", bytes(count)));
+        let (place, size) = (shown::line(&published.place), size.unwrap_or_default());
+        Some(format!("{}: wrote {place}{size}\n", stage.name))
+    };
+    report.stages.iter().filter_map(of).collect()
 }
 
 fn apart(report: &Report) -> String {
     let mut text = String::new();
     for stage in &report.stages {
         for warning in &stage.warnings {
+            let warning = warning.replace('\n', "\n  ");
             text.push_str(&format!("warning: stage `{}`: {warning}\n", stage.name));
         }
     }
@@ -49,7 +63,8 @@ fn apart(report: &Report) -> String {
         let stage = error.stage.as_ref();
         let stage = stage.map(|stage| format!("stage `{stage}`: "));
         let stage = stage.unwrap_or_default();
-        text.push_str(&format!("it failed: {stage}{}\n", error.message));
+        let message = error.message.replace('\n', "\n  ");
+        text.push_str(&format!("it failed: {stage}{message}\n"));
     }
     text
 }
@@ -92,7 +107,7 @@ pub fn plain<const N: usize>(
     let mut widths = heads.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(shown::line(cell).chars().count());
         }
     }
     let others: usize = widths[1..].iter().map(|width| width + 1).sum();
@@ -110,7 +125,10 @@ pub fn as_markdown<const N: usize>(
     rows: &[[String; N]],
     align: &[Align; N],
 ) -> String {
-    let line = |cells: &[String; N]| format!("| {} |\n", cells.join(" | "));
+    let line = |cells: &[String; N]| {
+        let cells = cells.each_ref().map(|cell| shown::line(cell));
+        format!("| {} |\n", cells.join(" | "))
+    };
     let rule = align.map(|align| match align {
         Align::Left => "---".to_owned(),
         Align::Right => "---:".to_owned(),
@@ -147,11 +165,12 @@ fn executor(stage: &StageReport) -> String {
 fn line<const N: usize>(cells: &[String; N], widths: &[usize; N], align: &[Align; N]) -> String {
     let mut line = String::new();
     for ((cell, &width), align) in cells.iter().zip(widths).zip(align) {
+        let cell = shown::line(cell);
         let shown = if cell.chars().count() > width {
             let kept: String = cell.chars().take(width - 1).collect();
             format!("{kept}…")
         } else {
-            cell.clone()
+            cell.into_owned()
         };
         match align {
             Align::Left => line.push_str(&format!("{shown:<width$} ")),
@@ -365,17 +384,22 @@ fn processes(stage: &StageReport) -> String {
     )
 }
 
+/// So many reasons of rejects are shown.
+const REASONS: usize = 5;
+
 fn rejects(report: &Report) -> String {
     let Some(file) = &report.rejects.file else {
         return String::new();
     };
     let mut text = format!("{} rejected, all in {file}\n", rows(report.rejects.rows));
-    for reject in &report.rejects.first {
-        text.push_str(&format!("  {reject}\n"));
+    let shown = report.rejects.reasons.iter().take(REASONS);
+    for reason in shown.clone() {
+        text.push_str(&format!("  {}\n", shown::line(&reason.to_string())));
     }
-    let more = report.rejects.rows - report.rejects.first.len() as u64;
-    if more > 0 && !report.rejects.first.is_empty() {
-        text.push_str(&format!("  and {} more\n", thousands(more)));
+    let told: u64 = shown.map(|reason| reason.rows).sum();
+    let more = report.rejects.rows.saturating_sub(told);
+    if more > 0 && told > 0 {
+        text.push_str(&format!("  {} for other reasons\n", rows(more)));
     }
     text
 }

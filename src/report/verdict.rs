@@ -18,7 +18,7 @@ const WORTH_IT: f64 = 0.75;
 const RESOLUTION_S: f64 = 1e-6;
 
 /// A stage that takes less than this is not worth a thought: threads alone take a part of it to begin.
-const SHORT_S: f64 = 0.01;
+pub const SHORT_S: f64 = 0.01;
 
 /// The share of its time from which on a stage is bound by what takes it.
 const MOST: f64 = 0.5;
@@ -205,6 +205,16 @@ pub fn advice(after: &StageReport, gain: Option<&Gain>) -> String {
         return format!("takes {least:.1} ms: leave it sequential");
     }
     if alone >= NEARLY_ALL && !is_sequential {
+        if let Some(gain) = gain.filter(|gain| gain.faster == Some(true) && gain.saved_s >= SHORT_S)
+        {
+            return format!(
+                "saves {} s by {} workers; {} of its {} s is now one thread's part: more bring nothing",
+                short(gain.saved_s),
+                gain.workers,
+                short(after.serial_s.min(after.wall_s)),
+                short(after.wall_s)
+            );
+        }
         return format!(
             "{} of its {} s is one thread's part (reading, dealing, writing): more workers bring nothing",
             short(after.serial_s.min(after.wall_s)),
@@ -426,6 +436,11 @@ mod tests {
             ),
             (
                 1.2,
+                of(|s| s.serial_s = 0.9),
+                "saves 0.200 s by 2 workers; 0.900 of its 1.00 s is now one thread's part: more bring nothing",
+            ),
+            (
+                1.0,
                 of(|s| s.serial_s = 0.9),
                 "0.900 of its 1.00 s is one thread's part (reading, dealing, writing): more workers bring nothing",
             ),

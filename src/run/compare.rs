@@ -202,6 +202,7 @@ impl Bench<'_> {
         for stage in &mut report.stages {
             let step = pipeline.steps.iter().find(|step| step.name == stage.name);
             stage.options = step.map_or_else(Default::default, |step| masked(&step.options));
+            stage.published = None;
         }
         self.not_timed = scratch.not_timed;
         let time = |stage: &StageReport| stage.wall_s;

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::compare::SCRATCH;
 use super::kept::KEPT;
+use super::reasons;
 use super::resume::{SETTLED, absolute};
-use super::spool::first_rejects;
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result, nearest};
 use crate::report::{Comparison, Report, Status};
@@ -102,16 +102,17 @@ impl History {
         })
     }
 
-    /// What is kept of run `id`, its first rejects too; `None`: it has no report.
+    /// What is kept of run `id`, and why it rejected rows; `None`: it has no report.
     pub fn read(&self, id: &str) -> Result<Option<Entry>> {
         let mut entry = self.entry(id)?;
         if let Some(Entry::Run(report)) = &mut entry {
-            report.rejects.first = first_rejects(&self.runs.join(id).join(REJECTS_FILE));
+            report.rejects.reasons = reasons::of_file(&self.runs.join(id).join(REJECTS_FILE));
         }
         Ok(entry)
     }
 
-    fn entry(&self, id: &str) -> Result<Option<Entry>> {
+    /// What is kept of run `id` but for its rejects; `None`: it has no report.
+    pub fn entry(&self, id: &str) -> Result<Option<Entry>> {
         let file = self.report_file(id);
         let text = match std::fs::read(&file) {
             Ok(text) => text,

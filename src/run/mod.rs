@@ -7,7 +7,9 @@ mod driver;
 pub mod history;
 mod kept;
 mod preview;
+mod reasons;
 mod record;
+mod results;
 mod resume;
 mod spool;
 mod staged;
@@ -27,7 +29,7 @@ use crate::clock;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
-use crate::report::{Failure, Machine, Rejects, Report, Status};
+use crate::report::{Failure, Machine, Rejects, Report, StageReport, Status};
 use crate::stage::{REJECTS_FILE, Run};
 use crate::stop::{InOrder, Stop};
 use driver::Driver;
@@ -155,7 +157,10 @@ fn run_held(
         .steps
         .iter()
         .zip(&driver.records)
-        .map(|(step, record)| record.report(step, options.digest));
+        .map(|(step, record)| StageReport {
+            published: results::published(step, &pipeline.folder).filter(|_| error.is_none()),
+            ..record.report(step, options.digest)
+        });
     let mut report = Report {
         pipeline: pipeline.name.clone(),
         pipeline_file: pipeline.file.display().to_string(),

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::executor::Grid;
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
+use crate::report::Reason;
 use crate::schema::Schema;
 use crate::stage::{Begun, Run};
 use crate::stop::{InOrder, Stop};
@@ -30,8 +31,8 @@ pub struct Preview {
     pub rows: Batch,
     /// Rows that were rejected, of those that were read for these.
     pub rejected: u64,
-    /// The first few of them, in words.
-    pub rejects: Vec<String>,
+    /// Why.
+    pub rejects: Vec<Reason>,
     /// What came instead of the next row.
     pub fault: Option<Error>,
 }
@@ -89,13 +90,13 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
     let schema = schemas[last].clone();
     let all = Batch::concat(batches, || stream::empty(&schema));
     let shown = all.rows().min(rows);
-    let told: Vec<(u64, Vec<String>)> = records.iter().map(|r| r.take_spool().told()).collect();
+    let told: Vec<(u64, Vec<Reason>)> = records.iter().map(|r| r.take_spool().told()).collect();
     Ok(Preview {
         stage: pipeline.steps[last].name.clone(),
         schema,
         rows: all.slice(0, shown),
         rejected: told.iter().map(|(rows, _)| rows).sum(),
-        rejects: told.into_iter().flat_map(|(_, first)| first).collect(),
+        rejects: told.into_iter().flat_map(|(_, reasons)| reasons).collect(),
         fault,
     })
 }

@@ -290,6 +290,10 @@ impl Record {
             crate::executor::Costs::default()
         };
         warnings.extend(stands.warnings);
+        let secrets = step.secrets();
+        for warning in &mut warnings {
+            *warning = secrets.clean(warning);
+        }
         StageReport {
             name: step.name.clone(),
             kind: step.kind.name.into(),
@@ -316,6 +320,7 @@ impl Record {
             sessions: costs.sessions,
             digest: digest.then(|| totals.digest.unwrap_or(Digest::EMPTY).hex()),
             counts,
+            published: None,
             warnings,
         }
     }

@@ -1,18 +1,17 @@
 //! The rejects of a run: a file a stage as long as it runs, joined into one at its end.
 
-use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::reasons::{Head, Reasons};
 use super::resume::sum_of;
 use crate::disk;
-use crate::error::{Error, Place, Result};
-use crate::report::Rejects;
+use crate::error::{Error, Result};
+use crate::report::{Reason, Rejects};
 use crate::stage::{Reject, Run};
 
 /// The rejects of one stage, in input order, on their way to the run's file.
@@ -23,46 +22,9 @@ pub(super) struct Spool {
     /// Of all that was written.
     pub(super) sum: Xxh3Default,
     rows: u64,
-    first: Vec<String>,
+    reasons: Reasons,
     /// Whether a failed run leaves it where it is, to go on with.
     pub(super) kept: bool,
-}
-
-/// Rejects shown in the table.
-const SHOWN: usize = 3;
-
-/// What is shown of a reject.
-#[derive(Deserialize)]
-struct RejectHead {
-    stage: String,
-    reason: String,
-    column: Option<String>,
-    source: Option<Place>,
-}
-
-impl fmt::Display for RejectHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.stage)?;
-        if let Some(column) = &self.column {
-            write!(f, "column `{column}`: ")?;
-        }
-        write!(f, "{}", self.reason)?;
-        match &self.source {
-            Some(place) => write!(f, " at {place}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The first rejects of a run's file, in words; none where it is gone.
-pub(super) fn first_rejects(path: &Path) -> Vec<String> {
-    let lines = File::open(path)
-        .into_iter()
-        .flat_map(|file| BufReader::new(file).lines());
-    let heads = lines
-        .map_while(|line| serde_json::from_str::<RejectHead>(&line.ok()?).ok())
-        .take(SHOWN);
-    heads.map(|head| head.to_string()).collect()
 }
 
 impl Spool {
@@ -73,14 +35,14 @@ impl Spool {
             file: None,
             sum: Xxh3Default::new(),
             rows: 0,
-            first: Vec::new(),
+            reasons: Reasons::default(),
             kept: false,
         }
     }
 
-    /// How many rejects there are, and the first few in words.
-    pub(super) fn told(self) -> (u64, Vec<String>) {
-        (self.rows, self.first)
+    /// How many rejects there are, and why.
+    pub(super) fn told(self) -> (u64, Vec<Reason>) {
+        (self.rows, self.reasons.list())
     }
 
     /// Goes on behind the first `bytes`, which hold `rows` rejects.
@@ -119,15 +81,13 @@ impl Spool {
         let place = reject
             .origin
             .map(|origin| run.place(origin, reject.line, reject.byte));
-        if self.first.len() < SHOWN {
-            let head = RejectHead {
-                stage: self.stage.clone(),
-                reason: reject.reason.clone(),
-                column: reject.column.clone(),
-                source: place.clone(),
-            };
-            self.first.push(head.to_string());
-        }
+        self.reasons.add(&Head {
+            stage: self.stage.clone(),
+            reason: reject.reason.clone(),
+            column: reject.column.clone(),
+            value: json!(reject.value),
+            source: place.clone(),
+        });
         let mut line = json!({
             "stage": self.stage,
             "reason": reject.reason,
@@ -185,8 +145,7 @@ fn join(spools: Vec<Spool>, path: &Path, done: bool) -> Result<Rejects> {
             joined_spools.push(spool.path);
         }
         rejects.rows += spool.rows;
-        let room = SHOWN - rejects.first.len().min(SHOWN);
-        rejects.first.extend(spool.first.into_iter().take(room));
+        rejects.reasons.extend(spool.reasons.list());
     }
     if let Some(joined) = &joined {
         disk::sync(joined).map_err(io)?;

@@ -40,6 +40,7 @@ fn step(name: &str, inputs: Vec<usize>, stage: Arc<dyn Stage>) -> Step {
         batch_rows: Some(usize::MAX),
         options: toml::Table::new(),
         stage,
+        section: None,
     }
 }
 

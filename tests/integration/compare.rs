@@ -103,7 +103,6 @@ fn both_sides_of_the_donors_job_are_timed_and_proved_alike() {
     for stage in report["stages"].as_array().unwrap() {
         let name = &stage["name"];
         let [before, after] = ["before", "after"].map(|side| number(&stage[side]["wall_s"]));
-        (before_s, after_s) = (before_s + before, after_s + after);
         let (speedup, workers) = (number(&stage["speedup"]), number(&stage["workers"]));
         assert!(near(speedup, before / after), "{stage}");
         assert!(near(number(&stage["efficiency"]), speedup / workers));
@@ -112,6 +111,9 @@ fn both_sides_of_the_donors_job_are_timed_and_proved_alike() {
         assert_eq!(stage["same_output"], true, "{name}");
         assert_eq!(stage["before"]["digest"], stage["after"]["digest"]);
         let alike = stage["after"]["executor"] == "sequential";
+        if !alike {
+            (before_s, after_s) = (before_s + before, after_s + after);
+        }
         let expected = (!alike).then(|| speedup >= 0.75 * workers.min(cores));
         assert_eq!(stage["worth_it"], json!(expected), "{name}");
         if name == "dates" {
@@ -339,6 +341,7 @@ fn a_toggled_word_shows_its_worth() {
     let file = folder.join(format!("state/runs/{}/report.json", kept(&folder)[0]));
     let mut report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     report["stages"][1]["wall_s"] = json!(920.0);
+    report["stages"][1]["busy_s"] = json!(920.0);
     fs::write(&file, report.to_string()).unwrap();
     let printed = run(&[
         "--set",
@@ -376,7 +379,10 @@ fn a_run_is_shown_again_as_it_was_with_its_first_rejects() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let rejects = "4 rows rejected, all in state/runs/";
     assert!(ran.stdout.contains(rejects), "{}", ran.stdout);
-    assert!(ran.stdout.ends_with("  and 1 more\n"), "{}", ran.stdout);
+    let reason = "  4 rows: load: column `n`: expected int, found `x` at in.csv: record 2";
+    assert!(ran.stdout.contains(reason), "{}", ran.stdout);
+    let written = "out: wrote out.csv, 6 bytes\n";
+    assert!(ran.stdout.ends_with(written), "{}", ran.stdout);
     let run = &kept(&folder)[0];
     assert_eq!(etl(&folder, &["report", run]).stdout, ran.stdout);
     let markdown = etl(&folder, &["report", run, "--markdown"]).stdout;

@@ -23,6 +23,7 @@ mod limits;
 mod oracle;
 mod outputs;
 mod real;
+mod screen;
 mod scripted;
 mod server;
 mod signals;

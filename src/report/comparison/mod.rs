@@ -211,6 +211,31 @@ impl Compared {
     }
 }
 
+impl Compared {
+    /// Whether it was executed in another way on the side after.
+    pub fn is_changed(&self) -> bool {
+        self.worth_it.is_some()
+    }
+
+    /// Whether it takes so little time that its figures say nothing.
+    pub fn is_short(&self) -> bool {
+        self.before_s.median_s.max(self.after_s.median_s) < verdict::SHORT_S
+    }
+}
+
+/// The share of one thread's time in the queue for a core from which on the times are not the pipeline's own.
+const BUSY: f64 = 0.1;
+
+/// See [`Comparison::queued_before`].
+fn queued(stages: &[Compared]) -> f64 {
+    let stages = stages.iter().map(|stage| &stage.before);
+    let alone = stages.filter(|stage| stage.executor == "sequential");
+    let (queued_s, busy_s) = alone.fold((0.0, 0.0), |(queued, busy), stage| {
+        (queued + stage.queued_s, busy + stage.busy_s)
+    });
+    queued_s / f64::max(busy_s, f64::MIN_POSITIVE)
+}
+
 /// Whether a stage was played the same way.
 fn alike(a: &StageReport, b: &StageReport) -> bool {
     let grid = |stage: &StageReport| (stage.executor.clone(), stage.processes, stage.threads);
@@ -222,16 +247,30 @@ impl Comparison {
     pub fn of(before: Side, after: Side, streamed: &[Report], sides: [String; 2]) -> Comparison {
         let last = after.timed.last().or(after.digested);
         let last = last.expect("a comparison has run what it compares");
-        let stages: Vec<Compared> = last
+        let mut stages: Vec<Compared> = last
             .stages
             .iter()
             .filter_map(|stage| Compared::of(&stage.name, before, after, last.machine.cores))
             .collect();
-        let sum = |of: fn(&Compared) -> f64| stages.iter().map(of).sum::<f64>();
+        let sum = |of: fn(&Compared) -> f64| {
+            // What ran alike on both sides says nothing of the change.
+            let changed = stages.iter().filter(|stage| stage.is_changed());
+            let all = || stages.iter().map(of).sum::<f64>();
+            match changed.clone().next() {
+                Some(_) => changed.map(of).sum(),
+                None => all(),
+            }
+        };
         let before_s = before.total_s(sum(|stage| stage.before_s.median_s));
         let after_s = after.total_s(sum(|stage| stage.after_s.median_s));
         let streamed = streamed.iter().map(|report| report.wall_s);
         let streamed_s = Some(Sample::of(streamed)).filter(|sample| sample.max_s > 0.0);
+        if queued(&stages) >= BUSY {
+            // Times of a machine with other work are chance.
+            stages
+                .iter_mut()
+                .for_each(|stage| stage.doubtful |= stage.is_changed());
+        }
         let mut same = stages.iter().map(|stage| stage.same_output);
         let same_output = if same.clone().any(|same| same == Some(false)) {
             Some(false)
@@ -274,12 +313,12 @@ impl Comparison {
     /// The share of their time that the stages which were sequential before queued for a core: a thread that
     /// works alone waits for none but others' work.
     pub fn queued_before(&self) -> f64 {
-        let stages = self.stages.iter().map(|stage| &stage.before);
-        let alone = stages.filter(|stage| stage.executor == "sequential");
-        let (queued_s, busy_s) = alone.fold((0.0, 0.0), |(queued, busy), stage| {
-            (queued + stage.queued_s, busy + stage.busy_s)
-        });
-        queued_s / f64::max(busy_s, f64::MIN_POSITIVE)
+        queued(&self.stages)
+    }
+
+    /// Whether the machine had so much other work that the times are not the pipeline's own.
+    pub fn is_busy(&self) -> bool {
+        self.queued_before() >= BUSY
     }
 
     /// The stages whose answer is doubtful.

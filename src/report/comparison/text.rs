@@ -7,6 +7,7 @@ use super::{Compared, Comparison, STAGED};
 use crate::pipeline::NotTimed;
 use crate::report::table::{self, Align};
 use crate::report::verdict::{self, short};
+use crate::schema::count;
 
 impl Comparison {
     /// The table, and what follows from it.
@@ -46,7 +47,7 @@ impl Comparison {
     pub fn rows(&self) -> Vec<[String; 7]> {
         let times = |before: f64, after: f64| format!("{} -> {}", short(before), short(after));
         let mut rows: Vec<[String; 7]> = Vec::new();
-        for stage in &self.stages {
+        for stage in self.stages.iter().filter(|stage| !stage.is_short()) {
             let worth_it = match (stage.worth_it, stage.doubtful) {
                 (None, _) => "",
                 (Some(true), false) => "yes",
@@ -54,9 +55,14 @@ impl Comparison {
                 (Some(false), false) => "no",
                 (Some(false), true) => "no?",
             };
+            let both = times(stage.before_s.median_s, stage.after_s.median_s);
+            if !stage.is_changed() {
+                rows.push(with_times(&stage.name, both));
+                continue;
+            }
             rows.push([
                 stage.name.clone(),
-                times(stage.before_s.median_s, stage.after_s.median_s),
+                both,
                 format!("{:.2}x", stage.speedup),
                 stage.workers.to_string(),
                 format!("{:.2}", stage.efficiency),
@@ -64,10 +70,20 @@ impl Comparison {
                 short(stage.saved_s),
             ]);
         }
+        let brief: Vec<&Compared> = self
+            .stages
+            .iter()
+            .filter(|stage| stage.is_short())
+            .collect();
+        if !brief.is_empty() {
+            let sum = |of: fn(&Compared) -> f64| brief.iter().map(|stage| of(stage)).sum::<f64>();
+            let before_s = sum(|stage| stage.before_s.median_s);
+            let after_s = sum(|stage| stage.after_s.median_s);
+            let name = format!("{} under 10 ms", brief.len());
+            rows.push(with_times(&name, times(before_s, after_s)));
+        }
         for stage in &self.not_timed {
-            let mut row = [const { String::new() }; 7];
-            (row[0], row[1]) = (stage.name.clone(), "not timed".into());
-            rows.push(row);
+            rows.push(with_times(&stage.name, "not timed".into()));
         }
         let total = &self.total;
         rows.push([
@@ -95,6 +111,15 @@ impl Comparison {
         for NotTimed { name, why } in &self.not_timed {
             lines.push(format!("{name} was not timed: {why}"));
         }
+        let alike = self.stages.iter().filter(|stage| !stage.is_changed());
+        let alike: Vec<f64> = alike.map(|stage| stage.after_s.median_s).collect();
+        if self.modes[1] == STAGED && (1..self.stages.len()).contains(&alike.len()) {
+            lines.push(format!(
+                "the total leaves out {} that ran alike, {} s",
+                count(alike.len(), "stage"),
+                short(alike.iter().sum())
+            ));
+        }
         if let Some((stage, share)) = self.longest() {
             lines.push(format!(
                 "{stage} is now {:.0} % of the time: the rest can give at most {:.2}x",
@@ -115,7 +140,7 @@ impl Comparison {
         if let Some(streamed) = &self.total.streamed_s {
             lines.push(format!(
                 "staged, one stage after another, after takes {} s; streamed, where they overlap, {} s",
-                short(self.total.after_s),
+                short(self.all_after_s()),
                 short(streamed.median_s)
             ));
         }
@@ -140,8 +165,54 @@ impl Comparison {
             .stages
             .iter()
             .max_by(|a, b| time(a).total_cmp(&time(b)))?;
-        let share = time(&longest) / self.total.after_s.max(f64::MIN_POSITIVE);
+        let share = time(&longest) / self.all_after_s().max(f64::MIN_POSITIVE);
         Some((&longest.name, share))
+    }
+
+    /// What all stages of the side after take, those that ran alike too.
+    fn all_after_s(&self) -> f64 {
+        self.stages.iter().map(|stage| stage.after_s.median_s).sum()
+    }
+
+    /// What to do, in a sentence; `None` where stages overlapped, or nothing was changed.
+    pub fn closing(&self) -> Option<String> {
+        let changed = self.stages.iter().filter(|stage| stage.is_changed());
+        let changed: Vec<&Compared> = changed.collect();
+        if self.modes[1] != STAGED || changed.is_empty() {
+            return None;
+        }
+        if self.is_busy() {
+            return Some(
+                "The machine has other work, so that none of this is sure: compare again when it is idle."
+                    .into(),
+            );
+        }
+        let (mut keep, mut drop, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
+        for stage in changed {
+            let is_parallel = stage.after.executor != "sequential";
+            let gains = !stage.is_short() && stage.saved_s > 0.0;
+            let is_sure = stage.after_s.is_faster_than(&stage.before_s);
+            match (gains, is_sure) {
+                (true, false) => unsure.push(stage.name.as_str()),
+                (true, true) if is_parallel => keep.push(stage.name.as_str()),
+                (false, _) if is_parallel => drop.push(stage.name.as_str()),
+                _ => {}
+            }
+        }
+        let mut parts = Vec::new();
+        if !drop.is_empty() {
+            parts.push(format!("set {} to sequential", some(&drop)));
+        }
+        if !keep.is_empty() {
+            parts.push(format!("keep {} parallel", all(&keep)));
+        }
+        if !unsure.is_empty() {
+            parts.push(format!("measure {} with more runs", all(&unsure)));
+        }
+        let mut sentence = parts.join("; ");
+        let first = sentence.get_mut(..1)?;
+        first.make_ascii_uppercase();
+        Some(sentence + ".")
     }
 
     /// What is to be thought of each stage, by its figures: the name, and a sentence. Nothing is to be said
@@ -170,7 +241,33 @@ impl Comparison {
             }
             (stage.name.clone(), format!("{words}; {}", stage.advice))
         };
-        self.stages.iter().map(verdict).collect()
+        let long = self.stages.iter().filter(|stage| !stage.is_short());
+        long.map(verdict).collect()
+    }
+}
+
+/// A row of times alone.
+fn with_times(name: &str, times: String) -> [String; 7] {
+    let mut row = [const { String::new() }; 7];
+    (row[0], row[1]) = (name.to_owned(), times);
+    row
+}
+
+/// Names as a sentence lists them.
+fn all(names: &[&str]) -> String {
+    match names {
+        [but_last @ .., last] if !but_last.is_empty() => {
+            format!("{} and {last}", but_last.join(", "))
+        }
+        names => names.join(", "),
+    }
+}
+
+/// The same where it does not matter much which: of many the first.
+fn some(names: &[&str]) -> String {
+    match names {
+        [first, rest @ ..] if rest.len() > 2 => format!("{first} and {} others", rest.len()),
+        names => all(names),
     }
 }
 
@@ -178,6 +275,54 @@ impl Comparison {
 mod tests {
     use super::super::tests::{compare, run};
     use super::*;
+
+    #[test]
+    fn what_is_short_or_alike_has_no_verdict_and_a_sentence_closes() {
+        let stages = |threads: usize, times: [f64; 4]| {
+            let names = ["csv", "names", "dated", "flights"];
+            let stages: Vec<_> = names
+                .iter()
+                .zip(times)
+                .map(|(name, time)| (*name, time, "x"))
+                .collect();
+            run(threads, &stages)
+        };
+        let mut after = stages(2, [0.0002, 0.9, 1.0, 2.0]);
+        (after.stages[3].executor, after.stages[3].threads) = ("sequential".into(), 1);
+        let compared = compare(&[stages(1, [0.0026, 0.8, 2.0, 2.1])], &[after], &[]);
+        let text = compared.render();
+        assert!(!text.contains("13.00x"), "{text}");
+        let row = |name: &str| {
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.starts_with(name));
+            line.unwrap_or_default()
+                .trim_start_matches(name)
+                .trim()
+                .to_owned()
+        };
+        assert_eq!(row("1 under 10 ms"), "0.003 -> 0.000");
+        assert_eq!(row("flights"), "2.10 -> 2.00");
+        // Of the changed stages only: 0.0026 + 0.8 + 2 and 0.0002 + 0.9 + 1.
+        assert!(text.contains("2.80 -> 1.90   1.47x"), "{text}");
+        assert!(
+            text.contains("the total leaves out 1 stage that ran alike, 2.00 s\n"),
+            "{text}"
+        );
+        assert_eq!(
+            compared.closing().as_deref(),
+            Some("Set csv and names to sequential; keep dated parallel.")
+        );
+        assert_eq!(some(&["csv", "b", "c", "d"]), "csv and 3 others");
+        let mut busy = stages(1, [0.0026, 0.8, 2.0, 2.1]);
+        busy.stages[2].queued_s = 1.0;
+        let compared = compare(&[busy], &[stages(2, [0.0002, 0.9, 1.0, 2.0])], &[]);
+        assert!(
+            compared
+                .closing()
+                .is_some_and(|text| text.contains("compare again"))
+        );
+        assert!(compared.stages.iter().all(|stage| stage.doubtful));
+    }
 
     #[test]
     fn the_posts_own_figures_in_the_posts_manner() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use self::local::{Hit, Hits, is_there, search};
+pub use self::local::{Facet, Hit, Hits, facet, is_there, search};
 
 use self::least::Least;
 use self::local::LocalIndex;
@@ -315,6 +315,20 @@ pub fn search_loaded(
             asked::check(query)?;
             index.search(folder, query, limit)
         }
+    }
+}
+
+/// The values of a field in the index that a stage with these options loads.
+pub fn facet_loaded(
+    options: &toml::Table,
+    folder: &Folder,
+    query: &str,
+    field: &str,
+    limit: usize,
+) -> Result<Facet> {
+    match target(options.clone())? {
+        Target::Local(index) => facet(&folder.resolve(&index.dir), query, field, limit),
+        Target::Server(index) => index.facet(folder, query, field, limit),
     }
 }
 

@@ -12,7 +12,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-pub use self::search::{Hit, Hits, search};
+pub use self::search::{Facet, Hit, Hits, facet, search};
 
 use std::path::Path;
 

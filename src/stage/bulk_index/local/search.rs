@@ -2,11 +2,11 @@
 //! on how they fell into segments, nor on documents that were overwritten and linger there.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::collector::{Collector, DocSetCollector, SegmentCollector};
 use tantivy::columnar::StrColumn;
 use tantivy::query::{Bm25StatisticsProvider, QueryParser};
 use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema, Value};
@@ -43,20 +43,117 @@ pub struct Hit {
     pub source: String,
 }
 
+/// The values of a field among all documents that a query finds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facet {
+    /// How many documents match.
+    pub total: u64,
+    /// The most frequent values, and how many of the documents have each; of equal counts by value.
+    pub values: Vec<(serde_json::Value, u64)>,
+    /// How many values are not among these; where only the server knows, documents with such values.
+    pub more: u64,
+}
+
 /// Asks the index in `dir`, in tantivy's query syntax; gives at most `limit` hits. Bare words are
 /// looked for in all text and keyword fields, and in the texts that the mapping does not name.
+pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+    ask(dir, query, &Best { limit }, |searcher, (total, best)| {
+        let source = searcher.schema().get_field(SOURCE)?;
+        let hits = best.into_iter().map(|found| {
+            let document: TantivyDocument = searcher.doc(found.at)?;
+            let text = document.get_first(source).and_then(|value| value.as_str());
+            Ok(Hit {
+                id: found.id,
+                score: found.score,
+                source: text.unwrap_or("{}").to_owned(),
+            })
+        });
+        Ok(Hits {
+            total,
+            hits: hits.collect::<tantivy::Result<_>>()?,
+        })
+    })
+}
+
+/// The `limit` most frequent values of a field of what [`search`] finds.
+pub fn facet(dir: &Path, query: &str, field: &str, limit: usize) -> Result<Facet> {
+    ask(dir, query, &DocSetCollector, |searcher, found| {
+        let source = searcher.schema().get_field(SOURCE)?;
+        let total = found.len() as u64;
+        // In the order they lie, so that a block of documents is read once.
+        let mut found: Vec<DocAddress> = found.into_iter().collect();
+        found.sort_unstable();
+        let mut counts = BTreeMap::new();
+        for at in found {
+            let document: TantivyDocument = searcher.doc(at)?;
+            let text = document.get_first(source).and_then(|value| value.as_str());
+            let document = serde_json::from_str(text.unwrap_or("{}")).unwrap_or_default();
+            let mut values = BTreeSet::new();
+            gather(&document, field, &mut values);
+            for value in values {
+                *counts.entry(value).or_insert(0) += 1;
+            }
+        }
+        Ok(most_frequent(total, counts, limit))
+    })
+}
+
+/// The values of a field, as JSON: each of a list, those of a member of a member, no null.
+fn gather(value: &serde_json::Value, field: &str, values: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| gather(item, field, values));
+        }
+        serde_json::Value::Object(members) if !field.is_empty() => {
+            if let Some(value) = members.get(field) {
+                gather(value, "", values);
+            }
+            for (at, _) in field.match_indices('.') {
+                if let Some(inner) = members.get(&field[..at]) {
+                    gather(inner, &field[at + 1..], values);
+                }
+            }
+        }
+        serde_json::Value::Null => {}
+        value if field.is_empty() => {
+            values.insert(value.to_string());
+        }
+        _ => {}
+    }
+}
+
+fn most_frequent(total: u64, counts: BTreeMap<String, u64>, limit: usize) -> Facet {
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let more = counts.len().saturating_sub(limit) as u64;
+    let values = counts.into_iter().take(limit);
+    let values =
+        values.map(|(text, count)| (serde_json::from_str(&text).unwrap_or_default(), count));
+    Facet {
+        total,
+        values: values.collect(),
+        more,
+    }
+}
+
+/// Asks the index that is `dir`; `made` makes something of what the collector found.
 ///
 /// A run may put another index in its place meanwhile, and delete this one under the search, which then asks
 /// the other one.
-pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+fn ask<C: Collector, T>(
+    dir: &Path,
+    query: &str,
+    collector: &C,
+    made: impl Fn(&Searcher, C::Fruit) -> tantivy::Result<T>,
+) -> Result<T> {
     asked::check(query)?;
     let dir = real(dir);
     let mut there = found(&dir);
     loop {
-        let hits = search_in(&there.0, query, limit);
+        let answer = ask_in(&there.0, query, collector, &made);
         let now = found(&dir);
-        if hits.is_ok() || now == there {
-            return hits;
+        if answer.is_ok() || now == there {
+            return answer;
         }
         there = now;
     }
@@ -70,7 +167,12 @@ fn found(dir: &Path) -> (PathBuf, Option<(u64, u64)>) {
     (path, folder)
 }
 
-fn search_in(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+fn ask_in<C: Collector, T>(
+    dir: &Path,
+    query: &str,
+    collector: &C,
+    made: &impl Fn(&Searcher, C::Fruit) -> tantivy::Result<T>,
+) -> Result<T> {
     let index = open(dir)?;
     let fault = |error: TantivyError| failed("search", dir, &error);
     let reader: IndexReader = index
@@ -90,28 +192,15 @@ fn search_in(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
         .build_query_from_user_input_ast(ast)
         .map_err(|error| query::refused(query, &error))?;
     let statistics = Statistics(&searcher);
-    let found = searcher.search_with_statistics_provider(&*asked, &Best { limit }, &statistics);
-    let (total, best) = found.map_err(|error| match error {
+    let found = searcher.search_with_statistics_provider(&*asked, collector, &statistics);
+    let found = found.map_err(|error| match error {
         // Such as `FIELD:*` for a field that cannot be asked so.
         TantivyError::SchemaError(_) | TantivyError::InvalidArgument(_) => {
             query::malformed(query).cause(error)
         }
         other => fault(other),
     })?;
-    let source = schema.get_field(SOURCE).map_err(fault)?;
-    let hits = best.into_iter().map(|found| {
-        let document: TantivyDocument = searcher.doc(found.at)?;
-        let text = document.get_first(source).and_then(|value| value.as_str());
-        Ok(Hit {
-            id: found.id,
-            score: found.score,
-            source: text.unwrap_or("{}").to_owned(),
-        })
-    });
-    Ok(Hits {
-        total,
-        hits: hits.collect::<tantivy::Result<_>>().map_err(fault)?,
-    })
+    made(&searcher, found).map_err(fault)
 }
 
 /// The fields of bare words.

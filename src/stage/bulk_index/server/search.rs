@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::local::{Hit, Hits};
+use super::super::local::{Facet, Hit, Hits};
 use super::ServerIndex;
 use super::api::segment;
 use crate::error::Result;
@@ -20,15 +20,7 @@ impl ServerIndex {
         query: &str,
         limit: usize,
     ) -> Result<Hits> {
-        let api = self.api(folder)?;
-        let body = json!({
-            "query": { "query_string": { "query": query, "lenient": true } },
-            "size": limit.min(HITS_MAX),
-            "track_total_hits": true,
-        });
-        let path = format!("{}/_search", segment(&self.index));
-        let said = api.call(Method::Post, &path, Some(&body))?;
-        let said = said.well(&format!("search `{}`", self.index), &api.client)?;
+        let said = self.ask(folder, query, &json!({ "size": limit.min(HITS_MAX) }))?;
         let hits = said["hits"]["hits"].as_array().into_iter().flatten();
         let mut hits: Vec<Hit> = hits.map(hit).collect();
         // Equal scores are put in order here: to sort by `_id` servers have to be allowed first.
@@ -37,6 +29,47 @@ impl ServerIndex {
             total: said["hits"]["total"]["value"].as_u64().unwrap_or_default(),
             hits,
         })
+    }
+
+    /// The `limit` most frequent values of a field of what the query finds.
+    pub(in super::super) fn facet(
+        &self,
+        folder: &Folder,
+        query: &str,
+        field: &str,
+        limit: usize,
+    ) -> Result<Facet> {
+        let terms = json!({ "field": field, "size": limit.clamp(1, HITS_MAX) });
+        let body = json!({ "size": 0, "aggs": { "values": { "terms": terms } } });
+        let said = self.ask(folder, query, &body)?;
+        let values = &said["aggregations"]["values"];
+        let buckets = values["buckets"].as_array().into_iter().flatten();
+        let value = |bucket: &Value| {
+            let key = match &bucket["key_as_string"] {
+                Value::Null => &bucket["key"],
+                text => text,
+            };
+            (
+                key.clone(),
+                bucket["doc_count"].as_u64().unwrap_or_default(),
+            )
+        };
+        Ok(Facet {
+            total: said["hits"]["total"]["value"].as_u64().unwrap_or_default(),
+            values: buckets.map(value).take(limit).collect(),
+            more: values["sum_other_doc_count"].as_u64().unwrap_or_default(),
+        })
+    }
+
+    /// What the server says of a query.
+    fn ask(&self, folder: &Folder, query: &str, body: &Value) -> Result<Value> {
+        let api = self.api(folder)?;
+        let mut body = body.clone();
+        body["query"] = json!({ "query_string": { "query": query, "lenient": true } });
+        body["track_total_hits"] = true.into();
+        let path = format!("{}/_search", segment(&self.index));
+        let said = api.call(Method::Post, &path, Some(&body))?;
+        said.well(&format!("search `{}`", self.index), &api.client)
     }
 }
 

@@ -1,0 +1,335 @@
+//! What reaches a screen: nothing that a terminal would obey, all mistakes at once, where results are.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{Etl, Folder, Outcome};
+
+/// What a terminal obeys or a reader cannot see, in data.
+const HOSTILE: &str =
+    "\u{1b}]0;x\u{7}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}\u{61c}";
+
+/// Of every character that may not be sent, the first that was.
+fn sent(text: &str) -> Option<char> {
+    text.chars().find(|&char| {
+        char != '\n' && char.is_control()
+            || matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    })
+}
+
+#[track_caller]
+fn assert_harmless(command: &[&str], outcome: &Outcome) {
+    for text in [&outcome.stdout, &outcome.stderr] {
+        assert_eq!(sent(text), None, "{command:?} sent it: {text:?}");
+    }
+}
+
+fn etl(folder: &Folder, command: &[&str]) -> Outcome {
+    let outcome = Etl::new(folder.path(), command).outcome();
+    assert_harmless(command, &outcome);
+    outcome
+}
+
+/// Text as TOML has it.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// A file with a hostile name, header and values, loaded and indexed.
+fn hostile() -> Folder {
+    let folder = Folder::new("hostile");
+    // A bracket would begin a pattern.
+    let name = format!("{}.csv", HOSTILE.replace('[', "("));
+    let rows = format!("id,\"{HOSTILE}\",n\n1,\"a{HOSTILE}\",1\n2,\"b{HOSTILE}\",\"{HOSTILE}\"\n");
+    folder.write(&name, rows);
+    let pipeline = format!(
+        "max_rejects = -1\n[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = [{}]\ntypes = {{ n = 'int' }}\n\
+         [[stage]]\nname = 'words'\nkind = 'exec'\ninputs = ['load']\n\
+         command = ['sh', '-c', 'printf \"$1\" >&2; [ \"$2\" = 1 ] && exit 3; echo \"$1\"', 'sh', {}, '{{id}}']\n\
+         on_error = 'reject'\n\
+         [[stage]]\nname = 'index'\nkind = 'bulk_index'\ninputs = ['load']\nid = 'id'\nto = 'local:idx'\n\
+         [[stage]]\nname = 'write'\nkind = 'write_files'\ninputs = ['load']\npath = {}\n",
+        quoted(&name),
+        quoted("\\033[2J\\r\\233x"),
+        quoted(&format!("out{HOSTILE}.ndjson")),
+    );
+    folder.write("p.toml", pipeline);
+    folder
+}
+
+#[test]
+fn nothing_that_data_holds_is_obeyed() {
+    let folder = hostile();
+    let ran = etl(&folder, &["run", "p.toml", "--progress", "plain"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("\\u{1b}"), "{}", ran.stdout);
+    let run = fs::read_dir(folder.join(".etl/runs"))
+        .expect("runs are kept")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .next()
+        .expect("there is one");
+    let wrong = format!("load.{HOSTILE}=1");
+    let missing = format!("no{HOSTILE}.toml");
+    let query = format!("id:1 OR {HOSTILE}");
+    for command in [
+        &["run", "p.toml", "--json"][..],
+        &["run", "p.toml", "--set", "words.on_error=fail"],
+        &["run", "p.toml", "--set", "load.on_error=fail"],
+        &["run", &missing],
+        &["run", "p.toml", &wrong],
+        &["run", "p.toml", "--set", &wrong],
+        &["run", "p.toml", "--until", HOSTILE],
+        &["check", "p.toml"],
+        &["check", "p.toml", "--schema"],
+        &["check", "p.toml", "--connect"],
+        &["check", "p.toml", "--json", "--connect"],
+        &[
+            "check",
+            "p.toml",
+            "--set",
+            &format!("load.types.{}=\"x\"", quoted(HOSTILE)),
+        ],
+        &["plan", "p.toml"],
+        &["plan", "p.toml", "--json"],
+        &["preview", "p.toml", "--stage", "load"],
+        &["preview", "p.toml", "--stage", "load", "--json"],
+        &["preview", "p.toml", "--stage", "words"],
+        &["preview", "p.toml", "--columns", HOSTILE],
+        &["report"],
+        &["report", &run],
+        &["report", &run, "--json"],
+        &["report", &run, "--markdown"],
+        &["report", HOSTILE],
+        &["search", "idx", "*"],
+        &["search", "idx", "*", "--fields", HOSTILE],
+        &["search", "idx", "*", "--facet", HOSTILE],
+        &["search", "idx", &query],
+        &["search", HOSTILE, "x"],
+        &["stages", HOSTILE],
+        &["replay", HOSTILE],
+        &["rollback", &missing],
+        &[
+            "compare",
+            "p.toml",
+            "--runs",
+            "1",
+            "--set",
+            "words.command=[\"true\"]",
+        ],
+    ] {
+        etl(&folder, command);
+    }
+    // JSON says the same as the data, in escapes.
+    let json = etl(&folder, &["preview", "p.toml", "--stage", "load", "--json"]);
+    let row: Value = serde_json::from_str(json.stdout.lines().next().expect("a row")).unwrap();
+    assert_eq!(row[HOSTILE], format!("a{HOSTILE}"));
+    // What is written to standard output is the user's own.
+    let own = Etl::new(folder.path(), &["run", "p.toml", "--until", "write"])
+        .args(["--set", "write.path=-", "--set", "write.format=ndjson"])
+        .outcome();
+    assert!(own.stdout.contains('\u{9b}'), "{:?}", own.stdout);
+    assert_eq!(sent(&own.stderr), None, "{:?}", own.stderr);
+}
+
+#[test]
+fn words_of_others_begin_no_line() {
+    let folder = Folder::new("lines");
+    folder.write("a\nerror: b.csv", "x\n1\n2,3\n");
+    folder.write(
+        "p.toml",
+        "[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = [\"a\\nerror: b.csv\"]\non_error = 'fail'\n",
+    );
+    let ran = etl(&folder, &["run", "p.toml"]);
+    assert_eq!(ran.code, Some(1));
+    let lines = ran.stderr.lines().filter(|line| line.starts_with("error:"));
+    assert_eq!(lines.count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn a_long_message_is_broken_between_words() {
+    let folder = Folder::new("wrapped");
+    folder.write(
+        "p.toml",
+        "[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = ['in.csv']\nunknown_key_that_nobody_knows = 1\n",
+    );
+    let etl = env!("CARGO_BIN_EXE_etl");
+    let output = std::process::Command::new(etl)
+        .args(["check", "p.toml"])
+        .current_dir(folder.path())
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().count() > 3, "{said}");
+    for line in said.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_each_with_its_line() {
+    let folder = Folder::new("mistakes");
+    folder.write("in.csv", "a,b\n1,2\n");
+    let pipeline = "\
+max_reject = 1
+[[stage]]
+name = \"load\"
+kind = \"load_csv\"
+files = [\"in.csv\"]
+skip_rows = \"1\"
+delimeter = \";\"
+record_bytes = \"x\"
+[[stage]]
+name = \"again\"
+kind = \"load_csv\"
+files = [\"in.csv\"]
+[[stage]]
+name = \"some\"
+kind = \"select\"
+inputs = [\"again\"]
+keep = [
+  \"a\",
+  \"c\",
+  \"d\",
+]
+[[stage]]
+name = \"odd\"
+kind = \"selekt\"
+inputs = [\"again\"]
+[[stage]]
+name = \"after\"
+kind = \"filter\"
+inputs = [\"odd\"]
+column = \"x\"
+equals = \"1\"
+[[stage]]
+name = \"low\"
+kind = \"filter\"
+inputs = [
+  \"again\",
+  \"nobody\",
+]
+workers = \"many\"
+column = \"z\"
+[[stage]]
+name = \"write\"
+kind = \"write_files\"
+inputs = [\"again\"]
+path = \"${NOT_SET_ANYWHERE}\"
+";
+    folder.write("p.toml", pipeline);
+    let checked = etl(&folder, &["check", "p.toml"]);
+    assert_eq!(checked.code, Some(2), "{}", checked.stderr);
+    for (words, line) in [
+        ("unknown key `max_reject`", 1),
+        ("`skip_rows`: invalid type", 6),
+        ("unknown key `delimeter`", 7),
+        ("`record_bytes`: invalid type", 8),
+        ("no column `c`", 19),
+        ("no column `d`", 20),
+        ("unknown kind `selekt`", 24),
+        ("input `nobody` is not a stage above", 37),
+        ("`workers`: expected", 39),
+        ("`NOT_SET_ANYWHERE` is not set", 45),
+    ] {
+        let blocks = checked.stderr.split("error: ");
+        let mut blocks = blocks.filter(|block| block.contains(words));
+        let block = blocks.next();
+        let place = format!("at p.toml, line {line}\n");
+        assert!(
+            block.is_some_and(|block| block.contains(&place)),
+            "`{words}` is not at line {line}: {}",
+            checked.stderr
+        );
+        assert!(blocks.next().is_none(), "`{words}` is told twice");
+    }
+    // Nothing is wrong with it but that what it reads is.
+    assert!(
+        !checked.stderr.contains("stage `after`"),
+        "{}",
+        checked.stderr
+    );
+    let ran = etl(&folder, &["run", "p.toml"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.matches("error: ").count() >= 8, "{}", ran.stderr);
+}
+
+#[test]
+fn a_search_shows_fields_values_and_totals() {
+    let folder = Folder::new("search");
+    folder.write("in.csv", "id,state,n\n1,CA,5\n2,NY,6\n3,CA,7\n");
+    folder.write(
+        "p.toml",
+        "[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = ['in.csv']\n\
+         [[stage]]\nname = 'index'\nkind = 'bulk_index'\ninputs = ['load']\nid = 'id'\nto = 'local:idx'\n",
+    );
+    let ran = etl(&folder, &["run", "p.toml"]);
+    assert!(ran.stdout.contains("index: wrote idx, "), "{}", ran.stdout);
+    for target in ["idx", "p.toml"] {
+        let some = etl(
+            &folder,
+            &[
+                "search", target, "*", "--fields", "state,id", "--limit", "2",
+            ],
+        );
+        let sources: Vec<&str> = some
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_once("\"_source\":"))
+            .map(|(_, source)| source)
+            .collect();
+        assert_eq!(
+            sources,
+            [r#"{"state":"CA","id":"1"}}"#, r#"{"state":"NY","id":"2"}}"#]
+        );
+        assert_eq!(
+            some.stderr,
+            "3 documents match, the first 2 are shown; `--limit N` shows more\n"
+        );
+        let facet = etl(&folder, &["search", target, "*", "--facet", "state"]);
+        assert_eq!(
+            facet.stdout,
+            "{\"value\":\"CA\",\"count\":2}\n{\"value\":\"NY\",\"count\":1}\n"
+        );
+        assert_eq!(facet.stderr, "3 documents match\n");
+    }
+    let none = etl(&folder, &["search", "idx", "state:TX"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
+    assert_eq!(none.stderr, "no document matches\n");
+    let count = etl(&folder, &["search", "idx", "state:CA", "--count"]);
+    assert_eq!((count.stdout.as_str(), count.stderr.as_str()), ("2\n", ""));
+}
+
+#[test]
+fn looks_that_find_the_same_are_one_line() {
+    let folder = Folder::new("looks");
+    for number in 0..30 {
+        let text = if number < 20 {
+            "a,b\n1,2\n"
+        } else {
+            "a,c\n1,2\n"
+        };
+        folder.write(&format!("in/{number:02}.csv"), text);
+    }
+    folder.write(
+        "p.toml",
+        "[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = ['in/*.csv']\n",
+    );
+    let looked = etl(&folder, &["check", "p.toml", "--connect"]);
+    assert_eq!(looked.code, Some(1));
+    let flat = looked
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(flat.contains("(and 19 more like it)"), "{}", looked.stdout);
+    assert!(looked.stdout.lines().count() < 10, "{}", looked.stdout);
+    assert!(!looked.stderr.contains("not there"), "{}", looked.stderr);
+    assert!(looked.stderr.contains("10 things"), "{}", looked.stderr);
+    assert!(
+        looked.stderr.contains("(and 9 more like it)"),
+        "{}",
+        looked.stderr
+    );
+}
