@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::stage::bulk_index;
 
-/// Give the alias back to the index that served before the last load
+/// Go back to the index that served before the last load
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -19,7 +19,7 @@ pub struct RollbackArgs {
     /// The pipeline file with the stage that replaces the index
     #[arg(value_name = "PIPELINE")]
     pub pipeline: PathBuf,
-    /// Delete indices that loads left half done, and change nothing else
+    /// Delete indices that loads left half done; change nothing else
     #[arg(long)]
     pub clean: bool,
     /// With `--clean`: also delete what a run of another state folder has begun, which may still go on
@@ -33,7 +33,7 @@ pub struct RollbackArgs {
     pub state: PathBuf,
 }
 
-/// Does it for every stage that replaces a server's index.
+/// Does it for every stage that replaces an index.
 pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
     let pipeline = pipeline::load(&args.pipeline, &args.set.overrides())?;
     let loads = pipeline.steps.iter().filter(|step| {

@@ -1,6 +1,6 @@
-//! What a sink writes beside its target until it is published, and what a replaced folder is called for a
-//! moment: `TARGET.RUN.MARK.part` and `TARGET.RUN.MARK.old`. A run that was killed leaves them behind; the
-//! next one with that target clears them away.
+//! What a sink writes beside its target until it is published, and what a replaced folder is called: for a
+//! moment, and where it is kept. The names are `TARGET.RUN.MARK.part`, `.old` and `.kept`. A run that was
+//! killed leaves the first two behind; the next one with that target clears them away.
 //!
 //! Only what this program made may be removed. So MARK is 64 bits of a hash over the whole name of the target
 //! and the run's: nobody has such a name by chance, a copy made by hand (`TARGET.backup.part`) or a
@@ -19,9 +19,11 @@ use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 
 /// What is not published yet.
-const PART: &str = "part";
+pub(super) const PART: &str = "part";
 /// What was published, until what replaces it is.
 const OLD: &str = "old";
+/// What was replaced and is kept.
+pub(super) const KEPT: &str = "kept";
 
 /// Hexadecimal digits of the mark.
 const MARK_DIGITS: usize = 16;
@@ -127,26 +129,31 @@ impl Part {
 
     /// Makes it the target, which is a folder. That one has the part's path afterwards.
     pub(super) fn exchange(&self) -> std::io::Result<()> {
-        if let Err(error) = exchange(&self.path, &self.target) {
-            if !matches!(
-                error,
-                nix::Error::EINVAL | nix::Error::ENOSYS | nix::Error::ENOTSUP
-            ) {
-                return Err(error.into());
-            }
-            // A file system that cannot exchange two folders. Between the two renames the target has another name,
-            // by which [`standing`] finds it, and to which a run that comes after a kill gives back the target's.
-            let aside = beside(&self.target, &self.run, OLD);
-            std::fs::rename(&self.target, &aside)?;
-            if let Err(error) = std::fs::rename(&self.path, &self.target) {
-                std::fs::rename(&aside, &self.target)?;
-                return Err(error);
-            }
-            disk::sync_folder(disk::parent(&self.target))?;
-            std::fs::rename(&aside, &self.path)?;
-        }
-        disk::sync_folder(disk::parent(&self.target))
+        swap(&self.path, &self.target, &self.run)
     }
+}
+
+/// Gives the folders `path` and `target` each other's names; run `run` made or replaced what is at `path`.
+pub(super) fn swap(path: &Path, target: &Path, run: &str) -> std::io::Result<()> {
+    if let Err(error) = exchange(path, target) {
+        if !matches!(
+            error,
+            nix::Error::EINVAL | nix::Error::ENOSYS | nix::Error::ENOTSUP
+        ) {
+            return Err(error.into());
+        }
+        // A file system that cannot exchange two folders. Between the two renames the target has another name,
+        // by which [`standing`] finds it, and to which a run that comes after a kill gives back the target's.
+        let aside = beside(target, run, OLD);
+        std::fs::rename(target, &aside)?;
+        if let Err(error) = std::fs::rename(path, target) {
+            std::fs::rename(&aside, target)?;
+            return Err(error);
+        }
+        disk::sync_folder(disk::parent(target))?;
+        std::fs::rename(&aside, path)?;
+    }
+    disk::sync_folder(disk::parent(target))
 }
 
 impl Drop for Part {
@@ -179,7 +186,7 @@ pub(super) fn busy(target: &Path) -> Error {
 }
 
 /// What run `run` calls its own beside `target`: its name, cut where the file system takes no longer one.
-fn beside(target: &Path, run: &str, kind: &str) -> PathBuf {
+pub(super) fn beside(target: &Path, run: &str, kind: &str) -> PathBuf {
     let folder = disk::parent(target);
     let name = target.file_name().unwrap_or_default();
     let most = nix::sys::statvfs::statvfs(folder).map(|found| found.name_max());
@@ -200,26 +207,42 @@ fn marked(name: &OsStr, run: &str, kind: &str, most: usize) -> OsString {
     OsString::from_vec([&name[..room], end.as_bytes()].concat())
 }
 
-/// Of which kind `found` is, if it stands beside the target `name` and this program made it.
-fn kind_of(found: &OsStr, target: &Path) -> Option<&'static str> {
+/// Of which kind `found` is, and of which run, if it stands beside `target` and this program made it.
+fn kind_of<'a>(found: &'a OsStr, target: &Path) -> Option<(&'static str, &'a str)> {
     let text = found.as_bytes();
-    let kind = [PART, OLD]
+    let kind = [PART, OLD, KEPT]
         .into_iter()
         .find(|kind| text.ends_with(kind.as_bytes()))?;
     let mut fields = text.rsplitn(4, |&byte| byte == b'.').skip(2);
     let run = std::str::from_utf8(fields.next()?).ok()?;
-    (is_run_id(run) && beside(target, run, kind).file_name() == Some(found)).then_some(kind)
+    let ours = is_run_id(run) && beside(target, run, kind).file_name() == Some(found);
+    ours.then_some((kind, run))
 }
 
 /// What this program left beside `target`.
 fn left(target: &Path) -> Vec<(PathBuf, &'static str)> {
-    let entries = std::fs::read_dir(disk::parent(target));
-    let found = entries.into_iter().flatten().flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        let kind = kind_of(&name, target)?;
+    let found = names_beside(target).into_iter().filter_map(|name| {
+        let (kind, _) = kind_of(&name, target)?;
         Some((target.with_file_name(name), kind))
     });
     found.collect()
+}
+
+/// What runs left of this kind beside `target`, by run, oldest first.
+pub(super) fn of_kind(target: &Path, kind: &str) -> Vec<(String, PathBuf)> {
+    let found = names_beside(target).into_iter().filter_map(|name| {
+        let (found, run) = kind_of(&name, target)?;
+        (found == kind).then(|| (run.to_owned(), target.with_file_name(&name)))
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort();
+    found
+}
+
+fn names_beside(target: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(disk::parent(target));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
 }
 
 /// Clears away what ended runs left of `target`; a folder that a killed run had given another name gets its
@@ -228,7 +251,7 @@ fn left(target: &Path) -> Vec<(PathBuf, &'static str)> {
 pub(super) fn clear(target: &Path, mine: Option<&Path>) -> Option<OsString> {
     let mut busy: Option<OsString> = None;
     for (path, kind) in left(target) {
-        if mine == Some(&path) {
+        if kind == KEPT || mine == Some(&path) {
             continue;
         }
         match disk::hold(&path) {
@@ -367,6 +390,9 @@ mod tests {
         for other in &others {
             File::create(folder.0.join(other)).expect("creates");
         }
+        let kept = beside(&target, RUNS[0], KEPT);
+        File::create(&kept).expect("creates");
+        others.push(kept.file_name().expect("a name").to_owned());
         let link = beside(&target, "20260101T000000-0003", PART);
         std::os::unix::fs::symlink(folder.0.join("out.csv.bak"), &link).expect("creates");
         others.extend([&alive, &link].map(|path| path.file_name().expect("a name").to_owned()));
@@ -379,12 +405,12 @@ mod tests {
     #[test]
     fn a_long_name_is_cut_and_found_again() {
         let target = Path::new("x").join("ü".repeat(125));
-        for kind in [PART, OLD] {
+        for kind in [PART, OLD, KEPT] {
             let part = beside(&target, RUNS[0], kind);
             let name = part.file_name().expect("it has one");
             assert!((254..=255).contains(&name.len()), "{}", name.len());
             assert!(name.to_str().is_some(), "no character is cut");
-            assert_eq!(kind_of(name, &target), Some(kind));
+            assert_eq!(kind_of(name, &target), Some((kind, RUNS[0])));
             let other = Path::new("x").join("ü".repeat(124));
             assert_eq!(kind_of(name, &other), None, "it is of one target only");
         }
@@ -392,7 +418,7 @@ mod tests {
         let part = beside(odd, RUNS[0], PART);
         assert_eq!(
             kind_of(part.file_name().expect("it has one"), odd),
-            Some(PART)
+            Some((PART, RUNS[0]))
         );
     }
 

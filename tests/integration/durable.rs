@@ -63,6 +63,7 @@ inputs = ["load"]
 to = "local:out/index"
 id = "id"
 load = "replace"
+keep = 0
 "#;
 
 /// A run of `pipeline` in `folder`, which keeps what runs before it left.

@@ -20,6 +20,7 @@ mod harness;
 mod inputs;
 mod law;
 mod limits;
+mod local_index;
 mod oracle;
 mod outputs;
 mod real;

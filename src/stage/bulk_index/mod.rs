@@ -299,6 +299,8 @@ fn target(table: toml::Table) -> Result<Target> {
         id,
         mapping,
         load,
+        least: server.least,
+        keep: server.keep,
     }))
 }
 
@@ -332,8 +334,8 @@ pub fn facet_loaded(
     }
 }
 
-/// Gives the alias that a stage with these options replaces back to the index before, or with `clean`
-/// deletes what loads left half done; what was done, a line each. Runs are kept in the folder `runs`; with
+/// Goes back to the index before the one that a stage with these options loaded, or with `clean` deletes
+/// what loads left half done; what was done, a line each. Runs are kept in the folder `runs`; with
 /// `force` what runs of other folders left goes too.
 pub fn rollback(
     options: &toml::Table,
@@ -343,10 +345,8 @@ pub fn rollback(
     force: bool,
 ) -> Result<Vec<String>> {
     match target(options.clone())? {
-        Target::Local(index) => Err(Error::usage(format!(
-            "the embedded index in `{}` is replaced whole: no older one is kept",
-            index.dir
-        ))),
+        Target::Local(index) if clean => index.clean(folder),
+        Target::Local(index) => index.roll_back(folder),
         Target::Server(index) if clean => index.clean(folder, runs, force),
         Target::Server(index) => index.roll_back(folder),
     }

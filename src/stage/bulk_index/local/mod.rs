@@ -3,6 +3,7 @@
 pub(super) mod coerce;
 mod dates;
 mod document;
+mod kept;
 pub(super) mod mapping;
 mod members;
 mod query;
@@ -17,7 +18,7 @@ pub use self::search::{Facet, Hit, Hits, facet, search};
 use std::path::Path;
 
 use self::mapping::Mapping;
-use super::{Mode, ids, one, refuse_reserved};
+use super::{Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
 use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, part};
@@ -31,12 +32,26 @@ pub(super) struct LocalIndex {
     pub(super) id: Vec<String>,
     pub(super) mapping: Option<String>,
     pub(super) load: Mode,
+    /// With `replace`: what the new index must hold.
+    pub(super) least: Least,
+    /// With `replace`: how many replaced indices are kept.
+    pub(super) keep: usize,
 }
 
 /// Names that the embedded index keeps for itself, beside Elasticsearch's.
 const RESERVED: [&str; 2] = [document::DYNAMIC, document::WORDS];
 
 impl LocalIndex {
+    /// Goes back to the index before.
+    pub(super) fn roll_back(&self, folder: &Folder) -> Result<Vec<String>> {
+        kept::roll_back(&folder.resolve(&self.dir))
+    }
+
+    /// Deletes what loads left half done.
+    pub(super) fn clean(&self, folder: &Folder) -> Result<Vec<String>> {
+        kept::clean(&folder.resolve(&self.dir))
+    }
+
     fn read_mapping(&self, folder: &Folder) -> Result<Option<Mapping>> {
         let Some(path) = &self.mapping else {
             return Ok(None);
@@ -88,7 +103,10 @@ impl Stage for LocalIndex {
         let given = self.read_mapping(&run.folder)?;
         let with_ids = !self.id.is_empty();
         let input = one(inputs)?;
-        let (sink, mapping) = sink::begin(run, &dir, self.load, given, input, with_ids)?;
+        let (mut sink, mapping) = sink::begin(run, &dir, self.load, given, input, with_ids)?;
+        if self.load == Mode::Replace {
+            sink.replaces(self.least, self.keep);
+        }
         let mut warnings = Vec::new();
         if !with_ids && sink.docs_before() > 0 {
             warnings.push(format!(

@@ -58,15 +58,17 @@ fn misspelt(query: &str) -> Error {
         "expected ')'" => "a `(` is not closed",
         "unparsed end of query" if rest.starts_with(')') => "a `)` closes nothing",
         "unparsed end of query" => "the rest means nothing",
-        "missing delimiter \"" | "missing delimiter \'" => "a quote is not closed",
         "missing delimiter /" => "a pattern is not closed",
+        other if other.starts_with("missing delimiter") => "a quote is not closed",
         "missing ]" => "a `[` is not closed",
         "missing keyword TO" => "`TO` is missing in the range",
         "missing space" => "a blank is missing",
         "expected word" => "a word is missing",
         "parsed possible invalid field as term" => "a `:` stands where no field is named",
         "parsed keyword NOT as term. It should be quoted" => "`NOT` lacks a word after it",
-        "Found unexpected boolean operator before term" => "`AND` or `OR` lacks a word before it",
+        "Found unexpected boolean operator before term" => {
+            return error.cause("`AND` or `OR` lacks a word before it");
+        }
         other => other,
     };
     let shown = before.trim();
@@ -230,10 +232,9 @@ impl Fields<'_> {
     /// A word without quotes has no signs of a syntax that is not known here: such a word is cut at them,
     /// and other words are looked for.
     fn takes_word(&self, word: &str) -> Result<()> {
-        let fuzzy = word.rsplit_once('~').is_some_and(|(_, number)| {
-            number
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        let fuzzy = word.rsplit_once('~').is_some_and(|(word, number)| {
+            let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+            !word.is_empty() && number.bytes().all(is_number)
         });
         let error = || malformed(self.query);
         if fuzzy {
@@ -359,6 +360,7 @@ impl Fields<'_> {
         if literal.delimiter != Delimiter::None || begin.is_empty() {
             return Ok(None);
         }
+        self.takes_word(begin)?;
         let names = match &literal.field_name {
             Some(name) => {
                 self.takes_patterns(name)?;

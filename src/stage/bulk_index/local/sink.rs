@@ -16,8 +16,9 @@ use tantivy::query::TermSetQuery;
 use tantivy::schema::Field;
 use tantivy::{Index, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
 
-use super::super::Mode;
+use super::super::{Least, Mode};
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
+use super::kept;
 use super::mapping::Mapping;
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -29,7 +30,7 @@ use crate::stage::{Counts, Run, Sink, write_files};
 use crate::threads;
 
 /// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
-const MAPPING_FILE: &str = "mapping.json";
+pub(super) const MAPPING_FILE: &str = "mapping.json";
 /// Tantivy's list of segments, without which a folder is no index.
 const META_FILE: &str = "meta.json";
 
@@ -55,7 +56,7 @@ pub(super) fn open(dir: &Path) -> Result<Index> {
 }
 
 /// Whether `dir` holds an index that this program made.
-fn is_index(dir: &Path) -> bool {
+pub(super) fn is_index(dir: &Path) -> bool {
     [MAPPING_FILE, META_FILE]
         .iter()
         .all(|file| dir.join(file).is_file())
@@ -116,6 +117,9 @@ pub(super) struct LocalSink {
     docs_before: u64,
     seen: Seen,
     published: bool,
+    /// With `replace`: how many documents there must be, and how many replaced indices are kept.
+    replacing: Option<(Least, usize)>,
+    warnings: Vec<String>,
 }
 
 /// Where the index is written.
@@ -149,6 +153,7 @@ pub(super) fn begin(
     with_ids: bool,
 ) -> Result<(LocalSink, Mapping)> {
     let dir = real(dir);
+    kept::rescue(&dir)?;
     if part::clear(&dir, None).is_some() {
         return Err(part::busy(&dir));
     }
@@ -175,7 +180,7 @@ pub(super) fn begin(
     };
     let mapping = mapping.unwrap_or_else(Mapping::empty).completed(input);
     let part = make_part(&dir, run)?;
-    let index = create(&part.path, &mapping)?;
+    let index = create(&part.path, &mapping, &run.id)?;
     let place = Place::Beside { part, replaced };
     let sink = LocalSink::new(run, dir, place, index, &mapping, input, with_ids)?;
     Ok((sink, mapping))
@@ -241,7 +246,7 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
 }
 
 /// Keeps other runs from writing to the index in `dir`.
-fn lock(dir: &Path) -> Result<DirectoryLock> {
+pub(super) fn lock(dir: &Path) -> Result<DirectoryLock> {
     let folder = MmapDirectory::open(dir).map_err(|error| failed("open", dir, &error.into()))?;
     folder
         .acquire_lock(&INDEX_WRITER_LOCK)
@@ -254,9 +259,11 @@ fn lock(dir: &Path) -> Result<DirectoryLock> {
 }
 
 /// An empty index in the new folder `part`.
-fn create(part: &Path, mapping: &Mapping) -> Result<Index> {
+fn create(part: &Path, mapping: &Mapping, run: &str) -> Result<Index> {
     let file = part.join(MAPPING_FILE);
-    std::fs::write(&file, format!("{:#}\n", mapping.to_json()))
+    let mut json = mapping.to_json();
+    json[kept::RUN] = run.into();
+    std::fs::write(&file, format!("{json:#}\n"))
         .map_err(|error| Error::io("write", file.display(), &error))?;
     let index = Index::builder()
         .schema(index_schema(mapping))
@@ -309,7 +316,34 @@ impl LocalSink {
             docs_before,
             seen: Seen::new(docs_before > 0),
             published: false,
+            replacing: None,
+            warnings: Vec::new(),
         })
+    }
+
+    /// Says what the new index of a load that replaces must hold, and how many replaced ones are kept.
+    pub(super) fn replaces(&mut self, least: Least, keep: usize) {
+        self.replacing = Some((least, keep));
+    }
+
+    /// The new index holds enough to replace the one that is there.
+    fn refuse_too_few(&mut self) -> Result<()> {
+        let Some((least, _)) = self.replacing else {
+            return Ok(());
+        };
+        let new = count_docs(&self.index, &self.dir)?;
+        if !is_index(&self.dir) {
+            return least.check(new, None);
+        }
+        let old = open(&self.dir).and_then(|old| count_docs(&old, &self.dir));
+        if let Err(error) = &old {
+            self.warnings.push(format!(
+                "the documents of the index in `{}` cannot be counted ({}): `min_share` was not looked at",
+                self.dir.display(),
+                error.render().trim()
+            ));
+        }
+        least.check(new, old.ok())
     }
 
     /// How many documents the index has before the load.
@@ -337,7 +371,7 @@ impl LocalSink {
 }
 
 /// How many documents can be found.
-fn count_docs(index: &Index, dir: &Path) -> Result<u64> {
+pub(super) fn count_docs(index: &Index, dir: &Path) -> Result<u64> {
     let reader = index
         .reader_builder()
         .reload_policy(ReloadPolicy::Manual)
@@ -400,12 +434,17 @@ impl Sink for LocalSink {
             // No one sees it yet, so that all can be done here, and publishing is a rename.
             let done = writer.commit().and_then(|_| writer.wait_merging_threads());
             done.map_err(|error| self.failed("write to", &error))?;
+            self.refuse_too_few()?;
             if let Place::Beside { part, .. } = &self.place {
                 part.sync()
                     .map_err(|error| Error::io("write", part.path.display(), &error))?;
             }
         }
         Ok(Counts::default())
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn publish(mut self: Box<Self>) -> Result<Counts> {
@@ -435,10 +474,8 @@ impl Sink for LocalSink {
                 })?;
                 self.published = true;
                 if replaced.is_some() {
-                    // What is left of it where this fails is found by the next run.
-                    std::fs::remove_dir_all(&part.path).map_err(|error| {
-                        Error::io("remove the replaced index in", part.path.display(), &error)
-                    })?;
+                    let keep = self.replacing.map_or(0, |(_, keep)| keep);
+                    kept::keep(&part.path, &self.dir, &self.run, keep)?;
                 }
                 // Not before: who waits for it must not find what is being removed.
                 *replaced = None;

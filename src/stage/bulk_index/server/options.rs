@@ -32,7 +32,7 @@ pub(in super::super) struct Options {
     retry_delay_ms: u64,
     retry_delay_ms_max: u64,
     pub(super) replace_index: bool,
-    pub(super) keep: usize,
+    pub(in super::super) keep: usize,
     pub(super) wait_for_replicas_s: u64,
     /// Decoded by both kinds of index.
     #[serde(skip)]

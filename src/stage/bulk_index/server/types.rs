@@ -104,7 +104,9 @@ mod tests {
             mappings,
         };
         let properties = beyond(&made, &columns()).unwrap_or_default();
-        properties.into_iter().map(|(name, _)| name).collect()
+        let mut names: Vec<String> = properties.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! Replaced indices that are kept: `DIR.RUN.MARK.kept` beside the index `DIR`, RUN being the run that
+//! replaced it. The last one can be gone back to.
+//!
+//! A new index and the old one change places at once, so that DIR is always one of them. For a moment the
+//! old one has the name of a part then; if its run is killed there, whoever comes next knows it by the
+//! run that made it, which is another one than the name says, and keeps it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::sink::{MAPPING_FILE, count_docs, is_index, lock, open, real};
+use crate::disk::{self, Hold};
+use crate::error::{Error, Result};
+use crate::stage::part::{self, KEPT, PART};
+
+/// The member of the file of the mapping that names the run that made the index.
+pub(super) const RUN: &str = "run";
+
+/// Keeps the index that lies in `part`, which run `run` replaced in `dir`, and of all that are kept the
+/// newest `keep`.
+pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Result<()> {
+    if keep > 0 {
+        put_aside(part, dir, run)?;
+    } else {
+        remove(part)?;
+    }
+    let (mut kept, cut): (Vec<PathBuf>, _) = part::of_kind(dir, KEPT)
+        .into_iter()
+        .map(|(_, path)| path)
+        .partition(|path| is_index(path));
+    kept.truncate(kept.len().saturating_sub(keep));
+    kept.iter().chain(&cut).try_for_each(|path| remove(path))
+}
+
+/// Keeps what runs replaced that were killed before they could.
+pub(super) fn rescue(dir: &Path) -> Result<()> {
+    for (run, part) in part::of_kind(dir, PART) {
+        if !is_index(&part) || made_by(&part).as_deref() == Some(&run) {
+            continue;
+        }
+        // A run that goes on does it itself.
+        if let Hold::Held(_held) | Hold::NoLocks(_held) = disk::hold(&part) {
+            put_aside(&part, dir, &run)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the newest kept index in the place of `dir`, and that one in its place. What was done, in words.
+pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
+    let dir = &real(dir);
+    rescue(dir)?;
+    // Where a run was killed while `dir` had another name, it has its own again now.
+    if part::clear(dir, None).is_some() {
+        return Err(part::busy(dir));
+    }
+    let shown = dir.display();
+    let mut kept = part::of_kind(dir, KEPT).into_iter();
+    let Some((run, kept)) = kept.rfind(|(_, path)| is_index(path)) else {
+        return Err(
+            Error::failed(format!("no index from before the one in `{shown}` is kept"))
+                .hint("`load = \"replace\"` keeps as many as `keep` says"),
+        );
+    };
+    // Nobody may be writing to what is about to have another name.
+    let _kept = (hold(&kept)?, lock(&kept)?);
+    // What cannot be read is not put in place.
+    let older = of(&kept)?;
+    let fault = |error: std::io::Error| Error::io("put the index in place as", &shown, &error);
+    if !dir.exists() {
+        std::fs::rename(&kept, dir).map_err(fault)?;
+        return Ok(vec![format!("`{shown}` is the index of {older} again")]);
+    }
+    if !is_index(dir) {
+        return Err(Error::failed(format!("`{shown}` is not an index"))
+            .hint("nothing was changed; `to` names the index"));
+    }
+    let _dir = (hold(dir)?, lock(dir)?);
+    let newer = of(dir)?;
+    part::swap(&kept, dir, &run).map_err(fault)?;
+    Ok(vec![format!(
+        "`{shown}` is the index of {older} again; that of {newer} is kept as `{}`, and the same command brings it back",
+        name(&kept)
+    )])
+}
+
+/// Deletes what loads left half done, but for those that go on. What was done, in words.
+pub(super) fn clean(dir: &Path) -> Result<Vec<String>> {
+    let dir = &real(dir);
+    rescue(dir)?;
+    let parts = part::of_kind(dir, PART);
+    part::clear(dir, None);
+    let done = parts.into_iter().map(|(run, part)| {
+        let name = name(&part);
+        if part.exists() {
+            format!("`{name}` is being loaded by run `{run}`: kept")
+        } else {
+            format!("`{name}` is deleted, which run `{run}` left half loaded")
+        }
+    });
+    let mut done: Vec<String> = done.collect();
+    if done.is_empty() {
+        done.push(format!(
+            "nothing of `{}` was left half loaded",
+            dir.display()
+        ));
+    }
+    Ok(done)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().display().to_string()
+}
+
+/// Holds an index against runs that replace it.
+fn hold(dir: &Path) -> Result<Hold> {
+    match disk::hold(dir) {
+        Hold::Busy => Err(part::busy(dir)),
+        held => Ok(held),
+    }
+}
+
+fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<()> {
+    let kept = part::beside(dir, run, KEPT);
+    std::fs::rename(part, &kept)
+        .and_then(|()| disk::sync_folder(disk::parent(dir)))
+        .map_err(|error| Error::io("keep the replaced index as", kept.display(), &error))
+}
+
+/// Removes an index; what is left of it after a kill is no index.
+fn remove(index: &Path) -> Result<()> {
+    let mapping = index.join(MAPPING_FILE);
+    let unnamed = match std::fs::remove_file(mapping) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    unnamed
+        .and_then(|()| std::fs::remove_dir_all(index))
+        .map_err(|error| Error::io("remove the replaced index in", index.display(), &error))
+}
+
+/// The run that made the index in `dir`.
+fn made_by(dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(dir.join(MAPPING_FILE)).ok()?;
+    let mapping: Value = serde_json::from_str(&text).ok()?;
+    mapping[RUN].as_str().map(str::to_owned)
+}
+
+/// An index in words: the run that made it, and how much it holds.
+fn of(dir: &Path) -> Result<String> {
+    let docs = count_docs(&open(dir)?, dir)?;
+    let run = made_by(dir).map_or("an older run".to_owned(), |run| format!("run `{run}`"));
+    let thing = if docs == 1 { "document" } else { "documents" };
+    Ok(format!("{run} ({docs} {thing})"))
+}
