@@ -107,7 +107,7 @@ pub(super) fn execute(
             Some(id) => output::print_note(&format!("going on with run {id}"), color),
             None => output::print_note(
                 &format!(
-                    "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started",
+                    "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
                     args.tell.state.display()
                 ),
                 color,

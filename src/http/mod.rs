@@ -6,6 +6,10 @@
 //! A client is shared by the threads of a process. Each request takes a *lane*, a runtime of one thread
 //! with connections of its own: so a request is written and its answer read on the thread that wants it,
 //! and its processor time is that thread's.
+//!
+//! The `elasticsearch` crate gives paths, methods and headers. Its `Transport` does not carry requests: it reads
+//! an answer whole, however large it inflates, follows redirects, and takes no verifier of certificates. So
+//! requests go through `reqwest`, on which it is built, with limits of our own.
 
 mod backoff;
 mod body;
@@ -27,6 +31,7 @@ use elasticsearch::http::headers::{
 pub use backoff::Backoff;
 pub use connect::{Connect, Url, listens};
 pub(crate) use connect::{parse_url, shown};
+pub use elasticsearch::BulkParts;
 pub use elasticsearch::http::Method;
 pub use web::{Ask, Limits, Told, Web, header_fits, status_words};
 

@@ -238,7 +238,9 @@ impl RunFolder {
             };
             format!("{part}the input file `{}`", now.file)
         });
-        Err(differs(&self.id, &what))
+        Err(differs(&self.id, &what).hint(
+            "nothing was sent; put it back, or run the pipeline anew, without `--resume`; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
+        ))
     }
 
     /// Where stage `name` says how far it is settled.

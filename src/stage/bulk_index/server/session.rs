@@ -18,7 +18,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer, write_string};
-use crate::http::Client;
+use crate::http::{BulkParts, Client};
 use crate::schema::Schema;
 use crate::stage::{Counts, Output, Reject, Session, Setup};
 
@@ -66,8 +66,8 @@ impl ServerSession {
             |name: &Option<String>| name.as_ref().map(|name| input.index(name)).transpose();
         let timeout = SERVER_TIMEOUT.min(told.connect.request_timeout / 2);
         let mut path = format!(
-            "{}/_bulk?filter_path={FILTER}&timeout={}ms",
-            segment(&told.target),
+            "{}?filter_path={FILTER}&timeout={}ms",
+            BulkParts::Index(&told.target).url().trim_start_matches('/'),
             timeout.as_millis()
         );
         if told.require_alias {
