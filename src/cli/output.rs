@@ -1,6 +1,6 @@
 //! Standard output and standard error, and the one place that prints. Results go to the first, and when its
-//! reader is gone the program ends quietly; errors, warnings and notes go to the second, in lines as wide as
-//! the terminal. Whatever is printed passes through [`shown`]: what data holds is shown, never sent; colour is
+//! reader is gone the program ends quietly; errors, warnings and notes go to the second, on a terminal in lines
+//! as wide as it is. Whatever is printed passes through [`shown`]: what data holds is shown, never sent; colour is
 //! added after that.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -46,11 +46,7 @@ fn write_stdout(text: &str) -> Result<()> {
 
 /// How wide a line on standard output may be: as the terminal is, or [`WIDTH`].
 pub fn width() -> usize {
-    columns(terminal_size::terminal_size_of(io::stdout()))
-}
-
-fn columns(terminal: Option<(terminal_size::Width, terminal_size::Height)>) -> usize {
-    terminal.map_or(WIDTH, |(width, _)| usize::from(width.0))
+    terminal_size::terminal_size_of(io::stdout()).map_or(WIDTH, |(width, _)| usize::from(width.0))
 }
 
 /// What it means that standard output could not be written.
@@ -85,9 +81,20 @@ fn print_message(what: &str, message: &str, color: Color) {
     print_lines(&format!("{what}: {message}\n"), color);
 }
 
+/// How wide a message may be: as the terminal is, or as `COLUMNS` says. In a file or a log a message stays one
+/// line, which can be searched.
+fn message_width() -> usize {
+    if let Some((width, _)) = terminal_size::terminal_size_of(io::stderr()) {
+        return usize::from(width.0);
+    }
+    let said = std::env::var("COLUMNS").ok();
+    said.and_then(|width| width.parse().ok())
+        .unwrap_or(usize::MAX)
+}
+
 /// Writes lines to standard error, broken between words where the terminal ends.
 pub fn print_lines(text: &str, color: Color) {
-    let width = columns(terminal_size::terminal_size_of(io::stderr()));
+    let width = message_width();
     let text = shown::text(text);
     let lines = text.lines().map(|line| wrap(line, width, HANGING) + "\n");
     let mut text: String = lines.collect();

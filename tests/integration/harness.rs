@@ -380,8 +380,7 @@ impl Running {
         let status = self.wait();
         let text = |reader: JoinHandle<Vec<u8>>| reader.join().expect("a reader never panics");
         let stdout = text(self.stdout);
-        // Messages are broken between words, and their later lines indented.
-        let stderr = String::from_utf8_lossy(&text(self.stderr)).replace("\n    ", " ");
+        let stderr = String::from_utf8_lossy(&text(self.stderr)).into_owned();
         let report: Value = fs::read(self.state.join("report.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())

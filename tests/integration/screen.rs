@@ -158,6 +158,7 @@ fn a_long_message_is_broken_between_words() {
     let output = std::process::Command::new(etl)
         .args(["check", "p.toml"])
         .current_dir(folder.path())
+        .env("COLUMNS", "80")
         .output()
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
