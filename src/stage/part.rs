@@ -74,7 +74,7 @@ impl Part {
                 {
                     continue;
                 }
-                Err(error) => return Err(Error::io("create", path.display(), &error)),
+                Err(error) => return Err(Error::io("create", target.display(), &error)),
             };
             let file = match disk::hold_created(file, &path) {
                 Hold::Held(file) | Hold::NoLocks(file) => file,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -413,6 +414,11 @@ fn of_two_runs_at_once_the_second_is_refused_and_changes_nothing() {
         let mut first = run(folder.path())
             .args(["--set", "load.files=[\"-\"]"])
             .start_fed();
+        let mut pipe = first.child.stdin.take().expect("it is held open");
+        let rows = csv(11);
+        // The header says which columns there are, before anything begins.
+        let (header, rows) = rows.split_at(rows.find('\n').expect("lines") + 1);
+        pipe.write_all(header.as_bytes()).expect("it reads");
         wait_until("the first has begun", || {
             names(&folder.join("out"))
                 .iter()
@@ -433,8 +439,7 @@ fn of_two_runs_at_once_the_second_is_refused_and_changes_nothing() {
         );
         let now = files(&folder.join("out"));
         assert!(before.keys().eq(now.keys()), "{:?}", now.keys());
-        let mut pipe = first.child.stdin.take().expect("it is held open");
-        std::io::Write::write_all(&mut pipe, csv(11).as_bytes()).expect("it reads");
+        pipe.write_all(rows.as_bytes()).expect("it reads");
         drop(pipe);
         succeeds(&first.outcome(), "the first");
         assert_eq!(names(&folder.join("out")).len(), 1);
@@ -543,9 +548,9 @@ fn a_file_that_may_not_grow_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn a_name_as_long_as_the_file_system_allows_can_be_written() {
-    for (sink, old) in [(FILE, "rows.csv"), (INDEX, "index")] {
+    for (sink, old) in [(FILE, "out/rows.csv"), (INDEX, "out/index")] {
         let name = "ü".repeat(123) + ".csv";
-        let folder = prepared("long", &sink.replace(old, &name), 10);
+        let folder = prepared("long", &sink.replace(old, &format!("out/{name}")), 10);
         for _ in 0..2 {
             succeeds(&run(folder.path()).outcome(), "a long name");
             assert_eq!(names(&folder.join("out")), [name.as_str()]);
