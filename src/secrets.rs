@@ -192,9 +192,8 @@ fn prefix_of_url(text: &str) -> Option<usize> {
         Some("http" | "https") => 0,
         // What follows is a path.
         Some("local" | "file" | "") => return None,
-        Some(_) => 2,
         None if word > 0 => return None,
-        None => 2,
+        Some(_) | None => 2,
     };
     (slashes >= needed).then_some(before + slashes)
 }

@@ -131,12 +131,11 @@ fn end_if_deaf(mut signals: Signals) {
     let mut first = None;
     let mut idle_since = None;
     loop {
-        let new: Vec<i32> = match first {
-            None => signals.wait().collect(),
-            Some(_) => {
-                std::thread::sleep(LOOK);
-                signals.pending().collect()
-            }
+        let new: Vec<i32> = if first.is_none() {
+            signals.wait().collect()
+        } else {
+            std::thread::sleep(LOOK);
+            signals.pending().collect()
         };
         let now = clock::monotonic();
         for signal in new {

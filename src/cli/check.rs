@@ -177,7 +177,7 @@ fn alike<'a>(looks: &'a [(&'a str, Look)]) -> Vec<Alike<'a>> {
             continue;
         }
         all.push(Alike {
-            stage: *stage,
+            stage,
             at: &look.at,
             found,
             more: 0,

@@ -35,12 +35,13 @@ fn after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 fn date(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let (day, month, year, time) = match words[..] {
-        [_, day, month, year, time, "GMT"] => (day, month, year, time),
+        [_, day, month, year, time, "GMT"] | [_, month, day, time, year] => {
+            (day, month, year, time)
+        }
         [_, date, time, "GMT"] => {
             let mut parts = date.splitn(3, '-');
             (parts.next()?, parts.next()?, parts.next()?, time)
         }
-        [_, month, day, time, year] => (day, month, year, time),
         // What was never allowed, but is written: an offset for `GMT`.
         _ => return Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc()),
     };

@@ -104,8 +104,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         told
     };
     let (spans, faults) = DeTable::parse_recoverable(text);
-    if let Some(faults) = Error::all(faults.iter().map(not_toml).collect()) {
-        return Err(faults);
+    // What follows a mistake of TOML itself is read wrongly: later ones may be its consequences.
+    if let Some(fault) = faults.first() {
+        return Err(not_toml(fault));
     }
     let mut table: Table = text.parse().map_err(|error| not_toml(&error))?;
     let section = |table: Table, line, lines| Section {

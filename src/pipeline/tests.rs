@@ -424,7 +424,7 @@ fn a_fault_is_named_with_its_place() {
         (
             format!("{HEAD}inputs = [\"a\"]"),
             &[],
-            "stage `a`: a stage cannot read itself\n  at p/job.toml, line 5\nhint: a stage reads stages above it: change the order",
+            "stage `a`: a stage cannot read itself\n  at p/job.toml, line 5\nhint: a stage reads stages above it: change the order\nerror: stage `a`: kind `load` takes no inputs, found 1\n  at p/job.toml, line 5",
         ),
         (
             second("kind = \"group\"\ninputs = [\"c\"]\n[[stage]]\nname = \"c\"\nkind = \"load\""),
@@ -448,7 +448,7 @@ fn a_fault_is_named_with_its_place() {
                 "kind = \"write\"\ninputs = [\"a\"]\npath = \"x/../o\"\n[[stage]]\nname = \"c\"\nkind = \"write\"\npath = \"./o\"\ninputs = [\"a\"]",
             ),
             &[],
-            "stage `c`: stage `b` writes `./o` already\nhint: give each a place of its own",
+            "stage `c`: stage `b` writes `./o` already\n  at p/job.toml, line 13\nhint: give each a place of its own",
         ),
         (
             HEAD.into(),

@@ -220,15 +220,19 @@ impl Stage {
 /// Looks at all stages, and at which input each that waits is waiting for: not for one that has ended, nor, while
 /// it stands still itself, for one that gives rows to its other readers.
 fn look(stages: &mut [Stage], now: Duration) {
-    stages.iter_mut().for_each(|stage| stage.look(now));
-    let state = |stage: &Stage| (stage.is_ended(), stage.moves(now));
-    let states: Vec<(bool, bool)> = stages.iter().map(state).collect();
+    for stage in &mut *stages {
+        stage.look(now);
+    }
+    let ended_moves: Vec<(bool, bool)> = stages
+        .iter()
+        .map(|stage| (stage.is_ended(), stage.moves(now)))
+        .collect();
     let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
     for stage in stages {
         let moves = stage.moves(now);
         let is_awaited = |input: &&String| {
             let at = names.iter().position(|name| name == *input);
-            at.is_none_or(|at| !states[at].0 && (moves || !states[at].1))
+            at.is_none_or(|at| !ended_moves[at].0 && (moves || !ended_moves[at].1))
         };
         stage.awaited = stage.live.reads.iter().find(is_awaited).cloned();
     }

@@ -93,11 +93,8 @@ fn run_held(
     };
     let (id, folder) = (held.id.clone(), held.path.clone());
     let spool = |i: usize| folder.join(format!("rejects-{i}.part"));
-    let records: Vec<Arc<Record>> = pipeline
-        .steps
-        .iter()
-        .zip(live)
-        .enumerate()
+    let steps = pipeline.steps.iter().zip(live).enumerate();
+    let records: Vec<Arc<Record>> = steps
         .map(|(i, (step, live))| Arc::new(Record::new(&step.name, spool(i), live.clone())))
         .collect();
     let mut run = Run::new(
@@ -128,15 +125,9 @@ fn run_held(
     options.workers.kill_all();
     driver.settle_kept(ran.is_ok());
     let can_go_on = ran.is_err() && driver.can_go_on();
-    let joined = spool::join_rejects(
-        driver
-            .records
-            .iter()
-            .map(|record| record.take_spool())
-            .collect(),
-        &folder.join(REJECTS_FILE),
-        ran.is_ok(),
-    );
+    let spools = driver.records.iter().map(|record| record.take_spool());
+    let rejects_file = folder.join(REJECTS_FILE);
+    let joined = spool::join_rejects(spools.collect(), &rejects_file, ran.is_ok());
     let (rejects, error) = match (joined, ran) {
         (Ok(rejects), ran) => (rejects, ran.err()),
         (Err(error), ran) => {

@@ -204,10 +204,10 @@ impl Table {
                         .expect("no one panics holding this lock")
                         .copy += copy;
                     if more && played.fault.is_none() {
-                        if self.take_part(number, part, in_child) {
+                        if Self::take_part(number, part, in_child) {
                             self.window.fill_part(number, played);
                         }
-                        self.go_on(number, in_child);
+                        Self::go_on(number, in_child);
                         continue;
                     }
                     // First: behind a fault the child gets nothing more.

@@ -255,7 +255,7 @@ impl Table {
     }
 
     /// A child has given part `part` of a batch, and keeps the rest; whether it is new.
-    pub(super) fn take_part(&self, number: u64, part: u64, in_child: &InChild) -> bool {
+    pub(super) fn take_part(number: u64, part: u64, in_child: &InChild) -> bool {
         let mut batches = in_child.lock_batches();
         let Some(waiting) = batches.get_mut(&number) else {
             return false;
@@ -266,7 +266,7 @@ impl Table {
     }
 
     /// Has a child make the next part of a batch when it may.
-    pub(super) fn go_on(&self, number: u64, in_child: &InChild) {
+    pub(super) fn go_on(number: u64, in_child: &InChild) {
         in_child.lock_unfinished().push(number);
         in_child.more.notify_one();
     }

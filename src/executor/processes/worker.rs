@@ -43,21 +43,13 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         .and_then(|writer| Ok((writer, Pool::new(hello.threads, "etl-worker".into())?)));
     let (writer, pool) = match started {
         Ok(started) => started,
-        // Another would meet with the same.
         Err(error) => {
-            if let Ok(reply) = Frame::new(None, || Reply::Refused { error }) {
-                replies.send(reply);
-            }
+            refuse(&replies, error);
             return Ok(());
         }
     };
     let stop = Stop::default();
-    let strained = replies.clone();
-    let strain = Strain::new(move |row| {
-        if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
-            strained.send(reply);
-        }
-    });
+    let strain = strain(replies.clone());
     let told = told(&mut stdin, &mut payload, &hello).map(|mut chain| {
         chain.strain = strain;
         chain.stop = stop.clone();
@@ -143,6 +135,22 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     drop((replies, pool));
     let _ = writer.join();
     Ok(())
+}
+
+/// Passes on to the parent that the outside has enough.
+fn strain(replies: Replies) -> Strain {
+    Strain::new(move |row| {
+        if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
+            replies.send(reply);
+        }
+    })
+}
+
+/// Says that this worker cannot begin. Another one would fail for the same reason.
+fn refuse(replies: &Replies, error: Error) {
+    if let Ok(reply) = Frame::new(None, || Reply::Refused { error }) {
+        replies.send(reply);
+    }
 }
 
 /// Ends the sessions, and says what they counted last.

@@ -267,9 +267,9 @@ impl Comparison {
         let streamed_s = Some(Sample::of(streamed)).filter(|sample| sample.max_s > 0.0);
         if queued(&stages) >= BUSY {
             // Times of a machine with other work are chance.
-            stages
-                .iter_mut()
-                .for_each(|stage| stage.doubtful |= stage.is_changed());
+            for stage in &mut stages {
+                stage.doubtful |= stage.is_changed();
+            }
         }
         let mut same = stages.iter().map(|stage| stage.same_output);
         let same_output = if same.clone().any(|same| same == Some(false)) {

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 
-/// As many clauses as Elasticsearch and OpenSearch take by default (`indices.query.bool.max_clause_count`).
+/// As many clauses as Elasticsearch and `OpenSearch` take by default (`indices.query.bool.max_clause_count`).
 const WORDS_MAX: usize = 1024;
 /// Each takes some kilobytes of the stack, of which a thread has 2 to 8 MB.
 const BRACKETS_MAX: usize = 256;

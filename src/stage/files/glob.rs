@@ -396,9 +396,9 @@ fn tokens_fit(tokens: &[Token], name: &OsStr) -> bool {
             _ => {}
         }
         match again {
-            Some((next, taken)) if taken < characters.len() => {
-                again = Some((next, taken + 1));
-                (token, at) = (next, taken + 1);
+            Some((next, from)) if from < characters.len() => {
+                again = Some((next, from + 1));
+                (token, at) = (next, from + 1);
             }
             _ => return false,
         }

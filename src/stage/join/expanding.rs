@@ -65,7 +65,7 @@ impl Expanding {
                 self.at = Some(at);
             }
         }
-        let mut output = Output::new(self.right.beside(self.left.take(&left), right));
+        let mut output = Output::new(self.right.beside(&self.left.take(&left), right));
         let dropped = if self.right.how == How::Inner {
             unmatched
         } else {

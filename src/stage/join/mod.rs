@@ -399,7 +399,9 @@ impl Session for Joining {
                 output.dropped = (rows - kept_rows) as u64;
                 output
             }
-            How::Left | How::Inner if one_each => Output::new(right.beside(batch.resolve(), first)),
+            How::Left | How::Inner if one_each => {
+                Output::new(right.beside(&batch.resolve(), first))
+            }
             // A batch has one set of shared rows: those of the last join, where most columns come from.
             How::Left | How::Inner => {
                 return Ok(Expanding::new(right.clone(), batch.resolve(), first).part());
@@ -419,7 +421,7 @@ fn count(output: &mut Output, matched: usize, unmatched: usize) {
 
 impl Right {
     /// Left rows, and the right row of each beside it.
-    fn beside(&self, left: Batch, right_rows: Vec<u32>) -> Batch {
+    fn beside(&self, left: &Batch, right_rows: Vec<u32>) -> Batch {
         let rows = left.rows();
         let mut cells: Vec<Cells> = left.cells().to_vec();
         cells.extend(

@@ -116,28 +116,7 @@ impl LoadCsv {
                 given.record_bytes
             )));
         }
-        let mut types = Vec::new();
-        for (column, value) in given.types {
-            let target = match value.as_str() {
-                Some("string") => Target::String,
-                Some("int") => Target::Int,
-                Some("float") => Target::Float,
-                Some("bool") => Target::Bool,
-                _ => {
-                    let error = Error::usage(format!(
-                        "type of column `{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
-                    ));
-                    let near = value
-                        .as_str()
-                        .and_then(|word| nearest(word, ["string", "int", "float", "bool"]));
-                    return Err(match near {
-                        Some(near) => error.hint(format!("did you mean `{near}`?")),
-                        None => error,
-                    });
-                }
-            };
-            types.push((column, target));
-        }
+        let types = targets(given.types)?;
         if let Some(columns) = &given.columns {
             if columns.is_empty() {
                 return Err(Error::usage("`columns` is empty"));
@@ -173,4 +152,31 @@ impl LoadCsv {
             grown: Grown::default(),
         })
     }
+}
+
+/// What the values of each column named in `types` become.
+fn targets(types: toml::Table) -> Result<Vec<(String, Target)>> {
+    let mut targets = Vec::new();
+    for (column, value) in types {
+        let target = match value.as_str() {
+            Some("string") => Target::String,
+            Some("int") => Target::Int,
+            Some("float") => Target::Float,
+            Some("bool") => Target::Bool,
+            _ => {
+                let error = Error::usage(format!(
+                    "type of column `{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
+                ));
+                let near = value
+                    .as_str()
+                    .and_then(|word| nearest(word, ["string", "int", "float", "bool"]));
+                return Err(match near {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                });
+            }
+        };
+        targets.push((column, target));
+    }
+    Ok(targets)
 }

@@ -59,13 +59,18 @@ inputs = ["few"]
 path = "out.csv"
 "#;
 
+/// The text of `count` lines.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<String>>().concat()
+}
+
 #[test]
 fn a_join_that_makes_millions_of_rows_takes_little_memory_and_gives_them_in_order() {
     let folder = Folder::new("joins");
     folder.write("pipeline.toml", PIPELINE);
-    let rows = |count: usize| (0..count).map(|i| format!("x,{i}\n")).collect::<String>();
+    let rows = |count: usize| lines(count, |i| format!("x,{i}\n"));
     // Rows that match nothing lie before, between and behind those that match all.
-    let left: String = (0..LEFT).map(|i| format!("none,a{i}\nx,{i}\n")).collect();
+    let left = lines(LEFT, |i| format!("none,a{i}\nx,{i}\n"));
     folder.write("left.csv", format!("k,l\n{left}none,z\n"));
     folder.write("right.csv", format!("k,r\n{}", rows(RIGHT)));
     folder.write("twice.csv", "k,t\nx,one\nx,two\n");
@@ -118,9 +123,9 @@ fn a_child_that_dies_between_two_parts_gives_no_row_twice() {
     );
     // So long that what may wait is less than a third of all.
     let text = "x".repeat(300);
-    let rows: String = (0..left).map(|l| format!("k,{l}{text}\n")).collect();
+    let rows = lines(left, |l| format!("k,{l}{text}\n"));
     folder.write("left.csv", format!("k,l\n{rows}"));
-    let rows: String = (0..right).map(|r| format!("k,{r}\n")).collect();
+    let rows = lines(right, |r| format!("k,{r}\n"));
     folder.write("right.csv", format!("k,r\n{rows}"));
     for variant in [
         Variant::new("processes", 1, 1),

@@ -102,7 +102,9 @@ pub fn facet(dir: &Path, query: &str, field: &str, limit: usize) -> Result<Facet
 fn gather(value: &serde_json::Value, field: &str, values: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Array(items) => {
-            items.iter().for_each(|item| gather(item, field, values));
+            for item in items {
+                gather(item, field, values);
+            }
         }
         serde_json::Value::Object(members) if !field.is_empty() => {
             if let Some(value) = members.get(field) {

@@ -19,6 +19,7 @@ use super::{ServerIndex, Told};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::columns::Column;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Connect, Method};
 use crate::schema::Schema;
@@ -229,9 +230,7 @@ impl State {
     fn write(&self, file: &Path) -> Result<()> {
         let json = serde_json::to_string(self).expect("it is plain data");
         // Whole or not at all: a run that goes on reads it.
-        let part = file.with_extension("part");
-        std::fs::write(&part, json)
-            .and_then(|()| std::fs::rename(&part, file))
+        disk::replace(file, json.as_bytes())
             .map_err(|error| Error::io("write", file.display(), &error))
     }
 }

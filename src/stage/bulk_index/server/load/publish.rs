@@ -155,7 +155,8 @@ impl ServerSink {
                 actions.extend(old.pass_on(alias, &new));
             }
             None => {
-                actions.push(json!({"add": {"index": new, "alias": alias, "is_write_index": true}}))
+                actions
+                    .push(json!({"add": {"index": new, "alias": alias, "is_write_index": true}}));
             }
         }
         actions.push(json!({"remove": {"index": new, "alias": self.state.target}}));
