@@ -180,6 +180,8 @@ impl Reader {
 
 /// Items whose answer has no record for them.
 const EMPTY: &str = "empty";
+/// Items that gave nothing but rejects.
+const REFUSED: &str = "refused";
 /// Records that nobody asked for.
 const UNEXPECTED: &str = "unexpected";
 /// Records of all answers.
@@ -355,7 +357,7 @@ impl Settlement<'_> {
             base += row_number(set.len);
         }
         let (mut items, mut records) = (Vec::new(), Vec::new());
-        let (mut answered, mut empty, mut added) = (0, 0, 0);
+        let (mut answered, mut empty, mut refused, mut added) = (0, 0, 0, 0);
         for (row, end) in self.ends[..kept].iter().enumerate() {
             if let End::Answered(set, own) = end {
                 let before = records.len();
@@ -364,14 +366,19 @@ impl Settlement<'_> {
                     .filter(|number| self.fault(*set, **number).is_none());
                 records.extend(fit.map(|number| bases[*set] + number));
                 items.resize(records.len(), row_number(row));
-                answered += u64::from(records.len() > before);
+                let gives = records.len() > before;
+                answered += u64::from(gives);
                 empty += u64::from(own.is_empty());
+                refused += u64::from(!gives && !own.is_empty());
                 added += own.len().saturating_sub(1) as u64;
+            } else {
+                refused += 1;
             }
         }
         let ends = [
             ("answered", answered),
             (EMPTY, empty),
+            (REFUSED, refused),
             (UNEXPECTED, self.unexpected),
         ];
         let ends = ends.map(|(name, count)| (name.to_owned(), count));

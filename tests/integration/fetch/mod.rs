@@ -79,15 +79,20 @@ impl Asking {
     }
 }
 
-/// Items in = answered + empty + rejected.
+/// Items in = answered + empty + refused. Each that is refused has a reject, and so has each record that does not
+/// fit beside others that do.
 fn ends_add_up(outcome: &Outcome) {
     let stage = outcome.stage("ask");
     if outcome.report["status"] == "done" {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let ends = number(&stage["counts"]["answered"])
             + number(&stage["counts"]["empty"])
-            + number(&stage["rejected"]);
+            + number(&stage["counts"]["refused"]);
         assert_eq!(number(&stage["rows_in"]), ends, "{stage}");
+        assert!(
+            number(&stage["counts"]["refused"]) <= number(&stage["rejected"]),
+            "{stage}"
+        );
     }
 }
 
