@@ -136,14 +136,17 @@ fn a_child_that_dies_between_two_parts_gives_no_row_twice() {
         words.extend(arguments.iter().map(String::as_str));
         let mut run = start(folder.path(), &words);
         let pid = run.id();
+        let stdout = BufReader::new(run.stdout.take().expect("it is piped"));
+        let mut lines = stdout.lines().map(|line| line.expect("it is text"));
+        assert_eq!(lines.next().as_deref(), Some("k,l,r"));
+        // A row has come, so that its worker has begun, and does not only wait for what is broadcast.
+        let first = lines.next();
         wait_until("nobody takes its rows", || is_stuck(pid));
         for child in children(pid) {
             let child = Pid::from_raw(i32::try_from(child).expect("pids are small"));
             kill(child, Signal::SIGKILL).expect("it is there");
         }
-        let stdout = BufReader::new(run.stdout.take().expect("it is piped"));
-        let mut lines = stdout.lines().map(|line| line.expect("it is text"));
-        assert_eq!(lines.next().as_deref(), Some("k,l,r"));
+        let mut lines = first.into_iter().chain(lines);
         for l in 0..left {
             for r in 0..right {
                 let line = lines.next();
