@@ -83,7 +83,9 @@ pub(in crate::stage) fn open(
 fn awaited(path: &Path, stop: &Stop) -> Result<Box<dyn Read + Send>> {
     let stop = stop.clone();
     if path == Path::new(STDIN) {
-        let reader = std::io::stdin();
+        // Not by way of the library's buffer: what lies there no poll can see.
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+        let reader = File::from(stdin.map_err(|error| cannot_open(path, &error))?);
         return Ok(Box::new(Awaited { reader, stop }));
     }
     // To open a named pipe would wait for who writes, as to read it does.
