@@ -9,7 +9,9 @@ use std::fmt::Write;
 fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            // Letters that leave their place empty.
+            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
             // No width, marks of direction.
             | '\u{200b}'..='\u{200f}'
             // Line and paragraph separators, embeddings and overrides of direction.

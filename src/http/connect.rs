@@ -30,10 +30,12 @@ pub struct Connect {
 
 /// A server's address; below its path all requests go.
 pub(crate) fn parse_url(text: &str) -> Result<Url> {
-    // Whatever is wrong with it, there may be a password in it.
+    // Whatever is wrong with it, there may be a password in it, or a key in its query.
+    let place = text.split(['?', '#']).next().unwrap_or_default();
     let shown = match text.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
-        None => text.to_owned(),
+        Some((before, _)) if before.contains(['?', '#']) => "***".to_owned(),
+        Some((_, host)) => format!("***@{}", host.split(['?', '#']).next().unwrap_or_default()),
+        None => place.to_owned(),
     };
     let bad = |why: &dyn std::fmt::Display| {
         Error::usage(format!("`{shown}` is not a server's address: {why}"))

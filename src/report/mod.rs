@@ -311,6 +311,7 @@ pub struct Reason {
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", rows(self.rows), self.first)
+        let first = if self.rows > 1 { ", first" } else { "" };
+        write!(f, "{}{first}: {}", rows(self.rows), self.first)
     }
 }

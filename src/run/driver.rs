@@ -28,6 +28,8 @@ pub(super) struct Driver<'a> {
     pub(super) inputs: Vec<InputFile>,
     pub(super) children_peak: u64,
     pub(super) folder: RunFolder,
+    /// Whether every stage has begun, and a run that goes on reads what it read before.
+    pub(super) begun: bool,
     /// Whether some stage has begun of which a failed run can go on.
     pub(super) resumable: bool,
     /// What is kept of stages whose batches are requests.
@@ -197,6 +199,7 @@ impl Driver<'_> {
             all.push(begun);
         }
         self.folder.reads(&self.inputs)?;
+        self.begun = true;
         self.resumable = all.iter().any(|begun: &Begun| begun.resumable);
         Ok(all)
     }

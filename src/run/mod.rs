@@ -115,6 +115,7 @@ fn run_held(
         inputs: Vec::new(),
         children_peak: 0,
         folder: held,
+        begun: false,
         resumable: false,
         kept: Vec::new(),
     };
@@ -177,7 +178,9 @@ fn run_held(
         notes,
     };
     report.s_per_gb = report.per_gb();
-    (report, error, Some(driver.folder))
+    // The report of a run that could not go on stays the one of its end.
+    let is_kept = driver.begun || !resumed;
+    (report, error, is_kept.then_some(driver.folder))
 }
 
 /// The newest run of a pipeline that was interrupted, so that it can be gone on with.

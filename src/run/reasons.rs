@@ -126,8 +126,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "2 rows: load: column `n`: expected int, found `x`",
-                "2 rows: load: column `n`: text after the closing quote in line 3, found `a\"b`",
+                "2 rows, first: load: column `n`: expected int, found `x`",
+                "2 rows, first: load: column `n`: text after the closing quote in line 3, found `a\"b`",
                 "1 row: load: column `n`: expected bool, found `y`",
             ]
         );

@@ -18,7 +18,7 @@ use super::record::Books;
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
-use crate::stage::{InputFile, RUN_FILE, is_run_id};
+use crate::stage::{InputFile, REJECTS_FILE, RUN_FILE, is_run_id};
 use crate::stop::Stop;
 
 /// What files a run reads.
@@ -337,6 +337,18 @@ pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
     newest_unfinished(runs, &Identity::of(pipeline))
 }
 
+/// Whether there is something to go on with: a run that failed before its stages had begun, as over a mistake on
+/// the command line, keeps nothing.
+fn has_begun(path: &Path) -> bool {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    names.any(|name| {
+        ![RUN_FILE, "report.json", REJECTS_FILE]
+            .iter()
+            .any(|own| name == *own)
+    })
+}
+
 fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
     let entries = std::fs::read_dir(runs).ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -345,6 +357,9 @@ fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
         let (_, was) = read(&path)?;
         let of_it = was.pipeline_file == now.pipeline_file && was.pipeline == now.pipeline;
         let done = is_done(&path);
+        if !done && !has_begun(&path) {
+            return None;
+        }
         // One that did something else has not done what an older one was to do.
         let counts = of_it && (!done || differing(&was.stages, &now.stages).is_none());
         counts.then_some((name, done))

@@ -379,7 +379,7 @@ fn a_run_is_shown_again_as_it_was_with_its_first_rejects() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let rejects = "4 rows rejected, all in state/runs/";
     assert!(ran.stdout.contains(rejects), "{}", ran.stdout);
-    let reason = "  4 rows: load: column `n`: expected int, found `x` at in.csv: record 2";
+    let reason = "  4 rows, first: load: column `n`: expected int, found `x` at in.csv: record 2";
     assert!(ran.stdout.contains(reason), "{}", ran.stdout);
     let written = "out: wrote out.csv, 6 bytes\n";
     assert!(ran.stdout.ends_with(written), "{}", ran.stdout);

@@ -128,8 +128,28 @@ fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<()> {
         .map_err(|error| Error::io("keep the replaced index as", kept.display(), &error))
 }
 
-/// Removes an index; what is left of it after a kill is no index.
+/// Something in the folder of an index that neither this program nor tantivy made: what somebody else put there.
+pub(super) fn foreign(index: &Path) -> Option<String> {
+    const OURS: [&str; 3] = [MAPPING_FILE, "meta.json", ".managed.json"];
+    let is_ours = |name: &str| {
+        let segment = name.split('.').next().unwrap_or_default();
+        let is_segment =
+            segment.len() == 32 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_segment
+            || OURS.contains(&name)
+            || name.starts_with(".tantivy-")
+            || name.starts_with(".tmp")
+    };
+    let entries = std::fs::read_dir(index).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !is_ours(name)).min()
+}
+
+/// Removes an index; what is left of it after a kill is no index. One that holds what somebody else put there stays.
 fn remove(index: &Path) -> Result<()> {
+    if foreign(index).is_some() {
+        return Ok(());
+    }
     let mapping = index.join(MAPPING_FILE);
     let unnamed = match std::fs::remove_file(mapping) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

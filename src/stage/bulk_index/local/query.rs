@@ -310,7 +310,7 @@ impl Fields<'_> {
                 self.kind(name)
             ))
             .hint(format!(
-                "give the column a type (`types` of a loader, `normalize_dates`, `derive`) or name `{name}` in the \
+                "give the column a type (`types` of a loader, `normalize_dates`) or name `{name}` in the \
                  `mapping`, then load with `load = \"replace\"`; `{name}:word` finds a word"
             ))
     }

@@ -228,7 +228,13 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
             Error::failed(format!("the index in `{shown}` is there already"))
                 .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
         ),
-        Mode::Replace => Ok(None),
+        Mode::Replace => match kept::foreign(dir) {
+            None => Ok(None),
+            Some(name) => Err(Error::failed(format!(
+                "the index in `{shown}` holds `{name}`, which is not of the index"
+            ))
+            .hint("move it elsewhere: `load = \"replace\"` would take it away with the old index")),
+        },
         Mode::Append => {
             let stored = stored_mapping(dir)?;
             let differing = mapping.map(|given| given.differing(&stored));
