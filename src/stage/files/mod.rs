@@ -1,5 +1,5 @@
-//! The files that stages read: which ones paths and patterns stand for ([`expand`]), what they were when
-//! the run began ([`Seen`]), and their text ([`open`]).
+//! The files that stages read: which ones paths and patterns stand for (`expand`), what they were when
+//! the run began (`Seen`), and their text (`open`).
 
 mod glob;
 mod text;
