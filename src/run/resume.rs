@@ -21,6 +21,9 @@ use crate::pipeline::{Pipeline, masked};
 use crate::stage::{InputFile, REJECTS_FILE, RUN_FILE, is_run_id};
 use crate::stop::Stop;
 
+/// The report of a run that has ended.
+const REPORT_FILE: &str = "report.json";
+
 /// What files a run reads.
 const INPUTS_FILE: &str = "inputs.json";
 
@@ -327,7 +330,7 @@ fn has_let_go(file: &File, stop: &Stop) -> Result<bool> {
 }
 
 fn is_done(path: &Path) -> bool {
-    let report = std::fs::read(path.join("report.json")).unwrap_or_default();
+    let report = std::fs::read(path.join(REPORT_FILE)).unwrap_or_default();
     let report: Value = serde_json::from_slice(&report).unwrap_or_default();
     report["status"] == "done"
 }
@@ -337,16 +340,14 @@ pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
     newest_unfinished(runs, &Identity::of(pipeline))
 }
 
-/// Whether there is something to go on with: a run that failed before its stages had begun, as over a mistake on
-/// the command line, keeps nothing.
-fn has_begun(path: &Path) -> bool {
+/// Whether a run ended before its stages had begun, as over a mistake on the command line: it keeps nothing to go
+/// on with. One that was killed has no report.
+fn never_began(path: &Path) -> bool {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut names = entries.map(|entry| entry.file_name());
-    names.any(|name| {
-        ![RUN_FILE, "report.json", REJECTS_FILE]
-            .iter()
-            .any(|own| name == *own)
-    })
+    let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    let own = [RUN_FILE, REPORT_FILE, REJECTS_FILE];
+    names.iter().any(|name| name == REPORT_FILE)
+        && names.iter().all(|name| own.iter().any(|own| name == own))
 }
 
 fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
@@ -357,7 +358,7 @@ fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
         let (_, was) = read(&path)?;
         let of_it = was.pipeline_file == now.pipeline_file && was.pipeline == now.pipeline;
         let done = is_done(&path);
-        if !done && !has_begun(&path) {
+        if !done && never_began(&path) {
             return None;
         }
         // One that did something else has not done what an older one was to do.
