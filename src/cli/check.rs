@@ -46,7 +46,7 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
     let (pipeline, schemas) = match args.pipeline.check() {
         Ok((pipeline, schemas)) => (pipeline, Ok(schemas)),
-        // What is missing outside is told before the columns that would stand there.
+        // A missing file or server is reported before the columns that it would give.
         Err(error) if args.connect => match args.pipeline.load() {
             Ok(pipeline) => (pipeline, Err(error)),
             Err(_) => return Err(error),
