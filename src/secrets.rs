@@ -124,24 +124,34 @@ pub fn mask_urls(text: &str) -> String {
     mask_queries(&mask_users(text))
 }
 
-/// The parts of a query, `name=value`, whose names are those of secrets: where the values are.
-fn query_secrets(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let starts = text.match_indices(['?', '&']).map(|(at, _)| at + 1);
-    starts.filter_map(|from| {
-        let part = &text[from..];
-        let part = &part[..part
-            .find(|c: char| "&# `\"'".contains(c))
-            .unwrap_or(part.len())];
-        let (name, value) = part.split_once('=')?;
+/// The parts of a query or fragment, `name=value`, whose names are those of secrets: where the values are. A
+/// value ends where a URL in a sentence may end, or, as `whole` says, with its part of the URL only.
+fn query_secrets(text: &str, whole: bool) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let ends: &[char] = if whole {
+        &['&', '#']
+    } else {
+        &['&', '#', ';', ' ', '`', '"', '\'']
+    };
+    let starts = text.match_indices(['?', '&', ';', '#']);
+    starts.filter_map(move |(at, _)| {
+        let from = at + 1;
+        let (name, value) = text[from..].split_once('=')?;
+        // A name of many words is a sentence.
+        if name.contains(['?', '&', ';', '#', ' ']) {
+            return None;
+        }
+        let value = &value[..value.find(ends).unwrap_or(value.len())];
+        let name_decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         let value_from = from + name.len() + 1;
-        (is_secret(name) && !value.is_empty()).then(|| value_from..value_from + value.len())
+        (is_secret(&name_decoded) && !value.is_empty())
+            .then(|| value_from..value_from + value.len())
     })
 }
 
 fn mask_queries(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    for value in query_secrets(text) {
+    for value in query_secrets(text, false) {
         out.push_str(&text[at..value.start]);
         out.push_str(MASK);
         at = value.end;
@@ -190,8 +200,13 @@ fn prefix_of_url(text: &str) -> Option<usize> {
         .unwrap_or(slashes.len());
     let needed = match scheme.map(str::to_ascii_lowercase).as_deref() {
         Some("http" | "https") => 0,
-        // What follows is a path.
-        Some("local" | "file" | "") => return None,
+        // What follows is a path, unless somebody put `local:` before a URL.
+        Some("local") => {
+            let rest = &text[before..];
+            let prefix = rest.contains("://").then(|| prefix_of_url(rest))?;
+            return prefix.map(|prefix| before + prefix);
+        }
+        Some("file" | "") => return None,
         None if word > 0 => return None,
         Some(_) | None => 2,
     };
@@ -339,7 +354,13 @@ fn gather_urls(text: &str, secrets: &mut Secrets) {
             secrets.add(&decoded);
         }
     }
-    query_secrets(text).for_each(|value| secrets.add(&text[value]));
+    for whole in [true, false] {
+        for value in query_secrets(text, whole) {
+            secrets.add(&text[value.clone()]);
+            let decoded = percent_encoding::percent_decode_str(&text[value]).decode_utf8_lossy();
+            secrets.add(&decoded);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -383,6 +404,15 @@ mod tests {
             "http://me:hunter2@",
             "http://me:hunter2 x@host",
             "s3://key:hunter2/x@bucket",
+            "local:http://me:hunter2@host",
+            "http://h/?a=1;token=hunter2",
+            "http://h/?to%6ben=hunter2&x=1",
+            "http://h/?token=x%20hunter2",
+            "http://h/?token=x hunter2",
+            "http://h/?token=x;hunter2",
+            "http://h/?token=\"x'hunter2`",
+            "http://h/#access_token=hunter2",
+            "http://h/?x=1#a&access_token=hunter2",
         ];
         for url in urls {
             let mut options = Table::new();
