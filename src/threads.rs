@@ -4,23 +4,70 @@
 use std::fmt::Display;
 use std::thread::{Builder, JoinHandle};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
 use crate::error::Error;
+
+/// What a thread takes of the address space: its stack, and
+const STACK_BYTES: u64 = 2 << 20;
+
+/// the arena that glibc reserves for its allocations, unless that is limited.
+const ARENA_BYTES: u64 = 64 << 20;
+const ARENAS_MAX: &str = "MALLOC_ARENA_MAX";
+
+/// What has to be left of the address space beside the threads: where it ends, an allocation ends the
+/// program, and nothing can be said or put in order any more.
+const SPARE_BYTES: u64 = 64 << 20;
 
 /// Starts a thread; debuggers show its name.
 pub(crate) fn start<T: Send + 'static>(
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Error> {
+    room_for(1)?;
     let started = Builder::new().name(name.into()).spawn(work);
     started.map_err(|error| refused("a thread", error))
+}
+
+/// An error if the address space has a limit (`ulimit -v`) that leaves no room for so many more threads.
+pub(crate) fn room_for(threads: usize) -> Result<(), Error> {
+    let limit = match getrlimit(Resource::RLIMIT_AS) {
+        Ok((limit, _)) if limit != RLIM_INFINITY => limit,
+        _ => return Ok(()),
+    };
+    let used = status("VmSize:").unwrap_or(0) << 10;
+    let each = match std::env::var_os(ARENAS_MAX) {
+        Some(_) => STACK_BYTES,
+        None => STACK_BYTES + ARENA_BYTES,
+    };
+    let needed = used + threads as u64 * each + SPARE_BYTES;
+    if needed <= limit {
+        return Ok(());
+    }
+    let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+    let what = match threads {
+        1 => "a thread".to_owned(),
+        _ => format!("{threads} threads"),
+    };
+    let why = format!(
+        "the address space is limited to {} MB (`ulimit -v`), of which {} MB are in use: {} MB are needed",
+        mb(limit),
+        mb(used),
+        mb(needed)
+    );
+    Err(refused(what, why).hint(format!(
+        "raise the limit, lower `workers`, or set the environment variable `{ARENAS_MAX}=2`: \
+         then glibc reserves no {} MB for each thread",
+        mb(ARENA_BYTES)
+    )))
 }
 
 /// The system refuses to start `what`.
 pub(crate) fn refused(what: impl Display, error: impl Display) -> Error {
     let failed = Error::failed(format!("cannot start {what}")).cause(error);
-    let failed = match running() {
+    let failed = match status("Threads:") {
+        Some(1) | None => failed,
         Some(threads) => failed.cause(format!("this process has {threads} threads now")),
-        None => failed,
     };
     failed.hint(
         "raise the limit of processes (`ulimit -u`, a container's `pids.max`) or of memory \
@@ -28,11 +75,9 @@ pub(crate) fn refused(what: impl Display, error: impl Display) -> Error {
     )
 }
 
-/// How many threads this process has.
-fn running() -> Option<usize> {
+/// A number that the kernel says of this process: how many threads it has, or kilobytes.
+fn status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Threads:"))?;
-    line.trim().parse().ok()
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().trim_end_matches("kB").trim().parse().ok()
 }

@@ -34,6 +34,7 @@ struct State {
 impl Pool {
     /// So many threads, called `name` and a number.
     pub(super) fn new(count: usize, name: String) -> Result<Self> {
+        threads::room_for(count)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(count)
             .thread_name(move |i| format!("{name}-{i}"))

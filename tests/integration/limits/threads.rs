@@ -1,10 +1,11 @@
 //! A system that refuses threads and processes, from the first one on, from the second, and so on: the run
-//! ends in order, whichever it was.
+//! ends in order, whichever it was. So it does where the address space is small.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::shim;
-use crate::harness::{Etl, Folder, Variant, children, files, for_each};
+use crate::harness::{ETL, Etl, Folder, Variant, children, files, for_each};
 
 /// Every part that starts threads or processes: files read side by side, executors, commands, an embedded
 /// index, and a sink that is no regular file.
@@ -32,6 +33,20 @@ kind = "write_files"
 inputs = ["load"]
 path = "/dev/null"
 format = "csv"
+"#;
+
+const FILES_ONLY: &str = r#"
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["a.csv", "b.csv"]
+batch_rows = 500
+
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["load"]
+path = "out/rows.csv"
 "#;
 
 /// Longer than any of these runs takes; one that waits for a thread that never was waits for ever.
@@ -91,6 +106,56 @@ fn whichever_thread_or_process_is_refused_the_run_ends_in_order() {
             }
         }
         faults.push(format!("{variant}, {who}: no run succeeded"));
+        faults
+    });
+}
+
+#[test]
+fn however_small_the_address_space_the_run_ends_in_order() {
+    let tries: Vec<_> = Variant::EACH
+        .into_iter()
+        .flat_map(|variant| [false, true].map(|few_arenas| (variant, few_arenas)))
+        .collect();
+    for_each(&tries, |&(variant, few_arenas)| {
+        let folder = Folder::new("space");
+        folder.write("pipeline.toml", FILES_ONLY);
+        let rows: String = (0..20_000).map(|i| format!("{i},text {i}\n")).collect();
+        for file in ["a.csv", "b.csv"] {
+            folder.write(file, format!("id,text\n{rows}"));
+        }
+        let mut faults = Vec::new();
+        let mut succeeded = 0;
+        for megabytes in (60..400).step_by(25).chain([700, 1_500, 4_000]) {
+            let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", megabytes * 1024);
+            let mut command = Command::new("sh");
+            command.args(["-c", &limited, ETL]);
+            let mut etl = Etl::run_by(command, folder.path(), "pipeline.toml", variant);
+            if few_arenas {
+                etl = etl.env("MALLOC_ARENA_MAX", "2");
+            }
+            let outcome = etl.outcome();
+            let left = files(&folder.join("out"));
+            let in_order = match outcome.code {
+                Some(0) => left.keys().eq(["rows.csv"]),
+                Some(1) => left.is_empty() && outcome.stderr.contains("ulimit -v"),
+                _ => false,
+            };
+            if !in_order {
+                faults.push(format!(
+                    "{variant}, {megabytes} MB: {:?}, {:?}\n{}",
+                    outcome.code,
+                    left.keys(),
+                    outcome.stderr
+                ));
+            }
+            if outcome.code == Some(0) {
+                succeeded += 1;
+                std::fs::remove_file(folder.join("out/rows.csv")).expect("it is there");
+            }
+        }
+        if succeeded == 0 {
+            faults.push(format!("{variant}: no run succeeded"));
+        }
         faults
     });
 }
