@@ -26,7 +26,7 @@ benches/runs/DATE-campaign.json, one with `--only` writes nothing.
 import argparse, collections, contextlib, os, platform, re, shutil, signal, subprocess, sys, tempfile, time, traceback
 
 import bulk, common, faulty
-from checking import EXECUTORS, RUN_LIMIT_S, Check, Stuck, marked_processes
+from checking import EXECUTORS, RUN_LIMIT_S, Check, Standstill, Stuck, marked_processes
 from targets import FOREIGN, File, Local, Server, Target, documents_of_file, merged
 
 # Projects of the dumps: with these a run takes some 0.3 to 1 s. `tiny` ones make many races a second.
@@ -67,7 +67,7 @@ class Campaign:
         self.parts = {part: collections.Counter() for part in arguments.only or SHARES}
         self.faults, self.kept, self.slowest_signal_s = [], [], 0.0
         self.durations, self.files, self.proxied = {}, {}, collections.Counter()
-        self.server = None
+        self.server, self.standstill = None, Standstill()
 
     def run(self):
         begin = time.monotonic()
@@ -158,6 +158,7 @@ class Campaign:
             "wall_s": round(self.wall_s, 1),
             "parts": {part: {names.get(key, key): counts[key] for key in keys} for part, counts in self.parts.items()},
             "slowest_exit_after_signal_s": round(self.slowest_signal_s, 3),
+            "machine_stood_still_s": round(self.standstill.total_s, 1),
             "faults_of_proxies": dict(sorted(self.proxied.items())),
             "faults": self.faults,
         }
@@ -289,9 +290,11 @@ def signals(check):
     if run.ends_within(moment):
         return check.same(target.new(), target.read(), "after the run")
     run.send(number)
-    began = time.monotonic()
+    began, still_s = time.monotonic(), check.campaign.standstill.total_s
     code = run.wait()
     took = time.monotonic() - began
+    time.sleep(2 * Standstill.tick_s)
+    took -= check.campaign.standstill.total_s - still_s
     # Before the program can have asked for the signal, it ends as any program does.
     if code not in (0, 128 + number, -number):
         check.fault("other", f"after {number.name}: {run.error()}")

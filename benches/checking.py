@@ -1,5 +1,5 @@
 """One check of `benches/campaign.py`: its folder, the runs that it starts and disturbs, and what it finds."""
-import collections, contextlib, glob, os, random, shutil, signal, subprocess, time
+import collections, contextlib, glob, os, random, shutil, signal, subprocess, threading, time
 
 import common
 
@@ -171,6 +171,24 @@ class Check:
                 return True
             target.reset()
         return False
+
+
+class Standstill:
+    """How long the whole machine stood still: a virtual one is taken off its host for many seconds at times."""
+
+    tick_s, least_s = 0.05, 0.5
+
+    def __init__(self):
+        self.total_s = 0.0
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        while True:
+            began = time.monotonic()
+            time.sleep(self.tick_s)
+            took = time.monotonic() - began
+            if took > self.least_s:
+                self.total_s += took - self.tick_s
 
 
 class Run:

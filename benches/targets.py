@@ -6,6 +6,8 @@ import common
 from checking import RUN_LIMIT_S, Stuck
 
 FOREIGN = "{}.part", "{}.2024-backup.part", "{}.20260101T000000-abcd.part", "{}.20260101T000000-abcd.0123456789abcdef.part", "{}.old"
+# What `keep` keeps of a local index: the one before.
+KEPT = re.compile(r"index\.\d{8}T\d{6}-[0-9a-f]{4}\.[0-9a-f]{16}\.kept")
 LOADING_SETTINGS = "{ number_of_shards = 1, number_of_replicas = 0 }"
 
 
@@ -114,7 +116,8 @@ class Local(Target):
         return {**super().environment(which), "ETL_SEARCH_URL": f"local:{self.path}"}
 
     def reset(self):
-        shutil.rmtree(self.path, ignore_errors=True)
+        for name in [self.file, *self.kept()]:
+            shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
         os.makedirs(self.folder, exist_ok=True)
         if self.old_there:
             shutil.copytree(self.loaded(), self.path)
@@ -134,16 +137,29 @@ class Local(Target):
         return merged(self.old(), new) if self.load == "append" else new
 
     def read(self):
-        if not os.path.isdir(self.path):
+        return self.read_index(self.path)
+
+    def read_index(self, path):
+        if not os.path.isdir(path):
             return None
-        command = [common.ETL, "search", self.path, "*", "--limit", "1000000"]
+        command = [common.ETL, "search", path, "*", "--limit", "1000000"]
         found = subprocess.run(command, capture_output=True, text=True, timeout=RUN_LIMIT_S)
         if found.returncode:
             return collections.Counter()
         hits = map(json.loads, found.stdout.split("\n")[:-1])
         return collections.Counter((hit["_id"], document_digest(hit["_source"])) for hit in hits)
 
-    left, remove = File.left, File.remove
+    def kept(self):
+        return sorted(filter(KEPT.fullmatch, os.listdir(self.folder))) if os.path.isdir(self.folder) else []
+
+    def left(self):
+        """What is there but the index and the one that `keep` keeps, which has to be a whole one."""
+        kept = self.kept()[: self.load == "replace"]
+        whole = [self.check.campaign.documents(self.size, which) for which in range(4)]
+        broken = [f"{name} is no whole index" for name in kept if self.read_index(os.path.join(self.folder, name)) not in whole]
+        return sorted(set(File.left(self)) - set(kept)) + broken
+
+    remove = File.remove
 
 
 class Server(Target):
