@@ -4,6 +4,7 @@
 //! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
 
 pub mod answers;
+mod aside;
 pub mod bulk_index;
 pub mod connection;
 mod direct;

@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tantivy::directory::error::LockError;
 use tantivy::directory::{Directory, DirectoryLock, INDEX_WRITER_LOCK, MmapDirectory};
@@ -25,6 +26,7 @@ use crate::columns::Column;
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
+use crate::stage::aside::Aside;
 use crate::stage::part::{self, Part};
 use crate::stage::{Counts, Run, Sink, write_files};
 use crate::threads;
@@ -41,6 +43,10 @@ const THREAD_BYTES: usize = 128 << 20;
 const HEAP_BYTES: usize = 512 << 20;
 /// Tantivy takes no more indexing threads.
 const THREADS_MAX: usize = 8;
+
+/// How long a run that was interrupted waits for the writer to take back what it wrote. A segment that it is
+/// writing takes seconds; what it leaves then, the next run removes, as after a kill.
+const TAKING_BACK: Duration = Duration::from_millis(300);
 
 /// The index in `dir`, opened.
 pub(super) fn open(dir: &Path) -> Result<Index> {
@@ -106,8 +112,8 @@ pub(super) struct LocalSink {
     dir: PathBuf,
     place: Place,
     index: Index,
-    /// `None` once all is written to a new index.
-    writer: Option<IndexWriter<Row>>,
+    /// `None` once all is written.
+    writer: Option<Aside<Option<IndexWriter<Row>>>>,
     plan: Arc<Plan>,
     id: Field,
     /// Whether batches hold ids; otherwise rows are numbered.
@@ -305,6 +311,7 @@ impl LocalSink {
         let writer = index
             .writer_with_options(options)
             .map_err(|error| failed("write to", &dir, &error))?;
+        let writer = Aside::start("etl-index", run.stop.clone(), Some(writer))?;
         let docs_before = match place {
             Place::Within { .. } => count_docs(&index, &dir)?,
             Place::Beside { .. } => 0,
@@ -361,12 +368,15 @@ impl LocalSink {
         failed(doing, &self.dir, error)
     }
 
-    /// Why the writer takes no more documents: `error` only says that it does not; the thread that
-    /// failed (on a full disk, say) tells when it is joined.
-    fn stopped(&mut self, error: &TantivyError) -> Error {
-        let writer = self.writer.as_mut();
-        let cause = writer.and_then(|writer| writer.prepare_commit().err());
-        self.failed("write to", cause.as_ref().unwrap_or(error))
+    /// Does what may take long with the writer.
+    fn write<R: Send + 'static>(
+        &self,
+        doing: &str,
+        job: impl FnOnce(&mut IndexWriter<Row>) -> tantivy::Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let writer = self.writer.as_ref().ok_or_else(finished)?;
+        let done = writer.run(|writer| job(writer.as_mut().expect("it is kept until the end")))?;
+        done.map_err(|error| self.failed(doing, &error))
     }
 
     /// Ids for rows that bring none.
@@ -374,6 +384,17 @@ impl LocalSink {
         let numbers = (self.rows..).take(rows);
         Column::from_strings(numbers.map(|row| Some(format!("{}-{row}", self.run))))
     }
+}
+
+/// Waits until the writer has merged its segments.
+fn merge(writer: &mut Option<IndexWriter<Row>>) -> tantivy::Result<()> {
+    writer
+        .take()
+        .map_or(Ok(()), IndexWriter::wait_merging_threads)
+}
+
+fn finished() -> Error {
+    Error::failed("the index is finished")
 }
 
 /// How many documents can be found.
@@ -394,9 +415,6 @@ impl Sink for LocalSink {
             columns.insert(0, self.numbered(rows));
         }
         self.rows += rows as u64;
-        let Some(writer) = &self.writer else {
-            return Err(Error::failed("the index is finished"));
-        };
         let rows_of = Arc::new(Rows {
             columns,
             plan: self.plan.clone(),
@@ -414,32 +432,30 @@ impl Sink for LocalSink {
                 old.push(Term::from_field_text(self.id, id));
             }
         }
-        if !old.is_empty() {
-            writer
-                .delete_query(Box::new(TermSetQuery::new(old)))
-                .map_err(|error| failed("write to", &self.dir, &error))?;
-        }
-        for row in (0..rows).filter(|&row| last[row]) {
-            let rows = rows_of.clone();
-            if let Err(error) = writer.add_document(Row { rows, row }) {
-                return Err(self.stopped(&error));
+        self.write("write to", move |writer| {
+            if !old.is_empty() {
+                writer.delete_query(Box::new(TermSetQuery::new(old)))?;
             }
-        }
-        Ok(())
+            for row in (0..rows).filter(|&row| last[row]) {
+                let rows = rows_of.clone();
+                writer.add_document(Row { rows, row }).map_err(|error| {
+                    // It only says that it takes no more: why (a disk is full, say), the thread that
+                    // failed says when it is joined.
+                    writer.prepare_commit().err().unwrap_or(error)
+                })?;
+            }
+            Ok(())
+        })
     }
 
     fn finish(&mut self) -> Result<Counts> {
-        if let Place::Within { .. } = self.place {
-            let writer = self
-                .writer
-                .as_mut()
-                .expect("an index written within keeps its writer");
-            let flushed = writer.prepare_commit().map(drop);
-            flushed.map_err(|error| failed("write to", &self.dir, &error))?;
-        } else if let Some(mut writer) = self.writer.take() {
+        self.write("write to", |writer| writer.prepare_commit().map(drop))?;
+        if let Place::Beside { .. } = self.place {
             // No one sees it yet, so that all can be done here, and publishing is a rename.
-            let done = writer.commit().and_then(|_| writer.wait_merging_threads());
-            done.map_err(|error| self.failed("write to", &error))?;
+            self.write("write to", |writer| writer.commit())?;
+            let writer = self.writer.take().ok_or_else(finished)?;
+            let merged = writer.run(merge)?;
+            merged.map_err(|error| self.failed("write to", &error))?;
             self.refuse_too_few()?;
             if let Place::Beside { part, .. } = &self.place {
                 part.sync()
@@ -456,19 +472,20 @@ impl Sink for LocalSink {
     fn publish(mut self: Box<Self>) -> Result<Counts> {
         match &mut self.place {
             Place::Within { .. } => {
-                let mut writer = self
-                    .writer
-                    .take()
-                    .expect("an index written within keeps its writer");
-                writer
-                    .commit()
-                    .map_err(|error| failed("commit to", &self.dir, &error))?;
+                let writer = self.writer.take().ok_or_else(finished)?;
+                let committed = writer.run_to_end(|writer| {
+                    let writer = writer.as_mut().expect("it is kept until the end");
+                    writer.commit()
+                })?;
+                committed.map_err(|error| failed("commit to", &self.dir, &error))?;
                 self.published = true;
                 // Tantivy brings its files to disk, but not the name of the newest.
                 disk::sync_folder(&self.dir)
                     .map_err(|error| Error::io("write", self.dir.display(), &error))?;
-                let merged = writer.wait_merging_threads();
-                merged.map_err(|error| failed("merge segments of", &self.dir, &error))?;
+                // All is there: a run that is to stop now leaves the merging to the next.
+                if let Ok(merged) = writer.run(merge) {
+                    merged.map_err(|error| failed("merge segments of", &self.dir, &error))?;
+                }
             }
             Place::Beside { part, replaced } => {
                 let put = match replaced {
@@ -506,13 +523,19 @@ impl Drop for LocalSink {
         }
         match (&self.place, self.writer.take()) {
             // The part removes itself, once nobody writes to it.
-            (Place::Beside { .. }, writer) => drop(writer),
-            (Place::Within { .. }, Some(mut writer)) => {
-                if writer.rollback().is_ok() {
-                    let _ = writer.garbage_collect_files().wait();
+            (Place::Beside { .. }, Some(writer)) => writer.end(TAKING_BACK),
+            (Place::Within { .. }, Some(writer)) => {
+                let taken_back = writer.run_soon(TAKING_BACK, |writer| {
+                    let writer = writer.as_mut().expect("it is kept until the end");
+                    if writer.rollback().is_ok() {
+                        let _ = writer.garbage_collect_files().wait();
+                    }
+                });
+                if taken_back.is_ok() {
+                    writer.end(TAKING_BACK);
                 }
             }
-            (Place::Within { .. }, None) => {}
+            (_, None) => {}
         }
     }
 }
