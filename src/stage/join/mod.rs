@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema};
+use crate::stop::Stop;
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -230,7 +231,7 @@ impl Stage for Join {
             &right_schema.indices(&self.right_on)?,
             NullKeys::MatchNothing,
         );
-        let index = Index::new(keys);
+        let index = Index::new(keys, &Stop::of_signals())?;
         if let (Duplicates::Fail, Some(row)) = (self.duplicates, index.duplicate) {
             let named: Vec<String> = self
                 .right_on
@@ -300,6 +301,9 @@ impl Stage for Join {
     }
 }
 
+/// After so many right rows it is checked whether the run is to stop.
+const STOP_EVERY: u32 = 1 << 16;
+
 /// Right rows by key.
 struct Index {
     keys: Keys,
@@ -312,13 +316,17 @@ struct Index {
 }
 
 impl Index {
-    fn new(keys: Keys) -> Self {
+    /// An error if the run is to stop before all is indexed.
+    fn new(keys: Keys, stop: &Stop) -> Result<Self> {
         let mut table = HashTable::with_capacity(keys.len());
         let mut hashes = vec![0u64; keys.len()];
         // Rows from the last to the first: each takes the chain of its key over.
         let mut next = Vec::new();
         let mut duplicate = None;
         for row in (0..row_number(keys.len())).rev() {
+            if row % STOP_EVERY == 0 {
+                stop.check()?;
+            }
             let key = keys.get(row as usize);
             if key.is_none() {
                 continue;
@@ -338,12 +346,12 @@ impl Index {
                 table.insert_unique(hash, row, |row| hashes[*row as usize]);
             }
         }
-        Index {
+        Ok(Index {
             keys,
             table,
             next,
             duplicate,
-        }
+        })
     }
 
     fn first(&self, key: Option<&[u8]>) -> u32 {
