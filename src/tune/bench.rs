@@ -165,8 +165,6 @@ pub(super) struct Bench<'a> {
     /// What the stage did in the first run that was measured, and in how many it did it.
     pub(super) first: Option<(Setting, StageReport)>,
     pub(super) runs: usize,
-    /// The time of the first setting.
-    pub(super) base_s: f64,
 }
 
 impl Bench<'_> {
@@ -328,10 +326,8 @@ impl Lab for Bench<'_> {
     }
 
     fn measured(&mut self, point: &Point) {
+        // How many times as fast that is only the table says: most settings are run again until then.
         let wall_s = point.wall_s();
-        if self.base_s == 0.0 {
-            self.base_s = wall_s;
-        }
         let in_file = Some(self.step.rows_max());
         let unit = self
             .unit
@@ -342,9 +338,8 @@ impl Lab for Bench<'_> {
             rejected => format!(", {} rejected", crate::report::rows(rejected)),
         };
         let line = format!(
-            "{}: {wall_s:.3} s, {:.2} times sequential ({}){rejected}, {:.0} s left",
+            "{}: {wall_s:.3} s in {}{rejected}, {:.0} s left",
             name_of(point.setting, unit),
-            self.base_s / wall_s.max(f64::MIN_POSITIVE),
             crate::schema::count(point.runs.len(), "run"),
             self.left()
         );

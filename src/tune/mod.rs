@@ -191,7 +191,6 @@ pub fn tune(
             say: &mut *say,
             first: None,
             runs: 0,
-            base_s: 0.0,
         };
         outcomes.push(measure(&mut bench, step, *rows, request, budget)?);
     }

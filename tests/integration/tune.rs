@@ -147,6 +147,12 @@ fn what_is_outside_stays_as_it_was() {
             .max();
         assert!(widest <= Some(80), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("knee: "), "{}", outcome.stdout);
+        // What one run took says nothing yet of how many times as fast a setting is.
+        let progress = &outcome.stderr;
+        assert!(
+            progress.contains(" s in ") && !progress.contains("times"),
+            "{progress}"
+        );
         assert_eq!(
             files(folder.path()),
             before,

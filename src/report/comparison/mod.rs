@@ -64,7 +64,8 @@ pub struct Compared {
     pub workers: usize,
     /// Speedup a worker.
     pub efficiency: f64,
-    /// Whether the workers bring enough of what they could; `None`: it ran alike.
+    /// Whether the workers bring enough of what they could; `None`: it ran alike, or its time was not its own
+    /// because the stages of a run overlapped.
     pub worth_it: Option<bool>,
     /// Seconds.
     pub saved_s: f64,
@@ -120,13 +121,9 @@ impl Side<'_> {
         report.map(|report| report.mode.clone()).unwrap_or_default()
     }
 
-    /// What all of it takes: in staged runs the stages' own times `staged_s`, else from beginning to end.
-    fn total_s(&self, staged_s: f64) -> f64 {
-        if self.mode() == STAGED {
-            staged_s
-        } else {
-            Sample::of(self.timed.iter().map(|report| report.wall_s)).median_s
-        }
+    /// What a run takes from beginning to end.
+    fn whole_s(&self) -> f64 {
+        Sample::of(self.timed.iter().map(|report| report.wall_s)).median_s
     }
 
     /// Stage `name` as all its runs were: each time the median.
@@ -183,7 +180,7 @@ impl Compared {
         let (is, after_s) = after.stage(name)?;
         let workers = verdict::workers(&is);
         let gain = Gain::of(&before_s, &after_s, workers, cores);
-        let changed = !alike(&was, &is);
+        let judged = !alike(&was, &is) && are_staged(&before, &after);
         let mut books = before.books(name).chain(after.books(name));
         let first = books.next();
         let balanced = books.all(|other| Some(other) == first);
@@ -199,12 +196,12 @@ impl Compared {
             speedup: gain.speedup,
             workers,
             efficiency: gain.efficiency,
-            worth_it: changed.then_some(gain.worth_it),
+            worth_it: judged.then_some(gain.worth_it),
             saved_s: gain.saved_s,
-            doubtful: changed && gain.doubtful,
+            doubtful: judged && gain.doubtful,
             same_output,
             bound: Bound::of(&is),
-            advice: verdict::advice(&is, changed.then_some(&gain)),
+            advice: verdict::advice(&is, judged.then_some(&gain)),
             before: was,
             after: is,
         })
@@ -212,8 +209,8 @@ impl Compared {
 }
 
 impl Compared {
-    /// Whether it was executed in another way on the side after.
-    pub fn is_changed(&self) -> bool {
+    /// Whether it was executed in another way on the side after, and its times show what that brought.
+    pub fn is_judged(&self) -> bool {
         self.worth_it.is_some()
     }
 
@@ -236,6 +233,11 @@ fn queued(stages: &[Compared]) -> f64 {
     queued_s / f64::max(busy_s, f64::MIN_POSITIVE)
 }
 
+/// Whether each stage's time is its own on both sides: the stages of a streamed run overlap.
+fn are_staged(before: &Side, after: &Side) -> bool {
+    [before, after].iter().all(|side| side.mode() == STAGED)
+}
+
 /// Whether a stage was played the same way.
 fn alike(a: &StageReport, b: &StageReport) -> bool {
     let grid = |stage: &StageReport| (stage.executor.clone(), stage.processes, stage.threads);
@@ -254,21 +256,24 @@ impl Comparison {
             .collect();
         let sum = |of: fn(&Compared) -> f64| {
             // What ran alike on both sides says nothing of the change.
-            let changed = stages.iter().filter(|stage| stage.is_changed());
-            let all = || stages.iter().map(of).sum::<f64>();
-            match changed.clone().next() {
-                Some(_) => changed.map(of).sum(),
-                None => all(),
+            let judged = stages.iter().filter(|stage| stage.is_judged());
+            match judged.clone().next() {
+                Some(_) => judged.map(of).sum(),
+                None => stages.iter().map(of).sum::<f64>(),
             }
         };
-        let before_s = before.total_s(sum(|stage| stage.before_s.median_s));
-        let after_s = after.total_s(sum(|stage| stage.after_s.median_s));
+        let (before_s, after_s) = if are_staged(&before, &after) {
+            let before_s = sum(|stage| stage.before_s.median_s);
+            (before_s, sum(|stage| stage.after_s.median_s))
+        } else {
+            (before.whole_s(), after.whole_s())
+        };
         let streamed = streamed.iter().map(|report| report.wall_s);
         let streamed_s = Some(Sample::of(streamed)).filter(|sample| sample.max_s > 0.0);
         if queued(&stages) >= BUSY {
             // Times of a machine with other work are chance.
             for stage in &mut stages {
-                stage.doubtful |= stage.is_changed();
+                stage.doubtful |= stage.is_judged();
             }
         }
         let mut same = stages.iter().map(|stage| stage.same_output);
@@ -394,14 +399,31 @@ mod tests {
         assert_eq!(compared.runs, 3);
         assert_eq!(compared.verdicts().len(), 1);
         // Where stages overlap, their times do not add up.
-        let overlapped = runs(1, [2.0, 9.0, 1.9]).map(|report| Report {
+        let overlapped_runs = runs(1, [2.0, 9.0, 1.9]).map(|report| Report {
             mode: "streamed".into(),
             wall_s: 1.5,
             ..report
         });
-        let overlapped = compare(&overlapped, &overlapped, &[]);
+        let overlapped = compare(&overlapped_runs, &overlapped_runs, &[]);
         assert!((overlapped.total.before_s - 1.5).abs() < 1e-9);
         assert!(overlapped.verdicts().is_empty() && !overlapped.render().contains("is now"));
+        // Nor do they show what a stage gained, be it on one side only: the wholes are compared, and no stage.
+        let one = runs(2, [1.0, 1.1, 0.9]).map(|report| Report {
+            mode: "streamed".into(),
+            wall_s: 1.0,
+            ..report
+        });
+        let staged = runs(1, [2.0, 9.0, 1.9]);
+        for (before, total_s) in [(&overlapped_runs, 1.5), (&staged, 4000.0)] {
+            let compared = compare(before, &one, &[]);
+            let stage = &compared.stages[0];
+            assert_eq!((stage.worth_it, stage.doubtful), (None, false));
+            assert!((compared.total.before_s - total_s).abs() < 1e-9);
+            assert!((compared.total.after_s - 1.0).abs() < 1e-9);
+            let text = compared.render();
+            assert!(text.contains("\na          2.00 -> 1.00\n"), "{text}");
+            assert!(!text.contains("leaves out") && compared.closing().is_none());
+        }
         let alike = compare(&runs(2, [1.0, 1.2, 0.9]), &runs(2, [1.0, 1.1, 0.9]), &[]);
         assert_eq!(alike.stages[0].worth_it, None);
         assert!(alike.doubtful().is_empty());

@@ -56,7 +56,7 @@ impl Comparison {
                 (Some(false), true) => "no?",
             };
             let both = times(stage.before_s.median_s, stage.after_s.median_s);
-            if !stage.is_changed() {
+            if !stage.is_judged() {
                 rows.push(with_times(&stage.name, both));
                 continue;
             }
@@ -86,8 +86,9 @@ impl Comparison {
             rows.push(with_times(&stage.name, "not timed".into()));
         }
         let total = &self.total;
+        let all = self.left_out().is_empty();
         rows.push([
-            "total".into(),
+            if all { "total" } else { "total changed" }.into(),
             times(total.before_s, total.after_s),
             format!("{:.2}x", total.speedup),
             String::new(),
@@ -111,13 +112,12 @@ impl Comparison {
         for NotTimed { name, why } in &self.not_timed {
             lines.push(format!("{name} was not timed: {why}"));
         }
-        let alike = self.stages.iter().filter(|stage| !stage.is_changed());
-        let alike: Vec<f64> = alike.map(|stage| stage.after_s.median_s).collect();
-        if self.modes[1] == STAGED && (1..self.stages.len()).contains(&alike.len()) {
+        let left_out = self.left_out();
+        if !left_out.is_empty() {
             lines.push(format!(
                 "the total leaves out {} that ran alike, {} s",
-                count(alike.len(), "stage"),
-                short(alike.iter().sum())
+                count(left_out.len(), "stage"),
+                short(left_out.iter().sum())
             ));
         }
         if let Some((stage, share)) = self.longest() {
@@ -155,6 +155,16 @@ impl Comparison {
         lines
     }
 
+    /// What those stages take on the side after which the total leaves out: those that ran alike, where others
+    /// did not.
+    fn left_out(&self) -> Vec<f64> {
+        if !self.stages.iter().any(Compared::is_judged) {
+            return Vec::new();
+        }
+        let alike = self.stages.iter().filter(|stage| !stage.is_judged());
+        alike.map(|stage| stage.after_s.median_s).collect()
+    }
+
     /// The stage that takes longest after, and its share of the time; where stages overlap none has one.
     fn longest(&self) -> Option<(&str, f64)> {
         if self.modes[1] != STAGED {
@@ -176,9 +186,9 @@ impl Comparison {
 
     /// What to do, in a sentence; `None` where stages overlapped, or nothing was changed.
     pub fn closing(&self) -> Option<String> {
-        let changed = self.stages.iter().filter(|stage| stage.is_changed());
+        let changed = self.stages.iter().filter(|stage| stage.is_judged());
         let changed: Vec<&Compared> = changed.collect();
-        if self.modes[1] != STAGED || changed.is_empty() {
+        if changed.is_empty() {
             return None;
         }
         if self.is_busy() {
@@ -218,7 +228,7 @@ impl Comparison {
     /// What is to be thought of each stage, by its figures: the name, and a sentence. Nothing is to be said
     /// of stages that overlapped.
     pub fn verdicts(&self) -> Vec<(String, String)> {
-        if self.modes[1] != STAGED {
+        if self.modes.iter().any(|mode| mode != STAGED) {
             return Vec::new();
         }
         let verdict = |stage: &Compared| {
@@ -312,6 +322,7 @@ mod tests {
             compared.closing().as_deref(),
             Some("Set csv and names to sequential; keep dated parallel.")
         );
+        assert!(text.contains("\ntotal changed "), "{text}");
         assert_eq!(some(&["csv", "b", "c", "d"]), "csv and 3 others");
         let mut busy = stages(1, [0.0026, 0.8, 2.0, 2.1]);
         busy.stages[2].queued_s = 1.0;
