@@ -1,5 +1,7 @@
 //! What the columns of a stream are: name, type, and the marks that documents are made by.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
@@ -119,10 +121,10 @@ impl Schema {
 }
 
 /// A number of things, in words.
-pub fn count(number: usize, thing: &str) -> String {
+pub fn count<N: Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
     match number {
-        0 => format!("no {thing}s"),
-        1 => format!("1 {thing}"),
+        number if number == N::from(0) => format!("no {thing}s"),
+        number if number == N::from(1) => format!("1 {thing}"),
         number => format!("{number} {thing}s"),
     }
 }

@@ -15,7 +15,7 @@ use crate::stage::{Counts, InputFile};
 
 pub use comparison::Comparison;
 pub use table::{
-    Align, as_markdown, bytes, markdown, plain, render, rows, seconds, thousands, whole,
+    Align, as_markdown, bytes, markdown, plain, render, rows, seconds, things, thousands, whole,
 };
 
 /// How a run ended.
@@ -54,6 +54,9 @@ pub struct Report {
     /// What a GB of input took: of text, where text was loaded, else of the files as they lie there.
     #[serde(default)]
     pub s_per_gb: Option<f64>,
+    /// About how many bytes of its files a run has worked on that did not end well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub read_bytes: Option<u64>,
     /// Peak memory: this process's and its children's own.
     pub peak_rss_bytes: u64,
     /// Where it ran.
@@ -87,6 +90,7 @@ impl Report {
             wall_s: 0.0,
             cpu_s: 0.0,
             s_per_gb: None,
+            read_bytes: None,
             peak_rss_bytes: 0,
             machine: Machine::this(),
             inputs: Vec::new(),

@@ -11,7 +11,7 @@ pub fn render(report: &Report) -> String {
     plain(&HEADS, &cells(report), &ALIGN) + "\n" + &below(report)
 }
 
-/// The same with what was printed apart when the run ended: warnings, and why it failed.
+/// The same with what was printed apart when the run ended: warnings, notes, and why it failed.
 pub fn whole(report: &Report) -> String {
     render(report) + &apart(report)
 }
@@ -58,6 +58,9 @@ fn apart(report: &Report) -> String {
             let warning = warning.replace('\n', "\n  ");
             text.push_str(&format!("warning: stage `{}`: {warning}\n", stage.name));
         }
+    }
+    for note in &report.notes {
+        text.push_str(&format!("note: {}\n", note.replace('\n', "\n  ")));
     }
     if let Some(error) = &report.error {
         let stage = error.stage.as_ref();
@@ -199,18 +202,24 @@ fn totals(report: &Report) -> String {
     )
 }
 
-/// How much was read, and what a GB of it took; of a few megabytes that says nothing.
+/// How much was read, and what a GB of it took; of a run that did not end well how much of its files it has worked
+/// on. Of a few megabytes that says nothing.
 fn inputs(report: &Report) -> String {
     let (files, text) = report.bytes_read();
-    let Some(s_per_gb) = report.s_per_gb.filter(|_| text.max(files) >= 10_000_000) else {
-        return String::new();
-    };
-    let text = match text {
+    let is_small = text.max(files) < 10_000_000;
+    let of_text = match text {
         0 => String::new(),
         text => format!(", {} of text", bytes(text)),
     };
-    let (files, s_per_gb) = (bytes(files), seconds(s_per_gb));
-    format!("read {files}{text}: {s_per_gb} s a GB\n")
+    let files = bytes(files);
+    match (report.read_bytes, report.s_per_gb) {
+        _ if is_small => String::new(),
+        (Some(read), _) => format!("read {} of {files}{of_text}\n", bytes(read)),
+        (None, Some(s_per_gb)) => {
+            format!("read {files}{of_text}: {} s a GB\n", seconds(s_per_gb))
+        }
+        (None, None) => String::new(),
+    }
 }
 
 /// How many left rows of a join found a right one.
@@ -233,10 +242,10 @@ fn matches(stage: &StageReport) -> String {
         added => format!(", {} added by further matches", rows(added)),
     };
     format!(
-        "{}: {} of {} rows matched ({share:.1} %){added}\n",
+        "{}: {} of {} matched ({share:.1} %){added}\n",
         stage.name,
         thousands(*matched),
-        thousands(all)
+        rows(all)
     )
 }
 
@@ -293,8 +302,8 @@ fn requests(stage: &StageReport) -> String {
         ));
     }
     text.push_str(&format!(
-        " in {} requests, at most {} at once",
-        thousands(of("requests")),
+        " in {}, at most {} at once",
+        things(of("requests"), "request"),
         of("concurrency").max(1),
     ));
     for (name, words) in [
@@ -323,20 +332,15 @@ fn asked(stage: &StageReport) -> String {
     if of("requests") == 0 || stage.wall_s == 0.0 || stage.kind != "fetch" {
         return String::new();
     }
-    let what = if of("requests") == 1 {
-        "request"
-    } else {
-        "requests"
-    };
     // Those that an earlier run made took no time of this one.
     let pace = match of("resumed_rows") {
         0 => format!("{:.0} a second", of("requests") as f64 / stage.wall_s),
         before => format!("those of an earlier run for {} among them", rows(before)),
     };
     let mut text = format!(
-        "{}: {} {what}, {pace}, at most {} at once",
+        "{}: {}, {pace}, at most {} at once",
         stage.name,
-        thousands(of("requests")),
+        things(of("requests"), "request"),
         of("concurrency").max(1),
     );
     for (name, words) in [
@@ -350,17 +354,12 @@ fn asked(stage: &StageReport) -> String {
             text.push_str(&format!(", {} {words}", thousands(of(name))));
         }
     }
-    let sessions = if stage.sessions == 1 {
-        "session"
-    } else {
-        "sessions"
-    };
     text + &format!(
-        "\n{}: {} s CPU; {} s to open {} {sessions}\n",
+        "\n{}: {} s CPU; {} s to open {}\n",
         stage.name,
         seconds(stage.cpu_s),
         seconds(stage.open_s),
-        stage.sessions
+        things(stage.sessions, "session")
     )
 }
 
@@ -406,11 +405,13 @@ fn rejects(report: &Report) -> String {
 
 /// So many rows, in words.
 pub fn rows(count: u64) -> String {
-    if count == 1 {
-        "1 row".into()
-    } else {
-        format!("{} rows", thousands(count))
-    }
+    things(count, "row")
+}
+
+/// So many things of a name that takes an `s`, with commas between thousands.
+pub fn things(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(count))
 }
 
 /// Seconds with as many digits as mean something.
@@ -424,6 +425,9 @@ pub fn seconds(seconds: f64) -> String {
 
 /// So many bytes, in three digits.
 pub fn bytes(count: u64) -> String {
+    if count == 1 {
+        return "1 byte".into();
+    }
     let mut left = count as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {
         if left < 999.5 {
@@ -455,7 +459,32 @@ pub fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::error::Error;
+    use crate::stage::InputFile;
+
+    #[test]
+    fn a_run_that_did_not_end_well_says_how_much_of_its_files_it_has_worked_on() {
+        let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("no"));
+        report.inputs = vec![InputFile {
+            file: "orders.csv".into(),
+            bytes: 133_000_000,
+            modified: None,
+        }];
+        report.stages = vec![StageReport::named("load")];
+        report.stages[0]
+            .counts
+            .insert("text_bytes".into(), 9_570_000);
+        report.read_bytes = Some(9_500_000);
+        assert_eq!(inputs(&report), "read 9.50 MB of 133 MB, 9.57 MB of text\n");
+        (report.read_bytes, report.s_per_gb) = (None, Some(1.5));
+        assert_eq!(
+            inputs(&report),
+            "read 133 MB, 9.57 MB of text: 1.50 s a GB\n"
+        );
+    }
 
     #[test]
     fn numbers_are_readable() {
@@ -471,6 +500,7 @@ mod tests {
         assert_eq!(
             [
                 0,
+                1,
                 999,
                 1500,
                 59_400_000,
@@ -481,6 +511,7 @@ mod tests {
             .map(bytes),
             [
                 "0 bytes",
+                "1 byte",
                 "999 bytes",
                 "1.50 kB",
                 "59.4 MB",

@@ -15,7 +15,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
-use crate::schema::{Schema, list};
+use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 
 /// One run at work.
@@ -30,6 +30,8 @@ pub(super) struct Driver<'a> {
     pub(super) folder: RunFolder,
     /// Whether every stage has begun, and a run that goes on reads what it read before.
     pub(super) begun: bool,
+    /// Whether results may be visible already.
+    pub(super) publishing: bool,
     /// Whether some stage has begun of which a failed run can go on.
     pub(super) resumable: bool,
     /// What is kept of stages whose batches are requests.
@@ -71,6 +73,7 @@ impl Driver<'_> {
             }
             return done;
         }
+        self.publishing = true;
         self.publish(terminals)
     }
 
@@ -303,7 +306,8 @@ impl Driver<'_> {
                 if *first != totals.books.rows_in {
                     let (given, taken) = (*first, totals.books.rows_in);
                     return Err(Error::failed(format!(
-                        "the ledger does not balance: {given} rows were given to it, it saw {taken}"
+                        "the ledger does not balance: it was given {}, it saw {taken}",
+                        count(given, "row")
                     ))
                     .stage(&step.name)
                     .hint("this is a bug in etl: nothing was published"));

@@ -116,6 +116,7 @@ fn run_held(
         children_peak: 0,
         folder: held,
         begun: false,
+        publishing: false,
         resumable: false,
         kept: Vec::new(),
     };
@@ -140,6 +141,9 @@ fn run_held(
     };
     let error = error.map(|error| located(error, &run, pipeline));
     let can_go_on = can_go_on && error.as_ref().is_some_and(|error| !error.beyond_resume);
+    if error.is_some() && driver.begun && !driver.publishing {
+        notes.extend(results::untouched(pipeline));
+    }
     if let (true, Some(command)) = (can_go_on, &options.command) {
         notes.push(format!(
             "nothing is lost: `{command} --resume={id}` goes on where this run ended"
@@ -171,16 +175,23 @@ fn run_held(
             .as_secs_f64(),
         peak_rss_bytes: clock::peak_rss_bytes() + driver.children_peak,
         s_per_gb: None,
+        read_bytes: error.as_ref().map(|_| read_bytes(live)),
         machine: Machine::this(),
         inputs: std::mem::take(&mut driver.inputs),
         stages: stages.collect(),
         rejects,
         notes,
     };
-    report.s_per_gb = report.per_gb();
+    report.s_per_gb = report.per_gb().filter(|_| error.is_none());
     // The report of a run that could not go on stays the one of its end.
     let is_kept = driver.begun || !resumed;
     (report, error, is_kept.then_some(driver.folder))
+}
+
+/// About how many bytes of its files a run has worked on.
+fn read_bytes(live: &[Arc<Live>]) -> u64 {
+    let bytes = live.iter().filter_map(|live| live.bytes_through());
+    bytes.sum()
 }
 
 /// The newest run of a pipeline that was interrupted, so that it can be gone on with.

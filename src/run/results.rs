@@ -1,30 +1,63 @@
-//! Where the results of a run are, and how large, once they are published.
+//! Where the results of a run are, and how large, once they are published; what a run that published nothing has
+//! left as it was.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use crate::pipeline::Step;
+use crate::pipeline::{Pipeline, Step};
 use crate::report::Published;
 use crate::stage::{Folder, bulk_index, write_files};
+
+/// Of so many sinks a failed run says how they are.
+const SHOWN: usize = 3;
 
 /// Where a sink has put its rows; `None`: it is no sink.
 pub(super) fn published(step: &Step, folder: &Folder) -> Option<Published> {
     let named = step.publishes_to()?;
-    let option = |key: &str| step.options.get(key).and_then(toml::Value::as_str);
-    let local = option("path").or_else(|| bulk_index::local_dir(option("to")?));
-    let local = local.filter(|path| !path.contains("://") && !write_files::is_stdout(path));
-    if let Some(path) = local {
-        let path = folder.resolve(path);
+    if let Some(path) = local(step, folder) {
         return Some(Published {
             place: step.secrets().clean(&path.display().to_string()),
             bytes: size(&path),
         });
     }
-    let place = match option("index").filter(|_| named.contains("://")) {
+    let index = step.options.get("index").and_then(toml::Value::as_str);
+    let place = match index.filter(|_| named.contains("://")) {
         Some(index) => format!("{named}, index `{index}`"),
         None if write_files::is_stdout(&named) => "standard output".into(),
         None => named,
     };
     Some(Published { place, bytes: None })
+}
+
+/// Where a sink's rows are on this machine: a file, or a local index.
+fn local(step: &Step, folder: &Folder) -> Option<PathBuf> {
+    let option = |key: &str| step.options.get(key).and_then(toml::Value::as_str);
+    let path = option("path").or_else(|| bulk_index::local_dir(option("to")?));
+    let path = path.filter(|path| !path.contains("://") && !write_files::is_stdout(path));
+    path.map(|path| folder.resolve(path))
+}
+
+/// What a run that published nothing says of its files and local indices; `None`: it has no such sink. What is
+/// neither a file nor a folder, as a pipe, has taken what was written to it.
+pub(super) fn untouched(pipeline: &Pipeline) -> Option<String> {
+    let sinks = pipeline.steps.iter().filter(|step| step.kind.sink);
+    let words = sinks.filter_map(|step| {
+        let path = local(step, &pipeline.folder)?;
+        let what = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() || metadata.is_dir() => "is as it was before",
+            Err(error) if error.kind() == ErrorKind::NotFound => "was not written",
+            _ => return None,
+        };
+        let place = step.secrets().clean(&path.display().to_string());
+        Some(format!("`{place}` {what}"))
+    });
+    let words: Vec<String> = words.collect();
+    let (shown, more) = words.split_at(words.len().min(SHOWN));
+    let mut text = format!("nothing was published: {}", shown.join(", "));
+    if !more.is_empty() {
+        text.push_str(&format!(", and so with {} more", more.len()));
+    }
+    (!words.is_empty()).then_some(text)
 }
 
 /// The bytes of a file, or of a folder's files; `None`: it is neither, or it cannot be read.

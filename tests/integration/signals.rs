@@ -132,6 +132,13 @@ fn an_interrupted_run_leaves_nothing_behind() {
             let outcome = running.outcome();
             assert_eq!(outcome.code, Some(code), "{variant}: {}", outcome.stderr);
             assert_eq!(outcome.faults(), Vec::<String>::new(), "{variant}");
+            let untouched = "note: nothing was published: `out/rows.ndjson` is as it was before\n";
+            assert!(
+                outcome.stderr.contains(untouched),
+                "{variant}: {}",
+                outcome.stderr
+            );
+            assert!(!outcome.stderr.contains("--resume"), "{variant}");
             // The parent reaps its children before it ends.
             assert!(
                 !workers.iter().any(|&pid| is_alive(pid)),
@@ -145,6 +152,47 @@ fn an_interrupted_run_leaves_nothing_behind() {
             );
         }
     }
+}
+
+#[test]
+fn a_run_that_fails_says_what_it_has_read_and_what_it_left() {
+    let folder = Folder::new("left");
+    folder.write(
+        "p.toml",
+        PIPELINE.replace("\"-\"", "\"rows.csv\"").replace(
+            "columns = [\"at\"]",
+            "columns = [\"at\"]\non_error = \"fail\"",
+        ),
+    );
+    let mut text = rows();
+    text.extend_from_slice(b"1,never,the last\n");
+    folder.write("rows.csv", &text);
+    fs::create_dir(folder.join("out")).expect("it can be made");
+    let run =
+        |variant: Variant| Etl::run(folder.path(), "p.toml", variant.batch_rows(500)).outcome();
+    for variant in Variant::EACH {
+        let failed = run(variant);
+        assert_eq!(failed.code, Some(1), "{variant}: {}", failed.stderr);
+        let untouched = "note: nothing was published: `out/rows.ndjson` was not written\n";
+        assert!(failed.stderr.contains(untouched), "{}", failed.stderr);
+        assert!(!failed.stderr.contains("--resume"), "{}", failed.stderr);
+        let read = &failed.report["read_bytes"];
+        let all = text.len() as u64;
+        assert!(read.as_u64().is_some_and(|read| read <= all), "{read}");
+        assert!(failed.report["s_per_gb"].is_null(), "{variant}");
+        // What it said then it says again.
+        let id = failed.report["run"].as_str().expect("it has a name");
+        let shown = Etl::new(folder.path(), &["report", id, "--state", "state"]).outcome();
+        assert!(shown.stdout.contains(untouched), "{}", shown.stdout);
+    }
+    // A mistake that comes first leaves nothing in doubt.
+    fs::remove_file(folder.join("rows.csv")).expect("it is there");
+    let early = run(Variant::SEQUENTIAL);
+    assert!(
+        !early.stderr.contains("nothing was published"),
+        "{}",
+        early.stderr
+    );
 }
 
 /// A pipeline whose input has a header line, and comes from `file`.
