@@ -5,21 +5,28 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a terminal obeys a character, or a reader cannot see it.
+/// Whether a terminal obeys a character, or a reader cannot see it: what Unicode calls default ignorable, but for
+/// U+FE0E and U+FE0F. These two say whether the character before them is text or a picture, and half of all emoji
+/// end in the second: a heart would stand as `❤\u{fe0f}` everywhere. They neither move the cursor nor carry text.
+/// The other variation selectors, 256 of them, can carry any bytes unseen.
 fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            // Letters that leave their place empty.
-            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{feff}'
+            // Letters and vowels that leave their place empty.
+            | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}'
+            // Variation selectors.
+            | '\u{fe00}'..='\u{fe0d}'
+            // Marks of shorthand and of music.
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             // No width, marks of direction.
             | '\u{200b}'..='\u{200f}'
             // Line and paragraph separators, embeddings and overrides of direction.
             | '\u{2028}'..='\u{202e}'
             // Joiners, invisible operators, isolates.
             | '\u{2060}'..='\u{206f}'
-            // Between the lines, and tags.
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            // Between the lines, tags, and the other variation selectors.
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Text of several lines: hidden characters but its line ends are escaped.
@@ -86,6 +93,22 @@ mod tests {
         assert_eq!(text(hostile), format!("{shown}\nc\\u{{2028}}\\u{{e0041}}"));
         assert_eq!(line(hostile), format!("{shown}\\nc\\u{{2028}}\\u{{e0041}}"));
         assert!(matches!(text("plain\ntext, ä 日本 🚀"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_shown_and_emoji_stay_whole() {
+        let hidden = [
+            0xad, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064,
+            0xfeff, 0xe0001, 0xe0020, 0xe007f, 0x34f, 0x180b, 0xfe00, 0xfe0d, 0xe0100, 0xe01ef,
+            0x17b4, 0x1d173,
+        ];
+        for code in hidden {
+            let char = char::from_u32(code).expect("it is a character");
+            assert_eq!(line(&format!("a{char}b")), format!("a\\u{{{code:x}}}b"));
+        }
+        for plain in ["❤\u{fe0f}", "☎\u{fe0e}", "e\u{301}", "日本"] {
+            assert!(matches!(line(plain), Cow::Borrowed(_)), "{plain}");
+        }
     }
 
     #[test]
