@@ -200,11 +200,18 @@ fn columns(schema: &Schema, rows: &crate::batch::Batch) -> Vec<Column> {
     fields.map(column).collect()
 }
 
-/// A value in one line: text as it is but for what a terminal obeys, the rest as JSON.
+/// A value in one line: text as it is but for what a terminal obeys, the rest as JSON. A text that would be taken for
+/// null, for nothing, or for another text stands in quotes, as JSON has it.
 fn in_a_line(value: Option<&Value>) -> String {
     match value {
         None => "null".into(),
-        Some(Value::String(text)) => shown::line(text).into_owned(),
+        Some(Value::String(text)) => {
+            let is_plain = text != "null" && !text.starts_with('"') && text.trim() == text;
+            match is_plain && !text.is_empty() {
+                true => shown::line(text).into_owned(),
+                false => shown::json(&Value::from(text.as_str()).to_string()).into_owned(),
+            }
+        }
         Some(value) => shown::json(&value.to_string()).into_owned(),
     }
 }
@@ -248,6 +255,18 @@ mod tests {
             table(&preview(2, "a\nb"), 80),
             "   n  column_1\n   7  a\\nb\nnull  null\n\ns: 2 rows\n"
         );
+    }
+
+    #[test]
+    fn a_text_is_not_taken_for_null_or_nothing() {
+        let shown = |text: &str| in_a_line(Some(&Value::from(text)));
+        assert_eq!(in_a_line(None), "null");
+        for text in ["null", "", " ", "a ", "\ta", "\"a\""] {
+            assert_eq!(shown(text), Value::from(text).to_string());
+        }
+        for text in ["a", "a b", "Null", "nullable", "a\"b"] {
+            assert_eq!(shown(text), text);
+        }
     }
 
     #[test]
