@@ -138,7 +138,11 @@ impl Error {
 
     /// An input or output error on `path`.
     pub fn io(doing: &str, path: impl fmt::Display, error: &std::io::Error) -> Self {
-        Self::failed(format!("cannot {doing} `{path}`")).cause(error)
+        let failed = Self::failed(format!("cannot {doing} `{path}`")).cause(error);
+        match is_out_of_descriptors(error) {
+            true => failed.hint(DESCRIPTORS),
+            false => failed,
+        }
     }
 
     /// Names the stage, unless one is named already.
@@ -231,6 +235,16 @@ impl Error {
         }
         text
     }
+}
+
+/// What to do where no more files may be open.
+pub const DESCRIPTORS: &str =
+    "raise the limit of open files (`ulimit -n`), or lower `workers`, or read fewer files at once";
+
+/// Whether the system refuses another open file, pipe or socket.
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(nix::libc::EMFILE) || code == Some(nix::libc::ENFILE)
 }
 
 /// A longer value is cut where it is shown: a report must stay readable.
@@ -338,6 +352,19 @@ mod tests {
             Some("it is a link to `gone.csv`, where nothing is")
         );
         assert!(meant.is_some_and(|hint| hint.ends_with("orders.csv`?")));
+    }
+
+    #[test]
+    fn the_limit_that_is_met_is_named() {
+        let hint = |code| {
+            let error = std::io::Error::from_raw_os_error(code);
+            Error::io("open", "a.csv", &error).hint
+        };
+        let hints = [nix::libc::EMFILE, nix::libc::ENFILE].map(hint);
+        for hint in hints {
+            assert!(hint.is_some_and(|hint| hint.contains("`ulimit -n`")));
+        }
+        assert_eq!(hint(nix::libc::EACCES), None);
     }
 
     #[test]

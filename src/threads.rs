@@ -2,11 +2,13 @@
 //! in order: it says what could not be started, how many there were, and which limit to look at.
 
 use std::fmt::Display;
+use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-use crate::error::Error;
+use crate::error::{DESCRIPTORS, Error, is_out_of_descriptors};
+use crate::schema::count;
 
 /// What a thread takes of the address space: its stack, and
 const STACK_BYTES: u64 = 2 << 20;
@@ -26,7 +28,17 @@ pub(crate) fn start<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, Error> {
     room_for(1)?;
     let started = Builder::new().name(name.into()).spawn(work);
-    started.map_err(|error| refused("a thread", error))
+    started.map_err(|error| refused("a thread", &error))
+}
+
+/// The system refuses to start `what`. A program is connected by pipes: it may be those that are refused.
+pub(crate) fn refused_io(what: impl Display, cause: impl Display, error: &io::Error) -> Error {
+    if is_out_of_descriptors(error) {
+        return Error::failed(format!("cannot start {what}"))
+            .cause(cause)
+            .hint(DESCRIPTORS);
+    }
+    refused(what, cause)
 }
 
 /// An error if the address space has a limit (`ulimit -v`) that leaves no room for so many more threads.
@@ -45,10 +57,7 @@ pub(crate) fn room_for(threads: usize) -> Result<(), Error> {
         return Ok(());
     }
     let mb = |bytes: u64| bytes.div_ceil(1 << 20);
-    let what = match threads {
-        1 => "a thread".to_owned(),
-        _ => format!("{threads} threads"),
-    };
+    let what = count(threads as u64, "thread");
     let why = format!(
         "the address space is limited to {} MB (`ulimit -v`), of which {} MB are in use: {} MB are needed",
         mb(limit),
@@ -67,7 +76,7 @@ pub(crate) fn refused(what: impl Display, error: impl Display) -> Error {
     let failed = Error::failed(format!("cannot start {what}")).cause(error);
     let failed = match status("Threads:") {
         Some(1) | None => failed,
-        Some(threads) => failed.cause(format!("this process has {threads} threads now")),
+        Some(threads) => failed.cause(format!("this process has {} now", count(threads, "thread"))),
     };
     failed.hint(
         "raise the limit of processes (`ulimit -u`, a container's `pids.max`) or of memory \

@@ -74,7 +74,8 @@ impl Workers {
             .spawn()
             .map_err(|error| {
                 let what = format!("a worker process ({} are running)", pids.len());
-                threads::refused(what, format!("{}: {error}", self.program.display()))
+                let cause = format!("{}: {error}", self.program.display());
+                threads::refused_io(what, cause, &error)
             })?;
         pids.push((pid(&child), ending));
         child.stdin.as_ref().map(widen);

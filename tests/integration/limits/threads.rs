@@ -97,7 +97,10 @@ fn whichever_thread_or_process_is_refused_the_run_ends_in_order() {
                 // All that it starts was granted.
                 return faults;
             }
-            if outcome.code != Some(1) || !outcome.stderr.contains("cannot start") {
+            if outcome.code != Some(1)
+                || !outcome.stderr.contains("cannot start")
+                || !outcome.stderr.contains("`ulimit -u`")
+            {
                 fault(&format!("it ended with {:?}", outcome.code));
             }
             let left = files(&folder.join("out"));
