@@ -51,10 +51,23 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
     let pipeline = pipeline::load(file.as_ref(), &args.set.overrides())?;
     let loads = pipeline.steps.iter();
     let mut loads = loads.filter(|step| step.kind.name == bulk_index::KIND.name);
-    let (Some(load), None) = (loads.next(), loads.next()) else {
-        return Err(Error::usage(format!(
-            "`{file}` has not one stage that loads an index"
-        )));
+    let load = match (loads.next(), loads.next()) {
+        (Some(load), None) => load,
+        (None, _) => {
+            return Err(Error::usage(format!(
+                "`{file}` loads no index: only what a server rejected can be sent again"
+            ))
+            .hint(format!(
+                "`etl report {}` says why rows were rejected; correct the input, and run the pipeline again",
+                args.run
+            )));
+        }
+        _ => {
+            return Err(Error::usage(format!(
+                "`{file}` has more than one stage that loads an index: none of them can be sent again"
+            ))
+            .hint("correct the input, and run the pipeline again"));
+        }
     };
     let stages = bulk_index::replay(
         &load.options,

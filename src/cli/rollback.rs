@@ -48,14 +48,26 @@ pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
         let done = bulk_index::rollback(&step.options, folder, &runs, args.clean, args.force)
             .map_err(|error| step.scrub(error.stage(&step.name)))?;
         for line in done {
-            output::print(&(line + "\n"))?;
+            output::print_prose(&(line + "\n"))?;
         }
     }
     if none {
-        return Err(Error::usage(format!(
+        let error = Error::usage(format!(
             "no stage of `{}` replaces an index",
             args.pipeline.display()
-        )));
+        ));
+        let load = pipeline
+            .steps
+            .iter()
+            .find(|step| step.kind.name == bulk_index::KIND.name);
+        return Err(match load {
+            Some(load) => error.hint(format!(
+                "if the run had it from `--set`, give it the same again: `etl rollback {} --set {}.load=replace`",
+                args.pipeline.display(),
+                load.name
+            )),
+            None => error.hint("files that a run has replaced are not kept"),
+        });
     }
     Ok(ExitCode::SUCCESS)
 }

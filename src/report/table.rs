@@ -67,7 +67,11 @@ fn apart(report: &Report) -> String {
         let stage = stage.map(|stage| format!("stage `{stage}`: "));
         let stage = stage.unwrap_or_default();
         let message = error.message.replace('\n', "\n  ");
-        text.push_str(&format!("it failed: {stage}{message}\n"));
+        let how = match report.status {
+            Status::Interrupted => "ended",
+            Status::Done | Status::Failed => "failed",
+        };
+        text.push_str(&format!("it {how}: {stage}{message}\n"));
     }
     text
 }

@@ -60,7 +60,7 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     let Some((run, kept)) = kept.rfind(|(_, path)| is_index(path)) else {
         return Err(
             Error::failed(format!("no index from before the one in `{shown}` is kept"))
-                .hint("`load = \"replace\"` keeps as many as `keep` says"),
+                .hint("`load = \"replace\"` keeps as many as `keep` says; if the run had `to` from `--set`, give the same again"),
         );
     };
     // Nobody may be writing to what is about to have another name.
@@ -79,8 +79,13 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     let _dir = (hold(dir)?, lock(dir)?);
     let newer = of(dir)?;
     part::swap(&kept, dir, &run).map_err(fault)?;
+    let named = if made_by(&kept).as_deref() == Some(&run) {
+        String::new()
+    } else {
+        format!(", named after run `{run}`, which replaced it")
+    };
     Ok(vec![format!(
-        "`{shown}` is the index of {older} again; that of {newer} is kept as `{}`, and the same command brings it back",
+        "`{shown}` is the index of {older} again; that of {newer} is kept as `{}`{named}, and the same command brings it back",
         name(&kept)
     )])
 }

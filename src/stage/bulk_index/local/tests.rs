@@ -829,7 +829,7 @@ fn a_replacement_of_too_few_documents_is_not_published() {
         let says = if rows.is_empty() {
             "`min_documents`"
         } else {
-            "1 documents, and the one that it replaces 4"
+            "1 document, and the one that it replaces 4"
         };
         assert!(
             error.contains(says) && error.contains("hint: nothing was published"),
@@ -866,6 +866,7 @@ fn a_replaced_index_is_kept_and_can_be_gone_back_to() {
             said.contains("(1 document) again") && said.contains(".kept`"),
             "{said}"
         );
+        assert_eq!(said.contains("which replaced it"), now == "b", "{said}");
         assert_eq!(ids(&place, "*"), [now], "there and back");
         let names = place.names();
         assert_eq!(names.len(), 2, "{names:?}");

@@ -130,7 +130,7 @@ impl Making<'_> {
                     return Err(Error::failed(format!(
                         "the alias `{alias}` was given to another index since this load began"
                     ))
-                    .hint("run the pipeline anew, without `--resume`; `etl rollback --clean` deletes what is half loaded")
+                    .hint("run the pipeline anew, without `--resume`; `etl rollback PIPELINE --clean`, with the same `--set`, deletes what is half loaded")
                     .beyond_resume());
                 }
             }

@@ -32,7 +32,7 @@ impl ServerIndex {
             _ => {
                 return Err(
                     Error::failed(format!("no index from before `{current}` is kept"))
-                        .hint("`keep` says how many are"),
+                        .hint("`keep` says how many are; if the run had `to` or `index` from `--set`, give the same again"),
                 );
             }
         };

@@ -11,6 +11,7 @@ use super::super::indices::{self, Holder, Ours};
 use super::{ServerSink, check_uuid};
 use crate::error::{Error, Result};
 use crate::http::Method;
+use crate::schema::count as in_words;
 use crate::stage::Counts;
 
 /// The count of documents that an index holds after a load.
@@ -63,7 +64,8 @@ impl ServerSink {
                 "the ledger"
             };
             return Err(Error::failed(format!(
-                "{short} is short: `{index}` holds {count} documents, and {least} to {most} were taken"
+                "{short} is short: `{index}` holds {}, and {least} to {most} were taken",
+                in_words(count, "document")
             ))
             .hint("nothing was published"));
         }
@@ -212,7 +214,7 @@ impl ServerSink {
         };
         Ok(Error::failed(message)
             .hint(format!(
-                "run the pipeline anew if its documents are to serve; `etl rollback --clean` deletes `{new}`"
+                "run the pipeline anew if its documents are to serve; `etl rollback PIPELINE --clean`, with the same `--set`, deletes `{new}`"
             ))
             .beyond_resume())
     }
@@ -251,7 +253,7 @@ impl ServerSink {
                 self.doomed.push(name);
             } else {
                 self.warnings.push(format!(
-                    "`{name}` is half loaded, by run `{}`; `etl rollback --clean` deletes it once that run has ended",
+                    "`{name}` is half loaded, by run `{}`; `etl rollback PIPELINE --clean`, with the same `--set`, deletes it once that run has ended",
                     mark.run
                 ));
             }
