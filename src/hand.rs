@@ -13,7 +13,7 @@ use crate::clock::{self, Span};
 use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::schema::Schema;
+use crate::schema::{Schema, count};
 use crate::stage::{
     self, Counts, Job, Note, Reject, Rest, Session, Setup, Stage, Strain, add_counts,
 };
@@ -342,11 +342,12 @@ impl Hand {
         let span = meter.stop();
         let output = ran.unwrap_or_else(|panic| {
             let words = panic_words(panic.as_ref());
-            Err(
-                Error::failed(format!("panicked on a batch of {rows_in} rows: {words}"))
-                    .origin(first)
-                    .hint("this is a bug in etl: please report it with these words"),
-            )
+            Err(Error::failed(format!(
+                "panicked on a batch of {}: {words}",
+                count(rows_in, "row")
+            ))
+            .origin(first)
+            .hint("this is a bug in etl: please report it with these words"))
         })?;
         let digest = self.digest.then(|| match given {
             None => Digest::of(&opened.link.output, &output.batch),

@@ -9,7 +9,7 @@ use super::{Color, SetArgs, output};
 use crate::error::{Error, Result, nearest_file};
 use crate::format::json::raw;
 use crate::pipeline::{self, Pipeline, Step};
-use crate::report::thousands;
+use crate::report::{things, thousands};
 use crate::stage::bulk_index::{self, Facet, Hits};
 
 /// Search what a pipeline has indexed
@@ -198,10 +198,7 @@ fn total(hits: &Hits) -> String {
         (total, shown) if total == shown => format!("{} documents match\n", thousands(total)),
         (total, shown) => format!(
             "{} match, the first {} are shown; `--limit N` shows more\n",
-            match total {
-                1 => "1 document".to_owned(),
-                total => format!("{} documents", thousands(total)),
-            },
+            things(total, "document"),
             thousands(shown)
         ),
     }
@@ -218,14 +215,20 @@ fn facet_total(facet: &Facet, field: &str) -> String {
     if facet.total == 0 {
         return "no document matches\n".into();
     }
-    let mut text = format!("{} documents match", thousands(facet.total));
+    let mut text = match facet.total {
+        1 => "1 document matches".to_owned(),
+        total => format!("{} documents match", thousands(total)),
+    };
     if facet.values.is_empty() {
         text.push_str(&format!(", none of them has `{field}`"));
     } else if facet.more > 0 {
         let (shown, more) = (facet.values.len() as u64, thousands(facet.more));
         text.push_str(&format!(
-            "; {} values are shown, {more} values or documents with other values are not: `--limit N` shows more",
-            thousands(shown)
+            "; {} shown, {more} values or documents with other values are not: `--limit N` shows more",
+            match shown {
+                1 => "1 value is".to_owned(),
+                shown => format!("{} values are", thousands(shown)),
+            }
         ));
     }
     text + "\n"

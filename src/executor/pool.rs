@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::error::Result;
+use crate::schema::count as in_words;
 use crate::threads;
 
 /// The threads; when it goes, they do what is in the queue, and end.
@@ -39,7 +40,7 @@ impl Pool {
             .num_threads(count)
             .thread_name(move |i| format!("{name}-{i}"))
             .build()
-            .map_err(|error| threads::refused(format!("{count} threads"), error))?;
+            .map_err(|error| threads::refused(in_words(count, "thread"), error))?;
         let queue = Arc::new(Queue::default());
         let shared = queue.clone();
         pool.spawn_broadcast(move |_| {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::path::Path;
 
+use crate::schema::count;
+
 use flate2::bufread::GzDecoder;
 use flate2::{Compression, GzBuilder};
 
@@ -130,7 +132,11 @@ fn next_member<R: BufRead>(mut reader: Counted<R>) -> Result<Option<Counted<R>>>
     let bytes = (reader.at - end).min(COUNTED_MAX);
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("{more}{bytes} bytes after the end of the gzip stream at byte {end} are not gzip"),
+        format!(
+            "{more}{} after the end of the gzip stream at byte {end} {} not gzip",
+            count(bytes, "byte"),
+            if bytes == 1 { "is" } else { "are" }
+        ),
     ))
 }
 
@@ -200,18 +206,19 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
         let garbage = |bytes| {
+            let are = if bytes == "1 byte" { "is" } else { "are" };
             Err(format!(
-                "{bytes} bytes after the end of the gzip stream at byte {end} are not gzip"
+                "{bytes} after the end of the gzip stream at byte {end} {are} not gzip"
             ))
         };
         for capacity in [1, 2, 3, 7, 8192] {
             assert_eq!(read(b"", capacity), Ok("one two".into()));
             assert_eq!(read(&[0; 1000], capacity), Ok("one two".into()));
-            assert_eq!(read(b"\n", capacity), garbage("1"));
-            assert_eq!(read(b"\0\0x", capacity), garbage("3"));
-            assert_eq!(read(&[0, 0x1F, 0x8B], capacity), garbage("3"));
+            assert_eq!(read(b"\n", capacity), garbage("1 byte"));
+            assert_eq!(read(b"\0\0x", capacity), garbage("3 bytes"));
+            assert_eq!(read(&[0, 0x1F, 0x8B], capacity), garbage("3 bytes"));
         }
-        let much = format!("more than {COUNTED_MAX}");
+        let much = format!("more than {COUNTED_MAX} bytes");
         assert_eq!(read(&vec![b'x'; 3 << 20], 8192), garbage(&much));
         let cut = read(&member(b"three", 6).expect("memory takes it")[..12], 8192);
         let cut = cut.expect_err("it is cut");

@@ -38,6 +38,7 @@ pub use web::{Ask, Limits, Told, Web, header_fits, status_words};
 use self::body::Bad;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
+use crate::schema::count;
 use crate::stop::Stop;
 
 /// How often a request in flight looks whether the run is to stop.
@@ -273,7 +274,8 @@ impl Client {
         match bad {
             Bad::TooLong(max) => Trouble::Final(
                 Error::failed(format!(
-                    "the answer of `{server}` is longer than {max} bytes"
+                    "the answer of `{server}` is longer than {}",
+                    count(max, "byte")
                 ))
                 .hint("ask for less at once: see `batch_docs`, or `--limit` of `etl search`; if so much is not to be expected, this is not the server that is meant"),
             ),

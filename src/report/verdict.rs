@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StageReport;
+use crate::schema::count;
 
 /// The share of what its workers could bring that makes a stage worth it.
 const WORTH_IT: f64 = 0.75;
@@ -208,9 +209,9 @@ pub fn advice(after: &StageReport, gain: Option<&Gain>) -> String {
         if let Some(gain) = gain.filter(|gain| gain.faster == Some(true) && gain.saved_s >= SHORT_S)
         {
             return format!(
-                "saves {} s by {} workers; {} of its {} s is now one thread's part: more bring nothing",
+                "saves {} s by {}; {} of its {} s is now one thread's part: more bring nothing",
                 short(gain.saved_s),
-                gain.workers,
+                count(gain.workers, "worker"),
                 short(after.serial_s.min(after.wall_s)),
                 short(after.wall_s)
             );
@@ -280,7 +281,11 @@ fn of_workers(after: &StageReport, gain: &Gain) -> String {
             short(-gain.saved_s)
         )
     } else if gain.worth_it {
-        format!("{:.2}x by {} workers: keep it", gain.speedup, gain.workers)
+        format!(
+            "{:.2}x by {}: keep it",
+            gain.speedup,
+            count(gain.workers, "worker")
+        )
     } else if idle >= MUCH {
         format!(
             "its workers have nothing to do {} of their time: fewer would do",
@@ -288,9 +293,9 @@ fn of_workers(after: &StageReport, gain: &Gain) -> String {
         )
     } else {
         format!(
-            "saves {} s by {} workers",
+            "saves {} s by {}",
             short(gain.saved_s),
-            gain.workers
+            count(gain.workers, "worker")
         )
     }
 }

@@ -13,6 +13,7 @@ use super::resume::{SETTLED, absolute};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result, nearest};
 use crate::report::{Comparison, Report, Status};
+use crate::schema::count;
 use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended, is_run_id};
 
 /// Where a run's report is, in its folder.
@@ -92,7 +93,10 @@ impl History {
         let error = match found[..] {
             [id] if !word.is_empty() => return Ok(id.clone()),
             [] => Error::failed(format!("no run `{word}` in `{}`", self.runs.display())),
-            _ => Error::failed(format!("`{word}` may be any of {} runs", found.len())),
+            _ => Error::failed(format!(
+                "`{word}` may be any of {}",
+                count(found.len(), "run")
+            )),
         };
         Err(match nearest(word, ids.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),

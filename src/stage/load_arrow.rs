@@ -18,7 +18,7 @@ use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
 use crate::format::gzip;
-use crate::schema::Schema;
+use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
 /// The kind.
@@ -88,7 +88,7 @@ impl Stage for LoadArrow {
             if found != *schema.as_ref().map_err(Clone::clone)? {
                 return Err(other_columns(path));
             }
-            Ok(format!("{} columns", found.fields.len()))
+            Ok(count(found.fields.len(), "column"))
         };
         let looks = paths
             .iter()

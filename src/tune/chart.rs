@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::curve::{Point, Setting};
 use super::{Outcome, name_of};
 use crate::executor::Kind;
-use crate::report::{rows, thousands};
+use crate::report::{rows, things, thousands};
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
@@ -210,8 +210,8 @@ fn verdict(outcome: &Outcome) -> String {
         ""
     };
     lines.push(format!(
-        "{} runs in {:.0} s of {:.0} s{enough}",
-        thousands(outcome.runs as u64),
+        "{} in {:.0} s of {:.0} s{enough}",
+        things(outcome.runs as u64, "run"),
         outcome.spent_s,
         outcome.budget_s,
     ));

@@ -17,6 +17,7 @@ use crate::batch::{Batch, Dealt};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::hand::{Link, Played};
+use crate::schema::count;
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 pub(super) const RESENDS_MAX: u32 = 2;
@@ -319,8 +320,9 @@ impl Table {
                 self.window.fill(waiting.number, played);
             } else if waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
+                let batch = count(rows, "row");
                 let error = Error::failed(format!(
-                    "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {rows} rows"
+                    "a worker process {words}; so did {RESENDS_MAX} others before with the same batch of {batch}"
                 ))
                 .stage(&self.name)
                 .origin((rows > 0).then(|| waiting.batch.origin(0)).flatten())

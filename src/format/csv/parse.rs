@@ -11,6 +11,7 @@ use super::machine::{Machine, Meaning};
 use super::masks::{Carry, WIDTH, masks};
 use super::values::Builder;
 use crate::columns::Column;
+use crate::schema::count;
 
 /// More columns than this are an error: each costs some 2 kB in every block that is parsed, and no file
 /// that is meant so has that many.
@@ -463,7 +464,7 @@ impl<'a> Table<'a> {
         let wanted = self.builders.len();
         if self.fault.is_none() && self.fields != wanted {
             let found = self.fields;
-            let reason = format!("expected {wanted} fields, found {found}");
+            let reason = format!("expected {}, found {found}", count(wanted, "field"));
             self.fault = Some(Found {
                 column: None,
                 reason,

@@ -59,7 +59,8 @@ impl Least {
             return Ok(());
         }
         Err(Error::failed(format!(
-            "the new index holds {new} documents, and the one that it replaces {old}: less than `min_share` ({})",
+            "the new index holds {}, and the one that it replaces {old}: less than `min_share` ({})",
+            count(new, "document"),
             self.min_share
         ))
         .hint(format!(

@@ -10,9 +10,9 @@ use super::template::{Template, typed};
 use super::{Stdin, Told};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
-use crate::error::{Error, Result, cut_value};
+use crate::error::{DESCRIPTORS, Error, Result, cut_value, is_out_of_descriptors};
 use crate::format::json::{Nulls, Writer, write_plain};
-use crate::schema::{Schema, list};
+use crate::schema::{Schema, count, list};
 use crate::stage::answers::{Reader, Refusal, Settlement};
 use crate::stage::{Job, Output, Session};
 use crate::stop::Stop;
@@ -153,7 +153,10 @@ impl Running {
             }
             End::Output => {
                 let limit = self.limits.output_bytes;
-                format!("was ended: it printed more than {limit} bytes (`max_output_bytes`)")
+                format!(
+                    "was ended: it printed more than {} (`max_output_bytes`)",
+                    count(limit, "byte")
+                )
             }
             End::Stop => "was ended: the run stops".into(),
         };
@@ -193,6 +196,7 @@ impl Running {
     fn not_started(&self, program: &str, error: &std::io::Error) -> Error {
         let failed = Error::failed(format!("cannot run `{program}`")).cause(error);
         match error.kind() {
+            _ if is_out_of_descriptors(error) => return failed.hint(DESCRIPTORS),
             ErrorKind::NotFound => {}
             ErrorKind::WouldBlock | ErrorKind::OutOfMemory => {
                 return threads::refused(format!("`{program}`"), error);

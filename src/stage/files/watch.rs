@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{STDIN, cannot_open};
 use crate::error::{Error, Result};
+use crate::schema::count;
 use crate::stage::InputFile;
 use crate::stop::Stop;
 
@@ -228,10 +229,10 @@ impl Watch {
                 ));
             }
             self.grown.add(format!(
-                "`{}` has grown from {} to {} bytes while it was read: what was appended is left out",
+                "`{}` has grown from {} to {} while it was read: what was appended is left out",
                 self.path.display(),
                 self.was.length,
-                now.length
+                count(now.length, "byte")
             ));
         } else if now != self.was {
             return Err(self.changed(now));

@@ -18,7 +18,7 @@ use crate::columns::{Column, NONE, row_number};
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
-use crate::schema::{Field, Schema};
+use crate::schema::{Field, Schema, count as in_words};
 use crate::stop::Stop;
 
 /// The kind.
@@ -135,8 +135,8 @@ impl Join {
         };
         if left_on.len() != right_on.len() || left_on.is_empty() {
             return Err(Error::usage(format!(
-                "the key has {} columns on the left and {} on the right",
-                left_on.len(),
+                "the key has {} on the left and {} on the right",
+                in_words(left_on.len(), "column"),
                 right_on.len()
             )));
         }

@@ -8,7 +8,7 @@ use super::super::files::{Seen, expand, is_once};
 use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
-use crate::schema::Schema;
+use crate::schema::{Schema, count};
 use crate::stage::{Folder, Look, Session, Stage};
 use crate::stop::Stop;
 
@@ -37,15 +37,15 @@ impl LoadCsv {
         if let Some(header) = header.filter(|header| *header != wanted) {
             return Err(other_header(path, Some(&header), Some(&wanted)));
         }
-        let columns = schema.fields.len();
+        let columns = count(schema.fields.len(), "column");
         splitter.set_limits(self.limits(1));
         let Some(block) = splitter.next_block()? else {
-            return Ok(format!("{columns} columns, no records"));
+            return Ok(format!("{columns}, no records"));
         };
         let first = self.parsing(schema.clone()).run(to_batch(0, block))?;
         let rejected = first.rejects.into_iter().next().map(|reject| reject.reason);
         match rejected.or(first.fault.map(|fault| fault.message)) {
-            None => Ok(format!("{columns} columns, the first record fits")),
+            None => Ok(format!("{columns}, the first record fits")),
             Some(reason) => Err(Error::failed(format!(
                 "the first record of `{}` does not fit: {reason}",
                 path.display()

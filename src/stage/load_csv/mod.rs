@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, Splitter};
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Field, Schema, Type, count};
 use crate::stop::Stop;
 use line_ends::refuse_cr;
 use options::OnError;
@@ -193,7 +193,8 @@ impl LoadCsv {
         let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
         if let Some(lines @ 1..) = splitter.skip(self.skip_rows).map_err(named)? {
             let (path, all) = (path.display(), self.skip_rows);
-            let message = format!("`{path}` has only {lines} lines, `skip_rows` is {all}");
+            let lines = count(lines, "line");
+            let message = format!("`{path}` has only {lines}, `skip_rows` is {all}");
             return Err(Error::failed(message).hint("a line ends in LF or CRLF"));
         }
         let mut header = None;

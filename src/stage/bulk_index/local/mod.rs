@@ -20,7 +20,7 @@ use std::path::Path;
 use self::mapping::Mapping;
 use super::{Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
-use crate::schema::{Schema, list};
+use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, part};
 
 /// A load into the embedded index.
@@ -110,8 +110,8 @@ impl Stage for LocalIndex {
         let mut warnings = Vec::new();
         if !with_ids && sink.docs_before() > 0 {
             warnings.push(format!(
-                "adds to an index of {} documents: without `id` rows that were loaded before are doubled; give `id`, or `load = \"replace\"`",
-                sink.docs_before()
+                "adds to an index of {}: without `id` rows that were loaded before are doubled; give `id`, or `load = \"replace\"`",
+                count(sink.docs_before(), "document")
             ));
         }
         let missing = mapping.named();

@@ -121,8 +121,13 @@ impl Api {
                 Some(wait) => self.client.wait(wait)?,
                 None => {
                     return Err(Error::failed(format!(
-                        "`{}` cannot be used, tried {tries} times",
-                        self.client.shown()
+                        "`{}` cannot be used, tried {}",
+                        self.client.shown(),
+                        if tries == 1 {
+                            "once".to_owned()
+                        } else {
+                            format!("{tries} times")
+                        }
                     ))
                     .cause(words));
                 }

@@ -307,9 +307,13 @@ impl Sink for ServerSink {
         sum.example = sum.example.take().or(more.example);
         if self.max_rejects.is_some_and(|max| self.sum.rejected > max) {
             return Err(Error::failed(format!(
-                "{} documents were rejected, more than `max_rejects` allows",
-                self.sum.rejected
-            )));
+                "{} rejected, more than `max_rejects` allows",
+                match self.sum.rejected {
+                    1 => "1 document was".to_owned(),
+                    rejected => format!("{rejected} documents were"),
+                }
+            ))
+            .hint("the run's `rejects.ndjson` says why; `--set max_rejects=N` allows more, -1 any number"));
         }
         if self.sum.rows >= ALL_REJECTED {
             self.refuse_all_rejected()?;
@@ -356,8 +360,12 @@ impl Sink for ServerSink {
         }
         if let (Mode::Replace | Mode::Create, Some(example)) = (self.mode, &self.sum.example) {
             self.warnings.push(format!(
-                "{} documents have an id that another had before them in this load, `{example}` for one; the last one is in the index",
-                self.sum.updated
+                "{} in this load, `{example}` for one; the last one is in the index",
+                match self.sum.updated {
+                    1 => "1 document has an id that another had before it".to_owned(),
+                    updated =>
+                        format!("{updated} documents have an id that another had before them"),
+                }
             ));
         }
         if self.state.replacing.is_some() {
@@ -414,8 +422,11 @@ impl ServerSink {
     fn refuse_all_rejected(&self) -> Result<()> {
         if self.sum.rows > 0 && self.sum.rejected == self.sum.rows {
             return Err(Error::failed(format!(
-                "every one of the first {} documents was rejected",
-                self.sum.rows
+                "{} was rejected",
+                match self.sum.rows {
+                    1 => "the first document".to_owned(),
+                    rows => format!("every one of the first {rows} documents"),
+                }
             ))
             .hint("the run's `rejects.ndjson` says why; the mapping may not be that of these documents"));
         }
