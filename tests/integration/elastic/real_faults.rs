@@ -308,10 +308,21 @@ fn connections_to_a_real_server_may_be_cut_and_held_up() {
         server.call("DELETE", "/real-cut-*", "");
         let delay = Duration::from_millis(3);
         let way = Proxy::start(&server.url, 4, Some(300..20_000), delay);
-        let options = [("index", "\"real-cut\""), ("load", "\"replace\"")];
+        // A busy server may take nothing for longer than the usual tries last, which are over in half a second.
+        let options = [
+            ("index", "\"real-cut\""),
+            ("load", "\"replace\""),
+            ("retries", "1000"),
+            ("retry_delay_ms_max", "100"),
+        ];
         let job = Job::new(&[&way.url], &all, &options);
         let mut running = job.start(Variant::new("hybrid", 2, 2));
         wait_for(&job, &mut running, 40);
+        // How many connections those batches took depends on who sends which of them.
+        wait_until("some connections are cut", || {
+            let ended = running.child.try_wait();
+            way.cuts() > 3 || ended.is_ok_and(|status| status.is_some())
+        });
         way.stop_cutting();
         let cuts = way.cuts();
         let outcome = running.outcome();
