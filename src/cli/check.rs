@@ -63,7 +63,7 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
             let looks = looks_as_json(&looks);
             output::print_json(&json!({ "pipeline": pipeline.name, "looks": looks }))?;
         } else if !args.quiet {
-            output::print(&looks_as_text(&looks))?;
+            output::print_prose(&looks_as_text(&looks))?;
         }
         return Err(missing);
     }
@@ -78,7 +78,7 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         }
         output::print_json(&json)?;
     } else if !args.quiet {
-        output::print(&looks_as_text(&looks))?;
+        output::print_prose(&looks_as_text(&looks))?;
         let mut text = format!("ok: {}\n", count(pipeline.steps.len(), "stage"));
         if args.schema {
             text.push_str(&columns(&pipeline, &schemas));

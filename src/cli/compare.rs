@@ -95,7 +95,7 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
         let json = serde_json::to_value(&comparison).expect("a comparison is plain data");
         output::print_json(&json)?;
     } else if !args.tell.quiet {
-        output::print(&as_text(&comparison))?;
+        output::print_report(&as_text(&comparison))?;
     }
     differing(&comparison)
 }

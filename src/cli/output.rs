@@ -6,6 +6,8 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 
+use terminal_size::{Height, Width};
+
 use super::Color;
 use crate::error::{Class, Error, Result};
 use crate::shown;
@@ -19,6 +21,19 @@ const HANGING: &str = "    ";
 /// Writes a result to standard output, at once.
 pub fn print(text: &str) -> Result<()> {
     write_stdout(&shown::text(text))
+}
+
+/// Writes lines to standard output, those that are wider than the terminal broken between words.
+pub fn print_prose(text: &str) -> Result<()> {
+    let width = line_width(terminal_size::terminal_size_of(io::stdout()));
+    write_stdout(&wrapped(&shown::text(text), width))
+}
+
+/// Writes a table and the lines that follow it to standard output; the table, which ends at the first empty line,
+/// keeps its shape.
+pub fn print_report(text: &str) -> Result<()> {
+    let width = line_width(terminal_size::terminal_size_of(io::stdout()));
+    write_stdout(&below_wrapped(&shown::text(text), width))
 }
 
 /// Writes a JSON document to standard output.
@@ -70,6 +85,11 @@ pub fn print_warning(warning: &str, color: Color) {
     print_message("warning", warning, color);
 }
 
+/// Writes what to do about the warning before it to standard error.
+pub fn print_hint(hint: &str, color: Color) {
+    print_message("hint", hint, color);
+}
+
 /// Writes a note to standard error.
 pub fn print_note(note: &str, color: Color) {
     print_message("note", note, color);
@@ -81,10 +101,10 @@ fn print_message(what: &str, message: &str, color: Color) {
     print_lines(&format!("{what}: {message}\n"), color);
 }
 
-/// How wide a message may be: as the terminal is, or as `COLUMNS` says. In a file or a log a message stays one
-/// line, which can be searched.
-fn message_width() -> usize {
-    if let Some((width, _)) = terminal_size::terminal_size_of(io::stderr()) {
+/// How wide a line of words may be: as the terminal is, or as `COLUMNS` says. In a file or a log it stays one line,
+/// which can be searched.
+fn line_width(terminal: Option<(Width, Height)>) -> usize {
+    if let Some((width, _)) = terminal {
         return usize::from(width.0);
     }
     let said = std::env::var("COLUMNS").ok();
@@ -94,19 +114,18 @@ fn message_width() -> usize {
 
 /// Writes lines to standard error, broken between words where the terminal ends.
 pub fn print_lines(text: &str, color: Color) {
-    let width = message_width();
-    let text = shown::text(text);
-    let lines = text.lines().map(|line| wrap(line, width, HANGING) + "\n");
-    let mut text: String = lines.collect();
+    let width = line_width(terminal_size::terminal_size_of(io::stderr()));
+    let mut text = wrapped(&shown::text(text), width);
     if color.on(stderr_is_terminal()) {
         text = colored(&text);
     }
     write_stderr(&text);
 }
 
-/// Writes a table to standard error, where standard output is taken.
+/// Writes a table and the lines that follow it to standard error, where standard output is taken.
 pub fn print_beside(text: &str) {
-    write_stderr(&shown::text(text));
+    let width = line_width(terminal_size::terminal_size_of(io::stderr()));
+    write_stderr(&below_wrapped(&shown::text(text), width));
 }
 
 /// Says of a panic what the standard library says, by way of this place.
@@ -150,6 +169,20 @@ fn colored(text: &str) -> String {
     out
 }
 
+/// Each line broken where it is wider.
+fn wrapped(text: &str, width: usize) -> String {
+    let lines = text.lines().map(|line| wrap(line, width, HANGING) + "\n");
+    lines.collect()
+}
+
+/// The same for what stands below the first empty line, if there is one.
+fn below_wrapped(text: &str, width: usize) -> String {
+    match text.split_once("\n\n") {
+        Some((table, lines)) => format!("{table}\n\n{}", wrapped(lines, width)),
+        None => text.to_owned(),
+    }
+}
+
 /// Text in lines of at most `width` characters where its words allow, later lines begun with `indent`.
 pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
@@ -180,6 +213,17 @@ mod tests {
             colored("error: a\n  error: b\nhint: c\n"),
             "\x1b[1;31merror:\x1b[0m a\n  error: b\n\x1b[1;36mhint:\x1b[0m c\n"
         );
+    }
+
+    #[test]
+    fn a_table_keeps_its_shape_and_what_follows_is_broken() {
+        let text = "a   b   c\n1   2   3\n\naa bb cc d\ne\n";
+        assert_eq!(
+            below_wrapped(text, 8),
+            "a   b   c\n1   2   3\n\naa bb cc\n    d\ne\n"
+        );
+        assert_eq!(below_wrapped(text, usize::MAX), text);
+        assert_eq!(below_wrapped("a   b   c\n", 8), "a   b   c\n");
     }
 
     #[test]

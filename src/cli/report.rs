@@ -57,7 +57,11 @@ pub fn run(args: &ReportArgs, color: Color) -> Result<ExitCode> {
         (_, _, Some(keep)) => prune(&history, keep)?,
         _ => list(&history, args)?,
     };
-    output::print(&text)?;
+    if args.json || args.markdown {
+        output::print(&text)?;
+    } else {
+        output::print_report(&text)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

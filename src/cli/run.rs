@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, TellArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
-use crate::pipeline::{Pipeline, masked_set};
+use crate::pipeline::{Pipeline, Step, masked_set};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::history::History;
@@ -144,17 +144,50 @@ pub(super) fn execute(
     }?;
     let allowed = u64::try_from(pipeline.max_rejects).unwrap_or(u64::MAX);
     if report.rejects.rows > allowed {
-        let (rows, file) = (report::rows(report.rejects.rows), &report.rejects.file);
-        output::print_warning(
-            &format!(
-                "{rows} rejected, see {}; `max_rejects` is {allowed}",
-                file.as_deref().unwrap_or("the report")
-            ),
-            color,
-        );
+        let shows_reasons = args.tell.quiet || args.tell.json;
+        output::print_warning(&too_many(&report, allowed, shows_reasons), color);
+        output::print_hint(&to_allow(pipeline, &report), color);
         return Ok(ExitCode::from(TOO_MANY_REJECTS));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// So many reasons stand in the message about too many rejects.
+const REASONS: usize = 3;
+
+/// More rows were rejected than are allowed: how many, where they are, and the reasons unless the table has them.
+fn too_many(report: &Report, allowed: u64, shows_reasons: bool) -> String {
+    let (rows, file) = (report::rows(report.rejects.rows), &report.rejects.file);
+    let mut text = format!(
+        "{rows} rejected, see {}; `max_rejects` is {allowed}",
+        file.as_deref().unwrap_or("the report")
+    );
+    let reasons = report.rejects.reasons.iter().filter(|_| shows_reasons);
+    for reason in reasons.take(REASONS) {
+        text.push_str(&format!("\n{}", shown::line(&reason.to_string())));
+    }
+    text
+}
+
+/// What to do about too many rejects.
+fn to_allow(pipeline: &Pipeline, report: &Report) -> String {
+    let mut text = "`--set max_rejects=N` allows so many, -1 any number".to_owned();
+    let rejected = report.stages.iter().filter(|stage| stage.rejected > 0);
+    let names: Vec<&str> = rejected.map(|stage| stage.name.as_str()).collect();
+    let takes_null = |step: &&Step| {
+        let mut options = step.kind.all_options();
+        options.any(|option| option.name == "on_error" && option.ty.contains("`null`"))
+    };
+    let steps = pipeline.steps.iter().filter(takes_null);
+    let step = steps
+        .into_iter()
+        .find(|step| names.contains(&step.name.as_str()));
+    if let Some(Step { name, .. }) = step {
+        text.push_str(&format!(
+            "; `--set {name}.on_error=null` keeps the rows of `{name}` with null in place of such a value"
+        ));
+    }
+    text
 }
 
 impl RunArgs {
@@ -258,5 +291,5 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
         output::print_beside(&text);
         return Ok(());
     }
-    output::print(&text)
+    output::print_report(&text)
 }

@@ -514,3 +514,94 @@ fn a_check_looks_for_programs_and_servers_that_are_asked() {
     }
     assert!(!said.contains("word@"), "{said}");
 }
+
+const REJECTS: &str = r#"
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["in.csv"]
+types = { n = "int" }
+
+[[stage]]
+name = "dates"
+kind = "normalize_dates"
+inputs = ["load"]
+columns = ["at"]
+
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["dates"]
+path = "out.csv"
+"#;
+
+#[test]
+fn too_many_rejects_say_why_where_they_are_and_what_to_do() {
+    let folder = Folder::new("rejects");
+    folder.write("p.toml", REJECTS);
+    let text = "n,at\none,2020-1-1\ntwo,2020-1-1\n3,never in all the years that are still to come\n4,2020-1-1\n";
+    folder.write("in.csv", text);
+    let run = |arguments: &[&str]| {
+        let outcome = Etl::new(folder.path(), &[&["run", "p.toml"], arguments].concat());
+        let outcome = outcome.env("COLUMNS", "70").outcome();
+        assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
+        outcome
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reasons = [
+        "2 rows, first: load: column `n`: expected int, found `one`",
+        "1 row: dates: column `at`: no format fits the value, found `never",
+    ];
+    let shown = run(&[]);
+    let (table, below) = shown.stdout.split_once("\n\n").expect("there is a table");
+    assert!(table.lines().all(|line| !line.starts_with(' ')), "{table}");
+    // Words are broken where the screen ends, on both streams.
+    for line in below.lines().chain(shown.stderr.lines()) {
+        assert!(
+            line.chars().count() <= 70 || !line.trim().contains(' '),
+            "{line}"
+        );
+    }
+    for (outcome, shows) in [(&shown, false), (&run(&["--quiet"]), true)] {
+        let stderr = words(&outcome.stderr);
+        for reason in reasons {
+            assert_eq!(stderr.contains(reason), shows, "{stderr}");
+        }
+        assert!(
+            stderr.contains("3 rows rejected, see .etl/runs/"),
+            "{stderr}"
+        );
+        assert!(
+            stderr.contains("hint: `--set max_rejects=N` allows"),
+            "{stderr}"
+        );
+        assert!(stderr.contains("`--set dates.on_error=null`"), "{stderr}");
+    }
+    for reason in reasons {
+        assert!(words(&shown.stdout).contains(reason), "{}", shown.stdout);
+    }
+    // What does not apply to files says so, and what does.
+    let below = words(below);
+    let id = below.split("; run ").nth(1).expect("it is named");
+    let id = id.split_whitespace().next().expect("it is named");
+    for (command, says) in [
+        (["replay", id], "loads no index"),
+        (
+            ["rollback", "p.toml"],
+            "files that a run has replaced are not kept",
+        ),
+    ] {
+        let refused = Etl::new(folder.path(), &command).outcome();
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    }
+    let indexed = REJECTS.replace("write_files", "bulk_index");
+    folder.write(
+        "p.toml",
+        indexed.replace("path = \"out.csv\"", "to = \"local:idx\""),
+    );
+    let refused = Etl::new(folder.path(), &["rollback", "p.toml"]).outcome();
+    let says = "`etl rollback p.toml --set write.load=replace`";
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
+}
