@@ -213,7 +213,7 @@ impl Window {
     fn waits(&self, state: &State) -> Waits {
         if state.next() == 0 {
             Waits::ToBegin
-        } else if state.working >= self.workers || state.ended {
+        } else if state.working >= self.workers || (state.ended && state.working > 0) {
             Waits::No
         } else if state.fetching {
             Waits::ForInput
@@ -475,4 +475,53 @@ impl State {
 /// The bytes of a result.
 fn size(played: &Played) -> usize {
     played.batch.as_ref().map_or(0, Batch::size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Grid, Kind, processes::Workers};
+    use super::*;
+
+    #[test]
+    fn results_that_nobody_takes_are_waited_for_behind_the_last_batch_too() {
+        let gauge = Arc::new(Gauge::default());
+        let batches =
+            |count| -> Batches { Box::new((0..count).map(|_| Ok(Batch::new(Vec::new(), 1)))) };
+        let deal = Deal {
+            grid: Grid {
+                kind: Kind::Threads,
+                processes: 1,
+                threads: 2,
+            },
+            input: batches(0),
+            exclusive: None,
+            requests: None,
+            prepare: Box::new(|| unreachable!("nothing is played")),
+            costs: SharedCosts::default(),
+            gauge: gauge.clone(),
+            stop: Stop::default(),
+            memory: None,
+            workers: Arc::new(Workers::this_program()),
+            name: "projects".into(),
+        };
+        let window = Window::new(&deal, 2);
+        assert_eq!(gauge.get(), Waits::ToBegin);
+        let mut given = Vec::new();
+        window.feed(batches(2), |number, batch| given.push((number, batch)));
+        window.end();
+        for (number, batch) in given {
+            assert_eq!(gauge.get(), Waits::No, "batch {number} is worked on");
+            window.fill(
+                number,
+                Played {
+                    marks: Vec::new(),
+                    batch: Some(batch),
+                    fault: None,
+                    first: 0,
+                    rest: None,
+                },
+            );
+        }
+        assert_eq!(gauge.get(), Waits::ForReader);
+    }
 }

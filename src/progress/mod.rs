@@ -12,7 +12,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::monotonic;
-use crate::report::{bytes, thousands};
+use crate::report::{bytes, things, thousands};
 use crate::run::{Live, Waits};
 use crate::shown;
 use reading::Reading;
@@ -87,6 +87,8 @@ struct Stage {
     reading: Reading,
     /// When rows last came in or went on, and how many there were then.
     moved: (Duration, u64),
+    /// When its workers last took a batch, and how many they had taken then.
+    took: (Duration, u64),
     /// The shares of the time in which it waited for input, and for its readers.
     for_input: f64,
     for_reader: f64,
@@ -103,6 +105,7 @@ impl Stage {
             begun: None,
             reading: Reading::default(),
             moved: (Duration::ZERO, 0),
+            took: (Duration::ZERO, 0),
             for_input: 0.0,
             for_reader: 0.0,
         }
@@ -127,6 +130,10 @@ impl Stage {
         if rows != self.moved.1 {
             self.moved = (now, rows);
         }
+        let taken = live.batches_read.load(Ordering::Relaxed);
+        if taken != self.took.1 {
+            self.took = (now, taken);
+        }
         if let Some(bytes) = live.bytes_through() {
             self.reading.saw(now, bytes);
         }
@@ -150,7 +157,7 @@ impl Stage {
         let live = &self.live;
         let rows = live.rows_in.load(Ordering::Relaxed);
         let seconds = now.saturating_sub(begun).as_secs_f64();
-        let mut text = format!("{} rows", thousands(rows));
+        let mut text = things(rows, "row");
         if self.is_ended() {
             text.push_str("  done");
         } else if seconds > 0.5 {
@@ -211,7 +218,8 @@ impl Stage {
                 readers => format!("held back by {}", readers.join(", ")),
             });
         }
-        let still = now.saturating_sub(self.moved.0);
+        // What is worked on ahead of those who read it comes back later.
+        let still = now.saturating_sub(self.moved.0.max(self.took.0));
         let words = || format!("nothing has come back for {} s", still.as_secs());
         (still >= STILL).then(words)
     }
@@ -238,13 +246,23 @@ fn look(stages: &mut [Stage], now: Duration) {
     }
 }
 
-/// How long the whole has taken, and about how long the rest will take, where every file that is still read tells.
-fn whole(stages: &[Stage], since: Duration) -> String {
-    let reads = |stage: &&Stage| {
-        !stage.is_ended() && stage.live.reads.is_empty() && stage.live.bytes_through().is_some()
+/// The bytes of all files that are through, and all that there are: those of stages too that have not begun.
+fn bytes_of_all(stages: &[Stage]) -> (u64, u64) {
+    let add = |(through, all), stage: &Stage| {
+        let total = stage.live.bytes_total.load(Ordering::Relaxed);
+        let bytes = stage.live.bytes_through().unwrap_or_default();
+        (through + bytes.min(total), all + total)
     };
-    let lefts: Option<Vec<Duration>> = stages.iter().filter(reads).map(Stage::left).collect();
-    let left = lefts.and_then(|lefts| lefts.into_iter().max());
+    stages.iter().fold((0, 0), add)
+}
+
+/// How long the whole has taken, and about how long the rest will take: as long as the slowest file, or as all files
+/// together, of which some may not have been begun. `reading` is that of all files.
+fn whole(stages: &[Stage], reading: &Reading, since: Duration) -> String {
+    let (through, all) = bytes_of_all(stages);
+    let of_all = reading.left(all).filter(|_| through < all);
+    let reads = |stage: &&Stage| !stage.is_ended() && stage.live.reads.is_empty();
+    let left = of_all.max(stages.iter().filter(reads).filter_map(Stage::left).max());
     match left.filter(|left| *left >= LEFT_LEAST) {
         Some(left) => format!("{}, about {} left", clock(since), clock(left)),
         None => clock(since),
@@ -294,10 +312,12 @@ fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let all_of_it = all.add(ProgressBar::new_spinner().with_style(style));
     all_of_it.set_prefix(format!("{:width$}", ""));
     let from = monotonic();
+    let mut reading = Reading::default();
     while !wait(done) {
         let now = monotonic();
         look(&mut stages, now);
-        all_of_it.set_message(whole(&stages, now.saturating_sub(from)));
+        reading.saw(now, bytes_of_all(&stages).0);
+        all_of_it.set_message(whole(&stages, &reading, now.saturating_sub(from)));
         all_of_it.tick();
         for (stage, bar) in stages.iter().zip(&bars) {
             if let Some(line) = stage.line(now) {
@@ -313,30 +333,32 @@ fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
 fn show_plain(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let from = monotonic();
     let mut next = from + PLAIN_EVERY;
+    let mut reading = Reading::default();
     while !wait(done) {
         let now = monotonic();
         look(&mut stages, now);
+        reading.saw(now, bytes_of_all(&stages).0);
         if now >= next {
             next += PLAIN_EVERY;
             // Nobody is left to tell if this cannot be written.
             let _ = writeln!(
                 std::io::stderr(),
                 "{}",
-                plain(&stages, now, now.saturating_sub(from))
+                plain(&stages, &reading, now, now.saturating_sub(from))
             );
         }
     }
 }
 
 /// All stages that are at work, in one line.
-fn plain(stages: &[Stage], now: Duration, since: Duration) -> String {
+fn plain(stages: &[Stage], reading: &Reading, now: Duration, since: Duration) -> String {
     let at_work = stages.iter().filter(|stage| !stage.is_ended());
     let lines = at_work.filter_map(|stage| Some(format!("{} {}", stage.name, stage.line(now)?)));
     let lines: Vec<String> = lines.collect();
     if lines.is_empty() {
         return format!("{}  no stage has rows yet", clock(since));
     }
-    format!("{}  {}", whole(stages, since), lines.join("; "))
+    format!("{}  {}", whole(stages, reading, since), lines.join("; "))
 }
 
 #[cfg(test)]
@@ -379,7 +401,7 @@ mod tests {
         let line = "1,200,000 rows  120000/s  50 % of 59.4 MB, 0:10 left";
         assert_eq!(stage.line(seconds(12)).as_deref(), Some(line));
         assert_eq!(
-            plain(&[stage], seconds(12), seconds(11)),
+            plain(&[stage], &Reading::default(), seconds(12), seconds(11)),
             format!("0:11  dates {line}")
         );
         assert_eq!(clock(seconds(3725)), "1:02:05");
@@ -403,13 +425,24 @@ mod tests {
             )
         });
         let (dones, mut stages): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+        let mut reading = Reading::default();
         for second in 1..=9 {
             for done in &dones {
                 done.store(second * 1000, Ordering::Relaxed);
             }
             look(&mut stages, seconds(second));
+            reading.saw(seconds(second), bytes_of_all(&stages).0);
         }
-        assert_eq!(whole(&stages, seconds(9)), "0:09, about 0:11 left");
+        let told = |stages: &[Stage]| whole(stages, &reading, seconds(9));
+        assert_eq!(told(&stages), "0:09, about 0:11 left");
+        // What another stage will read takes its time too, though it has not begun.
+        let later = Live {
+            bytes_total: AtomicU64::new(20_000),
+            ..Live::default()
+        };
+        stages.push(Stage::new("later".into(), Arc::new(later)));
+        assert_eq!(told(&stages), "0:09, about 0:16 left");
+        stages.pop();
         dones[0].store(9_999, Ordering::Relaxed);
         look(&mut stages, seconds(10));
         let line = stages[0].line(seconds(10)).unwrap();
@@ -452,6 +485,11 @@ mod tests {
         assert_eq!(stage.waits(seconds(5)), None);
         let words = stage.waits(seconds(13));
         assert_eq!(words.as_deref(), Some("nothing has come back for 12 s"));
+        // It works ahead of those who read it.
+        stage.live.batches_read.fetch_add(1, Ordering::Relaxed);
+        stage.look(seconds(10));
+        assert_eq!(stage.waits(seconds(13)), None);
+        stage.took = (seconds(1), 9);
         stage.for_reader = 0.7;
         assert_eq!(
             stage.waits(seconds(13)).as_deref(),

@@ -17,6 +17,10 @@ pub(super) struct Reading(VecDeque<(Duration, u64)>);
 impl Reading {
     /// By now so many bytes were read.
     pub(super) fn saw(&mut self, now: Duration, bytes: u64) {
+        if bytes == 0 {
+            // The time before the first ones come is that of others, or of a beginning that does not come again.
+            self.0.clear();
+        }
         let before = self.0.back().map_or(0, |(_, bytes)| *bytes);
         self.0.push_back((now, bytes.max(before)));
         // The oldest one is from before that time, so that all of it is covered.
@@ -99,6 +103,18 @@ mod tests {
                 assert!(right, "{name}, after {now:?}: {told} s, in truth {truth} s");
             }
         }
+    }
+
+    #[test]
+    fn a_late_beginning_does_not_count() {
+        let mut reading = Reading::default();
+        for second in 0..20 {
+            reading.saw(Duration::from_secs(second), 0);
+        }
+        for second in 20..25 {
+            reading.saw(Duration::from_secs(second), 1000 * (second - 19));
+        }
+        assert_eq!(reading.left(10_000), Some(Duration::from_secs(5)));
     }
 
     #[test]
