@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Options;
 use super::kept::Kept;
 use super::record::Record;
-use super::resume::{RunFolder, Settled};
+use super::resume::{Reach, RunFolder, Settled};
 use super::stream::Tee;
 use super::wiring::{Wiring, played_before};
 use crate::batch::ROWS_MAX;
@@ -28,12 +28,10 @@ pub(super) struct Driver<'a> {
     pub(super) inputs: Vec<InputFile>,
     pub(super) children_peak: u64,
     pub(super) folder: RunFolder,
-    /// Whether every stage has begun, and a run that goes on reads what it read before.
-    pub(super) begun: bool,
+    /// How far it has come.
+    pub(super) reach: Reach,
     /// Whether results may be visible already.
     pub(super) publishing: bool,
-    /// Whether some stage has begun of which a failed run can go on.
-    pub(super) resumable: bool,
     /// What is kept of stages whose batches are requests.
     pub(super) kept: Vec<(usize, Arc<Kept>)>,
 }
@@ -132,18 +130,20 @@ impl Driver<'_> {
                 .totals()
                 .warnings
                 .append(&mut kept.warnings());
-            self.resumable |= kept.is_of_use();
+            if kept.is_of_use() {
+                self.reach = Reach::Kept;
+            }
             if done {
                 kept.forget();
             }
         }
     }
 
-    /// Whether all that a run needs which goes on with this one is on disk.
-    pub(super) fn can_go_on(&self) -> bool {
+    /// Whether another run can go on where this one has ended with `error`: what it needs is on disk.
+    pub(super) fn can_go_on(&self, error: &Error) -> bool {
         let kept = self.kept.iter().all(|(_, kept)| kept.sync().is_ok());
         let settled = self.records.iter().all(|record| record.sync().is_ok());
-        self.resumable && kept && settled && self.folder.is_there()
+        self.reach.can_go_on(error) && kept && settled && self.folder.is_there()
     }
 
     /// Makes it visible, in the file's order.
@@ -202,8 +202,8 @@ impl Driver<'_> {
             all.push(begun);
         }
         self.folder.reads(&self.inputs)?;
-        self.begun = true;
-        self.resumable = all.iter().any(|begun: &Begun| begun.resumable);
+        let keeps = all.iter().any(|begun: &Begun| begun.resumable);
+        self.reach = if keeps { Reach::Kept } else { Reach::Begun };
         Ok(all)
     }
 

@@ -35,7 +35,7 @@ use crate::stop::{InOrder, Stop};
 use driver::Driver;
 use history::History;
 use record::Record;
-use resume::RunFolder;
+use resume::{Reach, RunFolder};
 
 /// How to run.
 pub struct Options {
@@ -115,9 +115,8 @@ fn run_held(
         inputs: Vec::new(),
         children_peak: 0,
         folder: held,
-        begun: false,
+        reach: Reach::Nothing,
         publishing: false,
-        resumable: false,
         kept: Vec::new(),
     };
     let ran = driver
@@ -126,7 +125,8 @@ fn run_held(
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
     driver.settle_kept(ran.is_ok());
-    let can_go_on = ran.is_err() && driver.can_go_on();
+    let can_go_on = ran.as_ref().err();
+    let can_go_on = can_go_on.is_some_and(|error| driver.can_go_on(error));
     let spools = driver.records.iter().map(|record| record.take_spool());
     let rejects_file = folder.join(REJECTS_FILE);
     let joined = spool::join_rejects(spools.collect(), &rejects_file, ran.is_ok());
@@ -134,14 +134,13 @@ fn run_held(
         (Ok(rejects), ran) => (rejects, ran.err()),
         (Err(error), ran) => {
             // What a run that goes on needs stays where it is.
-            let dropped = (0..pipeline.steps.len()).filter(|_| !driver.resumable);
+            let dropped = (0..pipeline.steps.len()).filter(|_| driver.reach < Reach::Kept);
             dropped.for_each(|i| drop(std::fs::remove_file(spool(i))));
             (Rejects::default(), Some(ran.err().unwrap_or(error)))
         }
     };
     let error = error.map(|error| located(error, &run, pipeline));
-    let can_go_on = can_go_on && error.as_ref().is_some_and(|error| !error.beyond_resume);
-    if error.is_some() && driver.begun && !driver.publishing {
+    if error.is_some() && driver.reach >= Reach::Begun && !driver.publishing {
         notes.extend(results::untouched(pipeline));
     }
     if let (true, Some(command)) = (can_go_on, &options.command) {
@@ -184,7 +183,7 @@ fn run_held(
     };
     report.s_per_gb = report.per_gb().filter(|_| error.is_none());
     // The report of a run that could not go on stays the one of its end.
-    let is_kept = driver.begun || !resumed;
+    let is_kept = driver.reach >= Reach::Begun || !resumed;
     (report, error, is_kept.then_some(driver.folder))
 }
 

@@ -68,6 +68,25 @@ pub(super) struct RunFolder {
     file: File,
 }
 
+/// How far a run has come, for one that would go on with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// Its stages have not all begun: it has done nothing. Afterwards its folder shows it, see [`never_began`].
+    #[default]
+    Nothing,
+    /// They have, and a run that goes on reads what it read; none of them keeps what it has done.
+    Begun,
+    /// Some stage keeps what it has done.
+    Kept,
+}
+
+impl Reach {
+    /// Whether another run can go on where this one has ended with `error`, if all that it keeps is on disk.
+    pub(super) fn can_go_on(self, error: &Error) -> bool {
+        self == Reach::Kept && !error.beyond_resume
+    }
+}
+
 /// What must be the same for a run to go on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Identity {
