@@ -139,9 +139,10 @@ impl Error {
     /// An input or output error on `path`.
     pub fn io(doing: &str, path: impl fmt::Display, error: &std::io::Error) -> Self {
         let failed = Self::failed(format!("cannot {doing} `{path}`")).cause(error);
-        match is_out_of_descriptors(error) {
-            true => failed.hint(DESCRIPTORS),
-            false => failed,
+        if is_out_of_descriptors(error) {
+            failed.hint(DESCRIPTORS)
+        } else {
+            failed
         }
     }
 

@@ -207,9 +207,10 @@ fn in_a_line(value: Option<&Value>) -> String {
         None => "null".into(),
         Some(Value::String(text)) => {
             let is_plain = text != "null" && !text.starts_with('"') && text.trim() == text;
-            match is_plain && !text.is_empty() {
-                true => shown::line(text).into_owned(),
-                false => shown::json(&Value::from(text.as_str()).to_string()).into_owned(),
+            if is_plain && !text.is_empty() {
+                shown::line(text).into_owned()
+            } else {
+                shown::json(&Value::from(text.as_str()).to_string()).into_owned()
             }
         }
         Some(value) => shown::json(&value.to_string()).into_owned(),

@@ -196,11 +196,18 @@ impl RunArgs {
         if self.of_replay {
             return None;
         }
-        Some(format!(
-            "etl run {}{}",
-            self.pipeline.file.display(),
-            self.changed()
-        ))
+        let mut words = format!("etl run {}{}", self.pipeline.file.display(), self.changed());
+        for (given, word) in [
+            (self.pipeline.sequential, " --sequential"),
+            (self.pipeline.parallel, " --parallel"),
+            (self.staged, " --staged"),
+        ] {
+            words.push_str(if given { word } else { "" });
+        }
+        if let Some(stage) = &self.until {
+            words.push_str(&format!(" --until {stage}"));
+        }
+        Some(words)
     }
 
     /// What else was typed that matters to who goes on with it.
@@ -292,4 +299,30 @@ fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<
         return Ok(());
     }
     output::print_report(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn the_command_that_goes_on_repeats_what_the_run_was_given() {
+        for words in [
+            "etl run p.toml",
+            "etl run p.toml --set 'a.b=1' --set 'c=2' --state s --parallel --staged --until a",
+            "etl run p.toml --sequential --until b",
+        ] {
+            let typed = words.split(' ').skip(1).map(|word| word.trim_matches('\''));
+            let cli = Cli::try_parse_from(typed).expect("it is a command");
+            assert_eq!(cli.args.command().as_deref(), Some(words));
+        }
+    }
 }
