@@ -194,11 +194,16 @@ fn total(hits: &Hits) -> String {
     let shown = hits.hits.len() as u64;
     match (hits.total, shown) {
         (0, _) => "no document matches\n".into(),
+        (1, 0) => "1 document matches; `--limit 0` shows none\n".into(),
         (1, 1) => "1 document matches\n".into(),
         (total, shown) if total == shown => format!("{} documents match\n", thousands(total)),
+        (total, 0) => format!(
+            "{} documents match; `--limit 0` shows none\n",
+            thousands(total)
+        ),
         (total, shown) => format!(
-            "{} match, the first {} are shown; `--limit N` shows more\n",
-            things(total, "document"),
+            "{} documents match, the first {} are shown; `--limit N` shows more\n",
+            thousands(total),
             thousands(shown)
         ),
     }
@@ -219,7 +224,9 @@ fn facet_total(facet: &Facet, field: &str) -> String {
         1 => "1 document matches".to_owned(),
         total => format!("{} documents match", thousands(total)),
     };
-    if facet.values.is_empty() {
+    if facet.values.is_empty() && facet.more > 0 {
+        text.push_str("; `--limit 0` shows no values");
+    } else if facet.values.is_empty() {
         text.push_str(&format!(", none of them has `{field}`"));
     } else if facet.more > 0 {
         let (shown, more) = (facet.values.len() as u64, thousands(facet.more));
@@ -258,6 +265,23 @@ mod tests {
             total(&hits),
             "7 documents match, the first 1 are shown; `--limit N` shows more\n"
         );
+        for (found, says) in [
+            (0, "no document matches\n"),
+            (1, "1 document matches; `--limit 0` shows none\n"),
+            (7, "7 documents match; `--limit 0` shows none\n"),
+        ] {
+            let hits = Hits {
+                total: found,
+                hits: Vec::new(),
+            };
+            assert_eq!(total(&hits), says);
+        }
+        let facet = Facet {
+            total: 7,
+            values: Vec::new(),
+            more: 2,
+        };
+        assert!(facet_total(&facet, "f").ends_with("`--limit 0` shows no values\n"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! How large a query may be. Its parser calls itself for each bracket, and what it makes of the words is
-//! compared word by word: both are limited before a query is parsed, or sent to a server.
+//! What holds for queries of both kinds of index: how large one may be, and the errors for those that
+//! would find nothing without a word. A query's parser calls itself for each bracket, and what it makes of
+//! the words is compared word by word: both are limited before a query is parsed, or sent to a server.
 
 use crate::error::{Error, Result};
 
@@ -32,4 +33,35 @@ pub(super) fn check(query: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The error for a query that cannot be asked.
+pub(super) fn malformed(query: &str) -> Error {
+    Error::usage(format!("cannot read the query `{query}`")).hint(
+        "for example `word`, `begin*`, `FIELD:word`, `FIELD:\"two words\"`, `FIELD:[1 TO 5]`, \
+         `this AND NOT that`; characters that mean something stand in quotes",
+    )
+}
+
+/// The error for a range over the field `name`, which is `what` and so neither number nor date.
+pub(super) fn no_range(query: &str, name: &str, what: &str) -> Error {
+    malformed(query)
+        .cause(format!(
+            "`{name}` is {what}; a range takes a number or a date"
+        ))
+        .hint(format!(
+            "give the column a type (`types` of a loader, `normalize_dates`) or name `{name}` in the \
+             `mapping`, then load with `load = \"replace\"`; `{name}:word` finds a word"
+        ))
+}
+
+/// The error for a range that ends before it begins.
+pub(super) fn reversed(query: &str, name: &str, lower: &str, upper: &str) -> Error {
+    malformed(query)
+        .cause(format!(
+            "the range over `{name}` begins at `{lower}`, which is above its end `{upper}`"
+        ))
+        .hint(format!(
+            "the lower bound stands first: `{name}:[{upper} TO {lower}]`"
+        ))
 }

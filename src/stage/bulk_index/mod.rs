@@ -313,10 +313,7 @@ pub fn search_loaded(
 ) -> Result<Hits> {
     match target(options.clone())? {
         Target::Local(index) => search(&folder.resolve(&index.dir), query, limit),
-        Target::Server(index) => {
-            asked::check(query)?;
-            index.search(folder, query, limit)
-        }
+        Target::Server(index) => index.search(folder, query, limit),
     }
 }
 

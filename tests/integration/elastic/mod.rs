@@ -13,6 +13,7 @@ mod real_faults;
 mod rejects;
 mod replace;
 mod resume;
+mod search;
 mod stops;
 mod types;
 mod urls;

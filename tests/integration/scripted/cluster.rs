@@ -210,6 +210,8 @@ impl Cluster {
             ("GET" | "POST", ["_refresh" | "_flush" | "_forcemerge"]) => self.touch("*"),
             ("GET" | "POST", [index, "_refresh" | "_flush" | "_forcemerge"]) => self.touch(index),
             ("GET" | "POST", [index, "_count"]) => self.count(index),
+            ("GET", [index, "_field_caps"]) => self.field_types(index),
+            ("GET" | "POST", [index, "_search"]) => self.search(index),
             ("GET", [index, "_mapping" | "_mappings"]) => {
                 self.show(index, |found| json!({ "mappings": found.show_mappings() }))
             }
@@ -372,6 +374,31 @@ impl Cluster {
             "count": self.documents(expression).len(),
             "_shards": { "total": shards, "successful": shards, "skipped": 0, "failed": 0 },
         }))
+    }
+
+    /// The types of all fields that a mapping names, whichever are asked for.
+    fn field_types(&self, expression: &str) -> Result<Value, Answer> {
+        let mut fields = json!({});
+        for name in self.resolve(expression)? {
+            let properties = self.indices[&name].mappings["properties"].as_object();
+            for (field, property) in properties.into_iter().flatten() {
+                let ty = property["type"].as_str().unwrap_or("object");
+                fields[field][ty] = json!({ "type": ty, "searchable": true });
+            }
+        }
+        Ok(json!({ "indices": self.resolve(expression)?, "fields": fields }))
+    }
+
+    /// Finds all documents, whatever is asked.
+    fn search(&self, expression: &str) -> Result<Value, Answer> {
+        self.resolve(expression)?;
+        let hits: Vec<Value> = self
+            .documents(expression)
+            .into_iter()
+            .map(|(id, source)| json!({ "_id": id, "_score": 1.0, "_source": source }))
+            .collect();
+        let total = json!({ "value": hits.len(), "relation": "eq" });
+        Ok(json!({ "hits": { "total": total, "hits": hits } }))
     }
 
     pub(super) fn documents(&self, expression: &str) -> BTreeMap<String, Value> {

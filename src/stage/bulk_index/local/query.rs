@@ -1,7 +1,8 @@
 //! What users write, as tantivy's query syntax reads it. Some things are made easier: a member that is no
 //! field needs no prefix, a date may be written as short as in Elasticsearch (`2013-05` is that month,
-//! also as the bound of a range), and `begin*` is any word that begins so. A name that the index does not
-//! know, and a range over what has no order, are errors: tantivy finds nothing and says nothing.
+//! also as the bound of a range), and in a word `*` stands for any characters and `?` for one. A name that
+//! the index does not know, a range over what has no order, and one that ends before it begins are errors:
+//! tantivy finds nothing and says nothing.
 
 use tantivy::query::Occur;
 use tantivy::query::QueryParserError;
@@ -11,6 +12,7 @@ use tantivy::query_grammar::{
 };
 use tantivy::schema::{Field, FieldType, Schema};
 
+use super::super::asked::{malformed, no_range, reversed};
 use super::coerce::DATES_US;
 use super::dates::{self, Span};
 use super::document::DYNAMIC;
@@ -92,14 +94,6 @@ pub(super) fn refused(query: &str, fault: &QueryParserError) -> Error {
 
 const DATES: &str = "a date is written `2013`, `2013-05`, `2013-05-06` or `2013-05-06T10:30:00Z`";
 
-/// The error for a query that cannot be asked.
-pub(super) fn malformed(query: &str) -> Error {
-    Error::usage(format!("cannot read the query `{query}`")).hint(
-        "for example `word`, `FIELD:word`, `FIELD:\"two words\"`, `FIELD:[1 TO 5]`, `this AND NOT that`; \
-         characters that mean something stand in quotes",
-    )
-}
-
 struct Fields<'a> {
     query: &'a str,
     schema: &'a Schema,
@@ -122,9 +116,9 @@ impl Fields<'_> {
             UserInputAst::Boost(part, _) => self.rewrite(part)?,
             UserInputAst::Leaf(leaf) => {
                 if let UserInputLeaf::Literal(literal) = &**leaf
-                    && let Some(begins) = self.prefix(literal)?
+                    && let Some(patterns) = self.wildcard(literal)?
                 {
-                    *ast = begins;
+                    *ast = patterns;
                     return Ok(());
                 }
                 self.rewrite_leaf(leaf)?;
@@ -173,6 +167,10 @@ impl Fields<'_> {
                 {
                     self.takes_value(&asked, values, bound.term_str())?;
                 }
+                if falls(values, lower.term_str(), upper.term_str()) {
+                    let (lower, upper) = (lower.term_str(), upper.term_str());
+                    return Err(reversed(self.query, &asked, lower, upper));
+                }
                 match values {
                     Values::Integers | Values::Numbers => {}
                     Values::Dates => {
@@ -189,7 +187,9 @@ impl Fields<'_> {
                             UserInputBound::Exclusive,
                         );
                     }
-                    Values::Flags | Values::Other => return Err(self.no_range(&asked)),
+                    Values::Flags | Values::Other => {
+                        return Err(no_range(self.query, &asked, &self.kind(&asked)));
+                    }
                 }
             }
             UserInputLeaf::Set {
@@ -236,15 +236,9 @@ impl Fields<'_> {
             let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
             !word.is_empty() && number.bytes().all(is_number)
         });
-        let error = || malformed(self.query);
         if fuzzy {
-            return Err(error().cause(format!(
+            return Err(malformed(self.query).cause(format!(
                 "`{word}`: words that are alike cannot be asked for"
-            )));
-        }
-        if word.contains('*') {
-            return Err(error().cause(format!(
-                "`{word}`: a `*` stands at the end of a word (`begin*`) or alone; `FIELD:/pattern/` takes more"
             )));
         }
         Ok(())
@@ -302,19 +296,6 @@ impl Fields<'_> {
         }
     }
 
-    /// The error for a range over a field or member that is neither of numbers nor of dates.
-    fn no_range(&self, name: &str) -> Error {
-        malformed(self.query)
-            .cause(format!(
-                "`{name}` is {}; a range takes a number or a date",
-                self.kind(name)
-            ))
-            .hint(format!(
-                "give the column a type (`types` of a loader, `normalize_dates`) or name `{name}` in the \
-                 `mapping`, then load with `load = \"replace\"`; `{name}:word` finds a word"
-            ))
-    }
-
     /// What the field or member `name` is, in words.
     fn kind(&self, name: &str) -> String {
         match self.schema.get_field(name) {
@@ -339,10 +320,15 @@ impl Fields<'_> {
             return Ok(());
         }
         self.resolve(&mut name.to_owned())?;
-        Err(malformed(self.query).cause(format!(
-            "`{name}` is {}; `begin*` and patterns take a `text` or `keyword` field of the mapping",
-            self.kind(name)
-        )))
+        Err(malformed(self.query)
+            .cause(format!(
+                "`{name}` is {}; `*` and `?` in words, and patterns, take a `text` or `keyword` field",
+                self.kind(name)
+            ))
+            .hint(format!(
+                "name `{name}` in the `mapping` as `text` or `keyword`, then load with `load = \"replace\"`; \
+                 `{name}:VALUE` finds a whole value"
+            )))
     }
 
     /// The tokenizer of the field `name` if it holds words.
@@ -354,13 +340,13 @@ impl Fields<'_> {
         }
     }
 
-    /// `begin*` as what tantivy has for it, a pattern of words, in each field that may hold it.
-    fn prefix(&self, literal: &UserInputLiteral) -> Result<Option<UserInputAst>> {
-        let begin = literal.phrase.strip_suffix('*').unwrap_or_default();
-        if literal.delimiter != Delimiter::None || begin.is_empty() {
+    /// A word with `*` or `?` as what tantivy has for it, a pattern of words, in each field that may hold it.
+    fn wildcard(&self, literal: &UserInputLiteral) -> Result<Option<UserInputAst>> {
+        let word = literal.phrase.as_str();
+        if literal.delimiter != Delimiter::None || word == "*" || !word.contains(['*', '?']) {
             return Ok(None);
         }
-        self.takes_word(begin)?;
+        self.takes_word(word)?;
         let names = match &literal.field_name {
             Some(name) => {
                 self.takes_patterns(name)?;
@@ -373,14 +359,12 @@ impl Fields<'_> {
                 .collect(),
         };
         let patterns = names.into_iter().filter_map(|name| {
-            let begin = match self.words(name)? {
-                RAW => begin.to_owned(),
-                _ => begin.to_lowercase(),
+            let pattern = match self.words(name)? {
+                RAW => pattern_of(word),
+                _ => pattern_of(&word.to_lowercase()),
             };
-            let leaf = UserInputLeaf::Regex {
-                field: Some(name.to_owned()),
-                pattern: literally(&begin) + ".*",
-            };
+            let field = Some(name.to_owned());
+            let leaf = UserInputLeaf::Regex { field, pattern };
             Some((Some(Occur::Should), UserInputAst::Leaf(Box::new(leaf))))
         });
         let patterns: Vec<Part> = patterns.collect();
@@ -391,16 +375,38 @@ impl Fields<'_> {
 /// The tokenizer that leaves texts as they are.
 const RAW: &str = "raw";
 
-/// A pattern for this text and no other.
-fn literally(text: &str) -> String {
+/// The pattern for a word in which `*` stands for any characters and `?` for one.
+fn pattern_of(word: &str) -> String {
     let mut pattern = String::new();
-    for character in text.chars() {
-        if character.is_ascii_punctuation() {
-            pattern.push('\\');
+    for character in word.chars() {
+        match character {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            character => {
+                if character.is_ascii_punctuation() {
+                    pattern.push('\\');
+                }
+                pattern.push(character);
+            }
         }
-        pattern.push(character);
     }
     pattern
+}
+
+/// Whether a range of such values ends before it begins.
+fn falls(values: Values, lower: &str, upper: &str) -> bool {
+    fn is_above<T: PartialOrd>(lower: Option<T>, upper: Option<T>) -> bool {
+        lower.zip(upper).is_some_and(|(lower, upper)| lower > upper)
+    }
+    match values {
+        Values::Integers => is_above::<i64>(lower.parse().ok(), upper.parse().ok()),
+        Values::Numbers => is_above::<f64>(lower.parse().ok(), upper.parse().ok()),
+        Values::Dates => is_above(
+            span(lower).map(|span| span.from),
+            span(upper).map(|span| span.from),
+        ),
+        Values::Flags | Values::Other => false,
+    }
 }
 
 fn is_open(bound: &UserInputBound) -> bool {

@@ -198,7 +198,7 @@ fn ask_in<C: Collector, T>(
     let found = found.map_err(|error| match error {
         // Such as `FIELD:*` for a field that cannot be asked so.
         TantivyError::SchemaError(_) | TantivyError::InvalidArgument(_) => {
-            query::malformed(query).cause(error)
+            asked::malformed(query).cause(error)
         }
         other => fault(other),
     })?;

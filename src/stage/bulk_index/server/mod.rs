@@ -11,6 +11,7 @@ mod load;
 mod making;
 mod options;
 mod parts;
+mod ranges;
 mod replay;
 mod rollback;
 mod search;

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::super::asked;
 use super::super::local::{Facet, Hit, Hits};
 use super::ServerIndex;
 use super::api::segment;
+use super::ranges;
 use crate::error::Result;
 use crate::http::Method;
 use crate::stage::Folder;
@@ -43,27 +45,30 @@ impl ServerIndex {
         let body = json!({ "size": 0, "aggs": { "values": { "terms": terms } } });
         let said = self.ask(folder, query, &body)?;
         let values = &said["aggregations"]["values"];
-        let buckets = values["buckets"].as_array().into_iter().flatten();
+        let buckets = values["buckets"].as_array();
+        let buckets = buckets.map(Vec::as_slice).unwrap_or_default();
+        let (shown, hidden) = buckets.split_at(limit.min(buckets.len()));
+        let documents = |bucket: &Value| bucket["doc_count"].as_u64().unwrap_or_default();
         let value = |bucket: &Value| {
             let key = match &bucket["key_as_string"] {
                 Value::Null => &bucket["key"],
                 text => text,
             };
-            (
-                key.clone(),
-                bucket["doc_count"].as_u64().unwrap_or_default(),
-            )
+            (key.clone(), documents(bucket))
         };
+        let others = values["sum_other_doc_count"].as_u64().unwrap_or_default();
         Ok(Facet {
             total: said["hits"]["total"]["value"].as_u64().unwrap_or_default(),
-            values: buckets.map(value).take(limit).collect(),
-            more: values["sum_other_doc_count"].as_u64().unwrap_or_default(),
+            values: shown.iter().map(value).collect(),
+            more: others + hidden.iter().map(documents).sum::<u64>(),
         })
     }
 
     /// What the server says of a query.
     fn ask(&self, folder: &Folder, query: &str, body: &Value) -> Result<Value> {
+        asked::check(query)?;
         let api = self.api(folder)?;
+        ranges::check(&api, &self.index, query)?;
         let mut body = body.clone();
         body["query"] = json!({ "query_string": { "query": query, "lenient": true } });
         body["track_total_hits"] = true.into();
