@@ -4,6 +4,7 @@ mod asked;
 mod ids;
 mod least;
 mod local;
+mod mixed;
 mod server;
 
 use std::path::Path;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::real::each_shared;
 use super::{Job, assert_ended};
-use crate::harness::Variant;
+use crate::harness::{Etl, Outcome, Variant};
 use crate::scripted::{Reply, Scripted};
 
 /// A job that loads a date, a list of dates and a column of each other type into `index`.
@@ -98,6 +98,56 @@ fn an_index_that_is_there_keeps_its_types() {
     assert_ended(&job.run(Variant::SEQUENTIAL), 0, 2, "append");
     let mapping = mapping(|path| server.call("GET", path, "").1, "things");
     assert_eq!(types(&mapping), ["-", "double", "-", "-", "-"]);
+}
+
+/// Loads `n` as this type, with these words in the pipeline, and rows of other ids than before.
+fn add_n(job: &Job, ty: &str, more: &str) -> Outcome {
+    let text = std::fs::read_to_string(job.folder.join("pipeline.toml")).expect("it was written");
+    let before = ["int", "float", "string"].map(|ty| format!("n = \"{ty}\""));
+    let now = format!("n = \"{ty}\"");
+    let text = before
+        .iter()
+        .fold(text, |text, old| text.replace(old, &now));
+    job.folder.write("other.toml", text + more);
+    Etl::run(job.folder.path(), "other.toml", Variant::SEQUENTIAL).outcome()
+}
+
+/// What is there has numbers as `n`; texts are refused before any is sent, and taken where the mapping says so.
+fn mixes_nothing(server_url: &str, index: &str, whose: &str) {
+    let job = typed(server_url, index, "append", "");
+    assert_ended(&job.run(Variant::SEQUENTIAL), 0, 2, whose);
+    for ty in ["int", "float"] {
+        let again = add_n(&job, ty, "");
+        assert_eq!(again.code, Some(0), "{whose}: {ty}: {}", again.stderr);
+    }
+    let refused = add_n(&job, "string", "");
+    assert_eq!(refused.code, Some(1), "{whose}: {}", refused.stderr);
+    for part in [
+        "column `n` is a `string`",
+        "the field `n` as `long`",
+        "`types`",
+        "`mapping`",
+    ] {
+        assert!(refused.stderr.contains(part), "{whose}: {}", refused.stderr);
+    }
+    job.folder
+        .write("m.json", r#"{"properties": {"n": {"type": "long"}}}"#);
+    let given = add_n(&job, "string", "mapping = \"m.json\"\n");
+    assert_eq!(given.code, Some(0), "{whose}: {}", given.stderr);
+}
+
+#[test]
+fn numbers_and_texts_do_not_meet_in_a_field() {
+    let server = Scripted::start(|_| Reply::Normal);
+    mixes_nothing(&server.url, "things", "scripted");
+}
+
+#[test]
+fn real_indices_mix_no_numbers_with_texts() {
+    for (product, server) in each_shared() {
+        server.call("DELETE", "/real-mixed", "");
+        mixes_nothing(&server.url, "real-mixed", &product.to_string());
+    }
 }
 
 /// A server that guesses calls `share` a float, and `text` a date.

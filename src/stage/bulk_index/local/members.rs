@@ -6,10 +6,12 @@ use std::path::Path;
 use tantivy::Searcher;
 use tantivy::columnar::ColumnType;
 
+use super::super::mixed::{Class, cuts, mixed};
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
-use super::mapping::Mapping;
+use super::mapping::{Kind, Mapping};
 use super::sink::failed;
 use crate::error::{Result, nearest};
+use crate::schema::{Field, Schema};
 
 /// What the values of a member are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,23 +42,42 @@ impl<'a> Members<'a> {
 
     /// What the values of `name` are; `None`: there is no such member.
     pub(super) fn values(&self, name: &str) -> Result<Option<Values>> {
-        let path = format!("{DYNAMIC}.{name}");
         let mut all = None;
-        for segment in self.searcher.segment_readers() {
-            let columns = segment.fast_fields().dynamic_column_handles(&path);
-            for column in columns.map_err(|error| failed("search", self.dir, &error))? {
-                let values = match column.column_type() {
-                    ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => Values::Numbers,
-                    ColumnType::DateTime => Values::Dates,
-                    _ => Values::Other,
-                };
-                let differs = all.is_some_and(|before| before != values);
-                all = Some(if differs { Values::Other } else { values });
-            }
+        for held in self.held(name)? {
+            let values = match held {
+                ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => Values::Numbers,
+                ColumnType::DateTime => Values::Dates,
+                _ => Values::Other,
+            };
+            let differs = all.is_some_and(|before| before != values);
+            all = Some(if differs { Values::Other } else { values });
         }
         // A column may have been null in every row.
         let is_column = || self.mapping.columns.iter().any(|column| column == name);
         Ok(all.or_else(|| is_column().then_some(Values::Other)))
+    }
+
+    /// The types of the values that documents have as `name`, as they come.
+    fn held(&self, name: &str) -> Result<Vec<ColumnType>> {
+        let path = format!("{DYNAMIC}.{name}");
+        let mut all = Vec::new();
+        for segment in self.searcher.segment_readers() {
+            let columns = segment.fast_fields().dynamic_column_handles(&path);
+            let columns = columns.map_err(|error| failed("read", self.dir, &error))?;
+            all.extend(columns.iter().map(|column| column.column_type()));
+        }
+        Ok(all)
+    }
+
+    /// A class of the values of `name` that is not `class`; `None`: there is none.
+    pub(super) fn other_class(&self, name: &str, class: Class) -> Result<Option<Class>> {
+        let classes = self.held(name)?.into_iter().map(|held| match held {
+            ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => Class::Number,
+            ColumnType::Bool => Class::Flag,
+            _ => Class::Text,
+        });
+        let mut others = classes.filter(|held| *held != class);
+        Ok(others.next())
     }
 
     /// The name of the field or member that is spelt most like `name`.
@@ -68,4 +89,35 @@ impl<'a> Members<'a> {
         let columns = self.mapping.columns.iter().map(String::as_str);
         nearest(name, fields.chain(columns))
     }
+}
+
+/// Refuses columns of other types than what documents have in the same fields. What a mapping file names
+/// takes the values that its type reads, and so is no concern here.
+pub(super) fn refuse_mixed(
+    dir: &Path,
+    searcher: &Searcher,
+    stored: &Mapping,
+    given: Option<&Mapping>,
+    input: &Schema,
+) -> Result<()> {
+    let members = Members::new(dir, searcher, stored);
+    let place = format!("the index in `{}`", dir.display());
+    for Field { name, ty, .. } in &input.fields {
+        let is_given = given.is_some_and(|given| given.kind(name).is_some());
+        let Some(class) = Class::of_column(ty).filter(|_| !is_given) else {
+            continue;
+        };
+        let had = match stored.kind(name).map(Kind::word) {
+            Some(word) if stored.columns.contains(name) => {
+                let differs = Class::of_field(word).is_some_and(|held| held != class);
+                (differs || cuts(word, ty)).then_some(word)
+            }
+            Some(_) => None,
+            None => members.other_class(name, class)?.map(Class::word),
+        };
+        if let Some(had) = had {
+            return Err(mixed(&place, name, ty, had));
+        }
+    }
+    Ok(())
 }

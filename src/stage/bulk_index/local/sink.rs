@@ -15,12 +15,13 @@ use tantivy::directory::{Directory, DirectoryLock, INDEX_WRITER_LOCK, MmapDirect
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::query::TermSetQuery;
 use tantivy::schema::Field;
-use tantivy::{Index, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
 
 use super::super::{Least, Mode};
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
 use super::kept;
 use super::mapping::Mapping;
+use super::members;
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::disk::{self, Hold};
@@ -172,6 +173,8 @@ pub(super) fn begin(
     let vacant = is_vacant(&dir)?;
     if let Some(stored) = fits(&dir, load, mapping.as_ref())? {
         let index = open(&dir)?;
+        let searcher = reader(&index, &dir)?.searcher();
+        members::refuse_mixed(&dir, &searcher, &stored, mapping.as_ref(), input)?;
         let place = Place::Within { _folder: folder };
         let sink = LocalSink::new(run, dir, place, index, &stored, input, with_ids)?;
         return Ok((sink, stored));
@@ -399,12 +402,16 @@ fn finished() -> Error {
 
 /// How many documents can be found.
 pub(super) fn count_docs(index: &Index, dir: &Path) -> Result<u64> {
+    Ok(reader(index, dir)?.searcher().num_docs())
+}
+
+/// What reads the index as it is now.
+fn reader(index: &Index, dir: &Path) -> Result<IndexReader> {
     let reader = index
         .reader_builder()
         .reload_policy(ReloadPolicy::Manual)
         .try_into();
-    let reader: tantivy::IndexReader = reader.map_err(|error| failed("read", dir, &error))?;
-    Ok(reader.searcher().num_docs())
+    reader.map_err(|error| failed("read", dir, &error))
 }
 
 impl Sink for LocalSink {

@@ -1102,6 +1102,68 @@ fn text(text: &str) -> (Type, Column) {
     (Type::String, Column::from_strings([Some(text)]))
 }
 
+const LONG: &str = r#"{"properties": {"n": {"type": "long"}}}"#;
+
+#[test]
+fn values_of_two_types_do_not_meet_in_a_field() {
+    let place = Place::new();
+    let fields = |n: Type, word: Type, late: Option<(Type, Column)>| {
+        let of = |ty: &Type| match ty {
+            Type::Int => int(1).1,
+            Type::Float => Column::from_floats(vec![1.5], None),
+            _ => Column::from_strings([Some("7")]),
+        };
+        let mut columns = vec![text("a").1, of(&n), of(&word)];
+        let mut fields = vec![
+            Field::new("key", Type::String),
+            Field::new("n", n),
+            Field::new("word", word),
+        ];
+        if let Some((ty, column)) = late {
+            fields.push(Field::new("late", ty));
+            columns.push(column);
+        }
+        let schema = Schema::new(fields).expect("names differ");
+        (schema, Batch::new(columns, 1))
+    };
+    let add = |(schema, batch): (Schema, Batch)| load(&place, PLAN, &schema, vec![batch]).map(drop);
+    add(fields(Type::Int, Type::String, None)).expect("it is new");
+    add(fields(Type::Int, Type::String, Some(int(1)))).expect("a column may come later");
+    let wrong = [
+        (
+            fields(Type::String, Type::String, None),
+            ["`n` is a `string`", "`n` as `long`"],
+        ),
+        (
+            fields(Type::Float, Type::String, None),
+            ["`n` is a `float`", "`n` as `long`"],
+        ),
+        (
+            fields(Type::Int, Type::Int, None),
+            ["`word` is a `int`", "`word` as `text`"],
+        ),
+        (
+            fields(Type::Int, Type::String, Some(text("x"))),
+            ["`late` is a `string`", "`late` as `number`"],
+        ),
+    ];
+    for (rows, says) in wrong {
+        let (exit, error) = failing(add(rows));
+        assert_eq!(exit, 1, "{error}");
+        for part in says
+            .into_iter()
+            .chain(["`types`", "`mapping`", "load = \"replace\""])
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    let other = Place::new();
+    let (schema, batch) = fields(Type::Float, Type::String, None);
+    load(&other, PLAN, &schema, vec![batch]).expect("it is new");
+    let (schema, batch) = fields(Type::Int, Type::String, None);
+    load(&other, PLAN, &schema, vec![batch]).expect("an int is a float");
+}
+
 #[test]
 fn what_is_added_has_the_type_that_its_field_has_from_a_column() {
     let place = Place::new();
@@ -1112,15 +1174,10 @@ fn what_is_added_has_the_type_that_its_field_has_from_a_column() {
     };
     let rejects = [
         add("a", None, day("2013-05-06"), int(7)),
-        add("b", None, text("2014-01-02"), text("8")),
-        add("c", None, day("2015-01-02"), text("many")),
+        add("b", Some(LONG), text("2014-01-02"), text("8")),
+        add("c", Some(LONG), day("2015-01-02"), text("many")),
         // A mapping may come to name what the column said.
-        add(
-            "d",
-            Some(r#"{"properties": {"n": {"type": "long"}}}"#),
-            day("1066-10-14"),
-            int(9),
-        ),
+        add("d", Some(LONG), day("1066-10-14"), int(9)),
     ];
     let rejects = rejects.map(|rejects| rejects.expect("the load is right"));
     assert_eq!(rejects, [0, 0, 1, 0], "only `many` is no number");

@@ -256,6 +256,12 @@ impl Making<'_> {
                 return Ok(None);
             }
         };
+        let found = indices::of_body(&body);
+        if let Some(found) = &found {
+            let given = self.mapping.as_ref();
+            self.warnings
+                .extend(types::refuse_mixed(api, found, given, &self.columns)?);
+        }
         if let Some(mapping) = &self.mapping {
             let said = api.call(Method::Put, &format!("{path}/_mapping"), Some(mapping))?;
             if said.status == 403 {
@@ -267,7 +273,7 @@ impl Making<'_> {
                     .map_err(|error| error.hint("`load = \"replace\"` makes the index anew"))?;
             }
         }
-        Ok(indices::of_body(&body))
+        Ok(found)
     }
 }
 

@@ -9,23 +9,12 @@ use std::str::Chars;
 use serde_json::Value;
 
 use super::super::asked::{malformed, no_range, reversed};
+use super::super::mixed::is_number;
 use super::api::{Api, segment};
 use crate::error::{Error, Result};
 use crate::http::Method;
 
-/// Types of fields that hold numbers.
-const NUMBERS: [&str; 9] = [
-    "long",
-    "integer",
-    "short",
-    "byte",
-    "double",
-    "float",
-    "half_float",
-    "scaled_float",
-    "unsigned_long",
-];
-/// Other types that have an order which servers know.
+/// Types beside those of numbers that have an order which servers know.
 const ORDERED: [&str; 4] = ["date", "date_nanos", "ip", "version"];
 
 /// `FIELD:[LOWER TO UPPER]`, `FIELD:>LOWER` and the like; an open end is `*`.
@@ -75,7 +64,6 @@ impl Range {
             .map(|(ty, _)| ty.as_str())
             .filter(|ty| *ty != "unmapped")
             .collect();
-        let is_number = |ty: &&str| NUMBERS.contains(ty);
         let is_ordered = |ty: &&str| ORDERED.contains(ty) || ty.ends_with("_range");
         let Some(first) = types.first() else {
             return Err(malformed(query).cause(format!("the index has no field `{field}`")));

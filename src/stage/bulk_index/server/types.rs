@@ -1,15 +1,16 @@
-//! The types that a new index gets from the columns: those of numbers, dates and flags that neither the
-//! mapping file nor a template of the server speaks of. Left to itself a server guesses from the first
-//! value that it sees.
+//! The types of fields and those of columns. A new index gets types from the columns: those of numbers, dates
+//! and flags that neither the mapping file nor a template of the server speaks of. Left to itself a server
+//! guesses from the first value that it sees. An index that is there takes no columns of other types.
 
 use serde_json::{Map, Value, json};
 
 use super::super::local::mapping::type_of_column;
+use super::super::mixed::{Class, cuts, mixed};
 use super::api::{Api, segment, words};
 use super::indices::Found;
 use crate::error::Result;
 use crate::http::Method;
-use crate::schema::Schema;
+use crate::schema::{Field, Schema};
 
 /// Settings of an index by which a pipeline of the server changes documents, and so their types.
 const PIPELINES: [&str; 2] = ["index.default_pipeline", "index.final_pipeline"];
@@ -57,6 +58,79 @@ fn beyond(made: &Found, columns: &Schema) -> Option<Map<String, Value>> {
     (!properties.is_empty()).then_some(properties)
 }
 
+/// Refuses columns of other types than what documents of the index `found` have in the same fields, as far
+/// as its mapping shows them and `given`, the mapping of the load, does not name them. Warnings about what a
+/// field takes and cuts.
+pub(super) fn refuse_mixed(
+    api: &Api,
+    found: &Found,
+    given: Option<&Value>,
+    columns: &Schema,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for Field { name, ty, .. } in &columns.fields {
+        let word = property(&found.mappings, name).and_then(|property| property["type"].as_str());
+        let is_given = given.is_some_and(|given| is_named(given, name));
+        let Some(word) = word.filter(|_| !is_given) else {
+            continue;
+        };
+        if cuts(word, ty) {
+            warnings.push(format!(
+                "`{}` has `{name}` as `{word}`: searches see the column's fractions cut",
+                found.name
+            ));
+        }
+        let (Some(held), Some(class)) = (Class::of_field(word), Class::of_column(ty)) else {
+            continue;
+        };
+        // A server takes `7` and `"7"` for one number: what its documents have decides.
+        if held != class && class_in(api, &found.name, name)?.is_some_and(|there| there != class) {
+            return Err(mixed(&format!("`{}`", found.name), name, ty, word));
+        }
+    }
+    Ok(warnings)
+}
+
+/// What a document of the index has in the field `name`; `None`: no document has it, or we may not see it.
+fn class_in(api: &Api, index: &str, name: &str) -> Result<Option<Class>> {
+    let query = json!({ "exists": { "field": name } });
+    let body = json!({ "size": 1, "query": query, "_source": [name] });
+    let said = api.call(
+        Method::Post,
+        &format!("{}/_search", segment(index)),
+        Some(&body),
+    )?;
+    let source = &said.body["hits"]["hits"][0]["_source"];
+    Ok(member(source, name).and_then(class_of))
+}
+
+fn class_of(value: &Value) -> Option<Class> {
+    match value {
+        Value::String(_) => Some(Class::Text),
+        Value::Number(_) => Some(Class::Number),
+        Value::Bool(_) => Some(Class::Flag),
+        Value::Array(values) => values.iter().find_map(class_of),
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
+/// The member `name` of a document, whose points may be those of objects.
+fn member<'a>(source: &'a Value, name: &str) -> Option<&'a Value> {
+    source.get(name).or_else(|| {
+        let mut ways = name.match_indices('.');
+        ways.find_map(|(at, _)| member(source.get(&name[..at])?, &name[at + 1..]))
+    })
+}
+
+/// What `mapping` says of the field `name`, whose points may be those of objects.
+fn property<'a>(mapping: &'a Value, name: &str) -> Option<&'a Value> {
+    let properties = mapping.get("properties")?;
+    properties.get(name).or_else(|| {
+        let mut ways = name.match_indices('.');
+        ways.find_map(|(at, _)| property(properties.get(&name[..at])?, &name[at + 1..]))
+    })
+}
+
 /// Whether the object `mapping` takes fields that it does not name.
 fn is_open(mapping: &Value) -> bool {
     let is_true = |value: &Value| value.as_bool() == Some(true) || value == "true";
@@ -79,7 +153,7 @@ fn is_named(mapping: &Value, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Field, Type};
+    use crate::schema::Type;
 
     fn columns() -> Schema {
         let list = |ty| Type::List(Box::new(ty));
