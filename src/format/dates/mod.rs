@@ -7,6 +7,7 @@
 
 mod calendar;
 mod fit;
+mod foreign;
 mod layout;
 #[cfg(test)]
 mod tests;
@@ -203,6 +204,10 @@ impl Format {
         if items.is_empty() {
             return Err(Error::usage("a date format is empty")
                 .hint("give one such as `%Y-%m-%d`, or leave `formats` out"));
+        }
+        let is_text = |item: &Item| matches!(item, Item::Literal(_) | Item::Blanks);
+        if items.iter().all(is_text) {
+            return Err(no_directive(format));
         }
         check_parts(format, &items)?;
         Ok(Format {
@@ -427,4 +432,15 @@ impl Parts {
         let micros = local.and_utc().timestamp_micros() - self.offset?;
         (FIRST..=LAST).contains(&micros).then_some(micros)
     }
+}
+
+/// The error for a format that fits its own text alone.
+fn no_directive(format: &str) -> Error {
+    let error = Error::usage(format!(
+        "date format `{format}` has no directive: it would fit the text `{format}` alone"
+    ));
+    error.hint(match foreign::translate(format) {
+        Some(meant) => format!("formats are written as in strptime; did you mean `{meant}`?"),
+        None => "formats are written as in strptime, such as `%Y-%m-%d`".into(),
+    })
 }
