@@ -2,6 +2,7 @@
 
 use super::{Report, StageReport, Status};
 use crate::shown;
+use crate::stage::NULLED;
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
@@ -30,6 +31,7 @@ fn below(report: &Report) -> String {
     let mut text = totals(report) + &inputs(report);
     for stage in &report.stages {
         text.push_str(&matches(stage));
+        text.push_str(&nulled(stage));
         text.push_str(&documents(stage));
         text.push_str(&requests(stage));
         text.push_str(&asked(stage));
@@ -251,6 +253,27 @@ fn matches(stage: &StageReport) -> String {
         thousands(*matched),
         rows(all)
     )
+}
+
+/// How many values a stage could not use and made null.
+fn nulled(stage: &StageReport) -> String {
+    let Some(&count) = stage.counts.get(NULLED).filter(|&&count| count > 0) else {
+        return String::new();
+    };
+    let values = match count {
+        1 => "1 value does not fit and became null".to_owned(),
+        count => format!("{} values do not fit and became null", thousands(count)),
+    };
+    let of = |(name, count): (&String, &u64)| {
+        let column = name.strip_suffix(" unparsed")?;
+        Some(format!("`{}` {}", shown::line(column), thousands(*count)))
+    };
+    let columns: Vec<String> = stage.counts.iter().filter_map(of).collect();
+    let columns = match columns.is_empty() {
+        true => String::new(),
+        false => format!(": {}", columns.join(", ")),
+    };
+    format!("{}: {values}{columns}\n", stage.name)
 }
 
 /// What became of the documents of a load: rows of one id are one document.
@@ -488,6 +511,22 @@ mod tests {
             inputs(&report),
             "read 133 MB, 9.57 MB of text: 1.50 s a GB\n"
         );
+    }
+
+    #[test]
+    fn values_that_became_null_are_counted() {
+        let mut stage = StageReport::named("dates");
+        assert_eq!(nulled(&stage), "");
+        for (name, count) in [
+            (NULLED, 1_203),
+            ("a %Y", 9),
+            ("a unparsed", 1_200),
+            ("b unparsed", 3),
+        ] {
+            stage.counts.insert(name.into(), count);
+        }
+        let says = "dates: 1,203 values do not fit and became null: `a` 1,200, `b` 3\n";
+        assert_eq!(nulled(&stage), says);
     }
 
     #[test]

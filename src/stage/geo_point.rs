@@ -8,8 +8,8 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Distribution, Folder, OnError, OptionDoc, Output, Reject, Session, Setup, Stage,
-    StageKind,
+    Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
+    Stage, StageKind,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
@@ -208,7 +208,9 @@ impl Session for Locating {
         };
         count("half", &[State::Half]);
         if self.on_error == OnError::Null {
-            count("out_of_range", &[State::Latitude, State::Longitude]);
+            let beyond = [State::Latitude, State::Longitude];
+            count("out_of_range", &beyond);
+            count(NULLED, &beyond);
             return Ok(Output {
                 counts,
                 ..Output::new(located)
@@ -449,6 +451,7 @@ mod tests {
         assert_eq!(got.collect::<Vec<_>>(), rejects);
         let count = |name: &str| output.counts.get(name).copied().unwrap_or(0);
         assert_eq!((count("half"), count("out_of_range")), (half, beyond));
+        assert_eq!(count(NULLED), beyond);
     }
 
     #[test]

@@ -638,6 +638,9 @@ pub enum OnError {
     Fail,
 }
 
+/// The count of values that could not be used and became null ([`OnError::Null`]).
+pub const NULLED: &str = "nulled";
+
 /// The kind named `name`.
 pub fn kind(name: &str) -> Option<&'static StageKind> {
     STAGES.iter().copied().find(|kind| kind.name == name)

@@ -11,8 +11,8 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Distribution, Folder, OnError, OptionDoc, Output, Reject, Session, Setup, Stage,
-    StageKind,
+    Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
+    Stage, StageKind,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::Column;
@@ -259,6 +259,9 @@ impl Normalizing {
         let unparsed = rows[usize::from(UNPARSED)];
         if self.on_error == OnError::Null {
             add("unparsed", unparsed);
+            if unparsed > 0 {
+                *counts.entry(NULLED.into()).or_default() += unparsed;
+            }
         }
         unparsed > 0
     }
@@ -428,6 +431,7 @@ mod tests {
                     fault = fault.or(Some((name.to_owned(), text.to_owned())));
                     if null {
                         *counts.entry(format!("{name} unparsed")).or_default() += 1;
+                        *counts.entry(NULLED.into()).or_default() += 1;
                     }
                 }
                 values.push(known.map(|(_, micros)| micros));

@@ -59,7 +59,8 @@ struct Seen {
     stderr: String,
     rejects: String,
     files: BTreeMap<String, Vec<u8>>,
-    digests: Vec<(Value, Value)>,
+    /// Of each stage its name, its digest and how many values it made null.
+    digests: Vec<[Value; 3]>,
 }
 
 fn check(case: &Path) -> Vec<String> {
@@ -109,7 +110,13 @@ fn run(folder: &Folder, variant: Variant) -> (Seen, Outcome) {
     let digests = outcome
         .stages()
         .iter()
-        .map(|stage| (stage["name"].clone(), stage["digest"].clone()))
+        .map(|stage| {
+            [
+                stage["name"].clone(),
+                stage["digest"].clone(),
+                stage["counts"]["nulled"].clone(),
+            ]
+        })
         .collect();
     let seen = Seen {
         code: outcome.code,
