@@ -93,3 +93,26 @@ fn a_source_that_is_suddenly_empty_replaces_nothing() {
     );
     assert_eq!(found(&folder, "*"), "1");
 }
+
+#[test]
+fn ids_that_may_be_of_two_rows_are_warned_about() {
+    let folder = Folder::new("local-index");
+    let pipeline = PIPELINE.replace("id = \"id\"", "id = [\"id\", \"name\"]");
+    folder.write("pipeline.toml", &pipeline);
+    for (rows, warned) in [
+        ("a-b,05/06/2013,7,c\na,05/06/2013,8,b-c\n", true),
+        ("a-b,05/06/2013,7,c\na,05/06/2013,8,b\n", false),
+    ] {
+        folder.write("rows.csv", format!("id,at,n,name\n{rows}"));
+        for variant in Variant::EACH {
+            let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+            assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+            let says = outcome
+                .stderr
+                .contains("rows of different values may have got one id");
+            assert_eq!(says, warned, "{variant}: {}", outcome.stderr);
+            let counts = outcome.stage("index")["counts"].to_string();
+            assert!(!counts.contains("separators"), "{variant}: {counts}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ use self::mapping::Mapping;
 use super::{Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count, list};
-use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, part};
+use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, Totals, part};
 
 /// A load into the embedded index.
 #[derive(Debug)]
@@ -132,5 +132,10 @@ impl Stage for LocalIndex {
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
         Ok(Box::new(session::LocalSession::open(setup, &self.id)?))
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        ids::warn(&self.id, totals);
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::columns::{Column, SliceBuilder};
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer};
 use crate::schema::Schema;
-use crate::stage::{Output, Session, Setup};
+use crate::stage::{Counts, Output, Session, Setup};
 
 /// Rows on their way into the embedded index.
 pub(super) struct LocalSession {
@@ -47,9 +47,16 @@ impl LocalSession {
 impl Session for LocalSession {
     fn run(&self, batch: Batch) -> Result<Output> {
         let mut rejects = Rejects::default();
+        let mut counts = Counts::default();
         let mut columns = Vec::with_capacity(self.input.fields.len() + 2);
         if !self.id.is_empty() {
-            columns.push(ids(&batch, &self.input, &self.id, &mut rejects));
+            columns.push(ids(
+                &batch,
+                &self.input,
+                &self.id,
+                &mut rejects,
+                &mut counts,
+            ));
         }
         let first = columns.len();
         columns.extend(batch.plain());
@@ -71,6 +78,7 @@ impl Session for LocalSession {
         let rows = Batch::new(columns, batch.rows()).with_origins(batch.origins().cloned());
         Ok(Output {
             rejects,
+            counts,
             ..Output::new(rows)
         })
     }

@@ -228,6 +228,7 @@ impl Stage for ServerIndex {
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
         warn(totals.counts, totals.warnings);
+        ids::warn(&self.id, totals);
         Ok(())
     }
 }

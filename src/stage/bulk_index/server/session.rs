@@ -265,7 +265,9 @@ impl Session for ServerSession {
     fn run(&self, batch: Batch) -> Result<Output> {
         let dealt = batch.dealt().unwrap_or_default();
         let mut bad = Rejects::default();
-        let ids = (!self.id.is_empty()).then(|| ids::ids(&batch, &self.input, &self.id, &mut bad));
+        let mut counts = Counts::new();
+        let with_ids = !self.id.is_empty();
+        let ids = with_ids.then(|| ids::ids(&batch, &self.input, &self.id, &mut bad, &mut counts));
         let bad = bad.finish(&batch, &self.input);
         let gone: Vec<u32> = bad.iter().map(|reject| reject.row).collect();
         let kept: Vec<u32> = (0..crate::columns::row_number(batch.rows()))
@@ -301,7 +303,6 @@ impl Session for ServerSession {
             ends.extend(self.wire.settle(&bulk, &mut tally)?);
         }
         let mut rejects = bad;
-        let mut counts = Counts::new();
         for ((row, end), &at) in ends.iter().enumerate().zip(&kept) {
             if let End::Rejected(refusal) = end {
                 let id = self.id(&actions, row);
