@@ -92,7 +92,7 @@ impl<R: BufRead> Read for Reader<R> {
                         self.0 = State::Member(member);
                         return Ok(read);
                     }
-                    Err(error) => return Err(in_words(error, member.get_ref().member)),
+                    Err(error) => return Err(in_words(error, member.get_ref())),
                 },
             }
         }
@@ -130,30 +130,39 @@ fn next_member<R: BufRead>(mut reader: Counted<R>) -> Result<Option<Counted<R>>>
         ""
     };
     let bytes = (reader.at - end).min(COUNTED_MAX);
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "{more}{} after the end of the gzip stream at byte {end} {} not gzip",
-            count(bytes, "byte"),
-            if bytes == 1 { "is" } else { "are" }
-        ),
-    ))
+    let what = format!(
+        "{more}{} after the end of the gzip stream at byte {end} {} not gzip",
+        count(bytes, "byte"),
+        if bytes == 1 { "is" } else { "are" }
+    );
+    Err(Error::new(ErrorKind::Unsupported, Damaged(what)))
 }
 
-fn in_words(error: Error, member: u64) -> Error {
-    let place = if member == 0 {
-        String::new()
-    } else {
-        format!(" in the member that begins at byte {member}")
+/// What is wrong with a stream.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damaged(String);
+
+/// What to do about an error of reading, where the stream is damaged.
+pub fn next_step(error: &Error) -> Option<&'static str> {
+    let damaged = error.get_ref().is_some_and(|inner| inner.is::<Damaged>());
+    damaged.then_some("`gzip -t FILE` tests a file; download or copy it again")
+}
+
+fn in_words<R>(error: Error, reader: &Counted<R>) -> Error {
+    let Counted { at, member, .. } = reader;
+    let place = match member {
+        0 => String::new(),
+        member => format!(" in the member that begins at byte {member}"),
     };
     let what = match error.kind() {
-        ErrorKind::UnexpectedEof => format!("the gzip stream is cut short{place}"),
+        ErrorKind::UnexpectedEof => format!("the gzip stream is cut short at byte {at}{place}"),
         ErrorKind::InvalidInput | ErrorKind::InvalidData => {
-            format!("the gzip stream is corrupt{place} ({error})")
+            format!("the gzip stream is corrupt before byte {at}{place} ({error})")
         }
         _ => return error,
     };
-    Error::new(error.kind(), what)
+    Error::new(error.kind(), Damaged(what))
 }
 
 /// So much of a text is inflated to tell how long all of it is.
@@ -220,12 +229,17 @@ mod tests {
         }
         let much = format!("more than {COUNTED_MAX} bytes");
         assert_eq!(read(&vec![b'x'; 3 << 20], 8192), garbage(&much));
-        let cut = read(&member(b"three", 6).expect("memory takes it")[..12], 8192);
-        let cut = cut.expect_err("it is cut");
-        assert!(
-            cut.contains("cut short in the member that begins at byte"),
-            "{cut}"
-        );
+        for capacity in [1, 7, 8192] {
+            let cut = read(
+                &member(b"three", 6).expect("memory takes it")[..12],
+                capacity,
+            );
+            let says = format!(
+                "the gzip stream is cut short at byte {} in the member that begins at byte {end}",
+                end + 12
+            );
+            assert_eq!(cut, Err(says));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::Dialect;
 use super::machine::{Machine, Meaning, State};
 use super::masks::{Carry, WIDTH, masks};
 use crate::error::{Error, Result};
+use crate::format::gzip;
 
 /// Whole records, and where they stood.
 #[derive(Debug, PartialEq, Eq)]
@@ -335,7 +336,13 @@ impl<R: Read> Splitter<R> {
         };
         self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
         let read = read.map_err(|error| {
-            let other = |error| Error::failed(format!("cannot read on: {error}"));
+            let other = |error: std::io::Error| {
+                let failed = Error::failed(format!("cannot read on: {error}"));
+                match gzip::next_step(&error) {
+                    Some(next) => failed.hint(next),
+                    None => failed,
+                }
+            };
             error.downcast::<Error>().unwrap_or_else(other)
         })?;
         self.ended = read == 0;

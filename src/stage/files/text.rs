@@ -107,7 +107,13 @@ fn first_bytes(reader: &mut impl Read, path: &Path) -> Result<Vec<u8>> {
 pub(in crate::stage) fn read_error(error: std::io::Error, path: &Path) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => own,
-        Err(error) => Error::io("read", path.display(), &error),
+        Err(error) => {
+            let failed = Error::io("read", path.display(), &error);
+            match gzip::next_step(&error) {
+                Some(next) => failed.hint(next),
+                None => failed,
+            }
+        }
     }
 }
 
