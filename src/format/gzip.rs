@@ -145,7 +145,7 @@ struct Damaged(String);
 
 /// What to do about an error of reading, where the stream is damaged.
 pub fn next_step(error: &Error) -> Option<&'static str> {
-    let damaged = error.get_ref().is_some_and(|inner| inner.is::<Damaged>());
+    let damaged = matches!(error.get_ref(), Some(inner) if inner.is::<Damaged>());
     damaged.then_some("`gzip -t FILE` tests a file; download or copy it again")
 }
 

@@ -269,9 +269,10 @@ fn nulled(stage: &StageReport) -> String {
         Some(format!("`{}` {}", shown::line(column), thousands(*count)))
     };
     let columns: Vec<String> = stage.counts.iter().filter_map(of).collect();
-    let columns = match columns.is_empty() {
-        true => String::new(),
-        false => format!(": {}", columns.join(", ")),
+    let columns = if columns.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", columns.join(", "))
     };
     format!("{}: {values}{columns}\n", stage.name)
 }

@@ -64,7 +64,9 @@ impl<'a> Members<'a> {
         for segment in self.searcher.segment_readers() {
             let columns = segment.fast_fields().dynamic_column_handles(&path);
             let columns = columns.map_err(|error| failed("read", self.dir, &error))?;
-            all.extend(columns.iter().map(|column| column.column_type()));
+            for column in columns {
+                all.push(column.column_type());
+            }
         }
         Ok(all)
     }

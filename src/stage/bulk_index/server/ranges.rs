@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn ranges_are_found_and_nothing_else() {
-        let cases: &[(&str, &[(&str, &str, &str)])] = &[
+        type Found<'a> = (&'a str, &'a str, &'a str);
+        let cases: &[(&str, &[Found])] = &[
             ("a:[1 TO 5]", &[("a", "1", "5")]),
             (
                 "a:{1 TO *] AND b.c:>=3",
@@ -259,7 +260,7 @@ mod tests {
         ];
         for (query, expected) in cases {
             let found = Reader::new(query).ranges();
-            let found: Vec<(&str, &str, &str)> = found
+            let found: Vec<Found> = found
                 .iter()
                 .map(|range| (&*range.field, &*range.lower, &*range.upper))
                 .collect();
