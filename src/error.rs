@@ -96,14 +96,16 @@ impl Error {
         }
     }
 
+    /// It and the others, each by itself.
+    pub fn split(mut self) -> impl Iterator<Item = Error> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others)
+    }
+
     /// All of them in one, if there are any: the first, with the others. The command line and the pipeline
     /// file are at fault if one of them is of those.
     pub fn all(errors: Vec<Error>) -> Option<Error> {
-        let split = |mut error: Error| {
-            let others = std::mem::take(&mut error.others);
-            std::iter::once(error).chain(others)
-        };
-        let mut errors = errors.into_iter().flat_map(split);
+        let mut errors = errors.into_iter().flat_map(Error::split);
         let mut first = errors.next()?;
         first.others = errors.collect();
         if first.others.iter().any(|other| other.class == Class::Usage) {
@@ -248,6 +250,11 @@ pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     code == Some(nix::libc::EMFILE) || code == Some(nix::libc::ENFILE)
 }
 
+/// What a check gave, or its mistake noted, so that one mistake does not hide the next.
+pub fn note<T>(mistakes: &mut Vec<Error>, checked: Result<T>) -> Option<T> {
+    checked.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
 /// A longer value is cut where it is shown: a report must stay readable.
 pub const VALUE_BYTES_MAX: usize = 1024;
 
@@ -256,16 +263,18 @@ pub fn cut_value(value: &str) -> String {
     value[..value.floor_char_boundary(VALUE_BYTES_MAX)].to_owned()
 }
 
-/// The known word nearest to `word`, if it is near enough to be what was meant.
+/// The known word nearest to `word`, if it is near enough to be what was meant; `-`, `_` and upper case make no
+/// difference.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| {
-            *distance * 3 <= candidate.len().max(word.len()) || is_part(word, candidate)
-        })
-        .min()
-        .map(|(_, candidate)| candidate)
+    let plain = |word: &str| word.replace(['-', '_'], "").to_lowercase();
+    let word = plain(word);
+    let near = known.into_iter().filter_map(|candidate| {
+        let known = plain(candidate);
+        let distance = distance(&word, &known);
+        let is_near = distance * 3 <= known.len().max(word.len()) || is_part(&word, &known);
+        is_near.then_some((distance, candidate))
+    });
+    near.min().map(|(_, candidate)| candidate)
 }
 
 /// Whether two words begin alike for the most part of the shorter one, or one stands in the other.
@@ -335,6 +344,9 @@ mod tests {
         assert_eq!(nearest("colunms", known), Some("columns"));
         assert_eq!(nearest("retry", known), Some("retries"));
         assert_eq!(nearest("timeout", known), Some("read_timeout_ms"));
+        assert_eq!(nearest("Retry-Delay-ms", known), Some("retry_delay_ms"));
+        assert_eq!(nearest("get", ["GET", "PUT"]), Some("GET"));
+        assert_eq!(nearest("latin-1", ["utf-8", "latin1"]), Some("latin1"));
         assert_eq!(nearest("unrelated", known), None);
         assert_eq!(nearest("return", known), None);
     }

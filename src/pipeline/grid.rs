@@ -1,7 +1,7 @@
 //! Which executor a stage asks for, from `parallel`, `executor`, `workers`, `processes` and `threads`.
 
 use super::source::{Section, suggest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 use crate::executor::{Grid, Kind, WORKERS_MAX};
 use crate::schema::list;
 
@@ -14,11 +14,14 @@ const PROCESSES: usize = 2;
 /// A count that the executor has no use for is an error only where one place says both: the command line
 /// may give `'*'.workers` to a file in which some stages are hybrid.
 pub(super) fn decide(section: &Section, cores: usize) -> Result<Grid> {
-    let parallel = section.boolean("parallel")?;
-    let executor = executor(section)?;
-    let workers = count(section, "workers")?;
-    let processes = count(section, "processes")?;
-    let threads = count(section, "threads")?;
+    let mut mistakes = Vec::new();
+    let parallel = note(&mut mistakes, section.boolean("parallel")).flatten();
+    let executor = note(&mut mistakes, executor(section)).flatten();
+    let [workers, processes, threads] = ["workers", "processes", "threads"]
+        .map(|key| note(&mut mistakes, count(section, key)).flatten());
+    if let Some(mistakes) = Error::all(mistakes) {
+        return Err(mistakes);
+    }
     if parallel == Some(false) {
         return Ok(Grid::SEQUENTIAL);
     }
@@ -98,15 +101,13 @@ fn count(section: &Section, key: &str) -> Result<Option<usize>> {
 }
 
 fn refuse_useless(section: &Section, kind: Kind, named: bool) -> Result<()> {
-    let said_by = section
-        .set
-        .contains(if named { "executor" } else { "parallel" });
+    let said_by = section.is_set(if named { "executor" } else { "parallel" });
     let useless: &[&str] = match kind {
         Kind::Hybrid => &["workers"],
         _ => &["processes", "threads"],
     };
     for &key in useless {
-        if section.table.contains_key(key) && section.set.contains(key) == said_by {
+        if section.table.contains_key(key) && section.is_set(key) == said_by {
             let (message, hint) = if kind == Kind::Hybrid {
                 (
                     "`workers` means nothing to executor `hybrid`".to_owned(),

@@ -7,6 +7,7 @@
 //! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
 //! never changes the structure.
 
+mod faults;
 mod grid;
 mod json_schema;
 mod overrides;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
-use crate::error::{Class, Error, Result, nearest, nearest_file};
+use crate::error::{Class, Error, Result, nearest, nearest_file, note};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
@@ -108,7 +109,7 @@ pub fn check(path: &Path, overrides: &Overrides) -> Result<(Pipeline, Vec<Schema
     let (pipeline, steps, mut mistakes) = assemble(STAGES, path, &text, overrides, &environment)?;
     let (schemas, of_columns) = pipeline.schemas_of(steps.iter().map(Option::as_ref));
     mistakes.extend(of_columns);
-    mistakes.sort_by_key(source::line);
+    mistakes.sort_by_key(source::order);
     match Error::all(mistakes) {
         Some(mistakes) => Err(mistakes),
         None => Ok((
@@ -159,10 +160,9 @@ fn assemble(
     mistakes.extend(
         unset
             .into_iter()
-            .map(|(key, error)| top.locate(&key, error)),
+            .map(|(path, error)| top.locate_path(&path, error)),
     );
-    let mut note = |error: Error| mistakes.push(error);
-    let name = top.string("name").map_err(&mut note).ok().flatten();
+    let name = note(&mut mistakes, top.string("name")).flatten();
     let stem = || {
         path.file_stem()
             .unwrap_or_default()
@@ -170,7 +170,7 @@ fn assemble(
             .into_owned()
     };
     let max_rejects = top.integer("max_rejects", -1..=i64::MAX);
-    let max_rejects = max_rejects.map_err(&mut note).ok().flatten();
+    let max_rejects = note(&mut mistakes, max_rejects).flatten();
     let pipeline = Pipeline {
         name: name.unwrap_or_else(stem),
         file: path.to_owned(),
@@ -182,7 +182,7 @@ fn assemble(
     let (steps, of_stages) = steps::decode(drafts, environment);
     mistakes.extend(of_stages);
     // Those of the file stand in its order, those of the command line behind them.
-    mistakes.sort_by_key(source::line);
+    mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
     Ok((pipeline, steps, mistakes))
 }

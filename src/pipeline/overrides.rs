@@ -9,6 +9,7 @@ use super::source::{Section, suggest};
 use super::steps::{Draft, Drafts, FIXED};
 use crate::error::{Error, Result};
 use crate::schema::list;
+use crate::secrets::masked_set;
 
 /// The keys outside the stages.
 pub(super) const TOP_KEYS: &[&str] = &["name", "max_rejects"];
@@ -20,6 +21,8 @@ struct Set {
     /// The way to the value, at least one key.
     path: Vec<String>,
     value: Value,
+    /// All of it, as it may be printed.
+    argument: String,
 }
 
 /// Writes what the command line says into the tables, in the order it takes effect; what is wrong with it.
@@ -90,6 +93,7 @@ impl Set {
             value: value
                 .parse()
                 .unwrap_or_else(|_| Value::String(value.to_owned())),
+            argument: masked_set(text),
         })
     }
 
@@ -175,12 +179,11 @@ impl Set {
     fn write_stage(&self, draft: &mut Draft) -> Result<()> {
         let section = &mut draft.section;
         if self.path == ["executor"] {
-            section.table.remove("parallel");
-            section.set.remove("parallel");
-            for key in ["workers", "processes", "threads"] {
-                if !section.set.contains(key) {
-                    section.table.remove(key);
-                }
+            let of_file = ["workers", "processes", "threads"];
+            let of_file = of_file.into_iter().filter(|key| !section.is_set(key));
+            for key in of_file.chain(["parallel"]).collect::<Vec<_>>() {
+                section.table.remove(key);
+                section.forget(&[key.to_owned()]);
             }
         }
         self.write(section)
@@ -198,7 +201,7 @@ impl Set {
             })?;
         }
         table.insert(last.clone(), self.value.clone());
-        section.set.insert(self.path[0].clone());
+        section.set(&self.path, self.argument.clone());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! A pipeline file parsed: its tables, and for each key the place it was said at.
+//! A pipeline file parsed: its tables, and for each value the place it was said at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -19,85 +19,77 @@ pub(super) struct Document {
     pub(super) mistakes: Vec<Error>,
 }
 
-/// One table of the file, and where its keys came from.
+/// One table of the file, and where its values came from.
 #[derive(Debug, Clone)]
 pub struct Section {
     /// The keys and values.
     pub(super) table: Table,
-    /// Keys that the command line said, not the file.
-    pub(super) set: BTreeSet<String>,
     /// What the command line calls the table: a stage's name, or nothing.
     pub(super) name: Option<String>,
     file: PathBuf,
-    line: Option<usize>,
-    lines: Lines,
+    /// Where the table begins.
+    start: Option<Position>,
+    /// Where each value came from: a key, a member of a table, an item of a list.
+    origins: BTreeMap<Vec<String>, Origin>,
 }
 
-/// Where keys stand, and below them what stands on lines of its own: members of tables and words of lists.
-#[derive(Debug, Clone, Default)]
-struct Lines {
-    keys: BTreeMap<String, usize>,
-    below: BTreeMap<(String, String), usize>,
+/// A line and a column in the file, both from 1; the column counts characters.
+type Position = (usize, usize);
+
+/// Where a value came from.
+#[derive(Debug, Clone)]
+enum Origin {
+    File(Position),
+    /// The argument of `--set`, as it may be printed.
+    Set(String),
 }
 
-impl Lines {
-    fn of(table: &DeTable, text: &str) -> Lines {
-        let mut lines = Lines::default();
-        for (key, value) in table {
-            let name = key.get_ref().to_string();
-            lines.below(&name, value, text);
-            lines.keys.insert(name, line_of(text, key.span().start));
-        }
-        lines
-    }
-
-    fn below(&mut self, key: &str, value: &toml::Spanned<DeValue>, text: &str) {
-        let mut add = |word: &str, at: usize| {
-            let word = (key.to_owned(), word.to_owned());
-            self.below.entry(word).or_insert(line_of(text, at));
-        };
+/// Where the keys of a table stand, and below them what may stand on a line of its own: members of tables and
+/// items of lists.
+fn origins(table: &DeTable, text: &str) -> BTreeMap<Vec<String>, Origin> {
+    let mut origins = BTreeMap::new();
+    let mut add = |path: &[&str], at: usize| {
+        let path = path.iter().map(|&key| key.to_owned()).collect();
+        let origin = Origin::File(position(text, at));
+        origins.entry(path).or_insert(origin);
+    };
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        add(&[name], key.span().start);
         match value.get_ref() {
             DeValue::Array(items) => {
                 for item in items {
                     if let DeValue::String(word) = item.get_ref() {
-                        add(word, item.span().start);
+                        add(&[name, word], item.span().start);
                     }
                 }
             }
             DeValue::Table(table) => {
-                for (member, value) in table {
-                    add(member.get_ref(), member.span().start);
-                    if let DeValue::String(word) = value.get_ref() {
-                        add(word, value.span().start);
-                    }
+                for member in table.keys() {
+                    add(&[name, member.get_ref()], member.span().start);
                 }
             }
             _ => {}
         }
     }
-
-    /// Where the first of the words stands below a key, or else the key.
-    fn find<'a>(&self, key: &str, words: impl IntoIterator<Item = &'a str>) -> Option<usize> {
-        let below = |word: &str| self.below.get(&(key.to_owned(), word.to_owned()));
-        let below = words.into_iter().find_map(below);
-        below.or_else(|| self.keys.get(key)).copied()
-    }
+    origins
 }
 
 /// The text of a pipeline file.
 pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + memchr::memchr_iter(b'\n', valid).count();
-        Error::usage("a pipeline file is UTF-8 text, this is not").cause(place(path, Some(line)))
+        let valid = String::from_utf8_lossy(valid);
+        let at = position(&valid, valid.len());
+        Error::usage("a pipeline file is UTF-8 text, this is not").cause(place(path, Some(at)))
     })
 }
 
 /// Parses a file's text; no stage at all is an error.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
     let not_toml = |error: &toml::de::Error| {
-        let line = error.span().map(|span| line_of(text, span.start));
-        let told = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, line));
+        let at = error.span().map(|span| position(text, span.start));
+        let told = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, at));
         if text.lines().any(|line| line.trim() == "[stage]") {
             return told.hint("begin each stage with `[[stage]]`");
         }
@@ -109,17 +101,16 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         return Err(not_toml(fault));
     }
     let mut table: Table = text.parse().map_err(|error| not_toml(&error))?;
-    let section = |table: Table, line, lines| Section {
+    let section = |table: Table, start, origins| Section {
         table,
-        set: BTreeSet::new(),
         name: None,
         file: path.to_owned(),
-        line,
-        lines,
+        start,
+        origins,
     };
 
     let stages = table.remove("stage");
-    let top = section(table, None, Lines::of(spans.get_ref(), text));
+    let top = section(table, None, origins(spans.get_ref(), text));
     let known = [super::overrides::TOP_KEYS, &["stage"]].concat();
     let unknown = top
         .table
@@ -161,9 +152,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         .zip(spans)
         .map(|(table, span)| {
             let table_of = span.get_ref().as_table();
-            let lines = table_of.map(|table| Lines::of(table, text));
-            let line = Some(line_of(text, span.span().start));
-            section(table, line, lines.unwrap_or_default())
+            let origins = table_of.map(|table| origins(table, text));
+            let start = Some(position(text, span.span().start));
+            section(table, start, origins.unwrap_or_default())
         })
         .collect();
     Ok(Document {
@@ -176,68 +167,55 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
 impl Section {
     /// Says of an error where its key was said.
     pub(super) fn locate(&self, key: &str, error: Error) -> Error {
-        self.locate_below(key, &[], error)
+        self.locate_path(&[key.to_owned()], error)
     }
 
-    /// The same where `word` is said below the key, perhaps on a line of its own.
-    pub(super) fn locate_word(&self, key: &str, word: &str, error: Error) -> Error {
-        self.locate_below(key, &[word], error)
-    }
-
-    /// The same where one of `words` is said below the key, perhaps on a line of its own.
-    fn locate_below(&self, key: &str, words: &[&str], mut error: Error) -> Error {
-        let place = if self.set.contains(key) {
-            match &self.name {
-                Some(stage) => format!("at `--set {stage}.{key}`"),
-                None => format!("at `--set {key}`"),
-            }
-        } else {
-            place(
-                &self.file,
-                self.lines.find(key, words.iter().copied()).or(self.line),
-            )
-        };
-        error.causes.insert(0, place);
+    /// Says of an error where the value at `path` was said, or the nearest above it.
+    pub(super) fn locate_path(&self, path: &[String], mut error: Error) -> Error {
+        error.causes.insert(0, self.place_of(path));
         match &self.name {
             Some(name) => error.stage(name),
             None => error,
         }
     }
 
-    /// Says of a kind's error where the option it names first was said, or else where the stage begins.
+    fn place_of(&self, path: &[String]) -> String {
+        let above = (1..=path.len()).rev().map(|count| &path[..count]);
+        let mut known = above.filter_map(|path| self.origins.get(path));
+        // A table that only `--set` has made has no place of its own.
+        let below = || {
+            let mut below = self.origins.iter();
+            let is_below =
+                |(other, _): &(&Vec<String>, _)| !path.is_empty() && other.starts_with(&path[..1]);
+            below.find(is_below).map(|(_, origin)| origin)
+        };
+        match known.next().or_else(below) {
+            Some(Origin::Set(argument)) => format!("at `--set {argument}`"),
+            Some(Origin::File(at)) => place(&self.file, Some(*at)),
+            None => place(&self.file, self.start),
+        }
+    }
+
+    /// Writes down that the command line said the value at `path`, and all below it, with this argument.
+    pub(super) fn set(&mut self, path: &[String], argument: String) {
+        self.forget(path);
+        self.origins.insert(path.to_vec(), Origin::Set(argument));
+    }
+
+    /// Forgets where the value at `path` came from, and all below it.
+    pub(super) fn forget(&mut self, path: &[String]) {
+        self.origins.retain(|other, _| !other.starts_with(path));
+    }
+
+    /// Whether the command line said a key, not the file.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        let origin = self.origins.get([key.to_owned()].as_slice());
+        matches!(origin, Some(Origin::Set(_)))
+    }
+
+    /// Says of a kind's error where the value it blames was said, or else where the stage begins.
     pub(super) fn locate_named(&self, error: Error) -> Error {
-        error.each(&|error: Error| {
-            let message = error.message.clone();
-            let key = self.named(&error).unwrap_or_default().to_owned();
-            let words: Vec<&str> = words(&message)
-                .flat_map(|word| [Some(word), word.split('.').nth(1)])
-                .flatten()
-                .collect();
-            self.locate_below(&key, &words, error)
-        })
-    }
-
-    /// Whether the first thing that an error names is a key of the table.
-    pub(super) fn begins_with_key(&self, error: &Error) -> bool {
-        let first = words(&error.message).next();
-        first.is_some_and(|word| self.table.contains_key(word))
-    }
-
-    /// The key of the table that an error names first, or below which it stands what it names.
-    pub(super) fn named(&self, error: &Error) -> Option<&str> {
-        let of_word = |word: &str| {
-            let key = self.table.get_key_value(word.split('.').next()?)?;
-            Some(key.0.as_str())
-        };
-        let below = |word: &str| {
-            let mut said = self.lines.below.keys();
-            let key =
-                said.find_map(|(key, said)| (said == word && key != "inputs").then_some(key))?;
-            self.table.contains_key(key).then_some(key.as_str())
-        };
-        let message = &error.message;
-        let key = words(message).find_map(of_word);
-        key.or_else(|| words(message).take(1).find_map(below))
+        error.each(&|error: Error| self.locate_path(&blamed(&self.table, &error), error))
     }
 
     /// A key's text.
@@ -295,8 +273,79 @@ impl Section {
     }
 }
 
+/// The value of a table that an error blames, as the path to it: what the message names first in backticks, or else
+/// the first key that it names. Empty: it blames none of them.
+pub(super) fn blamed(table: &Table, error: &Error) -> Vec<String> {
+    let begins = blamed_first(table, error);
+    if !begins.is_empty() {
+        return begins;
+    }
+    let key = words(&error.message).find_map(|word| path_of(table, word));
+    key.map(|path| below_key(table, path, &error.message))
+        .unwrap_or_default()
+}
+
+/// The same if it is what the message names first.
+pub(super) fn blamed_first(table: &Table, error: &Error) -> Vec<String> {
+    let Some(first) = words(&error.message).next() else {
+        return Vec::new();
+    };
+    if let Some(path) = path_of(table, first) {
+        return below_key(table, path, &error.message);
+    }
+    let own = table.iter().filter(|(key, _)| *key != "inputs");
+    let mut paths = own.filter_map(|(key, value)| {
+        let below = below(value, first)?;
+        Some(std::iter::once(key.clone()).chain(below).collect())
+    });
+    paths.next().unwrap_or_default()
+}
+
+/// The path that a word spells: `key`, `key.member`, or `key = ...`.
+fn path_of(table: &Table, word: &str) -> Option<Vec<String>> {
+    if table.contains_key(word) {
+        return Some(vec![word.to_owned()]);
+    }
+    let (head, rest) = word.split_once(" = ").or_else(|| word.split_once('.'))?;
+    let mut path = vec![head.to_owned()];
+    if let Value::Table(members) = table.get(head)? {
+        path.extend(path_of(members, rest).into_iter().flatten());
+    }
+    Some(path)
+}
+
+/// A key's path, or that of what stands below it, if the message names that too.
+fn below_key(table: &Table, mut path: Vec<String>, message: &str) -> Vec<String> {
+    if let [key] = &path[..] {
+        let named = words(message).find_map(|word| below(&table[key], word)?);
+        path.extend(named);
+    }
+    path
+}
+
+/// What of a value is the word, or has it: an item of a list, a member of a table, the value itself (`None`).
+#[expect(clippy::option_option, reason = "found or not, and where")]
+fn below(value: &Value, word: &str) -> Option<Option<String>> {
+    match value {
+        Value::String(text) => (text == word).then_some(None),
+        Value::Array(items) => {
+            let mut items = items.iter().filter_map(Value::as_str);
+            items
+                .find(|item| *item == word)
+                .map(|item| Some(item.to_owned()))
+        }
+        Value::Table(members) => {
+            let has =
+                |(name, value): &(&String, &Value)| *name == word || value.as_str() == Some(word);
+            let member = members.iter().find(has);
+            member.map(|(name, _)| Some(name.clone()))
+        }
+        _ => None,
+    }
+}
+
 /// The words of a message that stand in backticks.
-fn words(message: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(message: &str) -> impl Iterator<Item = &str> {
     message.split('`').skip(1).step_by(2)
 }
 
@@ -312,23 +361,28 @@ pub(super) fn suggest<'a>(
     }
 }
 
-fn place(path: &Path, line: Option<usize>) -> String {
-    match line {
-        Some(line) => format!("at {}, line {line}", path.display()),
+fn place(path: &Path, at: Option<Position>) -> String {
+    match at {
+        Some((line, column)) => format!("at {}:{line}:{column}", path.display()),
         None => format!("at {}", path.display()),
     }
 }
 
-/// The line at which an error was located; those that stand in no line come last.
-pub(super) fn line(error: &Error) -> usize {
-    let place = error.causes.first();
-    let line = place.and_then(|place| place.rsplit_once(", line ")?.1.parse().ok());
-    line.unwrap_or(usize::MAX)
+/// Where in the file an error was located; those of the command line come last.
+pub(super) fn order(error: &Error) -> Position {
+    let located = || {
+        let mut parts = error.causes.first()?.rsplit(':');
+        let column = parts.next()?.parse().ok()?;
+        Some((parts.next()?.parse().ok()?, column))
+    };
+    located().unwrap_or((usize::MAX, 0))
 }
 
-fn line_of(text: &str, byte: usize) -> usize {
-    let before = &text.as_bytes()[..byte.min(text.len())];
-    1 + memchr::memchr_iter(b'\n', before).count()
+fn position(text: &str, byte: usize) -> Position {
+    let before = &text[..text.floor_char_boundary(byte)];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let lines = memchr::memchr_iter(b'\n', before.as_bytes()).count();
+    (1 + lines, 1 + before[line_start..].chars().count())
 }
 
 /// What a value is, in words; short plain ones as they stand.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use toml::Table;
 
+use super::faults::Faults;
 use super::source::{Document, Section, suggest};
 use super::variables::{self, Environment};
 use super::{Step, grid};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
+use crate::executor::Grid;
 use crate::schema::list;
 use crate::stage::StageKind;
 
@@ -112,7 +114,7 @@ pub(super) fn drafts(
         section.table.extend(fixed);
         let mut mistakes: Vec<Error> = unset
             .into_iter()
-            .map(|(key, error)| section.locate(&key, error))
+            .map(|(path, error)| section.locate_path(&path, error))
             .collect();
         if mistakes.is_empty() {
             match named(registry, &mut section, at, &drafts.names) {
@@ -185,111 +187,73 @@ pub(super) fn decode(drafts: Drafts, environment: Environment) -> (Vec<Option<St
     let mut mistakes = Vec::new();
     for draft in good {
         let at = draft.at;
-        match decode_one(draft, &names, &steps[..at], cores, environment) {
-            Ok(step) => steps[at] = Some(step),
-            Err(found) => mistakes.extend(found),
-        }
+        let (step, found) = decode_one(draft, &names, &steps[..at], cores, environment);
+        steps[at] = step;
+        mistakes.extend(found);
     }
     (steps, mistakes)
 }
 
+/// What is wrong with a stage, and the stage, if its columns can be known all the same.
 fn decode_one(
     mut draft: Draft,
     names: &[Option<String>],
     above: &[Option<Step>],
     cores: usize,
     environment: Environment,
-) -> Result<Step, Vec<Error>> {
+) -> (Option<Step>, Vec<Error>) {
     let keys = draft.section.table.keys();
     let mut mistakes: Vec<Error> = keys
         .filter(|key| !draft.takes(key))
         .map(|key| draft.section.locate(key, draft.unknown_key(key)))
         .collect();
-    let has_unknown = !mistakes.is_empty();
+    let unknown = mistakes.len();
     let unset = variables::replace(&mut draft.section.table, environment);
-    let is_set = unset.is_empty();
-    mistakes.extend(
-        unset
-            .into_iter()
-            .map(|(key, error)| draft.section.locate(&key, error)),
-    );
+    let is_unset = |key: &str| unset.iter().any(|(path, _)| path[0] == key);
+    let keys_here = [EVERY_STAGE, &[BATCH_ROWS]].concat();
+    for key in keys_here.into_iter().filter(|key| is_unset(key)) {
+        draft.section.table.remove(key);
+    }
     let section = &draft.section;
-    let mut note = |error: Error| mistakes.push(error);
-    let inputs = inputs(&draft, names, above).map_err(&mut note).ok();
-    let grid = grid::decide(section, cores).map_err(&mut note).ok();
-    let batch_rows = section.integer(BATCH_ROWS, 1..=BATCH_ROWS_MAX);
-    let batch_rows = batch_rows.map_err(&mut note).ok().flatten();
+    let inputs = if is_unset("inputs") {
+        None
+    } else {
+        note(&mut mistakes, inputs(&draft, names, above))
+    };
+    let grid = note(&mut mistakes, grid::decide(section, cores));
+    let batch_rows = note(
+        &mut mistakes,
+        section.integer(BATCH_ROWS, 1..=BATCH_ROWS_MAX),
+    );
     let own = |key: &str| draft.kind.all_options().any(|option| option.name == key);
-    let options: Table = section
-        .table
-        .iter()
-        .filter(|(key, _)| own(key))
+    let members = section.table.iter().filter(|(key, _)| own(key));
+    let options: Table = members
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    if !is_set {
-        // What a variable would say is not known.
-        return Err(mistakes);
+    let mut faults = Faults::new(draft.kind, section, &options, unknown > 0);
+    for (path, error) in unset {
+        faults.unset(&path, error);
     }
-    let stage = match (draft.kind.decode)(options.clone()) {
-        Ok(stage) => stage,
-        Err(first) => {
-            let found = of_options(&draft, &options, first);
-            // A key may be missing because it is misspelt: then only what begins with a key that is there counts.
-            let found = found
-                .into_iter()
-                .filter(|error| !has_unknown || section.begins_with_key(error));
-            mistakes.extend(found.map(|error| crate::secrets::scrub(error, &options)));
-            return Err(mistakes);
-        }
+    let stage = faults.find();
+    mistakes.append(&mut faults.found);
+    let mut mistakes: Vec<Error> = mistakes.into_iter().flat_map(Error::split).collect();
+    let (Some(stage), Some(inputs), 0) = (stage, inputs, unknown) else {
+        return (None, mistakes);
     };
-    let (Some(inputs), Some(grid), true) = (inputs, grid, mistakes.is_empty()) else {
-        return Err(mistakes);
-    };
+    let rows = |rows| usize::try_from(rows).expect("limits were checked");
     let step = Step {
         name: draft.name,
         kind: draft.kind,
         inputs,
-        grid,
-        batch_rows: batch_rows.map(|rows| usize::try_from(rows).expect("limits were checked")),
+        grid: grid.unwrap_or(Grid::SEQUENTIAL),
+        batch_rows: batch_rows.flatten().map(rows),
         options,
         stage: stage.into(),
         section: Some(Arc::new(draft.section)),
     };
     let refused = refuse_sessions(&step).map_err(|error| step.locate("max_sessions", error));
-    refused.map(|()| step).map_err(|error| vec![error])
-}
-
-/// What is wrong with the options of a stage, beginning with what its kind found first.
-fn of_options(draft: &Draft, options: &Table, first: Error) -> Vec<Error> {
-    let section = &draft.section;
-    let is_of_a_type = |error: &Error| {
-        let words = [": invalid type", ": invalid value", ": unknown variant"];
-        words.iter().any(|word| error.message.contains(word))
-    };
-    // A kind is decoded up to the first value of a wrong type: without it the next one shows.
-    let mut left = options.clone();
-    let mut found = vec![first];
-    loop {
-        let last = found.last().filter(|error| is_of_a_type(error));
-        let key = last.and_then(|error| section.named(error));
-        if key.and_then(|key| left.remove(key)).is_none() {
-            break;
-        }
-        match (draft.kind.decode)(left.clone()) {
-            Err(next) if is_of_a_type(&next) => found.push(next),
-            _ => break,
-        }
-    }
-    let names = draft.kind.all_options();
-    let required = names.filter(|option| option.default.is_none());
-    let absent = required.filter(|option| !options.contains_key(option.name));
-    for missing in absent.map(|option| format!("missing key `{}`", option.name)) {
-        if found.iter().all(|error| error.message != missing) {
-            found.push(Error::usage(missing));
-        }
-    }
-    let located = found.into_iter().map(|error| section.locate_named(error));
-    located.collect()
+    note(&mut mistakes, refused);
+    (Some(step), mistakes)
 }
 
 /// Each process has a session of its own: what a licence does not allow is told before it is tried.
@@ -308,7 +272,10 @@ fn refuse_sessions(step: &Step) -> Result<()> {
 
 /// The steps that a stage reads.
 fn inputs(draft: &Draft, names: &[Option<String>], above: &[Option<Step>]) -> Result<Vec<usize>> {
-    let locate = |word: &str, error: Error| draft.section.locate_word("inputs", word, error);
+    let locate = |word: &str, error: Error| {
+        let path = ["inputs", word].map(str::to_owned);
+        draft.section.locate_path(&path, error)
+    };
     let positions: HashMap<&str, usize> = names
         .iter()
         .enumerate()

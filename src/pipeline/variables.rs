@@ -13,39 +13,56 @@ use crate::stage::files::quote;
 /// Where variables come from.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Replaces the variables in every string of a table; each error comes with the top key it stands under.
-pub(super) fn replace(table: &mut Table, environment: Environment) -> Vec<(String, Error)> {
-    let of_key = |key: &str, value: &mut Value| {
-        let replaced = replace_value(value, key, environment);
-        replaced.err().map(|error| (key.to_owned(), error))
-    };
-    let members = table.iter_mut();
-    members
-        .filter_map(|(key, value)| of_key(key, value))
-        .collect()
+/// Replaces the variables in every string of a table; each error comes with the path to its string.
+pub(super) fn replace(table: &mut Table, environment: Environment) -> Vec<(Vec<String>, Error)> {
+    let mut unset = Vec::new();
+    for (key, value) in table.iter_mut() {
+        replace_value(value, std::slice::from_ref(key), environment, &mut unset);
+    }
+    unset
 }
 
-fn replace_value(value: &mut Value, path: &str, environment: Environment) -> Result<()> {
+fn replace_value(
+    value: &mut Value,
+    keys: &[String],
+    environment: Environment,
+    unset: &mut Vec<(Vec<String>, Error)>,
+) {
     match value {
-        Value::String(text) if text.contains('$') => {
-            let expanded = if path == PATTERNS {
-                expand_pattern(text, environment)
-            } else {
-                expand(text, environment)
-            };
-            *text = expanded.map_err(|error| error.about(path))?;
+        Value::String(text) => {
+            if let Err(error) = replace_text(text, keys, environment) {
+                unset.push((keys.to_vec(), error));
+            }
         }
         Value::Array(values) => {
             for value in values {
-                replace_value(value, path, environment)?;
+                let item = value.as_str().map(str::to_owned);
+                let first = unset.len();
+                replace_value(value, keys, environment, unset);
+                // An item is known by its text.
+                for (path, _) in &mut unset[first..] {
+                    path.extend(item.clone());
+                }
             }
         }
         Value::Table(table) => {
             for (key, value) in table.iter_mut() {
-                replace_value(value, &format!("{path}.{key}"), environment)?;
+                let keys = [keys, std::slice::from_ref(key)].concat();
+                replace_value(value, &keys, environment, unset);
             }
         }
         _ => {}
+    }
+}
+
+fn replace_text(text: &mut String, keys: &[String], environment: Environment) -> Result<()> {
+    if text.contains('$') {
+        let replaced = if *keys == [PATTERNS] {
+            expand_pattern(text, environment)
+        } else {
+            expand(text, environment)
+        };
+        *text = replaced.map_err(|error| error.about(&keys.join(".")))?;
     }
     Ok(())
 }
@@ -172,8 +189,8 @@ mod tests {
         assert_eq!(table, wanted);
         let mut empty: Table = toml::toml! { files = ["${EMPTY:-}"] };
         let mut unset = replace(&mut empty, &environment);
-        let (key, error) = unset.pop().expect("it is empty");
-        assert_eq!(key, "files");
+        let (path, error) = unset.pop().expect("it is empty");
+        assert_eq!(path, ["files", "${EMPTY:-}"]);
         assert!(error.message.contains("`${EMPTY:-}` is empty"), "{error}");
     }
 

@@ -105,9 +105,6 @@ impl Options {
 
     /// Checks what the file alone shows.
     pub fn check(&self, urls: &[String]) -> Result<()> {
-        for url in urls {
-            parse_url(url)?;
-        }
         let given = [
             ("password", self.password.is_some()),
             ("api_key", self.api_key.is_some()),
@@ -145,10 +142,16 @@ impl Options {
         if self.compress.is_some_and(|level| level > 9) {
             return Err(Error::usage("`compress` is a gzip level, 0 to 9"));
         }
-        if self.request_timeout_ms == Some(0) || self.connect_timeout_ms == Some(0) {
-            return Err(Error::usage("a timeout of 0 leaves no time for an answer"));
+        let timeouts = [
+            ("request_timeout_ms", self.request_timeout_ms),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+        ];
+        if let Some((name, _)) = timeouts.iter().find(|(_, time)| *time == Some(0)) {
+            return Err(Error::usage(format!(
+                "`{name}` is 0: it leaves no time for an answer"
+            )));
         }
-        Ok(())
+        urls.iter().try_for_each(|url| parse_url(url).map(drop))
     }
 
     /// All that a client needs, files read: worker processes open none.

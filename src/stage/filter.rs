@@ -121,6 +121,10 @@ enum How {
 
 fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
     let options: Options = super::options(table.clone())?;
+    let named = CONDITIONS
+        .into_iter()
+        .filter(|name| table.contains_key(*name));
+    let named: Vec<&str> = named.collect();
     let mut compare = |how, option| {
         let values = match table.remove(option)? {
             Value::Array(values) if matches!(option, "in" | "not_in") => values,
@@ -146,15 +150,16 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
             column: options.column,
             condition,
         })),
-        (None, _) => Err(Error::usage("a condition is missing")
-            .hint(format!("give one of {}", list(&CONDITIONS)))),
+        (None, _) => {
+            let error = format!("a condition is missing, one of {}", list(&CONDITIONS));
+            Err(Error::usage(error).hint("`etl stages filter` says what each of them keeps"))
+        }
         (Some(_), more) => Err(Error::usage(format!(
-            "there are {} conditions, and one is expected",
+            "{}: one condition is expected, found {}",
+            list(&named),
             more + 1
         ))
-        .hint(
-            "several stages, one behind the other, each with one condition, keep what meets all",
-        )),
+        .hint("several stages, one after the other, each with one condition, keep what meets all")),
     }
 }
 
@@ -422,10 +427,13 @@ mod tests {
     #[test]
     fn what_cannot_be_is_a_usage_error() {
         let string = || Type::String;
-        assert_eq!(message("column = 'x'", string()), "a condition is missing");
+        assert_eq!(
+            message("column = 'x'", string()),
+            "a condition is missing, one of `equals`, `in`, `not_in`, `is_null`, `at_least`, `below`"
+        );
         assert_eq!(
             message("column = 'x'\nbelow = 'b'\nat_least = 'a'", string()),
-            "there are 2 conditions, and one is expected"
+            "`at_least`, `below`: one condition is expected, found 2"
         );
         assert_eq!(
             message("column = 'x'\nequals = 5", string()),

@@ -105,7 +105,7 @@ fn decode(table: toml::Table) -> Result<Options> {
         .find(|column| by.contains(column))
     {
         return Err(Error::usage(format!(
-            "column `{column}` is in both `by` and `columns`"
+            "`columns` names `{column}`, which is in `by` too"
         )));
     }
     Ok(given)

@@ -613,6 +613,16 @@ impl StageKind {
     }
 }
 
+impl StageKind {
+    /// What stands in for the value of a key that must be given: the example's.
+    pub fn stand_in(&self, key: &str) -> Option<toml::Value> {
+        self.all_options()
+            .find(|option| option.name == key && option.default.is_none())?;
+        let example: toml::Table = self.example.parse().ok()?;
+        example.get("stage")?.get(0)?.get(key).cloned()
+    }
+}
+
 /// One option of a kind.
 pub struct OptionDoc {
     /// The TOML key.

@@ -87,7 +87,10 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
         ))
         .hint("leave `formats` out for the usual ones"));
     }
-    let formats = options.formats.iter().map(|format| Format::compile(format));
+    let formats = options.formats.iter().map(|format| {
+        let compiled = Format::compile(format);
+        compiled.map_err(|error| error.about("formats"))
+    });
     let formats = formats.collect::<Result<Vec<_>>>()?;
     let first = &formats[0];
     if let Some(other) = formats
@@ -100,7 +103,7 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
             (other, first)
         };
         return Err(Error::usage(format!(
-            "format `{}` has a zone and `{}` has none",
+            "`formats`: `{}` has a zone and `{}` has none",
             with.text(),
             without.text()
         ))
@@ -361,11 +364,11 @@ mod tests {
         );
         assert_eq!(
             message("columns = ['d']\nformats = ['%Y-%Q']", Type::String),
-            "unknown directive `%Q` in date format `%Y-%Q`"
+            "`formats`: unknown directive `%Q` in date format `%Y-%Q`"
         );
         assert_eq!(
             message("columns = ['d']\nformats = ['%F', '%F%z']", Type::String),
-            "format `%F%z` has a zone and `%F` has none"
+            "`formats`: `%F%z` has a zone and `%F` has none"
         );
         assert!(
             message("columns = ['d']\non_error = 'ignore'", Type::String)

@@ -106,7 +106,7 @@ impl Select {
             positions.retain(|&position| input.fields[position].name != kept.fields[i].name);
         }
         if positions.is_empty() {
-            return Err(Error::usage("no column is left").hint("keep at least one"));
+            return Err(Error::usage("`keep` and `drop` leave no column").hint("keep at least one"));
         }
 
         let mut output = picked(&positions)?;
@@ -219,7 +219,10 @@ mod tests {
             message("prefix_except = ['a']"),
             "`prefix_except` without a `prefix`"
         );
-        assert_eq!(message("drop = ['a', 'b', 'c']"), "no column is left");
+        assert_eq!(
+            message("drop = ['a', 'b', 'c']"),
+            "`keep` and `drop` leave no column"
+        );
         assert!(message("colums = []").starts_with("unknown field `colums`"));
     }
 

@@ -109,7 +109,7 @@ impl WriteFiles {
         };
         let format = given.format.or(by_extension).ok_or_else(|| {
             Error::usage(format!(
-                "`path` = `{}` does not say which format to write",
+                "`path` = `{}` does not say which `format` to write",
                 given.path
             ))
             .hint("end it in `.ndjson`, `.csv` or `.arrow`, or give `format`")

@@ -237,7 +237,7 @@ path = \"${NOT_SET_ANYWHERE}\"
         let blocks = checked.stderr.split("error: ");
         let mut blocks = blocks.filter(|block| block.contains(words));
         let block = blocks.next();
-        let place = format!("at p.toml, line {line}\n");
+        let place = format!("at p.toml:{line}:");
         assert!(
             block.is_some_and(|block| block.contains(&place)),
             "`{words}` is not at line {line}: {}",
@@ -254,6 +254,200 @@ path = \"${NOT_SET_ANYWHERE}\"
     let ran = etl(&folder, &["run", "p.toml"]);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.matches("error: ").count() >= 8, "{}", ran.stderr);
+}
+
+/// A pipeline with a mistake on every line that a comment marks; what follows `#` is said of that line.
+const BAD: &str = "\
+[[stage]]
+name = \"a\"
+kind = \"load_csv\"
+file = [\"in.csv\"] # 1 unknown key `file`
+delimiter = \";;\" # 1 `delimiter` must be one byte, found `;;`
+quote = \"''\" # 1 `quote` must be one byte
+encoding = \"latin-1\" # 1 `encoding`: no encoding is labelled `latin-1`
+types = { v = \"integer\", w = \"int\", x = \"flot\" } # 11 `types.v`: expected; 37 `types.x`: expected
+[[stage]]
+name = \"b\"
+kind = \"load_csv\"
+files = [\"in.csv\", \"${NOPE}/in.csv\"] # 20 environment variable `NOPE` is not set
+record_bytes = 0 # 1 `record_bytes` must be between
+on_error = \"null\" # 1 `on_error`: unknown variant `null`
+[[stage]]
+name = \"c\"
+kind = \"load_csv\"
+files = [\"in.csv\"]
+workers = -1 # 1 `workers`: expected 0 to 1024, found -1
+parallel = \"yes\" # 1 `parallel`: expected `true` or `false`
+batch_rows = 0 # 1 `batch_rows`: expected
+[[stage]]
+name = \"columns\"
+kind = \"select\"
+inputs = [\"c\"]
+keep = [
+  \"a\",
+  \"z\", # 3 no column `z`
+]
+[[stage]]
+name = \"column\"
+kind = \"geo_point\"
+inputs = [\"c\"]
+latitude = \"b\" # 1 `latitude` and `longitude` are one column
+longitude = \"b\"
+into = \"point\"
+drop = 1 # 1 `drop`: invalid type
+[[stage]]
+name = \"dates\"
+kind = \"normalize_dates\"
+inputs = [\"cc\"] # 11 input `cc` is not a stage above
+columns = [] # 1 `columns` is empty
+formats = [\"%F\", \"%Q\", \"%F %K\"] # 18 unknown directive `%Q`; 24 unknown directive `%K`
+[[stage]]
+name = \"joined\"
+kind = \"join\"
+inputs = [\"c\", \"b\"]
+left_on = \"a\" # 1 give `on`, or `left_on` and `right_on`
+how = \"outer\" # 1 `how`: unknown variant `outer`
+min_match = 3 # 1 `min_match` is a share
+[[stage]]
+name = \"some\"
+kind = \"filter\"
+inputs = [\"c\"]
+column = \"a\"
+equals = \"1\" # 1 `equals`, `below`: one condition is expected
+below = \"4\"
+[[stage]]
+name = \"one\"
+kind = \"filter\"
+inputs = [\"c\"]
+column = \"a\"
+is_null = \"no\" # 1 `is_null`: invalid type
+[[stage]]
+name = \"grouped\"
+kind = \"group_concat\"
+inputs = [\"c\"]
+by = [\"a\"]
+columns = [\"a\", \"b\"] # 12 `columns` names `a`
+separator = \";\" # 1 `separator` makes text
+unwrap_single = true
+[[stage]]
+name = \"asked\"
+kind = \"fetch\"
+inputs = [\"c\"]
+url = \"ftp://host/{a}\" # 1 `url`: `ftp` is neither `http` nor `https`
+method = \"get\" # 1 `method`: unknown variant `get`
+columns = { p = \"price\", q = \"/q\" } # 13 `columns.p`: `price` is no JSON pointer
+types = { r = \"int\" } # 11 `types` names `r`
+batch = 0 # 1 `batch` must be between
+retry_delay_ms = 100000000 # 1 `retry_delay_ms` is longer than a day
+[[stage]]
+name = \"run\"
+kind = \"exec\"
+inputs = [\"c\"]
+command = \"uptime\" # 1 `command` is one string
+stdin = \"lines\" # 1 `stdin = \"lines\"` needs `stdin_column`
+max_failed = -2 # 1 `max_failed` is a number of rows
+[[stage]]
+name = \"write\"
+kind = \"write_files\"
+inputs = [\"c\"]
+path = \"out.txt\"
+format = \"text\" # 1 `format`: unknown variant `text`
+nulls = \"none\" # 1 `nulls`: unknown variant `none`
+[[stage]]
+name = \"index\"
+kind = \"bulk_index\"
+inputs = [\"c\"]
+to = \"localhost:9200\" # 1 `localhost:9200` is not a server's address
+load = \"upsert\" # 1 `load`: unknown variant `upsert`
+index = \"i\"
+op = \"delete\" # 1 `op = \"delete\"` needs `id`
+batch_docs = 0 # 1 `batch_docs` is 0
+min_share = 2 # 1 `min_share` is 2
+password = \"x\" # 1 `password` needs `username`
+request_timeout_ms = 0 # 1 `request_timeout_ms` is 0
+";
+
+#[test]
+fn no_mistake_hides_another() {
+    let folder = Folder::new("hidden");
+    folder.write("in.csv", "a,b\n1,2\n");
+    folder.write("bad.toml", BAD);
+    let mut expected = Vec::new();
+    for (line, text) in (1..).zip(BAD.lines()) {
+        let mistakes = text.split_once(" # ").map(|(_, mistakes)| mistakes);
+        for mistake in mistakes.into_iter().flat_map(|text| text.split("; ")) {
+            let (column, words) = mistake.split_once(' ').expect("a column and words");
+            expected.push((format!("at bad.toml:{line}:{column}"), words));
+        }
+    }
+    for command in ["check", "plan", "run"] {
+        let outcome = etl(&folder, &[command, "bad.toml"]);
+        assert_eq!(outcome.code, Some(2), "{command}: {}", outcome.stderr);
+        let mut found = outcome.stderr.split("error: ").skip(1);
+        for (place, words) in &expected {
+            // What only the columns show is said by `check`.
+            if command != "check" && words.starts_with("no column") {
+                continue;
+            }
+            let error = found.next().unwrap_or_default();
+            let is_it = error.contains(words) && error.lines().any(|line| line.trim() == place);
+            assert!(is_it, "{command}: expected {words}\n{place}\nfound {error}");
+        }
+        assert_eq!(found.next(), None, "{command}");
+    }
+}
+
+#[test]
+fn a_mistake_of_the_command_line_is_not_blamed_on_the_file() {
+    let folder = Folder::new("blamed");
+    folder.write("in.csv", "a,b,d\n1,2,2020-01-01\n");
+    folder.write(
+        "p.toml",
+        "[[stage]]\nname = 'a'\nkind = 'load_csv'\nfiles = ['in.csv']\ntypes = { a = 'int' }\n\
+         [[stage]]\nname = 'd'\nkind = 'normalize_dates'\ninputs = ['a']\ncolumns = ['d']\nformats = ['%F']\n\
+         [[stage]]\nname = 'joined'\nkind = 'join'\ninputs = ['d', 'a']\nleft_on = ['b']\nright_on = ['b']\nhow = 'semi'\n\
+         [[stage]]\nname = 'index'\nkind = 'bulk_index'\ninputs = ['joined']\nto = 'local:idx'\n",
+    );
+    for set in [
+        "a.encoding=latin-1",
+        "a.encoding=shift_jis",
+        "a.types.b=integer",
+        "a.types={ b = 'integer' }",
+        "a.columns=['x', 'x']",
+        "a.skip_rows=-1",
+        "d.formats=['%F', '%Q']",
+        "d.formats=['%F', '%F%z']",
+        "d.columns=['e']",
+        "d.columns=[]",
+        "joined.left_on=['c']",
+        "joined.left_on=c",
+        "joined.left_on=['a', 'b']",
+        "joined.how=outer",
+        "joined.inputs=['d', 'e']",
+        "joined.workers=-1",
+        "index.to=idx",
+        "index.to=['local:a', 'local:b']",
+        "index.op=delete",
+        "index.min_share=2",
+        "index.batch_docs=0",
+    ] {
+        let checked = etl(&folder, &["check", "p.toml", "--set", set]);
+        assert_eq!(checked.code, Some(2), "{set}: {}", checked.stderr);
+        let place = format!("  at `--set {set}`\n");
+        assert!(checked.stderr.contains(&place), "{set}: {}", checked.stderr);
+        let errors = checked.stderr.matches("error: ").count();
+        assert_eq!(errors, 1, "{set}: {}", checked.stderr);
+        assert!(
+            !checked.stderr.contains("p.toml:"),
+            "{set}: {}",
+            checked.stderr
+        );
+    }
+    // What stands beside it in the file is still the file's.
+    let set = ["--set", "a.types.b=int", "--set", "a.types.a=integer"];
+    let checked = etl(&folder, &[&["check", "p.toml"][..], &set].concat());
+    let place = "at `--set a.types.a=integer`";
+    assert!(checked.stderr.contains(place), "{}", checked.stderr);
 }
 
 #[test]

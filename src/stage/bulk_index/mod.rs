@@ -291,7 +291,7 @@ fn target(table: toml::Table) -> Result<Target> {
     }
     if server.op != server::Op::Index {
         return Err(Error::usage(format!(
-            "`op = \"{}\"` is for servers; the embedded index takes `index`",
+            "`op = \"{}\"` is for servers; `to` is an embedded index, which takes `index`",
             server.op.word()
         )));
     }

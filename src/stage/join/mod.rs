@@ -128,23 +128,25 @@ struct Join {
 impl Join {
     fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        let (left_on, right_on) = match (given.on, given.left_on, given.right_on) {
-            (Some(on), None, None) => (on.list(), on.list()),
-            (None, Some(left), Some(right)) => (left.list(), right.list()),
-            _ => return Err(Error::usage("give `on`, or `left_on` and `right_on`")),
-        };
-        if left_on.len() != right_on.len() || left_on.is_empty() {
-            return Err(Error::usage(format!(
-                "the key has {} on the left and {} on the right",
-                in_words(left_on.len(), "column"),
-                right_on.len()
-            )));
-        }
         if !(0.0..=1.0).contains(&given.min_match) {
             return Err(Error::usage(format!(
                 "`min_match` is a share from 0 to 1, found {}",
                 given.min_match
             )));
+        }
+        let (left_on, right_on) = match (given.on, given.left_on, given.right_on) {
+            (Some(on), None, None) => (on.list(), on.list()),
+            (None, Some(left), Some(right)) => (left.list(), right.list()),
+            _ => return Err(Error::usage("give `on`, or `left_on` and `right_on`")),
+        };
+        let (left, right) = (left_on.len(), right_on.len());
+        if left != right {
+            return Err(Error::usage(format!(
+                "`left_on` names {left} columns, and `right_on` {right}"
+            )));
+        }
+        if left == 0 {
+            return Err(Error::usage("`on` names no column"));
         }
         Ok(Join {
             left_on,

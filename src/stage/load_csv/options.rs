@@ -19,6 +19,37 @@ use crate::schema::{Field, Schema, Type};
 /// process: a gigabyte.
 const RECORD_BYTES_MAX: usize = 1 << 28;
 
+/// Labels that may be meant by one that is unknown; there are some 200.
+const LABELS: [&str; 27] = [
+    "utf-8",
+    "latin1",
+    "latin2",
+    "ascii",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-3",
+    "iso-8859-4",
+    "iso-8859-5",
+    "iso-8859-6",
+    "iso-8859-7",
+    "iso-8859-8",
+    "iso-8859-9",
+    "iso-8859-15",
+    "iso-8859-16",
+    "koi8-r",
+    "koi8-u",
+    "macintosh",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
@@ -100,12 +131,16 @@ impl LoadCsv {
             ));
         }
         let encoding = Encoding::for_label(given.encoding.as_bytes()).ok_or_else(|| {
-            Error::usage(format!("no encoding is labelled `{}`", given.encoding))
-                .hint("WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...")
+            let error = format!("`encoding`: no encoding is labelled `{}`", given.encoding);
+            let labels = "WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...";
+            Error::usage(error).hint(match nearest(&given.encoding, LABELS) {
+                Some(near) => format!("did you mean `{near}`? {labels}"),
+                None => labels.into(),
+            })
         })?;
         if encoding != encoding_rs::UTF_8 && !encoding.is_single_byte() {
             return Err(Error::usage(format!(
-                "encoding `{}` is neither UTF-8 nor single-byte",
+                "`encoding`: `{}` is neither UTF-8 nor single-byte",
                 encoding.name()
             ))
             .hint("convert the file first, for example with `iconv -t utf-8`"));
@@ -135,7 +170,9 @@ impl LoadCsv {
             )?;
         }
         if given.files.iter().filter(|file| *file == "-").count() > 1 {
-            return Err(Error::usage("standard input (`-`) can be read only once"));
+            return Err(Error::usage(
+                "`files`: standard input (`-`) can be read only once",
+            ));
         }
         Ok(LoadCsv {
             files: given.files,
@@ -165,7 +202,7 @@ fn targets(types: toml::Table) -> Result<Vec<(String, Target)>> {
             Some("bool") => Target::Bool,
             _ => {
                 let error = Error::usage(format!(
-                    "type of column `{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
+                    "`types.{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
                 ));
                 let near = value
                     .as_str()

@@ -29,7 +29,7 @@ pub(super) use self::options::{Op, Options};
 pub(super) use self::replay::{REJECTS, Replay};
 
 use super::{Mode, ids, one, refuse_reserved};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
@@ -89,8 +89,13 @@ impl ServerIndex {
         options: Options,
         http: connection::Options,
     ) -> Result<Self> {
-        http.check(&urls)?;
-        let index = options.check(&id, mode)?;
+        let mut mistakes = Vec::new();
+        let index = note(&mut mistakes, options.check(&id, mode));
+        note(&mut mistakes, http.check(&urls));
+        let index = match (index, Error::all(mistakes)) {
+            (Some(index), None) => index,
+            (_, mistakes) => return Err(mistakes.expect("there is no index without one")),
+        };
         Ok(ServerIndex {
             urls,
             alias: index.clone(),

@@ -154,12 +154,6 @@ impl Options {
     /// Checks what the file alone shows; the index's name.
     pub(super) fn check(&self, id: &[String], mode: Mode) -> Result<String> {
         self.check_sizes()?;
-        let Some(index) = &self.index else {
-            return Err(
-                Error::usage("missing key `index`").hint("it is the index's name on the server")
-            );
-        };
-        check_name(index)?;
         let op = self.op;
         let word = op.word();
         let wrong = |message: String| Err(Error::usage(message));
@@ -184,6 +178,12 @@ impl Options {
         if self.retry_delay_ms > self.retry_delay_ms_max {
             return wrong("`retry_delay_ms` is more than `retry_delay_ms_max`".into());
         }
+        let Some(index) = &self.index else {
+            return Err(
+                Error::usage("missing key `index`").hint("it is the index's name on the server")
+            );
+        };
+        check_name(index)?;
         Ok(index.clone())
     }
 
@@ -214,7 +214,7 @@ fn check_name(index: &str) -> Result<()> {
         return Ok(());
     };
     Err(Error::usage(format!(
-        "`{index}` cannot be an index's name: {why}"
+        "`index`: `{index}` cannot be an index's name: {why}"
     )))
 }
 
