@@ -9,7 +9,7 @@ use super::{Color, SetArgs, output};
 use crate::error::{Error, Result, nearest_file};
 use crate::format::json::raw;
 use crate::pipeline::{self, Pipeline, Step};
-use crate::report::{things, thousands};
+use crate::report::thousands;
 use crate::stage::bulk_index::{self, Facet, Hits};
 
 /// Search what a pipeline has indexed

@@ -18,7 +18,7 @@ use crate::columns::{Column, NONE, row_number};
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
-use crate::schema::{Field, Schema, count as in_words};
+use crate::schema::{Field, Schema};
 use crate::stop::Stop;
 
 /// The kind.
