@@ -5,7 +5,7 @@ a memory file system, where a sync costs nothing. What is slower on the disk alo
 usage: benches/syncs.py BEFORE [--disk DIR] [--memory /dev/shm] [--projects 60000] [--rounds 7]
 
 BEFORE is a release binary of commit 89abc39, the last that did not sync. DIR lies on the disk (default: beside the
-build). Writes benches/runs/DATE-syncs.json and prints the table of the README.
+build). Writes benches/runs/DATE-syncs.json and puts its table into the README.
 """
 import argparse, os, re, shutil, subprocess, tempfile
 
@@ -33,12 +33,14 @@ def main():
             common.make_dumps(os.path.join(memory, job), count)
         jobs = {job: measure(job, os.path.join(memory, job), {"disk": disk, "memory": memory}, builds, arguments.rounds) for job in projects}
         syncs = {job: count_syncs(job, os.path.join(memory, job), disk) for job in projects}
-    print("| job | | before | now | more | of which syncs |\n|---|---|---|---|---|---|")
+    lines = ["| job | | before | now | more | syncs |", "|---|---|---|---|---|---|"]
     for job, places in jobs.items():
         for place, runs in places.items():
             before, after = (median([run["wall_s"] for run in runs[name]]) for name in ("before", "after"))
             syncing = f"{syncs[job]['s'] * 1000:.0f} ms in {syncs[job]['calls']} calls" if place == "disk" else "0"
-            print(f"| {TITLES[job]} | {place} | {before:.3f} s | {after:.3f} s | {(after - before) * 1000:+.0f} ms | {syncing} |")
+            lines.append(f"| {TITLES[job]} | {place} | {before:.3f} s | {after:.3f} s | {(after - before) * 1000:+.0f} ms | {syncing} |")
+    print("\n".join(lines))
+    common.write_table("syncs", "\n".join(lines) + "\n")
     common.write_result("syncs", {"what": "wall time before and after results are synced, in turn", "before": "89abc39", "projects": projects, "jobs": jobs, "syncs": syncs})
 
 
