@@ -8,6 +8,7 @@ pub(super) mod mapping;
 mod members;
 mod query;
 mod search;
+mod seen;
 mod session;
 mod sink;
 #[cfg(test)]
