@@ -187,6 +187,24 @@ impl Stage for Filter {
         Ok(inputs[0].clone())
     }
 
+    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+        let is_text = inputs[0]
+            .index(&self.column)
+            .is_ok_and(|at| inputs[0].fields[at].ty == Type::String);
+        let Condition::Compare { option, values, .. } = &self.condition else {
+            return Vec::new();
+        };
+        let is_number = |value: &Value| value.as_str().is_some_and(|v| v.parse::<f64>().is_ok());
+        if !is_text || !compares(option) || !values.iter().any(is_number) {
+            return Vec::new();
+        }
+        vec![format!(
+            "`{option}` compares `{}` as text, letter by letter, `9` after `10`: give the column a type \
+             to compare numbers",
+            self.column
+        )]
+    }
+
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
         let (position, test) = self.plan(&setup.inputs[0])?;
         Ok(Box::new(Filtering { position, test }))
@@ -353,6 +371,11 @@ fn as_date(value: &Value, utc: bool) -> Option<i64> {
     })
 }
 
+/// Whether the option asks which of two values comes first.
+fn compares(option: &str) -> bool {
+    option == "at_least" || option == "below"
+}
+
 /// What to say of a value that is not of the column's type.
 fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
     let expected = match &field.ty {
@@ -364,6 +387,9 @@ fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
         Type::List(_) | Type::Binary => "nothing",
     };
     let hint = match (&field.ty, value) {
+        (Type::String, Value::Integer(_) | Value::Float(_)) if compares(option) => {
+            "give the column its type in the `types` of `load_csv`: text is compared letter by letter, `9` after `10`"
+        }
         (Type::String, Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
             "put the value in quotes, or give the column its type in the `types` of `load_csv`"
         }
@@ -410,6 +436,19 @@ mod tests {
     use super::super::testing::{self, Random};
     use super::*;
     use crate::error::Class;
+
+    #[test]
+    fn numbers_that_are_compared_as_text_are_a_doubt() {
+        let doubts = |options: &str, ty: Type| {
+            let stage = testing::decode(&KIND, options).unwrap();
+            stage.doubts(&[testing::schema(&[("x", ty)])]).len()
+        };
+        let text = || Type::String;
+        assert_eq!(doubts("column = 'x'\nat_least = '10'", text()), 1);
+        assert_eq!(doubts("column = 'x'\nat_least = 'b'", text()), 0);
+        assert_eq!(doubts("column = 'x'\nequals = '10'", text()), 0);
+        assert_eq!(doubts("column = 'x'\nat_least = 10", Type::Int), 0);
+    }
 
     fn message(options: &str, ty: Type) -> String {
         let input = testing::schema(&[("x", ty)]);

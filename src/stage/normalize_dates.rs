@@ -158,6 +158,26 @@ impl Stage for NormalizeDates {
         Ok(output)
     }
 
+    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+        let texts: Vec<&str> = self.formats.iter().map(Format::text).collect();
+        let swapped = |text: &str| {
+            let marked = text.replace("%d", "%\0").replace("%m", "%d");
+            marked.replace("%\0", "%m")
+        };
+        let pairs = texts.iter().enumerate().filter_map(|(at, first)| {
+            let other = swapped(first);
+            let later = texts[at + 1..].contains(&other.as_str());
+            (later && other != *first).then_some((first, other))
+        });
+        let told = |(first, other)| {
+            format!(
+                "`{first}` and `{other}` both fit a day up to 12: the first is taken, so that `01/02` and \
+                 `13/02` are read by two rules"
+            )
+        };
+        pairs.map(told).collect()
+    }
+
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
         let [input] = <[Schema; 1]>::try_from(setup.inputs).expect("the kind takes one input");
         Ok(Box::new(Normalizing {
@@ -374,6 +394,21 @@ mod tests {
             message("columns = ['d']\non_error = 'ignore'", Type::String)
                 .contains("unknown variant `ignore`")
         );
+    }
+
+    #[test]
+    fn formats_that_read_one_text_as_two_dates_are_a_doubt() {
+        for (formats, doubts) in [
+            ("'%m/%d/%Y', '%d/%m/%Y'", 1),
+            ("'%d.%m.%y', '%F', '%m.%d.%y'", 1),
+            ("'%F', '%d.%m.%Y'", 0),
+            ("'%F', '%F'", 0),
+        ] {
+            let options = format!("columns = ['d']\nformats = [{formats}]");
+            let stage = testing::decode(&KIND, &options).expect("it is right");
+            let found = stage.doubts(&[testing::schema(&[("d", Type::String)])]);
+            assert_eq!(found.len(), doubts, "{formats}: {found:?}");
+        }
     }
 
     #[test]

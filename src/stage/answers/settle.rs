@@ -160,10 +160,6 @@ impl Reader {
 
     /// A record as a reject, where it stands for no item.
     fn record(&self, fault: &Fault) -> Reject {
-        let document = match serde_json::from_str(&fault.text) {
-            Ok(Value::Object(document)) => document,
-            _ => Map::from_iter([("_raw".to_owned(), fault.text.clone().into())]),
-        };
         Reject {
             row: row_number(fault.record),
             reason: fault.reason.clone(),
@@ -172,11 +168,22 @@ impl Reader {
             origin: None,
             line: None,
             byte: None,
-            document,
+            document: document(fault),
             more: Map::new(),
         }
     }
 }
+
+/// The record as it was, as far as a reject keeps it.
+fn document(fault: &Fault) -> Map<String, Value> {
+    match serde_json::from_str(&fault.text) {
+        Ok(Value::Object(document)) => document,
+        _ => Map::from_iter([("_raw".to_owned(), fault.text.clone().into())]),
+    }
+}
+
+/// The member of a reject that holds the record at fault; its `row` is the item.
+const RECORD: &str = "record";
 
 /// Items whose answer has no record for them.
 const EMPTY: &str = "empty";
@@ -423,7 +430,7 @@ impl Settlement<'_> {
                 .column
                 .map(|at| self.reader.answers.columns[at].name.clone()),
             value: fault.value.clone(),
-            more: Map::new(),
+            more: Map::from_iter([(RECORD.to_owned(), document(fault).into())]),
         }
     }
 

@@ -32,7 +32,27 @@ pub(super) fn check(query: &str) -> Result<()> {
             .hint("ask several times, or for a range: `FIELD:[1 TO 5]`"));
         }
     }
-    Ok(())
+    compared(query).map_or(Ok(()), |(field, sign, rest)| {
+        Err(malformed(query)
+            .cause(format!("`{field}{sign}{rest}` is read as words"))
+            .hint(format!(
+                "a range stands behind a colon: `{field}:{sign}{rest}`; words stand in quotes"
+            )))
+    })
+}
+
+/// The first `FIELD>VALUE` outside of quotes: it looks like a range, and is none.
+fn compared(query: &str) -> Option<(&str, &str, &str)> {
+    let outside = query.split('"').step_by(2);
+    let mut words = outside.flat_map(str::split_whitespace);
+    words.find_map(|word| {
+        let (field, rest) = word.split_at(word.find(['<', '>'])?);
+        let value = rest.trim_start_matches(['<', '>', '=']);
+        let sign = &rest[..rest.len() - value.len()];
+        let named = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+        let is_range = !field.is_empty() && field.chars().all(named) && !value.is_empty();
+        is_range.then_some((field, sign, value))
+    })
 }
 
 /// The error for a query that cannot be asked.
@@ -64,4 +84,21 @@ pub(super) fn reversed(query: &str, name: &str, lower: &str, upper: &str) -> Err
         .hint(format!(
             "the lower bound stands first: `{name}:[{upper} TO {lower}]`"
         ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_without_its_colon_is_refused() {
+        for query in ["day>2023", "a AND day>=5", "x x<7"] {
+            check(query).unwrap_err();
+        }
+        let error = check("a AND n.m<=-3").unwrap_err();
+        assert!(error.hint.unwrap().contains("`n.m:<=-3`"));
+        for query in ["day:>2023", "\"day>2023\"", "a > b", "<b>", "n:<=5"] {
+            check(query).unwrap();
+        }
+    }
 }

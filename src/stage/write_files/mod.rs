@@ -1,23 +1,24 @@
 //! `write_files`: rows into one file, published by a rename when the whole run has ended well.
 //! Rendering is dealt out; what was rendered is written in order.
 
-use std::fs::{File, Permissions};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+mod emptied;
+mod target;
+
+use std::io::Write;
+use std::path::Path;
 
 use serde::Deserialize;
 
-use super::direct::Direct;
+use self::emptied::Emptied;
+use self::target::{Target, is_directory};
+pub use self::target::{follow, is_stdout};
 use super::{
     Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
-    StageKind, options,
-    part::{self, Part},
+    StageKind, options, part,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::disk;
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::format::json::Nulls;
 use crate::format::{arrow, csv, gzip, json};
 use crate::schema::Schema;
@@ -153,6 +154,7 @@ impl Stage for WriteFiles {
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
+        let path = follow(run.folder.resolve(&self.path));
         let target = Target::open(&self.path, run)?;
         let output = if self.gzip {
             Out::Gzip(Members::new(target))
@@ -169,7 +171,7 @@ impl Stage for WriteFiles {
             Format::Arrow => Box::new(ArrowSink::new(output, &inputs[0])?),
         };
         Ok(Begun {
-            sink: Some(file),
+            sink: Some(Box::new(Emptied::new(file, &path))),
             ..Begun::default()
         })
     }
@@ -213,144 +215,6 @@ fn rendered(batch: &Batch, text: Vec<u8>) -> Output {
     let mut output = Output::new(Batch::new(vec![Column::from_cells(vec![text.into()])], 1));
     output.rows_out = Some(batch.rows() as u64);
     output
-}
-
-/// The file while it is written; dropped without being published, it is gone.
-struct Target {
-    writer: Option<BufWriter<Box<dyn Write + Send>>>,
-    /// Where it is written; none where it is written directly.
-    part: Option<Part>,
-    shown: String,
-}
-
-impl Target {
-    fn open(path: &str, run: &Run) -> Result<Target> {
-        let direct = |writer: Box<dyn Write + Send>, shown: String| Target {
-            writer: Some(buffered(writer)),
-            part: None,
-            shown,
-        };
-        if is_stdout(path) {
-            let shown = "standard output";
-            let stdout = Direct::open(shown, run.stop.clone(), || Ok(std::io::stdout()))?;
-            return Ok(direct(Box::new(stdout), shown.into()));
-        }
-        let path = follow(run.folder.resolve(path));
-        let shown = path.display().to_string();
-        if path.is_dir() {
-            return Err(is_directory(&path));
-        }
-        if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            let open = move || File::options().write(true).open(&path);
-            let file = Direct::open(&shown, run.stop.clone(), open)?;
-            return Ok(direct(Box::new(file), shown));
-        }
-        let folder = disk::parent(&path);
-        disk::create_folders(folder, disk::SHARED_FOLDER)
-            .map_err(|error| Error::io("create the folder", folder.display(), &error))?;
-        let replaced = std::fs::metadata(&path).map(|found| found.permissions());
-        let part = Part::create(&path, run, |part| {
-            private_until(replaced.as_ref().ok(), part)
-        })?;
-        let file = part
-            .writer()
-            .map_err(|error| Error::io("write", &shown, &error))?;
-        Ok(Target {
-            writer: Some(buffered(Box::new(file))),
-            part: Some(part),
-            shown,
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let result = self
-            .writer
-            .as_mut()
-            .map_or(Ok(()), |writer| writer.write_all(bytes));
-        result.map_err(|error| self.error(&error))
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let result = self.writer.as_mut().map_or(Ok(()), Write::flush);
-        result.map_err(|error| self.error(&error))
-    }
-
-    fn error(&self, error: &std::io::Error) -> Error {
-        if error.kind() == std::io::ErrorKind::BrokenPipe && self.part.is_none() {
-            return Error {
-                class: Class::ClosedStdout,
-                ..Error::failed("nobody reads the output any more")
-            };
-        }
-        let failed = Error::io("write", &self.shown, error);
-        if error.kind() == std::io::ErrorKind::StorageFull {
-            return failed.hint("make room on that disk, or write elsewhere; nothing was replaced");
-        }
-        failed
-    }
-
-    /// All written, and on disk before it is given its name.
-    fn finish(&mut self) -> Result<()> {
-        self.flush()?;
-        let synced = self.part.as_ref().map_or(Ok(()), Part::sync);
-        synced.map_err(|error| self.error(&error))
-    }
-
-    fn publish(self) -> Result<()> {
-        let published = self.part.as_ref().map_or(Ok(()), Part::publish);
-        published.map_err(|error| Error::io("replace", &self.shown, &error))
-    }
-}
-
-/// A new file that is never more open than the one that it replaces: a private file stays private. A file that
-/// replaces none has the mode that the umask leaves.
-fn private_until(replaced: Option<&Permissions>, part: &Path) -> std::io::Result<File> {
-    let mode = replaced.map_or(0o666, |replaced| replaced.mode() & 0o777);
-    let mut options = File::options();
-    let file = options.write(true).create_new(true).mode(mode).open(part)?;
-    if let Some(replaced) = replaced {
-        // The umask may have left less. Where that cannot be, it is the content that counts.
-        let _ = file.set_permissions(replaced.clone());
-    }
-    Ok(file)
-}
-
-fn is_directory(path: &Path) -> Error {
-    Error::failed(format!("`{}` is a directory", path.display())).hint("name a file in it")
-}
-
-/// Whether a path means standard output, which keeps the table elsewhere.
-pub fn is_stdout(path: &str) -> bool {
-    matches!(path, "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1")
-}
-
-/// What a symbolic link stands for, there or not: the link stays, its target is replaced.
-pub fn follow(path: PathBuf) -> PathBuf {
-    let mut path = path;
-    // A chain of links longer than this is a circle: opening it says so.
-    for _ in 0..40 {
-        let Ok(target) = std::fs::read_link(&path) else {
-            break;
-        };
-        path = path
-            .parent()
-            .map_or_else(|| target.clone(), |folder| folder.join(&target));
-    }
-    path
-}
-
-/// Large writes go through as they are; small ones are gathered.
-fn buffered(writer: Box<dyn Write + Send>) -> BufWriter<Box<dyn Write + Send>> {
-    BufWriter::with_capacity(64 << 10, writer)
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // What is still buffered must not be written now: the file goes.
-        if let (Some(_), Some(writer)) = (&self.part, self.writer.take()) {
-            let _ = writer.into_parts();
-        }
-    }
 }
 
 /// gzip members of exactly this much text each, so that a file does not depend on how the text came.
