@@ -68,8 +68,8 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         return Err(missing);
     }
     let schemas = schemas?;
-    for (stage, doubt) in doubts(&pipeline, &schemas) {
-        output::print_warning(&format!("stage `{stage}`: {doubt}"), color);
+    for doubt in pipeline.doubts(&schemas) {
+        output::print_warning(&doubt, color);
     }
     if args.json {
         let mut json = as_json(&pipeline, &schemas);
@@ -86,18 +86,6 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What can be meant, but hardly is; each with its stage.
-fn doubts<'a>(pipeline: &'a Pipeline, schemas: &[Schema]) -> Vec<(&'a str, String)> {
-    let of_step = |step: &'a Step| {
-        let doubts = step.stage.doubts(&step.given(schemas));
-        let clean = |doubt: String| step.secrets().clean(&doubt);
-        doubts
-            .into_iter()
-            .map(move |doubt| (step.name.as_str(), clean(doubt)))
-    };
-    pipeline.steps.iter().flat_map(of_step).collect()
 }
 
 /// What every stage needs outside, looked at; each with its stage.

@@ -67,6 +67,9 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
     } else {
         output::print(&table(&preview, output::width()))?;
     }
+    for doubt in &preview.doubts {
+        output::print_warning(doubt, color);
+    }
     if preview.rejected > 0 {
         let rejected = report::rows(preview.rejected);
         output::print_warning(
@@ -244,6 +247,7 @@ mod tests {
             stage: "s".into(),
             schema: Schema { fields },
             rows: Batch::new(values, 2),
+            doubts: Vec::new(),
             rejected: 0,
             rejects: Vec::new(),
             fault: None,

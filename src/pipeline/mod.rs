@@ -226,6 +226,19 @@ impl Pipeline {
         (schemas, mistakes)
     }
 
+    /// What can be meant, but hardly is, each with its stage.
+    pub fn doubts(&self, schemas: &[Schema]) -> Vec<String> {
+        let of_step = |step: &Step| {
+            let doubts = step.stage.doubts(&step.given(schemas), &self.folder);
+            let line = |doubt| {
+                step.secrets()
+                    .clean(&format!("stage `{}`: {doubt}", step.name))
+            };
+            doubts.into_iter().map(line).collect::<Vec<String>>()
+        };
+        self.steps.iter().flat_map(of_step).collect()
+    }
+
     /// What is left to do if only `stage` matters: it and all that it reads, in the file's order.
     pub fn upto(mut self, stage: &str) -> Result<Pipeline> {
         let names: Vec<&str> = self.steps.iter().map(|step| step.name.as_str()).collect();

@@ -178,12 +178,13 @@ impl Driver<'_> {
         let mut all = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let inputs = step.given(&self.schemas);
+            let doubts = step.stage.doubts(&inputs, &self.run.folder);
             let mut begun = step
                 .stage
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
                 .map_err(|error| error.stage(&step.name))?;
             let record = &self.records[at];
-            record.totals().warnings.extend(step.stage.doubts(&inputs));
+            record.totals().warnings.extend(doubts);
             record.totals().warnings.append(&mut begun.warnings);
             if let Some(source) = &begun.source {
                 use std::sync::atomic::Ordering;

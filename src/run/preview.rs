@@ -29,6 +29,8 @@ pub struct Preview {
     pub schema: Schema,
     /// The rows, as many as were wanted or as there are.
     pub rows: Batch,
+    /// What can be meant, but hardly is.
+    pub doubts: Vec<String>,
     /// Rows that were rejected, of those that were read for these.
     pub rejected: u64,
     /// Why.
@@ -62,6 +64,7 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         stop.clone(),
     ));
     let schemas = pipeline.schemas()?;
+    let doubts = pipeline.doubts(&schemas);
     let mut begun = begin(&pipeline, &run, &schemas)?;
     let mut wiring = Wiring::new(
         &pipeline,
@@ -95,6 +98,7 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         stage: pipeline.steps[last].name.clone(),
         schema,
         rows: all.slice(0, shown),
+        doubts,
         rejected: told.iter().map(|(rows, _)| rows).sum(),
         rejects: told.into_iter().flat_map(|(_, reasons)| reasons).collect(),
         fault,

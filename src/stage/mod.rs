@@ -129,9 +129,9 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// What its options and the inputs' columns show that can be meant, but hardly is: told by `check`, and
-    /// with a run.
-    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+    /// What its options, the inputs' columns and the beginnings of its files show that can be meant, but hardly
+    /// is: `check`, `preview` and a run report it. A run asks before [`Stage::begin`].
+    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         Vec::new()
     }
 

@@ -45,6 +45,22 @@ fn preview(folder: &Folder, arguments: &[&str]) -> Outcome {
 }
 
 #[test]
+fn a_delimiter_that_splits_nothing_is_reported_before_a_run() {
+    let folder = Folder::new("preview_delimiter");
+    folder.write("in.csv", "n;word\n1;a\n");
+    let load = "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\n";
+    folder.write("p.toml", load);
+    for command in [
+        &["preview", "p.toml"][..],
+        &["check", "p.toml", "--connect"],
+    ] {
+        let said = Etl::new(folder.path(), command).outcome();
+        let warnings = said.stderr.matches("write `delimiter = \";\"`").count();
+        assert_eq!((said.code, warnings), (Some(0), 1), "{}", said.stderr);
+    }
+}
+
+#[test]
 fn the_first_rows_are_shown_and_nothing_is_written() {
     let folder = Folder::new("preview");
     folder.write("p.toml", PIPELINE);

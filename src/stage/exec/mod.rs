@@ -383,7 +383,7 @@ impl Stage for Exec {
         Some(self.batch)
     }
 
-    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let Ok(template) = self.template(&inputs[0]) else {
             return Vec::new();
         };

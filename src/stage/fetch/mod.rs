@@ -175,7 +175,7 @@ impl Stage for Fetch {
         Some(self.batch)
     }
 
-    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let same = !inputs.is_empty() && !self.question.is_about_items();
         let told = "every request is the same: no `{column}` in `url`, `headers` or `body`";
         let same = same.then(|| told.to_owned());

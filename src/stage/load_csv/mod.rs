@@ -1,6 +1,7 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is what is dealt out.
 
+mod doubts;
 mod line_ends;
 mod look;
 mod options;
@@ -308,6 +309,10 @@ impl Stage for LoadCsv {
 
     fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
         expand(&self.files, folder, &Stop::of_signals())
+    }
+
+    fn doubts(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
+        self.doubt_about_files(folder).into_iter().collect()
     }
 
     fn look(&self, folder: &Folder) -> Vec<Look> {

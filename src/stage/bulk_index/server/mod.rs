@@ -198,7 +198,7 @@ impl Stage for ServerIndex {
         Some(self.options.batch_docs)
     }
 
-    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         self.http.doubt().into_iter().collect()
     }
 
