@@ -11,6 +11,16 @@ const BRACKETS_MAX: usize = 256;
 /// More is not typed; a word alone may be as long as an index keeps words.
 const BYTES_MAX: usize = 64 << 10;
 
+/// What fields hold, in words.
+pub(super) const WHOLE_NUMBER: &str = "a whole number";
+pub(super) const NUMBER: &str = "a number";
+pub(super) const FLAG: &str = "`true` or `false`";
+pub(super) const DATE: &str = "a date";
+
+/// How dates are written in a query.
+pub(super) const DATES: &str =
+    "a date is written `2013`, `2013-05`, `2013-05-06` or `2013-05-06T10:30:00Z`";
+
 /// Refuses a query that is too large to be parsed.
 pub(super) fn check(query: &str) -> Result<()> {
     let is_bracket = |c: char| matches!(c, '(' | '[' | '{');
@@ -73,6 +83,24 @@ pub(super) fn no_range(query: &str, name: &str, what: &str) -> Error {
             "give the column a type (`types` of a loader, `normalize_dates`) or name `{name}` in the \
              `mapping`, then load with `load = \"replace\"`; `{name}:word` finds a word"
         ))
+}
+
+/// The error for a `text` that is not `what` the field `name` holds.
+pub(super) fn no_value(query: &str, name: &str, what: &str, text: &str) -> Error {
+    let error = malformed(query).cause(format!("`{name}` is {what}, and `{text}` is not"));
+    match what {
+        DATE => error.hint(DATES),
+        _ => error,
+    }
+}
+
+/// The error for a field that the index does not have; `near`: one that it has.
+pub(super) fn no_field(query: &str, name: &str, near: Option<&str>) -> Error {
+    let error = malformed(query).cause(format!("the index has no field `{name}`"));
+    match near {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    }
 }
 
 /// The error for a range that ends before it begins.

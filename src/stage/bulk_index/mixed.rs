@@ -53,6 +53,11 @@ impl Class {
     }
 }
 
+/// Whether a field of the type `word` holds whole numbers.
+pub(super) fn is_integer(word: &str) -> bool {
+    INTEGERS.contains(&word)
+}
+
 /// Whether a field of the type `word` holds numbers.
 pub(super) fn is_number(word: &str) -> bool {
     INTEGERS.contains(&word) || FLOATS.contains(&word)

@@ -16,7 +16,7 @@ fn ask(url: &str, query: &str) -> Outcome {
     Etl::new(job.folder.path(), &search).outcome()
 }
 
-/// A range is an error where it can find nothing, and else what the server says.
+/// What can find nothing is an error, and else what the server says.
 fn judge(url: &str, whose: &str) {
     let cases = [
         (
@@ -30,6 +30,10 @@ fn judge(url: &str, whose: &str) {
             "begins at `20`, which is above its end `10`",
         ),
         ("n:>ten", "`n` is a number, and `ten` is not"),
+        ("n:abc", "`n` is a whole number, and `abc` is not"),
+        ("word AND txet:word", "did you mean `text`?"),
+        ("at:[soon TO *]", "`at` is a date, and `soon` is not"),
+        ("at:soon", "`at` is a date, and `soon` is not"),
     ];
     for (query, says) in cases {
         let outcome = ask(url, query);
@@ -51,6 +55,10 @@ fn judge(url: &str, whose: &str) {
         "at:[2013 TO 2014]",
         "text:\"a:[b TO c]\"",
         "key:*",
+        "n:5 AND at:2013-05 AND key:(a OR b*)",
+        "_exists_:n",
+        "_id:7",
+        "word",
     ] {
         let outcome = ask(url, query);
         assert_eq!(
@@ -63,7 +71,7 @@ fn judge(url: &str, whose: &str) {
 }
 
 #[test]
-fn a_range_that_can_find_nothing_is_an_error() {
+fn what_can_find_nothing_is_an_error() {
     let server = Scripted::start(|_| Reply::Normal);
     server.call("PUT", "/ranges", MAPPING);
     judge(&server.url, "scripted");

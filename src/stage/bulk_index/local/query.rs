@@ -12,7 +12,9 @@ use tantivy::query_grammar::{
 };
 use tantivy::schema::{Field, FieldType, Schema};
 
-use super::super::asked::{malformed, no_range, reversed};
+use super::super::asked::{
+    DATE, DATES, FLAG, NUMBER, WHOLE_NUMBER, malformed, no_field, no_range, no_value, reversed,
+};
 use super::coerce::DATES_US;
 use super::dates::{self, Span};
 use super::document::DYNAMIC;
@@ -91,8 +93,6 @@ pub(super) fn refused(query: &str, fault: &QueryParserError) -> Error {
         fault => fault.to_string(),
     })
 }
-
-const DATES: &str = "a date is written `2013`, `2013-05`, `2013-05-06` or `2013-05-06T10:30:00Z`";
 
 struct Fields<'a> {
     query: &'a str,
@@ -247,20 +247,16 @@ impl Fields<'_> {
     /// A value is one that the field or member `name` may have.
     fn takes_value(&self, name: &str, values: Values, text: &str) -> Result<()> {
         let (fits, what) = match values {
-            Values::Integers => (text.parse::<i64>().is_ok(), "a whole number"),
-            Values::Numbers => (text.parse::<f64>().is_ok(), "a number"),
-            Values::Flags => (text.parse::<bool>().is_ok(), "`true` or `false`"),
-            Values::Dates => (span(text).is_some(), "a date"),
+            Values::Integers => (text.parse::<i64>().is_ok(), WHOLE_NUMBER),
+            Values::Numbers => (text.parse::<f64>().is_ok(), NUMBER),
+            Values::Flags => (text.parse::<bool>().is_ok(), FLAG),
+            Values::Dates => (span(text).is_some(), DATE),
             Values::Other => return Ok(()),
         };
         if fits {
             return Ok(());
         }
-        let error = malformed(self.query).cause(format!("`{name}` is {what}, and `{text}` is not"));
-        Err(match values {
-            Values::Dates => error.hint(DATES),
-            _ => error,
-        })
+        Err(no_value(self.query, name, what, text))
     }
 
     /// What the field or member `name` holds, which becomes its name in the index.
@@ -282,18 +278,13 @@ impl Fields<'_> {
 
     /// The error for a name that the index does not know.
     fn no_field(&self, name: &str) -> Error {
-        let error = malformed(self.query);
         let part = format!("{name}.lat");
         if self.schema.get_field(&part).is_ok() {
-            return error.cause(format!(
+            return malformed(self.query).cause(format!(
                 "`{name}` is a point; its numbers are `{part}` and `{name}.lon`"
             ));
         }
-        let error = error.cause(format!("the index has no field `{name}`"));
-        match self.members.near(name) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        no_field(self.query, name, self.members.near(name))
     }
 
     /// What the field or member `name` is, in words.

@@ -6,12 +6,12 @@
 
 mod answer;
 mod api;
+mod fields;
 mod indices;
 mod load;
 mod making;
 mod options;
 mod parts;
-mod ranges;
 mod replay;
 mod rollback;
 mod search;

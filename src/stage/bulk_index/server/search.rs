@@ -6,7 +6,7 @@ use super::super::asked;
 use super::super::local::{Facet, Hit, Hits};
 use super::ServerIndex;
 use super::api::segment;
-use super::ranges;
+use super::fields;
 use crate::error::Result;
 use crate::http::Method;
 use crate::stage::Folder;
@@ -68,7 +68,7 @@ impl ServerIndex {
     fn ask(&self, folder: &Folder, query: &str, body: &Value) -> Result<Value> {
         asked::check(query)?;
         let api = self.api(folder)?;
-        ranges::check(&api, &self.index, query)?;
+        fields::check(&api, &self.index, query)?;
         let mut body = body.clone();
         body["query"] = json!({ "query_string": { "query": query, "lenient": true } });
         body["track_total_hits"] = true.into();
