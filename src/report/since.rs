@@ -1,12 +1,15 @@
-//! What a word changed in the pipeline file was worth: beside each stage's time the one of the last run in which
-//! the stage had other settings.
+//! What a word changed in the pipeline file was worth: beside each stage's time the one of the run before, where the
+//! stage had other settings then.
 
 use serde_json::{Map, Value};
 
 use super::{Report, StageReport, Status, seconds};
 
-/// The table shows nothing of a stage that took less than this.
-const SHORT_S: f64 = 0.005;
+/// A smaller difference is noise: two runs of one pipeline file differ by as much.
+const LEAST_S: f64 = 0.02;
+
+/// And so is one that is a smaller share of the longer time.
+const LEAST_SHARE: f64 = 0.2;
 
 /// So many changes of one stage are told.
 const CHANGES: usize = 2;
@@ -27,8 +30,9 @@ pub struct Since {
     pub change: String,
 }
 
-/// For each stage of a run that is done, the last of the `earlier` runs of the same pipeline file (the newest
-/// first) in which it had other settings, and the same rows to work on in the same way.
+/// For each stage of a run that is done, the newest of the `earlier` runs of the same pipeline file (the newest
+/// first) in which it had the same rows to work on in the same way, if its settings were others in that run and the
+/// difference is more than noise. One run decides, so that a change is reported after the first run that has it.
 pub fn since(report: &Report, earlier: impl IntoIterator<Item = Report>) -> Vec<Since> {
     let mut open: Vec<&StageReport> = match report.status {
         Status::Done => report.stages.iter().collect(),
@@ -47,28 +51,30 @@ pub fn since(report: &Report, earlier: impl IntoIterator<Item = Report>) -> Vec<
         }
         open.retain(|stage| {
             let before = run.stages.iter().find(|before| before.name == stage.name);
-            let before = before.filter(|before| same_work(before, stage));
-            let Some((before, change)) =
-                before.and_then(|before| Some((before, change(before, stage, &report.machine)?)))
-            else {
+            let Some(before) = before.filter(|before| same_work(before, stage)) else {
                 return true;
             };
-            let is_shown = before.wall_s.max(stage.wall_s) >= SHORT_S
-                && (report.mode == "staged" || is_own(before, stage));
-            if is_shown {
-                found.push(Since {
-                    stage: stage.name.clone(),
-                    before_s: before.wall_s,
-                    after_s: stage.wall_s,
-                    change,
-                });
-            }
+            let is_shown =
+                differs(before, stage) && (report.mode == "staged" || is_own(before, stage));
+            let change = change(before, stage, &report.machine).filter(|_| is_shown);
+            found.extend(change.map(|change| Since {
+                stage: stage.name.clone(),
+                before_s: before.wall_s,
+                after_s: stage.wall_s,
+                change,
+            }));
             false
         });
     }
     let place = |since: &Since| report.stages.iter().position(|it| it.name == since.stage);
     found.sort_by_key(place);
     found
+}
+
+/// Whether the times of a stage differ by more than those of two runs with the same settings do.
+fn differs(before: &StageReport, after: &StageReport) -> bool {
+    let difference_s = (before.wall_s - after.wall_s).abs();
+    difference_s >= LEAST_S && difference_s >= LEAST_SHARE * before.wall_s.max(after.wall_s)
 }
 
 /// A line each: `dates: 1450 s -> 380 s since parallel = true`.
@@ -249,10 +255,10 @@ mod tests {
         );
         assert_eq!(
             told(
-                with(|_| {}),
+                with(|s| s.wall_s = 300.0),
                 with(|s| s.options = json!({ "column": "b", "at_least": 5 }))
             ),
-            "grouping: 169 s -> 169 s since column = \"b\", at_least = 5\n"
+            "grouping: 300 s -> 169 s since column = \"b\", at_least = 5\n"
         );
     }
 
@@ -299,9 +305,27 @@ mod tests {
         assert_eq!(found(vec![with(|r| r.mode = "streamed".into())]), 0);
         assert_eq!(found(vec![with(|r| r.machine.cores = 2)]), 0);
         assert_eq!(found(vec![with(|r| r.stages[0].rows_in = 5)]), 0);
-        // The newest of those with other settings counts, behind runs like this one.
-        let older = with(|r| r.stages[0].wall_s = 9.0);
-        let all = since(&now(), [now(), then(), older]);
+        // The newest run with the same work decides, not one before it; a run of other rows decides nothing.
+        assert_eq!(found(vec![now(), then()]), 0, "an old change");
+        let (older, of_others) = (
+            with(|r| r.stages[0].wall_s = 9.0),
+            with(|r| r.stages[0].rows_in = 5),
+        );
+        let all = since(&now(), [of_others, then(), older]);
         assert_eq!((all[0].stage.as_str(), all[0].before_s), ("a", 4.0));
+    }
+
+    #[test]
+    fn noise_is_no_difference() {
+        let took = |then_s, now_s| {
+            let now = stage("grouping", "threads", 8, now_s);
+            told(stage("grouping", "sequential", 1, then_s), now)
+        };
+        for (then_s, now_s) in [(1.0, 0.85), (0.85, 1.0), (0.02, 0.001), (0.03, 0.045)] {
+            assert_eq!(took(then_s, now_s), "", "{then_s} s, then {now_s} s");
+        }
+        for (then_s, now_s) in [(1.0, 0.79), (0.79, 1.0), (0.05, 0.02)] {
+            assert_ne!(took(then_s, now_s), "", "{then_s} s, then {now_s} s");
+        }
     }
 }
