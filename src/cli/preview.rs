@@ -9,7 +9,7 @@ use super::{Color, SetArgs, output};
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Writer, document};
 use crate::pipeline;
-use crate::report;
+use crate::report::{self, both_ends};
 use crate::run::{self, Preview};
 use crate::schema::{Schema, Type};
 use crate::shown;
@@ -130,10 +130,10 @@ fn table(preview: &Preview, width: usize) -> String {
 
 fn a_line_a_row(columns: &[Column], widths: &[usize], rows: usize) -> String {
     let mut text = String::new();
-    let mut line = |cell: &dyn Fn(&Column) -> String| {
+    let mut line = |cell: &dyn Fn(&Column, usize) -> String| {
         let mut line = String::new();
         for (column, &width) in columns.iter().zip(widths) {
-            let cell = cut(&cell(column), width);
+            let cell = cell(column, width);
             if column.right {
                 line.push_str(&format!("{cell:>width$}  "));
             } else {
@@ -143,9 +143,9 @@ fn a_line_a_row(columns: &[Column], widths: &[usize], rows: usize) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    line(&|column| column.name.clone());
+    line(&|column, width| both_ends(&column.name, width));
     for row in 0..rows {
-        line(&|column| column.cells[row].clone());
+        line(&|column, width| cut(&column.cells[row], width));
     }
     text
 }
@@ -164,7 +164,7 @@ fn a_line_a_value(columns: &[Column], rows: usize, width: usize) -> String {
         }
         for column in columns {
             let (name, value) = (
-                cut(&column.name, name_width),
+                both_ends(&column.name, name_width),
                 cut(&column.cells[row], value_width),
             );
             text.push_str(&format!("{name:<name_width$}  {value}\n"));
@@ -220,7 +220,7 @@ fn in_a_line(value: Option<&Value>) -> String {
     }
 }
 
-/// At most `width` characters.
+/// The beginning of a value, at most `width` characters.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();

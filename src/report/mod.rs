@@ -15,7 +15,8 @@ use crate::stage::{Counts, InputFile};
 
 pub use comparison::Comparison;
 pub use table::{
-    Align, as_markdown, bytes, markdown, plain, render, rows, seconds, things, thousands, whole,
+    Align, as_markdown, both_ends, bytes, markdown, plain, render, rows, seconds, things,
+    thousands, whole,
 };
 
 /// How a run ended.

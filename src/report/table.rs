@@ -107,7 +107,7 @@ fn cells(report: &Report) -> Vec<[String; 8]> {
     report.stages.iter().map(row).collect()
 }
 
-/// Rows under their heads, in at most 80 columns: the first cell is cut where all are wider.
+/// Rows under their heads, in at most 80 columns: the first cell is cut in its middle where all are wider.
 pub fn plain<const N: usize>(
     heads: &[&str; N],
     rows: &[[String; N]],
@@ -175,12 +175,7 @@ fn line<const N: usize>(cells: &[String; N], widths: &[usize; N], align: &[Align
     let mut line = String::new();
     for ((cell, &width), align) in cells.iter().zip(widths).zip(align) {
         let cell = shown::line(cell);
-        let shown = if cell.chars().count() > width {
-            let kept: String = cell.chars().take(width - 1).collect();
-            format!("{kept}…")
-        } else {
-            cell.into_owned()
-        };
+        let shown = both_ends(&cell, width);
         match align {
             Align::Left => line.push_str(&format!("{shown:<width$} ")),
             Align::Right => line.push_str(&format!("{shown:>width$} ")),
@@ -189,6 +184,17 @@ fn line<const N: usize>(cells: &[String; N], widths: &[usize; N], align: &[Align
     line.truncate(line.trim_end().len());
     line.push('\n');
     line
+}
+
+/// A name in at most `width` characters: of a longer one both ends, because names that begin alike differ later.
+pub fn both_ends(name: &str, width: usize) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= width {
+        return name.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (head, tail) = (&chars[..kept.div_ceil(2)], &chars[chars.len() - kept / 2..]);
+    [head, &['…'], tail].concat().into_iter().collect()
 }
 
 fn totals(report: &Report) -> String {
@@ -528,6 +534,33 @@ mod tests {
         }
         let says = "dates: 1,203 values do not fit and became null: `a` 1,200, `b` 3\n";
         assert_eq!(nulled(&stage), says);
+    }
+
+    #[test]
+    fn names_that_begin_alike_stay_distinct() {
+        assert_eq!(both_ends("inspections", 11), "inspections");
+        assert_eq!(
+            both_ends("inspections_2024_cleaned", 16),
+            "inspecti…cleaned"
+        );
+        assert_eq!(both_ends("inspections", 2), "i…");
+        let stage = |end: &str| {
+            let mut stage = StageReport::named(&format!("inspections_of_restaurants_{end}"));
+            (stage.rows_in, stage.rows_out) = (123_456_789, 123_456_789);
+            stage
+        };
+        let rows = [stage("cleaned"), stage("of_the_city_and_county")].map(|stage| row(&stage));
+        let text = plain(&HEADS, &rows, &ALIGN);
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        names.dedup();
+        assert_eq!(names.len(), 3, "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
     }
 
     #[test]
