@@ -39,6 +39,31 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden, rust)
 }
 
+/// A word of a command as it is typed into a shell, in one line: in quotes where the shell would read it as something
+/// else.
+pub fn word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=+./:,@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    if word.chars().any(char::is_control) {
+        let escaped: String = word
+            .chars()
+            .map(|c| match c {
+                '\n' => "\\n".into(),
+                '\t' => "\\t".into(),
+                '\r' => "\\r".into(),
+                '\\' => "\\\\".into(),
+                '\'' => "\\'".into(),
+                c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
+                c => c.to_string(),
+            })
+            .collect();
+        return format!("$'{escaped}'");
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// JSON that says the same and shows it: in strings hidden characters are escaped as JSON does it, between
 /// them white space is blanks and line ends.
 pub fn json(text: &str) -> Cow<'_, str> {

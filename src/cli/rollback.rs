@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{STATE, SetArgs, output};
 use crate::error::{Error, Result};
 use crate::pipeline;
+use crate::shown;
 use crate::stage::bulk_index;
 
 /// Go back to the index that served before the last load
@@ -63,7 +64,7 @@ pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
         return Err(match load {
             Some(load) => error.hint(format!(
                 "if the run had it from `--set`, give it the same again: `etl rollback {} --set {}.load=replace`",
-                args.pipeline.display(),
+                shown::word(&args.pipeline.to_string_lossy()),
                 load.name
             )),
             None => error.hint("files that a run has replaced are not kept"),

@@ -196,7 +196,8 @@ impl RunArgs {
         if self.of_replay {
             return None;
         }
-        let mut words = format!("etl run {}{}", self.pipeline.file.display(), self.changed());
+        let file = shown::word(&self.pipeline.file.to_string_lossy());
+        let mut words = format!("etl run {file}{}", self.changed());
         for (given, word) in [
             (self.pipeline.sequential, " --sequential"),
             (self.pipeline.parallel, " --parallel"),
@@ -205,7 +206,7 @@ impl RunArgs {
             words.push_str(if given { word } else { "" });
         }
         if let Some(stage) = &self.until {
-            words.push_str(&format!(" --until {stage}"));
+            words.push_str(&format!(" --until {}", shown::word(stage)));
         }
         Some(words)
     }
@@ -214,10 +215,11 @@ impl RunArgs {
     fn changed(&self) -> String {
         let mut words = String::new();
         for set in &self.pipeline.set.sets {
-            words.push_str(&format!(" --set '{}'", masked_set(set)));
+            words.push_str(&format!(" --set {}", shown::word(&masked_set(set))));
         }
         if self.tell.state.as_os_str() != STATE {
-            words.push_str(&format!(" --state {}", self.tell.state.display()));
+            let state = self.tell.state.to_string_lossy();
+            words.push_str(&format!(" --state {}", shown::word(&state)));
         }
         words
     }
@@ -317,10 +319,21 @@ mod tests {
     fn the_command_that_goes_on_repeats_what_the_run_was_given() {
         for words in [
             "etl run p.toml",
-            "etl run p.toml --set 'a.b=1' --set 'c=2' --state s --parallel --staged --until a",
+            "etl run p.toml --set a.b=1 --set c=2 --state s --parallel --staged --until a",
             "etl run p.toml --sequential --until b",
+            r"etl run 'my files/it'\''s.toml' --set 'a.files=[x y]' --state '$s'",
         ] {
-            let typed = words.split(' ').skip(1).map(|word| word.trim_matches('\''));
+            // What a shell makes of it.
+            let parts = words.replace(r"'\''", "\0");
+            let parts = parts.split('\'').enumerate();
+            let typed: String = parts
+                .map(|(at, part)| match at % 2 {
+                    0 => part.replace(' ', "\n"),
+                    _ => part.to_owned(),
+                })
+                .collect();
+            let typed = typed.replace('\0', "'");
+            let typed = typed.lines().skip(1);
             let cli = Cli::try_parse_from(typed).expect("it is a command");
             assert_eq!(cli.args.command().as_deref(), Some(words));
         }

@@ -6,6 +6,7 @@
 use super::shell::Script;
 use crate::error::{Error, Result, nearest};
 use crate::schema::Schema;
+use crate::shown;
 
 /// What is run, its columns found.
 #[derive(Debug)]
@@ -172,31 +173,8 @@ fn pieces(word: &str, input: &Schema) -> Vec<Piece> {
 
 /// A command as it would be typed, on one line: for the job log.
 pub(super) fn typed(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let words: Vec<String> = words.iter().map(|word| shown::word(word)).collect();
     words.join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_=+./:,@%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    if word.chars().any(char::is_control) {
-        let escaped: String = word
-            .chars()
-            .map(|c| match c {
-                '\n' => "\\n".into(),
-                '\t' => "\\t".into(),
-                '\r' => "\\r".into(),
-                '\\' => "\\\\".into(),
-                '\'' => "\\'".into(),
-                c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
-                c => c.to_string(),
-            })
-            .collect();
-        return format!("$'{escaped}'");
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::format::csv::Dialect;
 use crate::format::csv::machine::{Machine, State};
+use crate::shown;
 
 /// An error if the beginning of a file has line ends of CR alone: a CR outside quotes with text after it,
 /// and no LF. `offset` is where the text begins in the file.
@@ -25,10 +26,12 @@ pub(super) fn refuse_cr(path: &Path, text: &[u8], offset: u64, dialect: Dialect)
     if at + 1 == text.len() {
         return Ok(());
     }
-    let path = path.display();
+    let (typed, path) = (shown::word(&path.to_string_lossy()), path.display());
     Err(Error::failed(format!(
         "`{path}`: its lines end in CR alone, the first at byte {}; a record ends in LF or CRLF",
         offset + at as u64
     ))
-    .hint(format!("convert it first: `tr '\\r' '\\n' < {path} > NEW`")))
+    .hint(format!(
+        "convert it first: `tr '\\r' '\\n' < {typed} > NEW`"
+    )))
 }
