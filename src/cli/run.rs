@@ -104,7 +104,13 @@ pub(super) fn execute(
     };
     if args.resume.as_deref() == Some("") {
         match run::unfinished(pipeline, &args.tell.state) {
-            Some(id) => output::print_note(&format!("going on with run {id}"), color),
+            Some(id) if run::has_kept(&id, &args.tell.state) => {
+                output::print_note(&format!("going on with run {id}"), color);
+            }
+            Some(id) => output::print_note(
+                &format!("run {id} kept nothing to go on with: it starts again, with all rows"),
+                color,
+            ),
             None => output::print_note(
                 &format!(
                     "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",

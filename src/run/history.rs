@@ -190,29 +190,33 @@ impl History {
         if names(&folder).iter().any(|name| !is_of_run(name)) {
             return Some("there are files in it that no run writes");
         }
-        let has = |prefix: &str| {
-            std::fs::read_dir(&folder).is_ok_and(|entries| {
-                let mut entries = entries.flatten().filter(|entry| {
-                    let name = entry.file_name();
-                    name.to_string_lossy().starts_with(prefix)
-                });
-                entries.any(|entry| entry.metadata().is_ok_and(|found| found.len() > 0))
-            })
-        };
-        let has_settled = has(SETTLED);
+        let has_settled = has_file(&folder, SETTLED);
         let is_done = match self.read(id) {
             Ok(Some(Entry::Run(report))) => report.status == Status::Done,
             Ok(Some(Entry::Comparison(_))) => true,
             _ => false,
         };
         match (has_settled, is_done) {
-            (_, false) if has_settled || has(KEPT) => Some("`etl run --resume` can go on with it"),
+            (_, false) if has_kept(&folder) => Some("`etl run --resume` can go on with it"),
             (true, true) if folder.join(REJECTS_FILE).is_file() => {
                 Some("`etl replay` can send its rejects again")
             }
             _ => None,
         }
     }
+}
+
+/// Whether the run in `folder` has kept something to go on with.
+pub(super) fn has_kept(folder: &Path) -> bool {
+    has_file(folder, SETTLED) || has_file(folder, KEPT)
+}
+
+/// Whether a file whose name begins with `prefix` and that is not empty is in `folder`.
+fn has_file(folder: &Path, prefix: &str) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut entries =
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    entries.any(|entry| entry.metadata().is_ok_and(|found| found.len() > 0))
 }
 
 /// The names in a folder.

@@ -198,6 +198,11 @@ pub fn unfinished(pipeline: &Pipeline, state: &Path) -> Option<String> {
     resume::unfinished(&state.join("runs"), pipeline)
 }
 
+/// Whether run `id` has kept something to go on with: how far a load is settled, or answers.
+pub fn has_kept(id: &str, state: &Path) -> bool {
+    history::has_kept(&state.join("runs").join(id))
+}
+
 /// The folder of a new run, or of the one to go on with.
 fn open_folder(
     pipeline: &Pipeline,

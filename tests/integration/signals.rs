@@ -155,6 +155,23 @@ fn an_interrupted_run_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_run_that_kept_nothing_is_not_said_to_go_on() {
+    let folder = Folder::new("kept_nothing");
+    let pipeline = "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"rows.csv\"]\n\
+        types = { n = \"int\" }\non_error = \"fail\"\n[[stage]]\nname = \"out\"\nkind = \"write_files\"\n\
+        inputs = [\"load\"]\npath = \"out.ndjson\"\n";
+    folder.write("p.toml", pipeline);
+    folder.write("rows.csv", "n\n1\nx\n");
+    let run =
+        |words: &[&str]| Etl::new(folder.path(), &[&["run", "p.toml"], words].concat()).outcome();
+    assert_eq!(run(&[]).code, Some(1));
+    let again = run(&["--resume"]);
+    let says = "kept nothing to go on with: it starts again, with all rows";
+    assert!(again.stderr.contains(says), "{}", again.stderr);
+    assert!(!again.stderr.contains("going on"), "{}", again.stderr);
+}
+
+#[test]
 fn a_run_that_fails_says_what_it_has_read_and_what_it_left() {
     let folder = Folder::new("left");
     folder.write(
