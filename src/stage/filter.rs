@@ -187,7 +187,7 @@ impl Stage for Filter {
         Ok(inputs[0].clone())
     }
 
-    fn doubts(&self, inputs: &[Schema]) -> Vec<String> {
+    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let is_text = inputs[0]
             .index(&self.column)
             .is_ok_and(|at| inputs[0].fields[at].ty == Type::String);
@@ -441,7 +441,9 @@ mod tests {
     fn numbers_that_are_compared_as_text_are_a_doubt() {
         let doubts = |options: &str, ty: Type| {
             let stage = testing::decode(&KIND, options).unwrap();
-            stage.doubts(&[testing::schema(&[("x", ty)])]).len()
+            stage
+                .doubts(&[testing::schema(&[("x", ty)])], &Folder(".".into()))
+                .len()
         };
         let text = || Type::String;
         assert_eq!(doubts("column = 'x'\nat_least = '10'", text()), 1);

@@ -158,7 +158,7 @@ impl Stage for NormalizeDates {
         Ok(output)
     }
 
-    fn doubts(&self, _inputs: &[Schema]) -> Vec<String> {
+    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let texts: Vec<&str> = self.formats.iter().map(Format::text).collect();
         let swapped = |text: &str| {
             let marked = text.replace("%d", "%\0").replace("%m", "%d");
@@ -406,7 +406,10 @@ mod tests {
         ] {
             let options = format!("columns = ['d']\nformats = [{formats}]");
             let stage = testing::decode(&KIND, &options).expect("it is right");
-            let found = stage.doubts(&[testing::schema(&[("d", Type::String)])]);
+            let found = stage.doubts(
+                &[testing::schema(&[("d", Type::String)])],
+                &Folder(".".into()),
+            );
             assert_eq!(found.len(), doubts, "{formats}: {found:?}");
         }
     }
