@@ -43,6 +43,11 @@ pub(crate) fn refused_io(what: impl Display, cause: impl Display, error: &io::Er
 
 /// An error if the address space has a limit (`ulimit -v`) that leaves no room for so many more threads.
 pub(crate) fn room_for(threads: usize) -> Result<(), Error> {
+    room_to_hold(threads, 0)
+}
+
+/// The same for threads that hold so many bytes together.
+pub(crate) fn room_to_hold(threads: usize, bytes: u64) -> Result<(), Error> {
     let limit = match getrlimit(Resource::RLIMIT_AS) {
         Ok((limit, _)) if limit != RLIM_INFINITY => limit,
         _ => return Ok(()),
@@ -52,7 +57,7 @@ pub(crate) fn room_for(threads: usize) -> Result<(), Error> {
         Some(_) => STACK_BYTES,
         None => STACK_BYTES + ARENA_BYTES,
     };
-    let needed = used + threads as u64 * each + SPARE_BYTES;
+    let needed = used + threads as u64 * each + bytes + SPARE_BYTES;
     if needed <= limit {
         return Ok(());
     }

@@ -59,12 +59,16 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         Vec::new()
     };
     if let Some(missing) = missing(&looks) {
-        if args.json {
+        let printed = if args.json {
             let looks = looks_as_json(&looks);
-            output::print_json(&json!({ "pipeline": pipeline.name, "looks": looks }))?;
+            output::print_json(&json!({ "pipeline": pipeline.name, "looks": looks }))
         } else if !args.quiet {
-            output::print_prose(&looks_as_text(&looks))?;
-        }
+            output::print_prose(&looks_as_text(&looks))
+        } else {
+            Ok(())
+        };
+        // A reader that has gone hides no failure.
+        drop(printed);
         return Err(missing);
     }
     let schemas = schemas?;

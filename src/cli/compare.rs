@@ -91,13 +91,18 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
         super::run::write_report(&comparison, path)?;
     }
     warn(args, &after, &comparison, color);
-    if args.tell.json {
+    let printed = if args.tell.json {
         let json = serde_json::to_value(&comparison).expect("a comparison is plain data");
-        output::print_json(&json)?;
+        output::print_json(&json)
     } else if !args.tell.quiet {
-        output::print_report(&as_text(&comparison))?;
-    }
-    differing(&comparison)
+        output::print_report(&as_text(&comparison))
+    } else {
+        Ok(())
+    };
+    // A reader that has gone hides no difference.
+    let code = differing(&comparison)?;
+    printed?;
+    Ok(code)
 }
 
 /// A difference is what a comparison must never pass over.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, TellArgs, output};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step, masked_set};
 use crate::progress::{Progress, Style};
@@ -140,12 +140,13 @@ pub(super) fn execute(
             output::print_warning(&format!("stage `{}`: {warning}", stage.name), color);
         }
     }
-    print_report(args, pipeline, &report)?;
+    let printed = print_report(args, pipeline, &report);
     for note in report.notes.iter().chain(&args.replay_note(&report)) {
         output::print_note(note, color);
     }
+    // A reader of standard output that has gone hides no failure.
     match error {
-        Some(error) => Err(error),
+        Some(error) => Err(unless_alone(error, pipeline)),
         None => written,
     }?;
     let allowed = u64::try_from(pipeline.max_rejects).unwrap_or(u64::MAX);
@@ -155,7 +156,21 @@ pub(super) fn execute(
         output::print_hint(&to_allow(pipeline, &report), color);
         return Ok(ExitCode::from(TOO_MANY_REJECTS));
     }
+    printed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The end of a run whose standard output nobody reads any more is quiet, unless other outputs were to be published:
+/// then the run has failed.
+fn unless_alone(error: Error, pipeline: &Pipeline) -> Error {
+    let sinks = pipeline.steps.iter().filter(|step| step.kind.sink).count();
+    if error.class != Class::ClosedStdout || sinks == 1 {
+        return error;
+    }
+    Error {
+        class: Class::Failed,
+        ..error.hint("the other outputs are published only if all rows are read; write to a file instead of `-`")
+    }
 }
 
 /// So many reasons stand in the message about too many rejects.

@@ -307,9 +307,12 @@ impl LocalSink {
             .map_err(|error| failed("read", &dir, &error))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = cores.min(THREADS_MAX);
+        let heap = THREAD_BYTES.min(HEAP_BYTES / threads);
+        // Those that index, those that merge, and the two that keep the list of segments.
+        threads::room_to_hold(2 * threads + 2, (threads * heap) as u64)?;
         let options = IndexWriterOptions::builder()
             .num_worker_threads(threads)
-            .memory_budget_per_thread(THREAD_BYTES.min(HEAP_BYTES / threads))
+            .memory_budget_per_thread(heap)
             .num_merge_threads(threads)
             .build();
         let writer = index
