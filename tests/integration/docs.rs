@@ -78,6 +78,13 @@ fn every_pipeline_checks() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_name().expect("it is a file").to_string_lossy();
+        let comment = text.lines().take_while(|line| line.starts_with('#'));
+        let command = format!("etl run pipelines/{name}");
+        assert!(
+            comment.take(8).any(|line| line.contains(&command)),
+            "the first lines of {name} should name its command, `{command}`"
+        );
         if text.contains("${ETL_SHARED_DATA}") && data.is_none() {
             continue;
         }
