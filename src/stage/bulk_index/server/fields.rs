@@ -100,7 +100,6 @@ impl Term {
     fn check(&self, query: &str, types: &[&str]) -> Result<()> {
         let field = &self.field;
         match &self.wanted {
-            Wanted::Any => Ok(()),
             Wanted::Value(text) => match missed(types, text) {
                 Some(what) => Err(no_value(query, field, what, text)),
                 None => Ok(()),
@@ -112,7 +111,7 @@ impl Term {
                     types[0]
                 )))
             }
-            Wanted::Pattern => Ok(()),
+            Wanted::Pattern | Wanted::Any => Ok(()),
             // Open at both ends it asks for documents that have the field.
             Wanted::Range { lower, upper } if lower == "*" && upper == "*" => Ok(()),
             Wanted::Range { lower, upper } => range(query, field, types, lower, upper),
