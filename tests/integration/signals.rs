@@ -484,6 +484,54 @@ fn an_index_stays_as_it_was_when_a_load_is_stopped() {
 }
 
 #[test]
+fn a_reader_that_has_gone_hides_no_failure() {
+    let folder = folder();
+    folder.write("in.csv", "a\n1\nx\n");
+    let load = "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\ntypes = { a = \"int\" }\n";
+    let sink = |name: &str, path: &str| {
+        format!(
+            "[[stage]]\nname = \"{name}\"\nkind = \"write_files\"\ninputs = [\"load\"]\npath = \"{path}\"\nformat = \"csv\"\n"
+        )
+    };
+    let file = sink("file", "rows.csv");
+    for (name, pipeline) in [
+        ("rejects.toml", [load, &file].concat()),
+        (
+            "fails.toml",
+            [load, "on_error = \"fail\"\n", &file].concat(),
+        ),
+        (
+            "missing.toml",
+            [load, &file].concat().replace("in.csv", "gone.csv"),
+        ),
+        ("two.toml", [load, &file, &sink("out", "-")].concat()),
+    ] {
+        folder.write(name, pipeline);
+    }
+    for (words, code) in [
+        (&["run", "rejects.toml"][..], 3),
+        (&["run", "fails.toml"], 1),
+        (&["run", "fails.toml", "--json"], 1),
+        (&["run", "two.toml"], 1),
+        (&["check", "--connect", "missing.toml"], 1),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("there are pipes");
+        drop(reader);
+        let output = Command::new(ETL)
+            .args(words)
+            .args(["--state", "state"].iter().filter(|_| words[0] == "run"))
+            .current_dir(folder.path())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+        assert!(!said.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
 fn a_closed_stdout_ends_the_run_quietly() {
     let folder = folder();
     folder.write("in.csv", rows());
