@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use super::{Color, PipelineArgs, output};
 use crate::error::{Class, Error, Result};
 use crate::pipeline::{Pipeline, Step};
-use crate::schema::{Field, Schema, count};
+use crate::schema::{Field, Schema, count, list};
 use crate::shown;
 use crate::stage::Look;
 
 /// Text is kept within this.
 const WIDTH: usize = 80;
+
+/// Of things that are alike so many are named: with more, the line is no longer read.
+const NAMES_MAX: usize = 10;
 
 /// Check a pipeline as far as that needs no rows
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -140,16 +143,19 @@ struct Alike<'a> {
     /// What the first of them looked at, and what it found or missed.
     at: &'a str,
     found: Result<String, String>,
-    /// How many more there are.
-    more: usize,
+    /// What the others looked at.
+    also: Vec<&'a str>,
     key: Result<String, String>,
 }
 
 impl Alike<'_> {
     fn more(&self) -> String {
-        match self.more {
-            0 => String::new(),
-            more => format!(" (and {more} more like it)"),
+        let shown = self.also.len().min(NAMES_MAX - 1);
+        let names = list(&self.also[..shown]);
+        match self.also.len() - shown {
+            _ if shown == 0 => String::new(),
+            0 => format!(" (also {names})"),
+            more => format!(" (also {names} and {more} more: `--json` names all)"),
         }
     }
 }
@@ -165,29 +171,28 @@ fn alike<'a>(looks: &'a [(&'a str, Look)]) -> Vec<Alike<'a>> {
         let key = found.as_ref().map(without).map_err(without);
         let known = |of: &&mut Alike| of.stage == *stage && of.key == key;
         if let Some(of) = all.iter_mut().find(known) {
-            of.more += 1;
+            of.also.push(&look.at);
             continue;
         }
         all.push(Alike {
             stage,
             at: &look.at,
             found,
-            more: 0,
+            also: Vec::new(),
             key,
         });
     }
     all
 }
 
-/// A line a look; of those that found the same one line.
+/// A line a look that found what it should; of those that found the same one line. The errors are reported by themselves.
 fn looks_as_text(looks: &[(&str, Look)]) -> String {
     let names = looks.iter().map(|(stage, _)| stage.chars().count());
     let width = names.max().unwrap_or(0);
     let mut text = String::new();
     for of in alike(looks) {
-        let found = match &of.found {
-            Ok(found) => found.clone(),
-            Err(error) => format!("error: {error}"),
+        let Ok(found) = &of.found else {
+            continue;
         };
         let line = format!("{:width$}  {}: {found}{}", of.stage, of.at, of.more());
         let hanging = " ".repeat(width + 4);

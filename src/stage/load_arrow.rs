@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 
 use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
+use super::outside::{UNCOMPARED, columns_for};
 use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Part, Passing, Run, Session, Setup, Source,
     Stage, StageKind, options,
@@ -83,16 +84,16 @@ impl Stage for LoadArrow {
             Err(error) => return vec![Look::new(self.0.files.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
-        let look = |path: &PathBuf| -> Result<String> {
+        let look = |at: usize, path: &PathBuf| -> Result<String> {
             let found = open_reader(&Seen::of(path)?.0, &Stop::default())?.0.schema;
-            if found != *schema.as_ref().map_err(Clone::clone)? {
-                return Err(other_columns(path));
+            match columns_for(at == 0, &schema)? {
+                Some(columns) if found != *columns => Err(other_columns(path)),
+                Some(_) => Ok(count(found.fields.len(), "column")),
+                None => Ok(UNCOMPARED.into()),
             }
-            Ok(count(found.fields.len(), "column"))
         };
-        let looks = paths
-            .iter()
-            .map(|path| Look::new(path.display(), look(path)));
+        let looks = paths.iter().enumerate();
+        let looks = looks.map(|(at, path)| Look::new(path.display(), look(at, path)));
         looks.collect()
     }
 

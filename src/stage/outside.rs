@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Class, Error, Result};
+use crate::schema::Schema;
 
 /// Batches, in order; after an error there are no more.
 pub type Part = Box<dyn Iterator<Item = Result<Batch>> + Send>;
@@ -73,5 +74,18 @@ impl Look {
     pub fn new(at: impl std::fmt::Display, found: Result<String>) -> Self {
         let at = at.to_string();
         Look { at, found }
+    }
+}
+
+/// What a look says of a file that opens, where no columns are known that it could be compared with.
+pub const UNCOMPARED: &str = "opens; its columns are not compared";
+
+/// The columns that a look compares a file with. If the first file has none, that is the error of the first file only.
+/// What the pipeline file says wrong of them is no file's fault: `check` reports it with its line.
+pub fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Option<&Schema>> {
+    match columns {
+        Ok(columns) => Ok(Some(columns)),
+        Err(error) if is_first && error.class != Class::Usage => Err(Error::clone(error)),
+        Err(_) => Ok(None),
     }
 }

@@ -518,13 +518,44 @@ fn looks_that_find_the_same_are_one_line() {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
-    assert!(flat.contains("(and 19 more like it)"), "{}", looked.stdout);
+    let names = (1..10).map(|number| format!("`in/{number:02}.csv`"));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let all = format!("(also {names} and 10 more: `--json` names all)");
+    assert!(flat.contains(&all), "{}", looked.stdout);
     assert!(looked.stdout.lines().count() < 10, "{}", looked.stdout);
+    assert!(!looked.stdout.contains("error"), "{}", looked.stdout);
     assert!(!looked.stderr.contains("not there"), "{}", looked.stderr);
     assert!(looked.stderr.contains("10 things"), "{}", looked.stderr);
+    let also = "`in/29.csv`)";
+    assert!(looked.stderr.contains(also), "{}", looked.stderr);
+}
+
+#[test]
+fn one_empty_file_is_one_fault_and_no_other_file_is_blamed() {
+    let folder = Folder::new("looks-empty");
+    for number in 0..15 {
+        folder.write(&format!("in/f{number:02}.csv"), "a,b\n1,2\n");
+    }
+    folder.write("in/empty.csv", "");
+    let pipeline = "[[stage]]\nname = 'load'\nkind = 'load_csv'\nfiles = ['in/*.csv']\n";
+    folder.write("p.toml", pipeline);
+    let looked = etl(&folder, &["check", "p.toml", "--connect"]);
+    assert_eq!(looked.code, Some(1));
+    assert_eq!(
+        looked.stderr,
+        "error: stage `load`: `in/empty.csv` is empty: it has no header line\n"
+    );
+    assert!(!looked.stdout.contains("empty.csv"), "{}", looked.stdout);
+
+    // What the pipeline file says wrong of the columns is reported once, with its line, and no file is blamed.
+    std::fs::remove_file(folder.path().join("in/empty.csv")).expect("it is there");
+    folder.write("p.toml", &format!("{pipeline}types.c = 'int'\n"));
+    let looked = etl(&folder, &["check", "p.toml", "--connect"]);
+    assert_eq!(looked.code, Some(2));
     assert!(
-        looked.stderr.contains("(and 9 more like it)"),
+        looked.stderr.contains("at p.toml:5:7\n"),
         "{}",
         looked.stderr
     );
+    assert_eq!(looked.stderr.matches("error").count(), 1);
 }

@@ -1,7 +1,7 @@
 //! A look at the files before a run: whether each is there, has the columns of the first one, and begins
 //! with a record that fits them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::files::{Seen, expand, is_once};
@@ -9,6 +9,7 @@ use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
+use crate::stage::outside::{UNCOMPARED, columns_for};
 use crate::stage::{Folder, Look, Session, Stage};
 use crate::stop::Stop;
 
@@ -18,13 +19,17 @@ impl LoadCsv {
             Ok(paths) => paths,
             Err(error) => return vec![Look::new(self.files.join(", "), Err(error))],
         };
+        // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);
-        let look = |path: &PathBuf| Look::new(path.display(), self.look_at(path, schema.as_ref()));
-        paths.iter().map(look).collect()
+        let looks = paths.iter().enumerate().map(|(at, path)| {
+            let found = self.look_at(path, columns_for(at == 0, &schema));
+            Look::new(path.display(), found)
+        });
+        looks.collect()
     }
 
     /// Whether a file is there, with the columns of the first one, and a first record that fits them.
-    fn look_at(&self, path: &Path, schema: Result<&Schema, &Error>) -> Result<String> {
+    fn look_at(&self, path: &Path, schema: Result<Option<&Schema>>) -> Result<String> {
         // What a pipe gives is gone then.
         if is_once(path) {
             return Ok("is read when the run begins".into());
@@ -32,7 +37,9 @@ impl LoadCsv {
         let Opened { header, splitter } =
             self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
         let mut splitter = splitter;
-        let schema = schema.map_err(Clone::clone)?;
+        let Some(schema) = schema? else {
+            return Ok(UNCOMPARED.into());
+        };
         let wanted: Vec<String> = schema.names().map(str::to_owned).collect();
         if let Some(header) = header.filter(|header| *header != wanted) {
             return Err(other_header(path, Some(&header), Some(&wanted)));
