@@ -277,6 +277,104 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     near.min().map(|(_, candidate)| candidate)
 }
 
+/// Words of other tools for a value of a closed list: the words; the values that they may mean, of which the first
+/// that the list has is meant; what else there is to say.
+const SYNONYMS: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["integer", "int64", "int32", "bigint", "long", "short"],
+        &["int", "long"],
+        "",
+    ),
+    (&["int", "int64", "int32", "bigint"], &["integer"], ""),
+    (
+        &["text", "varchar", "str", "utf8", "char", "object"],
+        &["string"],
+        "",
+    ),
+    (
+        &["string", "varchar", "str"],
+        &["keyword"],
+        "for whole words in it: `text`",
+    ),
+    (
+        &["double", "number", "decimal", "numeric", "real", "float64"],
+        &["float", "double"],
+        "",
+    ),
+    (&["bool"], &["boolean"], ""),
+    (&["boolean", "bit", "logical"], &["bool"], ""),
+    (&["datetime", "timestamp"], &["date"], ""),
+    (
+        &["overwrite", "truncate", "swap", "recreate"],
+        &["replace"],
+        "",
+    ),
+    (&["insert", "new"], &["create"], ""),
+    (
+        &["upsert", "merge", "add"],
+        &["append"],
+        "it replaces documents that have the same `id`",
+    ),
+    (&["overwrite", "put"], &["index"], ""),
+    (&["insert"], &["create"], ""),
+    (&["skip", "ignore"], &["count", "reject"], ""),
+    (&["drop", "discard", "quarantine"], &["reject"], ""),
+    (
+        &["abort", "stop", "raise", "error", "strict"],
+        &["fail"],
+        "",
+    ),
+    (&["nullify", "none", "empty"], &["null"], ""),
+    (&["jsonl", "jsonlines"], &["ndjson"], ""),
+    (&["serial", "single"], &["sequential"], ""),
+    (&["multiprocessing", "fork"], &["processes"], ""),
+];
+
+/// Words of other tools for what a closed list does not have: the words, a value of that list, and what to write instead.
+const ABSENT: &[(&[&str], &str, &str)] = &[
+    (
+        &["outer", "full", "full_outer"],
+        "inner",
+        "no join keeps the rows of both sides: `left` keeps all left rows, `inner` those that match",
+    ),
+    (
+        &["right", "right_outer"],
+        "inner",
+        "swap the two `inputs`, and write `left`",
+    ),
+    (
+        &["date", "datetime", "timestamp", "time"],
+        "float",
+        "load it as `string`, and read it with a stage `normalize_dates`",
+    ),
+];
+
+/// What was meant by a value that the closed list `known` does not have, as a hint: by another tool's word for one of
+/// them, or by a misspelt one.
+pub fn meant(word: &str, known: &[&str]) -> Option<String> {
+    let plain = word.trim().to_lowercase().replace('-', "_");
+    let has = |value: &&&str| known.contains(*value);
+    let other = SYNONYMS.iter().find_map(|(words, values, note)| {
+        let value = values
+            .iter()
+            .find(has)
+            .filter(|_| words.contains(&plain.as_str()))?;
+        Some((value, *note))
+    });
+    match other {
+        Some((value, "")) => return Some(format!("did you mean `{value}`?")),
+        Some((value, note)) => return Some(format!("did you mean `{value}`? {note}")),
+        None => {}
+    }
+    let absent = ABSENT.iter().find(|(words, value, _)| {
+        words.contains(&plain.as_str()) && known.contains(value) && !known.contains(&"date")
+    });
+    if let Some((.., note)) = absent {
+        return Some((*note).to_owned());
+    }
+    nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
+}
+
 /// Whether two words begin alike for the most part of the shorter one, or one stands in the other.
 fn is_part(a: &str, b: &str) -> bool {
     /// Less is in many words.
@@ -349,6 +447,37 @@ mod tests {
         assert_eq!(nearest("latin-1", ["utf-8", "latin1"]), Some("latin1"));
         assert_eq!(nearest("unrelated", known), None);
         assert_eq!(nearest("return", known), None);
+    }
+
+    #[test]
+    fn another_tools_word_for_a_value_is_understood() {
+        let hint = |word, known| meant(word, known).unwrap_or_default();
+        let types = ["string", "int", "float", "bool"];
+        for (word, value) in [
+            ("integer", "int"),
+            ("BIGINT", "int"),
+            ("text", "string"),
+            ("double", "float"),
+            ("boolean", "bool"),
+            ("flaot", "float"),
+        ] {
+            assert_eq!(hint(word, &types), format!("did you mean `{value}`?"));
+        }
+        assert!(hint("timestamp", &types).contains("`normalize_dates`"));
+        let fields = [
+            "text", "keyword", "long", "integer", "float", "double", "boolean", "date",
+        ];
+        assert_eq!(hint("timestamp", &fields), "did you mean `date`?");
+        assert_eq!(hint("bool", &fields), "did you mean `boolean`?");
+        let load = ["append", "create", "replace"];
+        assert_eq!(hint("overwrite", &load), "did you mean `replace`?");
+        assert_eq!(hint("insert", &load), "did you mean `create`?");
+        assert!(hint("upsert", &load).starts_with("did you mean `append`? it replaces"));
+        let how = ["left", "inner", "semi", "anti"];
+        assert!(hint("outer", &how).contains("`inner` those that match"));
+        assert!(hint("right", &how).contains("swap"));
+        assert_eq!(hint("skip", &["reject", "fail"]), "did you mean `reject`?");
+        assert_eq!(hint("nonsense", &load), "");
     }
 
     #[test]

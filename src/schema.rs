@@ -96,6 +96,11 @@ impl Schema {
             .ok_or_else(|| {
                 let names: Vec<&str> = self.names().collect();
                 let error = Error::usage(format!("no column `{name}`; there are {}", list(&names)));
+                if let Some(delimiter) = undivided(&names) {
+                    return error.hint(format!(
+                        "the header was not divided: `load_csv` takes `delimiter = \"{delimiter}\"`"
+                    ));
+                }
                 match nearest(name, names.iter().copied()) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error,
@@ -118,6 +123,19 @@ impl Schema {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
+}
+
+/// The delimiter, as TOML spells it, that stands in the only column's name: the header was read with another one.
+fn undivided(names: &[&str]) -> Option<&'static str> {
+    let [name] = names else { return None };
+    let delimiters = [(';', ";"), ('\t', r"\t"), ('|', "|"), (',', ",")];
+    let count = |delimiter: char| name.matches(delimiter).count();
+    let found = delimiters
+        .iter()
+        .max_by_key(|(delimiter, _)| count(*delimiter));
+    found
+        .filter(|(delimiter, _)| count(*delimiter) > 0)
+        .map(|(_, spelt)| *spelt)
 }
 
 /// A number of things, in words.
@@ -145,5 +163,26 @@ pub fn list(words: &[&str]) -> String {
         "none".into()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_was_not_divided_is_a_matter_of_the_delimiter() {
+        for (header, spelt) in [
+            ("id;name;amount", ";"),
+            ("id\tname", r"\t"),
+            ("id|a,b|amount", "|"),
+        ] {
+            let schema = Schema::new(vec![Field::new(header, Type::String)]).unwrap();
+            let hint = schema.index("amount").unwrap_err().hint.unwrap_or_default();
+            assert!(
+                hint.ends_with(&format!("`delimiter = \"{spelt}\"`")),
+                "{hint}"
+            );
+        }
     }
 }

@@ -60,7 +60,7 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
     let last = pipeline.steps.last().map(|step| step.name.clone());
     let stage = args.stage.clone().or(last).unwrap_or_default();
     let preview = run::preview(pipeline.upto(&stage)?, args.rows, &Stop::on_signals()?)?;
-    let preview = only(preview, &args.columns)?;
+    let preview = only(preview, &stage, &args.columns)?;
     if args.json {
         let lines = Writer::new(&preview.schema, Nulls::Null).lines(&preview.rows);
         output::print_json_text(&String::from_utf8_lossy(&lines))?;
@@ -87,11 +87,11 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
 }
 
 /// The same with these columns only; with all of them where none is named.
-fn only(preview: Preview, names: &[String]) -> Result<Preview> {
+fn only(preview: Preview, stage: &str, names: &[String]) -> Result<Preview> {
     if names.is_empty() {
         return Ok(preview);
     }
-    let missing = |error: Error| error.about("--columns").stage(&preview.stage);
+    let missing = |error: Error| error.about("--columns").stage(stage);
     let positions = preview.schema.indices(names);
     let positions = positions.map_err(|error| error.each(&missing))?;
     let fields = positions
@@ -283,9 +283,11 @@ mod tests {
              n         null\ncolumn_1  null\ncolumn_2  null\n\ns: 2 rows\n"
         );
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let some = only(preview, &names(&["column_2", "n"])).unwrap();
+        let some = only(preview, "a", &names(&["column_2", "n"])).unwrap();
         assert!(table(&some, 80).starts_with("column_2"));
-        let error = only(some, &names(&["n", "colunm_2", "x"])).err().unwrap();
+        let error = only(some, "a", &names(&["n", "colunm_2", "x"]))
+            .err()
+            .unwrap();
         assert_eq!(error.exit_code(), 2);
         assert_eq!(error.others.len(), 1);
     }

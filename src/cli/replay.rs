@@ -47,7 +47,10 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
     })?;
     let known: Value = serde_json::from_slice(&known)
         .map_err(|error| Error::failed("what is known of the run is damaged").cause(error))?;
-    let file = known["pipeline_file"].as_str().unwrap_or_default();
+    let Some(file) = known["pipeline_file"].as_str() else {
+        let error = format!("`{}` is a comparison, which is not replayed", args.run);
+        return Err(Error::usage(error).hint("name a run of `etl run`"));
+    };
     let pipeline = pipeline::load(file.as_ref(), &args.set.overrides())?;
     let loads = pipeline.steps.iter();
     let mut loads = loads.filter(|step| step.kind.name == bulk_index::KIND.name);

@@ -36,6 +36,15 @@ pub struct RollbackArgs {
 
 /// Does it for every stage that replaces an index.
 pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
+    if args.pipeline.is_dir() {
+        let error = format!(
+            "`{}` is a folder, not a pipeline file",
+            args.pipeline.display()
+        );
+        return Err(Error::usage(error).hint(
+            "name the pipeline file whose stage replaces the index: `etl rollback PIPELINE`",
+        ));
+    }
     let pipeline = pipeline::load(&args.pipeline, &args.set.overrides())?;
     let loads = pipeline.steps.iter().filter(|step| {
         let load = step.options.get("load").and_then(toml::Value::as_str);

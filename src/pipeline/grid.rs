@@ -1,7 +1,7 @@
 //! Which executor a stage asks for, from `parallel`, `executor`, `workers`, `processes` and `threads`.
 
-use super::source::{Section, suggest};
-use crate::error::{Error, Result, note};
+use super::source::Section;
+use crate::error::{Error, Result, meant, note};
 use crate::executor::{Grid, Kind, WORKERS_MAX};
 use crate::schema::list;
 
@@ -91,7 +91,11 @@ fn executor(section: &Section) -> Result<Option<Kind>> {
         "`executor`: expected one of {}, found `{word}`",
         list(&words)
     ));
-    Err(section.locate("executor", suggest(error, &word, words)))
+    let error = match meant(&word, &words) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    Err(section.locate("executor", error))
 }
 
 fn count(section: &Section, key: &str) -> Result<Option<usize>> {

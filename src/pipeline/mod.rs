@@ -180,11 +180,26 @@ fn assemble(
     };
     mistakes.append(&mut drafts.mistakes);
     let (steps, of_stages) = steps::decode(drafts, environment);
-    mistakes.extend(of_stages);
+    mistakes.extend(once_an_argument(of_stages));
     // Those of the file stand in its order, those of the command line behind them.
     mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
     Ok((pipeline, steps, mistakes))
+}
+
+/// The mistakes of stages, where a `--set` for all stages is wrong the same way in each of them as one, of no stage.
+fn once_an_argument(mistakes: Vec<Error>) -> Vec<Error> {
+    let mut seen = BTreeSet::new();
+    let once = |mut mistake: Error| {
+        let place = mistake.causes.first();
+        if place.is_none_or(|place| !place.starts_with("at `--set *.")) {
+            return Some(mistake);
+        }
+        let is_new = seen.insert((mistake.message.clone(), mistake.causes.clone()));
+        mistake.stage = None;
+        is_new.then_some(mistake)
+    };
+    mistakes.into_iter().filter_map(once).collect()
 }
 
 impl Pipeline {

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::stage::WRITE_A_LIST;
 
 /// A file's tables.
 pub(super) struct Document {
@@ -172,6 +173,9 @@ impl Section {
 
     /// Says of an error where the value at `path` was said, or the nearest above it.
     pub(super) fn locate_path(&self, path: &[String], mut error: Error) -> Error {
+        if let Some(Origin::Set(argument)) = self.origin_of(path) {
+            error.hint = error.hint.map(|hint| typed(hint, argument));
+        }
         error.causes.insert(0, self.place_of(path));
         match &self.name {
             Some(name) => error.stage(name),
@@ -180,6 +184,14 @@ impl Section {
     }
 
     fn place_of(&self, path: &[String]) -> String {
+        match self.origin_of(path) {
+            Some(Origin::Set(argument)) => format!("at `--set {argument}`"),
+            Some(Origin::File(at)) => place(&self.file, Some(*at)),
+            None => place(&self.file, self.start),
+        }
+    }
+
+    fn origin_of(&self, path: &[String]) -> Option<&Origin> {
         let above = (1..=path.len()).rev().map(|count| &path[..count]);
         let mut known = above.filter_map(|path| self.origins.get(path));
         // A table that only `--set` has made has no place of its own.
@@ -189,11 +201,7 @@ impl Section {
                 |(other, _): &(&Vec<String>, _)| !path.is_empty() && other.starts_with(&path[..1]);
             below.find(is_below).map(|(_, origin)| origin)
         };
-        match known.next().or_else(below) {
-            Some(Origin::Set(argument)) => format!("at `--set {argument}`"),
-            Some(Origin::File(at)) => place(&self.file, Some(*at)),
-            None => place(&self.file, self.start),
-        }
+        known.next().or_else(below)
     }
 
     /// Writes down that the command line said the value at `path`, and all below it, with this argument.
@@ -359,6 +367,17 @@ pub(super) fn suggest<'a>(
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,
     }
+}
+
+/// A hint about a list that the argument of `--set` should have given, as a shell takes it.
+fn typed(hint: String, argument: &str) -> String {
+    let list = hint.strip_prefix(WRITE_A_LIST);
+    let list = list.and_then(|list| list.strip_prefix('`')?.strip_suffix('`'));
+    let Some((list, (key, _))) = list.zip(argument.split_once('=')) else {
+        return hint;
+    };
+    let quoted = format!("{key}={list}").replace('\'', r"'\''");
+    format!("{WRITE_A_LIST}`--set '{quoted}'`")
 }
 
 fn place(path: &Path, at: Option<Position>) -> String {

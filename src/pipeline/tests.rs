@@ -399,12 +399,12 @@ fn a_fault_is_named_with_its_place() {
         (
             format!("{HEAD}types = 5"),
             &[],
-            "stage `a`: `types`: invalid type: integer `5`, expected a map\n  at p/job.toml:5:1",
+            "stage `a`: `types`: expected a table, found `5`\n  at p/job.toml:5:1",
         ),
         (
             format!("{HEAD}password = \"hunter2\""),
             &[],
-            "stage `a`: `password`: invalid type: string \"***\", expected u32\n  at p/job.toml:5:1",
+            "stage `a`: `password`: expected a whole number from 0, found the text \"***\"\n  at p/job.toml:5:1",
         ),
         (
             format!("{HEAD}types = {{ x = \"${{NO}}\" }}"),
@@ -503,22 +503,27 @@ fn a_fault_is_named_with_its_place() {
         (
             HEAD.into(),
             &["a.files=x"],
-            "stage `a`: `files`: invalid type: string \"x\", expected a sequence\n  at `--set a.files=x`\nhint: write a list: `[\"...\", \"...\"]`",
+            "stage `a`: `files`: expected a list, found the text \"x\"\n  at `--set a.files=x`\nhint: write a list: `--set 'a.files=[\"x\"]'`",
         ),
         (
             format!("{HEAD}types = {{ x = \"int\" }}\npassword = \"no\""),
             &["a.types.x=5", "a.password=hunter2"],
-            "stage `a`: `types.x`: invalid type: integer `5`, expected a string\n  at `--set a.types.x=5`\nerror: stage `a`: `password`: invalid type: string \"***\", expected u32\n  at `--set a.password=***`",
+            "stage `a`: `types.x`: expected text, found `5`\n  at `--set a.types.x=5`\nerror: stage `a`: `password`: expected a whole number from 0, found the text \"***\"\n  at `--set a.password=***`",
         ),
         (
             format!("{HEAD}types = {{ x = 4, y = 5 }}"),
             &["a.types.x=int"],
-            "stage `a`: `types.y`: invalid type: integer `5`, expected a string\n  at p/job.toml:5:18",
+            "stage `a`: `types.y`: expected text, found `5`\n  at p/job.toml:5:18",
         ),
         (
             format!("{HEAD}types.x = \"${{NO}}\"\nworkers = -1\npassword = true"),
             &["a.files=[5]"],
-            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml:5:7\nhint: set it, or give a default: `${NO:-default}`; if a shell is to read it, write `$${NO}`, and for a row's value `{NO}`\nerror: stage `a`: `workers`: expected 0 to 1024, found -1\n  at p/job.toml:6:1\nerror: stage `a`: `password`: invalid type: boolean `***`, expected u32\n  at p/job.toml:7:1\nerror: stage `a`: `files`: invalid type: integer `5`, expected a string\n  at `--set a.files=[5]`",
+            "stage `a`: `types.x`: environment variable `NO` is not set\n  at p/job.toml:5:7\nhint: set it, or give a default: `${NO:-default}`; if a shell is to read it, write `$${NO}`, and for a row's value `{NO}`\nerror: stage `a`: `workers`: expected 0 to 1024, found -1\n  at p/job.toml:6:1\nerror: stage `a`: `password`: expected a whole number from 0, found `***`\n  at p/job.toml:7:1\nerror: stage `a`: `files`: expected text, found `5`\n  at `--set a.files=[5]`",
+        ),
+        (
+            second("kind = \"group\"\ninputs = [\"a\"]"),
+            &["*.executor=thread"],
+            "`executor`: expected one of `sequential`, `threads`, `processes`, `hybrid`, found `thread`\n  at `--set *.executor=thread`\nhint: did you mean `threads`?",
         ),
         (
             HEAD.into(),

@@ -659,28 +659,102 @@ pub fn kind(name: &str) -> Option<&'static StageKind> {
 /// Decodes an option table into a kind's options; unknown keys were refused before.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
     table.try_into().map_err(|error: toml::de::Error| {
-        let message = error.message().replace("missing field", "missing key");
-        // The key is told in the whole text only: "message\nin `key`\n".
+        let message = in_plain_words(error.message());
+        // The key stands in the whole text only: "message\nin `key`\n".
         let text = error.to_string();
+        let hint = hint_for(error.message());
         let error = Error::usage(match text.trim_end().rsplit_once("\nin ") {
             Some((_, key)) => format!("{key}: {message}"),
-            None => message.clone(),
+            None => message,
         });
-        match meant(&message) {
+        match hint {
             Some(hint) => error.hint(hint),
             None => error,
         }
     })
 }
 
+/// What serde says of a value, in words that need no Rust.
+fn in_plain_words(message: &str) -> String {
+    let fault = ["invalid type: ", "invalid value: "];
+    let mut rest = fault.iter().filter_map(|fault| message.strip_prefix(fault));
+    let Some((found, expected)) = rest.next().and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return message.replace("missing field", "missing key");
+    };
+    let numbers = ["integer ", "floating point ", "boolean "];
+    let number = numbers.iter().find_map(|word| found.strip_prefix(word));
+    let found = match (found, number) {
+        (_, Some(number)) => number.to_owned(),
+        ("sequence", _) => "a list".to_owned(),
+        ("map", _) => "a table".to_owned(),
+        _ => match found.strip_prefix("string ") {
+            Some(text) => format!("the text {text}"),
+            None => found.to_owned(),
+        },
+    };
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "a string" => "text",
+        "a boolean" => "`true` or `false`",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number from 0",
+        "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number from 1",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("expected {expected}, found {found}")
+}
+
 /// What may have been meant by a value that serde refuses with this message.
-fn meant(message: &str) -> Option<String> {
+fn hint_for(message: &str) -> Option<String> {
     if let Some(words) = message.strip_prefix("unknown variant `") {
         let mut words = words.split('`').step_by(2);
-        let near = crate::error::nearest(words.next()?, words)?;
-        return Some(format!("did you mean `{near}`?"));
+        let word = words.next()?;
+        return crate::error::meant(word, &words.collect::<Vec<_>>());
     }
-    let of_text = message.starts_with("invalid type: string");
-    (of_text && message.ends_with("expected a sequence"))
-        .then(|| "write a list: `[\"...\", \"...\"]`".to_owned())
+    let text = message.strip_prefix("invalid type: string ")?;
+    let text = text.strip_suffix(", expected a sequence")?;
+    Some(format!("{WRITE_A_LIST}`[{text}]`"))
+}
+
+/// How the hint begins where a value stands in the place of a list of one; the list follows in backticks.
+pub const WRITE_A_LIST: &str = "write a list: ";
+
+#[cfg(test)]
+mod tests {
+    use super::in_plain_words;
+
+    #[test]
+    fn what_serde_says_needs_no_rust() {
+        for (said, words) in [
+            (
+                "invalid type: string \"a, expected b\", expected a sequence",
+                "expected a list, found the text \"a, expected b\"",
+            ),
+            (
+                "invalid type: integer `5`, expected a map",
+                "expected a table, found `5`",
+            ),
+            (
+                "invalid type: sequence, expected a string",
+                "expected text, found a list",
+            ),
+            (
+                "invalid type: map, expected a boolean",
+                "expected `true` or `false`, found a table",
+            ),
+            (
+                "invalid value: integer `-1`, expected usize",
+                "expected a whole number from 0, found `-1`",
+            ),
+            ("missing field `files`", "missing key `files`"),
+        ] {
+            assert_eq!(in_plain_words(said), words);
+        }
+    }
 }

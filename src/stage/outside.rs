@@ -78,11 +78,11 @@ impl Look {
 }
 
 /// What a look says of a file that opens, where no columns are known that it could be compared with.
-pub const UNCOMPARED: &str = "opens; its columns are not compared";
+pub(super) const UNCOMPARED: &str = "opens; its columns are not compared";
 
 /// The columns that a look compares a file with. If the first file has none, that is the error of the first file only.
 /// What the pipeline file says wrong of them is no file's fault: `check` reports it with its line.
-pub fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Option<&Schema>> {
+pub(super) fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Option<&Schema>> {
     match columns {
         Ok(columns) => Ok(Some(columns)),
         Err(error) if is_first && error.class != Class::Usage => Err(Error::clone(error)),

@@ -129,10 +129,13 @@ impl Join {
     fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
         if !(0.0..=1.0).contains(&given.min_match) {
-            return Err(Error::usage(format!(
-                "`min_match` is a share from 0 to 1, found {}",
-                given.min_match
-            )));
+            let share = given.min_match;
+            let error = Error::usage(format!("`min_match` is a share from 0 to 1, found {share}"));
+            return Err(if (1.0..=100.0).contains(&share) {
+                error.hint(format!("did you mean `{}`?", share / 100.0))
+            } else {
+                error
+            });
         }
         let (left_on, right_on) = match (given.on, given.left_on, given.right_on) {
             (Some(on), None, None) => (on.list(), on.list()),

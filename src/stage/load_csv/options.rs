@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::super::files::Grown;
 use super::super::options;
 use super::LoadCsv;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, meant, nearest};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::schema::{Field, Schema, Type};
@@ -204,11 +204,10 @@ fn targets(types: toml::Table) -> Result<Vec<(String, Target)>> {
                 let error = Error::usage(format!(
                     "`types.{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
                 ));
-                let near = value
-                    .as_str()
-                    .and_then(|word| nearest(word, ["string", "int", "float", "bool"]));
-                return Err(match near {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                let word = value.as_str();
+                let hint = word.and_then(|word| meant(word, &["string", "int", "float", "bool"]));
+                return Err(match hint {
+                    Some(hint) => error.hint(hint),
                     None => error,
                 });
             }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, meant};
 use crate::schema::{Schema, Type, list};
 
 /// How the embedded index holds a field.
@@ -273,11 +273,10 @@ impl Mapping {
             let kind = Kind::of(property).map_err(|what| {
                 let error = fault(name, &what);
                 let word = property.get("type").and_then(Value::as_str);
-                match word.and_then(|word| nearest(word, TYPES)) {
-                    Some(near) if Some(near) != word => {
-                        error.hint(format!("did you mean `{near}`?"))
-                    }
-                    _ => error.hint(format!("it has {}", list(&TYPES))),
+                let unknown = word.filter(|word| !TYPES.contains(word));
+                match unknown.and_then(|word| meant(word, &TYPES)) {
+                    Some(hint) => error.hint(hint),
+                    None => error.hint(format!("it has {}", list(&TYPES))),
                 }
             })?;
             fields.push((name.clone(), kind));
