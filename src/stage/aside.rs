@@ -86,14 +86,14 @@ impl<T: Send + 'static> Aside<T> {
         may_wait: impl Fn() -> Result<()>,
     ) -> Result<R> {
         let (answer, done) = channel();
-        let ended = |_| Error::failed("a thread of the program has ended before its work was done");
+        let ended = || Error::failed("a thread of the program has ended before its work was done");
         // Whoever gave up waiting takes no answer.
         let job = Box::new(move |value: &mut T| drop(answer.send(job(value))));
-        self.jobs.send(job).map_err(|error| ended(drop(error)))?;
+        self.jobs.send(job).map_err(|_| ended())?;
         loop {
             match done.recv_timeout(CHECK_EVERY) {
                 Ok(done) => return Ok(done),
-                Err(RecvTimeoutError::Disconnected) => return Err(ended(())),
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
                 Err(RecvTimeoutError::Timeout) => may_wait()?,
             }
         }

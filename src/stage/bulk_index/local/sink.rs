@@ -463,7 +463,7 @@ impl Sink for LocalSink {
         self.write("write to", |writer| writer.prepare_commit().map(drop))?;
         if let Place::Beside { .. } = self.place {
             // No one sees it yet, so that all can be done here, and publishing is a rename.
-            self.write("write to", |writer| writer.commit())?;
+            self.write("write to", IndexWriter::commit)?;
             let writer = self.writer.take().ok_or_else(finished)?;
             let merged = writer.run(merge)?;
             merged.map_err(|error| self.failed("write to", &error))?;
