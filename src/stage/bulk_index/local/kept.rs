@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::sink::{MAPPING_FILE, count_docs, is_index, lock, open, real};
+use super::files::{self, MAPPING_FILE};
+use super::sink::{count_docs, is_index, lock, open, real};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::stage::part::{self, KEPT, PART};
@@ -135,19 +136,11 @@ fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<()> {
 
 /// Something in the folder of an index that neither this program nor tantivy made: what somebody else put there.
 pub(super) fn foreign(index: &Path) -> Option<String> {
-    const OURS: [&str; 3] = [MAPPING_FILE, "meta.json", ".managed.json"];
-    let is_ours = |name: &str| {
-        let segment = name.split('.').next().unwrap_or_default();
-        let is_segment =
-            segment.len() == 32 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_segment
-            || OURS.contains(&name)
-            || name.starts_with(".tantivy-")
-            || name.starts_with(".tmp")
-    };
+    let managed = files::managed(index);
     let entries = std::fs::read_dir(index).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| !is_ours(name)).min()
+    let foreign = entries.filter(|entry| !files::is_own(entry, &managed));
+    let names = foreign.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.min()
 }
 
 /// Removes an index; what is left of it after a kill is no index. One that holds what somebody else put there stays.
@@ -155,13 +148,7 @@ fn remove(index: &Path) -> Result<()> {
     if foreign(index).is_some() {
         return Ok(());
     }
-    let mapping = index.join(MAPPING_FILE);
-    let unnamed = match std::fs::remove_file(mapping) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    unnamed
-        .and_then(|()| std::fs::remove_dir_all(index))
+    files::remove(index)
         .map_err(|error| Error::io("remove the replaced index in", index.display(), &error))
 }
 

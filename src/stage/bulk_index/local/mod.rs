@@ -3,6 +3,7 @@
 pub(super) mod coerce;
 mod dates;
 mod document;
+mod files;
 mod kept;
 pub(super) mod mapping;
 mod members;

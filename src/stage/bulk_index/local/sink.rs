@@ -19,6 +19,7 @@ use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Tant
 
 use super::super::{Least, Mode};
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
+use super::files::{MAPPING_FILE, META_FILE};
 use super::kept;
 use super::mapping::Mapping;
 use super::members;
@@ -32,11 +33,6 @@ use crate::stage::aside::Aside;
 use crate::stage::part::{self, Part};
 use crate::stage::{Counts, Run, Sink, write_files};
 use crate::threads;
-
-/// Beside tantivy's own files: the mapping that the index was made with, and the mark that it is ours.
-pub(super) const MAPPING_FILE: &str = "mapping.json";
-/// Tantivy's list of segments, without which a folder is no index.
-const META_FILE: &str = "meta.json";
 
 /// What one indexing thread gathers before it writes a segment: some 50,000 donors documents. At half
 /// of it a load costs a third more, as segments must be merged; at twice it gains nothing.

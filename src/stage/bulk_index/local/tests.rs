@@ -808,6 +808,50 @@ fn replace_puts_a_whole_index_in_place() {
     assert!(has_end(&names[1], ".kept"), "{names:?}");
 }
 
+#[test]
+fn what_others_put_into_the_folder_of_an_index_is_no_file_of_it() {
+    let segment = "0123456789abcdef0123456789abcdef";
+    let names = [
+        ".tmp-notes",
+        ".tmpabcdefg",
+        ".tantivy-notes",
+        &format!("{segment}.jpg"),
+    ];
+    for name in names
+        .into_iter()
+        .map(str::to_owned)
+        .chain([segment.to_owned()])
+    {
+        let place = Place::new();
+        load_rows(&place, PLAN, &[&[("a", "one")]]).expect("a load");
+        // As tantivy leaves one when it is killed.
+        std::fs::write(place.index().join(".tmpAbC123"), "").expect("the folder takes files");
+        let file = place.index().join(&name);
+        if name == segment {
+            std::fs::create_dir(&file).expect("the folder takes folders");
+        } else {
+            std::fs::write(&file, "x").expect("the folder takes files");
+        }
+        let (exit, error) = failing(load_rows(&place, replace_with(""), &[&[("b", "two")]]));
+        assert_eq!(exit, 1);
+        assert!(error.contains(&format!("holds `{name}`")), "{error}");
+        // It comes while the new index is made: the old one is put aside, and stays.
+        let aside = place.0.join("aside");
+        std::fs::rename(&file, &aside).expect("it can be moved");
+        let (schema, batch) = rows(&[("b", "two")]);
+        let plan = replace_with("keep = 0");
+        let (sink, ..) = fill(&place, plan, &schema, vec![batch]).expect("a load");
+        std::fs::rename(&aside, &file).expect("it can be moved back");
+        sink.publish().expect("the new index is there");
+        load_rows(&place, plan, &[&[("c", "three")]]).expect("a load");
+        let kept = place
+            .names()
+            .into_iter()
+            .find(|name| has_end(name, ".kept"));
+        assert!(place.0.join(kept.expect("it stays")).join(&name).exists());
+    }
+}
+
 /// As the pipeline file has them, beside the other options of a test.
 fn replace_with(more: &'static str) -> Plan<'static> {
     Plan {
