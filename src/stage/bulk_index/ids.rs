@@ -110,7 +110,7 @@ pub(super) fn warn(columns: &[String], totals: &mut Totals) {
     let varying: Vec<&str> = columns.iter().filter(varies).map(String::as_str).collect();
     if varying.len() > 1 {
         totals.warnings.push(format!(
-            "rows of different values may have got one id, and the last of them overwrote the others: `id` joins \
+            "rows of different values may have got one id, and the last of them may have overwritten the others: `id` joins \
              by `{ID_SEPARATOR}`, and values of {} have it now and then (`a-b` and `c` are joined as `a` and \
              `b-c`); name other columns as `id`, or one that holds them joined otherwise",
             list(&varying)

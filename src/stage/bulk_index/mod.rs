@@ -45,7 +45,7 @@ pub const KIND: StageKind = StageKind {
             name: "id",
             ty: "column or list of columns",
             default: Some("numbered by run and row"),
-            doc: "the document's id; several columns are joined by `-`, with a warning if values of two of them have a `-` now and then; of rows with one id the last wins",
+            doc: "the document's id; several columns are joined by `-`, with a warning if values of two of them have a `-` now and then, as far as the rows of this load show it; of rows with one id the last wins",
         },
         OptionDoc {
             name: "mapping",
