@@ -5,11 +5,12 @@
 use crate::error::Error;
 use crate::schema::Type;
 
-/// What JSON calls a value: types of one class may stand side by side in a field.
+/// What a value is: types of one class may stand side by side in a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Dates too.
     Text,
+    /// A text too in JSON.
+    Date,
     Number,
     Flag,
 }
@@ -23,7 +24,8 @@ impl Class {
     /// Of a column's values. `None`: they are not single values.
     pub(super) fn of_column(ty: &Type) -> Option<Class> {
         match ty {
-            Type::String | Type::Date { .. } => Some(Class::Text),
+            Type::String => Some(Class::Text),
+            Type::Date { .. } => Some(Class::Date),
             Type::Int | Type::Float => Some(Class::Number),
             Type::Bool => Some(Class::Flag),
             Type::List(of) => Class::of_column(of),
@@ -34,12 +36,19 @@ impl Class {
     /// Of the values that a field of the type `word` is made for. `None`: of several.
     pub(super) fn of_field(word: &str) -> Option<Class> {
         match word {
-            "text" | "keyword" | "date" | "date_nanos" | "ip" | "match_only_text" | "wildcard" => {
-                Some(Class::Text)
-            }
+            "text" | "keyword" | "ip" | "match_only_text" | "wildcard" => Some(Class::Text),
+            "date" | "date_nanos" => Some(Class::Date),
             "boolean" => Some(Class::Flag),
             word if is_number(word) => Some(Class::Number),
             _ => None,
+        }
+    }
+
+    /// What JSON calls it: there a date is a text.
+    pub(super) fn in_json(self) -> Class {
+        match self {
+            Class::Date => Class::Text,
+            other => other,
         }
     }
 
@@ -47,6 +56,7 @@ impl Class {
     pub(super) fn word(self) -> &'static str {
         match self {
             Class::Text => "text",
+            Class::Date => "date",
             Class::Number => "number",
             Class::Flag => "boolean",
         }
@@ -71,16 +81,22 @@ pub(super) fn cuts(word: &str, ty: &Type) -> bool {
     }
 }
 
-/// The error for a column of type `ty`, where the index `place` has the field of its name as `had`.
-pub(super) fn mixed(place: &str, name: &str, ty: &Type, had: &str) -> Error {
+/// The error for a column of type `ty`, where the index `place` has the field of its name as `had`; `can_name`: a
+/// mapping may name the field.
+pub(super) fn mixed(place: &str, name: &str, ty: &Type, had: &str, can_name: bool) -> Error {
+    let or_name = if can_name {
+        format!("name `{name}` in the `mapping` if its type reads the column's values, or ")
+    } else {
+        String::new()
+    };
     Error::failed(format!(
         "column `{name}` is a `{}`, and {place} has the field `{name}` as `{had}`",
         ty.word()
     ))
     .cause("the field would hold values of both types")
     .hint(format!(
-        "nothing was sent; give the column the field's type (`types` of its loader), or name `{name}` in the \
-         `mapping` if its type reads the column's values, or make the index anew with `load = \"replace\"`"
+        "nothing was sent; give the column the field's type (`types` of its loader), or {or_name}make the index \
+         anew with `load = \"replace\"`"
     ))
 }
 

@@ -76,6 +76,9 @@ impl<'a> Members<'a> {
         let classes = self.held(name)?.into_iter().map(|held| match held {
             ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => Class::Number,
             ColumnType::Bool => Class::Flag,
+            // Of a column of texts, those that are written as dates are held so.
+            ColumnType::DateTime if class == Class::Text => Class::Text,
+            ColumnType::DateTime => Class::Date,
             _ => Class::Text,
         });
         let mut others = classes.filter(|held| *held != class);
@@ -111,14 +114,17 @@ pub(super) fn refuse_mixed(
         };
         let had = match stored.kind(name).map(Kind::word) {
             Some(word) if stored.columns.contains(name) => {
-                let differs = Class::of_field(word).is_some_and(|held| held != class);
+                let differs = Class::of_field(word)
+                    // A date field reads dates from texts; rows of other texts are rejected.
+                    .is_some_and(|held| held.in_json() != class.in_json());
                 (differs || cuts(word, ty)).then_some(word)
             }
             Some(_) => None,
             None => members.other_class(name, class)?.map(Class::word),
         };
         if let Some(had) = had {
-            return Err(mixed(&place, name, ty, had));
+            let can_name = stored.kind(name).is_some();
+            return Err(mixed(&place, name, ty, had, can_name));
         }
     }
     Ok(())

@@ -83,9 +83,10 @@ pub(super) fn refuse_mixed(
         let (Some(held), Some(class)) = (Class::of_field(word), Class::of_column(ty)) else {
             continue;
         };
+        let (held, class) = (held.in_json(), class.in_json());
         // A server takes `7` and `"7"` for one number: what its documents have decides.
         if held != class && class_in(api, &found.name, name)?.is_some_and(|there| there != class) {
-            return Err(mixed(&format!("`{}`", found.name), name, ty, word));
+            return Err(mixed(&format!("`{}`", found.name), name, ty, word, true));
         }
     }
     Ok(warnings)
