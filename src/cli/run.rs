@@ -14,6 +14,7 @@ use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::history::History;
 use crate::run::{self, Options};
+use crate::schema::list;
 use crate::shown;
 use crate::stage::{bulk_index, write_files};
 use crate::stop::Stop;
@@ -147,7 +148,7 @@ pub(super) fn execute(
     // A reader of standard output that has gone hides no failure.
     match error {
         Some(error) => Err(unless_alone(error, pipeline)),
-        None => written,
+        None => written.map_err(|error| unreported(error, &report)),
     }?;
     let allowed = u64::try_from(pipeline.max_rejects).unwrap_or(u64::MAX);
     if report.rejects.rows > allowed {
@@ -171,6 +172,20 @@ fn unless_alone(error: Error, pipeline: &Pipeline) -> Error {
         class: Class::Failed,
         ..error.hint("the other outputs are published only if all rows are read; write to a file instead of `-`")
     }
+}
+
+/// The error of a report that could not be written: what the run has published stays so.
+fn unreported(error: Error, report: &Report) -> Error {
+    let stages = report.stages.iter();
+    let published = stages.filter(|stage| stage.published.is_some());
+    let names: Vec<&str> = published.map(|stage| stage.name.as_str()).collect();
+    if names.is_empty() {
+        return error;
+    }
+    error.cause(format!(
+        "the run has ended well, and published: {}",
+        list(&names)
+    ))
 }
 
 /// So many reasons stand in the message about too many rejects.
