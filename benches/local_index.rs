@@ -44,7 +44,7 @@ fn main() {
             sink.push(rows).expect("there is room");
         }
         sink.finish().expect("there is room");
-        sink.publish().expect("there is room");
+        sink.publish(&mut Vec::new()).expect("there is room");
         start.elapsed().as_secs_f64()
     };
     ours();

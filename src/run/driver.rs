@@ -153,7 +153,9 @@ impl Driver<'_> {
         for terminal in terminals {
             if let Some(sink) = terminal.sink {
                 let at = terminal.at;
-                let counts = self.own(at, || self.timed(at, || sink.publish()));
+                let mut warnings = Vec::new();
+                let counts = self.own(at, || self.timed(at, || sink.publish(&mut warnings)));
+                self.records[at].totals().warnings.append(&mut warnings);
                 // What is visible stays so: to take it back could fail as well.
                 let counts = counts.map_err(|error| match published[..] {
                     [] => error,

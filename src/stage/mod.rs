@@ -183,8 +183,8 @@ pub trait Sink: Send {
     fn push(&mut self, batch: Batch) -> Result<()>;
     /// All written, nothing visible yet.
     fn finish(&mut self) -> Result<Counts>;
-    /// Makes it visible; only when every stage has ended without error.
-    fn publish(self: Box<Self>) -> Result<Counts>;
+    /// Makes it visible; only when every stage has ended without error. What fails once it is visible is a warning.
+    fn publish(self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts>;
     /// In a resumed run, before the first batch: what became of the rows that are settled already.
     fn resume(&mut self, _rejected: u64, _counts: &Counts) {}
     /// What the user should know, behind [`Sink::finish`].

@@ -245,7 +245,7 @@ impl Sink for Catch {
         Ok(Counts::default())
     }
 
-    fn publish(self: Box<Self>) -> Result<Counts> {
+    fn publish(self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
         Ok(Counts::default())
     }
 }

@@ -43,8 +43,8 @@ impl Sink for Emptied {
         self.sink.finish()
     }
 
-    fn publish(self: Box<Self>) -> Result<Counts> {
-        self.sink.publish()
+    fn publish(self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
+        self.sink.publish(warnings)
     }
 
     fn notes(&mut self) -> Vec<String> {

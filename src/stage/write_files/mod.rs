@@ -305,7 +305,7 @@ impl Sink for TextSink {
         Ok(Counts::default())
     }
 
-    fn publish(self: Box<Self>) -> Result<Counts> {
+    fn publish(self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
         self.0.publish()?;
         Ok(Counts::default())
     }
@@ -395,7 +395,7 @@ impl Sink for ArrowSink {
         Ok(Counts::default())
     }
 
-    fn publish(mut self: Box<Self>) -> Result<Counts> {
+    fn publish(mut self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
         if let Some(out) = self.ended.take() {
             out.0.publish()?;
         }

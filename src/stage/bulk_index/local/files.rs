@@ -75,6 +75,18 @@ pub(super) fn remove_temporary(index: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets those read tantivy's lists who may read the mapping: tantivy makes them for their owner alone.
+pub(super) fn open_to_readers(index: &Path) -> Result<()> {
+    let mode = std::fs::metadata(index.join(MAPPING_FILE))?.permissions();
+    for name in [META_FILE, MANAGED_FILE] {
+        match std::fs::set_permissions(index.join(name), mode.clone()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether a temporary file holds one of tantivy's two lists, or nothing yet.
 fn is_list(bytes: &[u8]) -> bool {
     match serde_json::from_slice(bytes) {

@@ -19,19 +19,21 @@ use crate::stage::part::{self, KEPT, PART};
 pub(super) const RUN: &str = "run";
 
 /// Keeps the index that lies in `part`, which run `run` replaced in `dir`, and of all that are kept the
-/// newest `keep`.
-pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Result<()> {
-    if keep > 0 {
-        put_aside(part, dir, run)?;
+/// newest `keep`. What could not be done: each error is of one index, which stays.
+pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Vec<Error> {
+    let first = if keep > 0 {
+        put_aside(part, dir, run)
     } else {
-        remove(part)?;
-    }
+        remove(part)
+    };
     let (mut kept, cut): (Vec<PathBuf>, _) = part::of_kind(dir, KEPT)
         .into_iter()
         .map(|(_, path)| path)
         .partition(|path| is_index(path));
     kept.truncate(kept.len().saturating_sub(keep));
-    kept.iter().chain(&cut).try_for_each(|path| remove(path))
+    let others = kept.iter().chain(&cut).map(|path| remove(path));
+    let all = std::iter::once(first).chain(others);
+    all.filter_map(Result::err).collect()
 }
 
 /// Keeps what runs replaced that were killed before they could.
@@ -145,11 +147,13 @@ pub(super) fn foreign(index: &Path) -> Option<String> {
 
 /// Removes an index; what is left of it after a kill is no index. One that holds what somebody else put there stays.
 fn remove(index: &Path) -> Result<()> {
-    if foreign(index).is_some() {
-        return Ok(());
+    let shown = index.display();
+    if let Some(name) = foreign(index) {
+        return Err(Error::failed(format!(
+            "the replaced index in `{shown}` holds `{name}`, which is not of the index, and stays"
+        )));
     }
-    files::remove(index)
-        .map_err(|error| Error::io("remove the replaced index in", index.display(), &error))
+    files::remove(index).map_err(|error| Error::io("remove the replaced index in", shown, &error))
 }
 
 /// The run that made the index in `dir`.

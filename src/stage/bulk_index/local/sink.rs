@@ -5,12 +5,13 @@
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tantivy::directory::error::LockError;
+use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 use tantivy::directory::{Directory, DirectoryLock, INDEX_WRITER_LOCK, MmapDirectory};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::query::TermSetQuery;
@@ -19,7 +20,7 @@ use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Tant
 
 use super::super::{Least, Mode};
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
-use super::files::{MAPPING_FILE, META_FILE};
+use super::files::{self, MAPPING_FILE, META_FILE};
 use super::kept;
 use super::mapping::Mapping;
 use super::members;
@@ -27,7 +28,7 @@ use super::seen::Seen;
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::disk::{self, Hold};
-use crate::error::{Error, Result};
+use crate::error::{DESCRIPTORS, Error, Result, is_out_of_descriptors};
 use crate::schema::{Schema, list};
 use crate::stage::aside::Aside;
 use crate::stage::part::{self, Part};
@@ -48,6 +49,12 @@ const TAKING_BACK: Duration = Duration::from_millis(300);
 
 /// The index in `dir`, opened.
 pub(super) fn open(dir: &Path) -> Result<Index> {
+    if let Err(error) = std::fs::metadata(dir.join(META_FILE))
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        return Err(Error::io("open the index in", dir.display(), &error)
+            .hint("who searches it needs read permission for its folder and files"));
+    }
     if !is_index(dir) {
         let error = Error::failed(format!("no index in `{}`", dir.display()));
         return Err(
@@ -101,7 +108,40 @@ pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
             error,
         );
     }
-    Error::failed(format!("cannot {doing} the index in `{}`", dir.display())).cause(error)
+    let failed = Error::failed(format!("cannot {doing} the index in `{}`", dir.display()));
+    match system_error(error) {
+        Some(system) if is_out_of_descriptors(system) => failed.cause(system).hint(DESCRIPTORS),
+        Some(system) if system.kind() == ErrorKind::PermissionDenied => failed.cause(system).hint(
+            "who searches it needs read permission for its folder and files, and write permission for its `.tantivy-meta.lock`",
+        ),
+        _ => {
+            let words = error.to_string();
+            // What a thread of tantivy's failed of comes as text.
+            let failed = failed.cause(&words);
+            if words.contains("Too many open files") {
+                return failed.hint(DESCRIPTORS);
+            }
+            failed
+        }
+    }
+}
+
+/// The error of the system in an error of tantivy.
+fn system_error(error: &TantivyError) -> Option<&std::io::Error> {
+    match error {
+        TantivyError::IoError(error)
+        | TantivyError::OpenWriteError(OpenWriteError::IoError {
+            io_error: error, ..
+        })
+        | TantivyError::OpenReadError(OpenReadError::IoError {
+            io_error: error, ..
+        })
+        | TantivyError::OpenDirectoryError(OpenDirectoryError::IoError {
+            io_error: error, ..
+        })
+        | TantivyError::LockFailure(LockError::IoError(error), _) => Some(error),
+        _ => None,
+    }
 }
 
 /// Where the rows end: the writer of an index, and what makes its work visible.
@@ -174,6 +214,7 @@ pub(super) fn begin(
         members::refuse_mixed(&dir, &searcher, &stored, mapping.as_ref(), input)?;
         let place = Place::Within { _folder: folder };
         let sink = LocalSink::new(run, dir, place, index, &stored, input, with_ids)?;
+        sink.remove_left()?;
         return Ok((sink, stored));
     }
     let replaced = if vacant {
@@ -337,6 +378,16 @@ impl LocalSink {
         })
     }
 
+    /// Removes what an append left that was killed: files that are not whole, and segments that were not committed.
+    /// The writer is ours, so that nobody else needs them.
+    fn remove_left(&self) -> Result<()> {
+        files::remove_temporary(&self.dir)
+            .map_err(|error| Error::io("clean", self.dir.display(), &error))?;
+        self.write("clean", |writer| {
+            writer.garbage_collect_files().wait().map(drop)
+        })
+    }
+
     /// Says what the new index of a load that replaces must hold, and how many replaced ones are kept.
     pub(super) fn replaces(&mut self, least: Least, keep: usize) {
         self.replacing = Some((least, keep));
@@ -465,6 +516,8 @@ impl Sink for LocalSink {
             merged.map_err(|error| self.failed("write to", &error))?;
             self.refuse_too_few()?;
             if let Place::Beside { part, .. } = &self.place {
+                files::open_to_readers(&part.path)
+                    .map_err(|error| Error::io("write", part.path.display(), &error))?;
                 part.sync()
                     .map_err(|error| Error::io("write", part.path.display(), &error))?;
             }
@@ -476,8 +529,18 @@ impl Sink for LocalSink {
         std::mem::take(&mut self.warnings)
     }
 
-    fn publish(mut self: Box<Self>) -> Result<Counts> {
-        match &mut self.place {
+    fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
+        // All is visible then: what fails later is no failure of the load.
+        let mut warn = |failed: Result<()>, next: &str| {
+            if let Err(error) = failed {
+                let error = error.render().replace("error: ", "");
+                warnings.push(format!(
+                    "the load is published, but {}; {next}",
+                    error.trim()
+                ));
+            }
+        };
+        let docs = match &mut self.place {
             Place::Within { .. } => {
                 let writer = self.writer.take().ok_or_else(finished)?;
                 let committed = writer.run_to_end(|writer| {
@@ -487,14 +550,24 @@ impl Sink for LocalSink {
                 committed.map_err(|error| failed("commit to", &self.dir, &error))?;
                 self.published = true;
                 // Tantivy brings its files to disk, but not the name of the newest.
-                disk::sync_folder(&self.dir)
-                    .map_err(|error| Error::io("write", self.dir.display(), &error))?;
+                let synced = disk::sync_folder(&self.dir);
+                let fault = |error| Error::io("write", self.dir.display(), &error);
+                warn(synced.map_err(fault), "a power failure now may lose it");
                 // All is there: a run that is to stop now leaves the merging to the next.
                 if let Ok(merged) = writer.run(merge) {
-                    merged.map_err(|error| failed("merge segments of", &self.dir, &error))?;
+                    let merged =
+                        merged.map_err(|error| failed("merge segments of", &self.dir, &error));
+                    warn(merged, "the next load merges them");
                 }
+                let opened = files::open_to_readers(&self.dir);
+                warn(
+                    opened.map_err(fault),
+                    "other users may not be able to search it",
+                );
+                count_docs(&self.index, &self.dir)
             }
             Place::Beside { part, replaced } => {
+                let docs = count_docs(&self.index, &self.dir)?;
                 let put = match replaced {
                     Some(_) => part.exchange(),
                     None => part.publish(),
@@ -505,18 +578,29 @@ impl Sink for LocalSink {
                 self.published = true;
                 if replaced.is_some() {
                     let keep = self.replacing.map_or(0, |(_, keep)| keep);
-                    kept::keep(&part.path, &self.dir, &self.run, keep)?;
+                    for error in kept::keep(&part.path, &self.dir, &self.run, keep) {
+                        warn(
+                            Err(error),
+                            "remove it yourself: each load leaves another one",
+                        );
+                    }
                 }
                 // Not before: who waits for it must not find what is being removed.
                 *replaced = None;
-                self.index = open(&self.dir)?;
+                Ok(docs)
             }
-        }
-        let docs = count_docs(&self.index, &self.dir)?;
-        let created = docs - self.docs_before;
+        };
+        let docs = match docs {
+            Ok(docs) => docs,
+            Err(error) => {
+                warn(Err(error), "its documents are not counted");
+                return Ok(Counts::default());
+            }
+        };
+        let created = docs.saturating_sub(self.docs_before);
         Ok(Counts::from([
             ("created".to_owned(), created),
-            ("updated".to_owned(), self.rows - created),
+            ("updated".to_owned(), self.rows.saturating_sub(created)),
         ]))
     }
 }

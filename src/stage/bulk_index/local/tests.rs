@@ -154,7 +154,7 @@ fn fill(
 
 fn load(place: &Place, plan: Plan, schema: &Schema, batches: Vec<Batch>) -> Result<Loaded> {
     let (sink, rejects, mut counts) = fill(place, plan, schema, batches)?;
-    add_counts(&mut counts, sink.publish()?);
+    add_counts(&mut counts, sink.publish(&mut Vec::new())?);
     Ok(Loaded { counts, rejects })
 }
 
@@ -809,6 +809,77 @@ fn replace_puts_a_whole_index_in_place() {
 }
 
 #[test]
+fn what_a_killed_append_left_goes_with_the_next_even_if_that_fails() {
+    let place = Place::new();
+    load_rows(&place, PLAN, &[&[("a", "one")]]).expect("a load");
+    let index = place.index();
+    let (schema, batch) = rows(&[("b", "two")]);
+    // A segment that no commit names, and files that tantivy was writing.
+    let segment = "0123456789abcdef0123456789abcdef.store";
+    let list = std::fs::read_to_string(index.join(".managed.json")).expect("it is there");
+    let list = list.replacen('[', &format!("[\"{segment}\","), 1);
+    let meta = std::fs::read_to_string(index.join("meta.json")).expect("it is there");
+    let left = [
+        (segment, ""),
+        (".managed.json", &list),
+        (".tmpAAAAAA", ""),
+        (".tmpBBBBBB", &meta),
+        (".tmpCCCCCC", &list),
+        (".tmpnotes1", "not of tantivy"),
+        (".tmpDDDDDD", "{\"a\": 1}"),
+    ];
+    for (name, text) in left {
+        std::fs::write(index.join(name), text).expect("the folder takes files");
+    }
+    let (sink, ..) = fill(&place, PLAN, &schema, vec![batch]).expect("a load");
+    for (name, _) in left {
+        let stays = [".managed.json", ".tmpnotes1", ".tmpDDDDDD"].contains(&name);
+        assert_eq!(index.join(name).exists(), stays, "{name}");
+    }
+    drop(sink);
+    assert_eq!(ids(&place, "*"), ["a"]);
+}
+
+#[test]
+fn who_may_read_the_mapping_may_read_tantivys_lists() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    for load in ["append", "append", "replace"] {
+        load_rows(&place, Plan { load, ..PLAN }, &[&[("a", "one")]]).expect("a load");
+        let mode = |name: &str| {
+            let found = std::fs::metadata(place.index().join(name));
+            found.expect("it is there").permissions().mode()
+        };
+        for name in ["meta.json", ".managed.json"] {
+            assert_eq!(mode(name), mode("mapping.json"), "{load}: {name}");
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_system_in_one_of_tantivys_says_what_next() {
+    use tantivy::directory::error::{LockError, OpenWriteError};
+    let system = |code| std::sync::Arc::new(std::io::Error::from_raw_os_error(code));
+    let write = OpenWriteError::IoError {
+        io_error: system(nix::libc::EMFILE),
+        filepath: "x".into(),
+    };
+    let text = format!("{write:?}");
+    let errors = [
+        (write.into(), "`ulimit -n`"),
+        (tantivy::TantivyError::ErrorInThread(text), "`ulimit -n`"),
+        (
+            LockError::IoError(system(nix::libc::EACCES)).into(),
+            "`.tantivy-meta.lock`",
+        ),
+    ];
+    for (error, next) in errors {
+        let error = sink::failed("search", Path::new("ix"), &error);
+        assert!(error.hint.is_some_and(|hint| hint.contains(next)), "{next}");
+    }
+}
+
+#[test]
 fn what_others_put_into_the_folder_of_an_index_is_no_file_of_it() {
     let segment = "0123456789abcdef0123456789abcdef";
     let names = [
@@ -842,7 +913,12 @@ fn what_others_put_into_the_folder_of_an_index_is_no_file_of_it() {
         let plan = replace_with("keep = 0");
         let (sink, ..) = fill(&place, plan, &schema, vec![batch]).expect("a load");
         std::fs::rename(&aside, &file).expect("it can be moved back");
-        sink.publish().expect("the new index is there");
+        let mut warnings = Vec::new();
+        sink.publish(&mut warnings).expect("the new index is there");
+        assert!(
+            warnings[0].contains(&format!("holds `{name}`")),
+            "{warnings:?}"
+        );
         load_rows(&place, plan, &[&[("c", "three")]]).expect("a load");
         let kept = place
             .names()
@@ -1064,7 +1140,9 @@ fn what_stands_in_the_way_is_named_and_kept() {
         assert_eq!(exit, 1);
         assert!(error.contains("is being written by another run"), "{error}");
     }
-    writing.publish().expect("the first run is not disturbed");
+    writing
+        .publish(&mut Vec::new())
+        .expect("the first run is not disturbed");
     assert_eq!(ids(&place, "*"), ["a", "b"]);
 
     let other = Place::new();
@@ -1194,13 +1272,23 @@ fn values_of_two_types_do_not_meet_in_a_field() {
     for (rows, says) in wrong {
         let (exit, error) = failing(add(rows));
         assert_eq!(exit, 1, "{error}");
-        for part in says
-            .into_iter()
-            .chain(["`types`", "`mapping`", "load = \"replace\""])
-        {
+        for part in says.into_iter().chain(["`types`", "load = \"replace\""]) {
             assert!(error.contains(part), "{part}: {error}");
         }
+        // A mapping that names what the index holds as no field differs from the index's.
+        assert_eq!(
+            error.contains("`mapping`"),
+            says[0].contains("`n`"),
+            "{error}"
+        );
     }
+    let place = Place::new();
+    let (schema, batch) = at_and_n("a", text("x"), int(1));
+    load(&place, PLAN, &schema, vec![batch]).expect("it is new");
+    let (schema, batch) = at_and_n("b", day("2013-05-06"), int(1));
+    let (exit, error) = failing(load(&place, PLAN, &schema, vec![batch]).map(drop));
+    assert_eq!(exit, 1, "{error}");
+    assert!(error.contains("has the field `at` as `text`"), "{error}");
     let other = Place::new();
     let (schema, batch) = fields(Type::Float, Type::String, None);
     load(&other, PLAN, &schema, vec![batch]).expect("it is new");

@@ -376,7 +376,7 @@ impl Sink for ServerSink {
         Ok(counts)
     }
 
-    fn publish(mut self: Box<Self>) -> Result<Counts> {
+    fn publish(mut self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
         self.settled = true;
         if self.state.replacing.is_none() {
             return Ok(Counts::new());
