@@ -10,16 +10,15 @@ use crate::error::Error;
 /// What stands where a secret stood.
 const MASK: &str = "***";
 
-/// An option is secret if its name holds one of these, `-` read as `_`.
-const SECRET: [&str; 10] = [
+/// An option is secret if its name holds one of these, whatever stands between the letters.
+const SECRET: [&str; 9] = [
     "password",
     "passwd",
     "passphrase",
     "secret",
     "token",
-    "api_key",
     "apikey",
-    "private_key",
+    "privatekey",
     "authorization",
     "cookie",
 ];
@@ -82,20 +81,77 @@ pub fn masked_set(set: &str) -> String {
         return format!("{key}={MASK}");
     }
     let mut secrets = Secrets::default();
-    match format!("v = {value}").parse::<Table>() {
-        Ok(table) => gather(&table, false, &mut secrets),
-        // Not TOML: the text itself is the value.
+    let parsed = format!("v = {value}").parse::<Table>();
+    match &parsed {
+        Ok(table) => gather(table, false, &mut secrets),
+        // Not TOML: the text itself is the value, and what was meant by it may hold names and values.
         Err(_) => gather_urls(value, &mut secrets),
     }
-    format!("{key}={}", secrets.clean(&mask_url(value)))
+    let shown = secrets.clean(&mask_url(value));
+    let shown = if parsed.is_ok() {
+        shown
+    } else {
+        mask_behind_name(&shown)
+    };
+    format!("{key}={shown}")
+}
+
+/// Text in no language without what stands behind the first name of a secret, `NAME=` or `NAME:`: nothing tells
+/// where the secret ends.
+pub fn mask_behind_name(text: &str) -> String {
+    match behind_name(text) {
+        Some(from) => [&text[..from], MASK].concat(),
+        None => text.to_owned(),
+    }
+}
+
+/// Where the text begins that stands behind the first name of a secret and its `=` or `:`, if there is any.
+fn behind_name(text: &str) -> Option<usize> {
+    let mut name_from = 0;
+    text.char_indices().find_map(|(at, char)| {
+        if ",;&?{}[]()\n".contains(char) {
+            name_from = at + 1;
+        }
+        let from = at + 1;
+        let is_end = "=:".contains(char) && !text[from..].trim().is_empty();
+        (is_end && is_secret(&decoded(&text[name_from..at]))).then_some(from)
+    })
+}
+
+/// A text without the escapes of URLs, however often it was escaped.
+fn decoded(text: &str) -> String {
+    let read = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+    if read == text {
+        return read.into_owned();
+    }
+    decoded(&read)
 }
 
 /// A value that is a URL, or was meant as one, without its user part.
 pub fn mask_url(value: &str) -> String {
-    match user_part(value) {
+    let unbroken = unbroken(value);
+    let value = unbroken.as_deref().unwrap_or(value);
+    match user_part(value).or_else(|| bare_user_part(value)) {
         Some(user) => [&value[..user.start], MASK, &value[user.end..]].concat(),
         None => value.to_owned(),
     }
+}
+
+/// A URL as those who read it take it where they drop tabs and ends of lines from it.
+fn unbroken(value: &str) -> Option<String> {
+    let broken = ['\t', '\n', '\r'];
+    let text = value.contains(broken).then(|| value.replace(broken, ""))?;
+    (!text.contains(' ') && prefix_of_url(&text).is_some()).then_some(text)
+}
+
+/// The user part of a value that lacks its scheme, `user:password@host`.
+fn bare_user_part(value: &str) -> Option<std::ops::Range<usize>> {
+    let is_one_word = !value.contains(char::is_whitespace) && prefix_of_url(value).is_none();
+    let (user, password) = value.split_once(':')?;
+    let is_path = ["local", "file"].contains(&user) || user.contains('/');
+    let is_meant = is_one_word && !is_path && !password.starts_with('/');
+    let end = value.rfind('@')?;
+    (is_meant && is_user_and_password(value)).then_some(0..end)
 }
 
 fn masked_value(value: &Value, secrets: &Secrets) -> Json {
@@ -115,7 +171,8 @@ fn masked_value(value: &Value, secrets: &Secrets) -> Json {
 
 /// Whether the value under such a name is never printed.
 pub fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase().replace('-', "_");
+    let letters = key.chars().filter(char::is_ascii_alphanumeric);
+    let key: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
     SECRET.iter().any(|word| key.contains(word))
 }
 
@@ -125,7 +182,8 @@ pub fn mask_urls(text: &str) -> String {
 }
 
 /// The parts of a query or fragment, `name=value`, whose names are those of secrets: where the values are. A
-/// value ends where a URL in a sentence may end, or, as `whole` says, with its part of the URL only.
+/// value ends where a URL in a sentence may end, or, as `whole` says, with its part of the URL only. Of a part
+/// that is escaped, and holds another URL or a secret's name so, it is all behind its own name.
 fn query_secrets(text: &str, whole: bool) -> impl Iterator<Item = std::ops::Range<usize>> {
     let ends: &[char] = if whole {
         &['&', '#']
@@ -133,18 +191,30 @@ fn query_secrets(text: &str, whole: bool) -> impl Iterator<Item = std::ops::Rang
         &['&', '#', ';', ' ', '`', '"', '\'']
     };
     let starts = text.match_indices(['?', '&', ';', '#']);
-    starts.filter_map(move |(at, _)| {
+    let all = starts.filter_map(move |(at, _)| {
         let from = at + 1;
-        let (name, value) = text[from..].split_once('=')?;
+        let part = &text[from..];
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let is_name = !name.contains(['?', '&', ';', '#']);
         // A name of many words is a sentence.
-        if name.contains(['?', '&', ';', '#', ' ']) {
-            return None;
+        let is_name = is_name && (whole || !name.contains(' '));
+        if is_name && is_secret(&decoded(name)) && name.len() < part.len() {
+            let from = from + name.len() + 1;
+            let until = value.find(ends).unwrap_or(value.len());
+            return (until > 0).then(|| from..from + until);
         }
-        let value = &value[..value.find(ends).unwrap_or(value.len())];
-        let name_decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        let value_from = from + name.len() + 1;
-        (is_secret(&name_decoded) && !value.is_empty())
-            .then(|| value_from..value_from + value.len())
+        let part = &part[..part.find(ends).unwrap_or(part.len())];
+        let read = decoded(part);
+        let is_secret = read != part && (behind_name(&read).is_some() || mask_urls(&read) != read);
+        let name = part.find('=').map_or(0, |end| end + 1);
+        is_secret.then(|| from + name..from + part.len())
+    });
+    // A part may begin within one that has begun before.
+    let mut end = 0;
+    all.filter(move |range| {
+        let is_next = range.start >= end;
+        end = end.max(range.end);
+        is_next
     })
 }
 
@@ -200,17 +270,34 @@ fn prefix_of_url(text: &str) -> Option<usize> {
         .unwrap_or(slashes.len());
     let needed = match scheme.map(str::to_ascii_lowercase).as_deref() {
         Some("http" | "https") => 0,
-        // What follows is a path, unless somebody put `local:` before a URL.
-        Some("local") => {
+        // What follows is a path, unless somebody put `local:` before a URL, or took it for one.
+        Some("local" | "file") => {
             let rest = &text[before..];
-            let prefix = rest.contains("://").then(|| prefix_of_url(rest))?;
-            return prefix.map(|prefix| before + prefix);
+            let prefix = match slashes {
+                0 => prefix_of_url(rest),
+                _ => None,
+            };
+            let prefix =
+                prefix.or_else(|| is_user_and_password(&rest[slashes..]).then_some(slashes))?;
+            return Some(before + prefix);
         }
-        Some("file" | "") => return None,
+        Some("") => return None,
         None if word > 0 => return None,
         Some(_) | None => 2,
     };
     (slashes >= needed).then_some(before + slashes)
+}
+
+/// Whether a text begins with `user:password@`.
+fn is_user_and_password(text: &str) -> bool {
+    let word = text.split(['\n', '`', '"', '\'']).next().unwrap_or(text);
+    let user = word
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'));
+    user.is_some_and(|(user, password)| {
+        let is_one_word = !user.is_empty() && !user.contains(char::is_whitespace);
+        is_one_word && password.starts_with(|c: char| !c.is_whitespace())
+    })
 }
 
 /// Where the user part of a text lies that is a URL, or was meant as one: before the last `@` of its authority.
@@ -345,20 +432,26 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Secrets) {
 
 /// What a URL holds of secrets: its password, and the values of a query that are named so.
 fn gather_urls(text: &str, secrets: &mut Secrets) {
+    if let Some(text) = unbroken(text) {
+        gather_urls(&text, secrets);
+    }
     let starts = url_starts(text).map(|start| &text[start..]);
-    for part in starts.chain([text]) {
-        let user = user_part(part).map(|user| &part[user]);
+    let users = starts.chain([text]).map(|part| (part, user_part(part)));
+    for (part, user) in users.chain([(text, bare_user_part(text))]) {
+        let user = user.map(|user| &part[user]);
         if let Some((_, password)) = user.and_then(|user| user.split_once(':')) {
             secrets.add(password);
-            let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
-            secrets.add(&decoded);
+            secrets.add(&decoded(password));
         }
     }
     for whole in [true, false] {
         for value in query_secrets(text, whole) {
-            secrets.add(&text[value.clone()]);
-            let decoded = percent_encoding::percent_decode_str(&text[value]).decode_utf8_lossy();
-            secrets.add(&decoded);
+            let (value, read) = (&text[value.clone()], decoded(&text[value]));
+            secrets.add(value);
+            if read != value {
+                secrets.add(&read);
+                gather_urls(&read, secrets);
+            }
         }
     }
 }
@@ -377,6 +470,27 @@ mod tests {
             ),
             ("index.batch_docs=5", "index.batch_docs=5"),
             ("name", "name"),
+            ("e.env={PASSWORD=\"zzTop1\"", "e.env={PASSWORD=***"),
+            ("e.env=PASSWORD=zzTop1", "e.env=PASSWORD=***"),
+            (
+                "e.env={ A = 1, \"my-password\" : zzTop1",
+                "e.env={ A = 1, \"my-password\" :***",
+            ),
+            (
+                "f.headers={Authorization=\"Bearer zzTop1\"",
+                "f.headers={Authorization=***",
+            ),
+            (
+                "f.headers=X-Api-Key: zzTop1, a: b",
+                "f.headers=X-Api-Key:***",
+            ),
+            ("f.body={password=zzTop1", "f.body={password=***"),
+            ("f.body={\"api key\":zzTop1", "f.body={\"api key\":***"),
+            (
+                "f.body={a={b={'TOKEN'='zzTop1'}}",
+                "f.body={a={b={'TOKEN'=***",
+            ),
+            ("f.into=the: token", "f.into=the: token"),
         ];
         for (set, shown) in cases {
             assert_eq!(masked_set(set), shown);
@@ -413,6 +527,33 @@ mod tests {
             "http://h/?token=\"x'hunter2`",
             "http://h/#access_token=hunter2",
             "http://h/?x=1#a&access_token=hunter2",
+            "local:http:me:hunter2@h",
+            "local:https:/me:hunter2@h",
+            "local://me:hunter2@h",
+            "local:/me:hunter2@h",
+            "local:me:hunter2@h",
+            "local:file://me:hunter2@h",
+            "local:local:http:me:hunter2@h",
+            "file:///me:hunter2@h/x",
+            "me:hunter2@h",
+            "me:hunter2@h:9200/x?y",
+            "http://h/?api+key=hunter2",
+            "http://h/?api%20key=hunter2",
+            "http://h/?api key=hunter2",
+            "http://h/?api%2Dkey=hunter2",
+            "http://h/?private+key=hunter2&a=b",
+            "http://h/?token%3Dhunter2",
+            "http://h/?a=1&token%3Dhunter2",
+            "http://h/?a=token%3Dhunter2",
+            "http://h/?a=http%3A%2F%2Fme:hunter2@h/",
+            "http://h/?a=http%3A%2F%2Fme%3Ahunter2%40h%2F",
+            "http://h/?a=http%253A%252F%252Fme%253Ahunter2%2540h",
+            "http://h/?a=%7B%22token%22%3A%22hunter2%22%7D",
+            "http://h/?to\tken=hunter2",
+            "http://h/?to\nken=hunter2",
+            "http://h/?token=hun\tter2hunter2",
+            "http:/\t/me:hunter2@h",
+            "ht\ntp://me:hunter2@h",
         ];
         for url in urls {
             let mut options = Table::new();
@@ -436,7 +577,12 @@ mod tests {
             "https://[::1]:9200/@",
             "http://host:{port}/@{x}",
             "local:/data/a@2024",
+            "local:///data/a@2024",
+            "file:///a@b.csv",
+            "cannot read local:/data/x: see a@b",
             "local:out",
+            "http://h/?a=b%20c&d=%40e",
+            "http://h/?when=12%3A30&mail=me%40host",
             "me@host",
             "a: b@c",
             "out//x@y",
