@@ -70,13 +70,20 @@ pub(in crate::stage) fn open(
     let mut reader = Counted { reader, done };
     let first = first_bytes(&mut reader, path)?;
     refuse_others(&first, path)?;
-    let packed = first.starts_with(&gzip::MAGIC);
+    let packed = is_packed(&first, path);
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let reader = BufReader::with_capacity(256 << 10, Cursor::new(first).chain(reader));
     if packed {
         return Ok(Box::new(gzip::Reader::new(reader)));
     }
     Ok(Box::new(reader))
+}
+
+/// Whether it is gzip, told from the bytes. Where the name says so too, the first byte is enough: the second one may
+/// be damaged, or cut off.
+fn is_packed(first: &[u8], path: &Path) -> bool {
+    let is_named = path.extension().is_some_and(|end| end == "gz");
+    first.starts_with(&gzip::MAGIC) || is_named && first.first() == Some(&gzip::MAGIC[0])
 }
 
 /// Standard input, a pipe or a device.
