@@ -255,6 +255,16 @@ pub fn note<T>(mistakes: &mut Vec<Error>, checked: Result<T>) -> Option<T> {
     checked.map_err(|mistake| mistakes.push(mistake)).ok()
 }
 
+/// What two checks gave, or the mistakes of both.
+pub fn both<A, B>(one: Result<A>, other: Result<B>) -> Result<(A, B)> {
+    let mut mistakes = Vec::new();
+    let given = (note(&mut mistakes, one), note(&mut mistakes, other));
+    match (given, Error::all(mistakes)) {
+        ((Some(one), Some(other)), None) => Ok((one, other)),
+        (_, mistakes) => Err(mistakes.expect("what gave nothing has noted why")),
+    }
+}
+
 /// A longer value is cut where it is shown: a report must stay readable.
 pub const VALUE_BYTES_MAX: usize = 1024;
 

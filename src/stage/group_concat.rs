@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind, options};
 use crate::batch::Batch;
 use crate::columns::{Column, List, TextBuilder, row_number};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema, Type};
@@ -114,13 +114,12 @@ fn decode(table: toml::Table) -> Result<Options> {
 impl GroupConcat {
     /// Positions of the key and of what is gathered.
     fn positions(&self, input: &Schema) -> Result<(Vec<usize>, Vec<usize>)> {
-        let by = input.indices(&self.0.by.list())?;
-        let columns = match &self.0.columns {
-            Some(columns) => input.indices(columns)?,
-            None => (0..input.fields.len())
-                .filter(|column| !by.contains(column))
-                .collect(),
-        };
+        let by = input.indices(&self.0.by.list());
+        let columns = self.0.columns.as_ref();
+        let columns = columns.map(|columns| input.indices(columns)).transpose();
+        let (by, columns) = both(by, columns)?;
+        let others = || (0..input.fields.len()).filter(|column| !by.contains(column));
+        let columns = columns.unwrap_or_else(|| others().collect());
         Ok((by, columns))
     }
 }

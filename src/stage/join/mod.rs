@@ -15,7 +15,7 @@ use super::{
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema};
@@ -181,14 +181,17 @@ impl Stage for Join {
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         let side = |name: &str| {
             let name = name.to_owned();
-            move |error: Error| Error {
-                message: format!("{name} input: {}", error.message),
-                ..error
+            move |error: Error| {
+                error.each(&|error: Error| Error {
+                    message: format!("{name} input: {}", error.message),
+                    ..error
+                })
             }
         };
         let (left, right) = (&inputs[0], &inputs[1]);
-        let left_keys = left.indices(&self.left_on).map_err(side("left"))?;
-        let right_keys = right.indices(&self.right_on).map_err(side("right"))?;
+        let left_keys = left.indices(&self.left_on).map_err(side("left"));
+        let right_keys = right.indices(&self.right_on).map_err(side("right"));
+        let (left_keys, right_keys) = both(left_keys, right_keys)?;
         keys::check(left, &left_keys)?;
         keys::check(right, &right_keys)?;
         for (&l, &r) in left_keys.iter().zip(&right_keys) {
