@@ -122,7 +122,8 @@ fn however_small_the_address_space_the_run_ends_in_order() {
     for_each(&tries, |&(variant, few_arenas)| {
         let folder = Folder::new("space");
         folder.write("pipeline.toml", FILES_ONLY);
-        let rows: String = (0..20_000).map(|i| format!("{i},text {i}\n")).collect();
+        let rows: Vec<String> = (0..20_000).map(|i| format!("{i},text {i}\n")).collect();
+        let rows = rows.concat();
         for file in ["a.csv", "b.csv"] {
             folder.write(file, format!("id,text\n{rows}"));
         }
