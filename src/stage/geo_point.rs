@@ -9,12 +9,15 @@ use serde::Deserialize;
 
 use super::{
     Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
-    Stage, StageKind,
+    Stage, StageKind, Totals,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::schema::{Field, Schema, Type};
+
+/// The count of rows of which one degree is null and the other is not.
+const HALF: &str = "half";
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -117,10 +120,10 @@ impl GeoPoint {
                 "let `types` of `load_csv` say `{name} = \"float\"`"
             )))
         };
-        Ok((
-            position(&self.options.latitude)?,
-            position(&self.options.longitude)?,
-        ))
+        both(
+            position(&self.options.latitude),
+            position(&self.options.longitude),
+        )
     }
 }
 
@@ -138,6 +141,26 @@ impl Stage for GeoPoint {
         let ty = Type::List(Box::new(Type::Float));
         fields.push(Field::new(&self.options.into, ty));
         Schema::new(fields)
+    }
+
+    fn finish(&self, totals: &mut Totals) -> Result<()> {
+        if let Some(&half) = totals.counts.get(HALF) {
+            let Options {
+                latitude,
+                longitude,
+                into,
+                ..
+            } = &self.options;
+            totals.warnings.push(format!(
+                "{} only one of `{latitude}` and `{longitude}`: `{into}` is null there",
+                if half == 1 {
+                    "1 row has".into()
+                } else {
+                    format!("{half} rows have")
+                }
+            ));
+        }
+        Ok(())
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
@@ -206,7 +229,7 @@ impl Session for Locating {
                 counts.insert(name.into(), rows as u64);
             }
         };
-        count("half", &[State::Half]);
+        count(HALF, &[State::Half]);
         if self.on_error == OnError::Null {
             let beyond = [State::Latitude, State::Longitude];
             count("out_of_range", &beyond);
