@@ -37,6 +37,9 @@ const BATCH_ROWS_MAX: i64 = u32::MAX as i64;
 /// Streams of stages that read each other call each other: with more of them a thread's stack could end.
 const STAGES_MAX: usize = 1000;
 
+/// Files are named after stages, with an ending, and file systems take 255 bytes.
+const NAME_MAX: usize = 200;
+
 /// The stages of a file as far as name and kind are known.
 #[derive(Default)]
 pub(super) struct Drafts {
@@ -158,6 +161,12 @@ fn check_name(name: &str, above: &[Option<String>]) -> Result<()> {
     if name.is_empty() || !name.chars().all(fits) {
         return Err(Error::usage(format!(
             "`name`: expected letters, digits, `_` and `-`, found `{name}`"
+        )));
+    }
+    if name.len() > NAME_MAX {
+        return Err(Error::usage(format!(
+            "`name`: expected at most {NAME_MAX} characters, found {}",
+            name.len()
         )));
     }
     if above.iter().flatten().any(|other| other == name) {
