@@ -38,6 +38,7 @@ use serde_json::{Map, Value};
 use crate::batch::Batch;
 use crate::error::{Error, Place, Result, cut_value};
 use crate::schema::Schema;
+use crate::secrets::mask_behind_name;
 use crate::stop::Stop;
 
 /// Every kind there is, in the order of the reference.
@@ -689,7 +690,7 @@ fn in_plain_words(message: &str) -> String {
         ("sequence", _) => "a list".to_owned(),
         ("map", _) => "a table".to_owned(),
         _ => match found.strip_prefix("string ") {
-            Some(text) => format!("the text {text}"),
+            Some(text) => format!("the text {}", mask_behind_name(text)),
             None => found.to_owned(),
         },
     };
@@ -719,6 +720,9 @@ fn hint_for(message: &str) -> Option<String> {
     }
     let text = message.strip_prefix("invalid type: string ")?;
     let text = text.strip_suffix(", expected a sequence")?;
+    if mask_behind_name(text) != text {
+        return None;
+    }
     Some(format!("{WRITE_A_LIST}`[{text}]`"))
 }
 
@@ -751,6 +755,10 @@ mod tests {
             (
                 "invalid value: integer `-1`, expected usize",
                 "expected a whole number from 0, found `-1`",
+            ),
+            (
+                "invalid type: string \"{Authorization=\\\"Bearer x\", expected a map",
+                "expected a table, found the text \"{Authorization=***",
             ),
             ("missing field `files`", "missing key `files`"),
         ] {
