@@ -52,11 +52,13 @@ pub(crate) fn room_to_hold(threads: usize, bytes: u64) -> Result<(), Error> {
         Ok((limit, _)) if limit != RLIM_INFINITY => limit,
         _ => return Ok(()),
     };
-    let used = status("VmSize:").unwrap_or(0) << 10;
     let each = match std::env::var_os(ARENAS_MAX) {
         Some(_) => STACK_BYTES,
         None => STACK_BYTES + ARENA_BYTES,
     };
+    // A thread that has just begun takes its arena with its first allocation.
+    let taken = status("Threads:").unwrap_or(1) * each;
+    let used = (status("VmSize:").unwrap_or(0) << 10).max(taken);
     let needed = used + threads as u64 * each + bytes + SPARE_BYTES;
     if needed <= limit {
         return Ok(());

@@ -3,6 +3,7 @@
 use super::{Report, StageReport, Status};
 use crate::shown;
 use crate::stage::NULLED;
+use crate::stage::geo_point::HALF;
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
@@ -32,6 +33,7 @@ fn below(report: &Report) -> String {
     for stage in &report.stages {
         text.push_str(&matches(stage));
         text.push_str(&nulled(stage));
+        text.push_str(&halves(stage));
         text.push_str(&documents(stage));
         text.push_str(&requests(stage));
         text.push_str(&asked(stage));
@@ -281,6 +283,17 @@ fn nulled(stage: &StageReport) -> String {
         format!(": {}", columns.join(", "))
     };
     format!("{}: {values}{columns}\n", stage.name)
+}
+
+/// How many points have one coordinate only.
+fn halves(stage: &StageReport) -> String {
+    match stage.counts.get(HALF).filter(|&&count| count > 0) {
+        Some(&count) => {
+            let (name, rows) = (&stage.name, rows(count));
+            format!("{name}: {rows} with only one of the two coordinates: no point there\n")
+        }
+        None => String::new(),
+    }
 }
 
 /// What became of the documents of a load: rows of one id are one document.
@@ -534,6 +547,10 @@ mod tests {
         }
         let says = "dates: 1,203 values do not fit and became null: `a` 1,200, `b` 3\n";
         assert_eq!(nulled(&stage), says);
+        assert_eq!(halves(&stage), "");
+        stage.counts.insert(HALF.into(), 2);
+        let says = "dates: 2 rows with only one of the two coordinates: no point there\n";
+        assert_eq!(halves(&stage), says);
     }
 
     #[test]

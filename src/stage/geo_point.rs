@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
-    Stage, StageKind, Totals,
+    Stage, StageKind,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result, both};
 use crate::schema::{Field, Schema, Type};
 
 /// The count of rows of which one degree is null and the other is not.
-const HALF: &str = "half";
+pub const HALF: &str = "half";
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -141,26 +141,6 @@ impl Stage for GeoPoint {
         let ty = Type::List(Box::new(Type::Float));
         fields.push(Field::new(&self.options.into, ty));
         Schema::new(fields)
-    }
-
-    fn finish(&self, totals: &mut Totals) -> Result<()> {
-        if let Some(&half) = totals.counts.get(HALF) {
-            let Options {
-                latitude,
-                longitude,
-                into,
-                ..
-            } = &self.options;
-            totals.warnings.push(format!(
-                "{} only one of `{latitude}` and `{longitude}`: `{into}` is null there",
-                if half == 1 {
-                    "1 row has".into()
-                } else {
-                    format!("{half} rows have")
-                }
-            ));
-        }
-        Ok(())
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

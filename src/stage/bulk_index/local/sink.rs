@@ -298,17 +298,28 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
     }
 }
 
+/// How often a lock is tried that another has, and how long between: a program that is being started has the
+/// files of the one that starts it, locks and all, for a moment.
+const LOCK_TRIES: u32 = 10;
+const LOCK_EVERY: Duration = Duration::from_millis(2);
+
 /// Keeps other runs from writing to the index in `dir`.
 pub(super) fn lock(dir: &Path) -> Result<DirectoryLock> {
     let folder = MmapDirectory::open(dir).map_err(|error| failed("open", dir, &error.into()))?;
-    folder
-        .acquire_lock(&INDEX_WRITER_LOCK)
-        .map_err(|error| match error {
-            LockError::LockBusy => part::busy(dir),
-            other @ LockError::IoError(_) => {
-                failed("lock", dir, &TantivyError::LockFailure(other, None))
-            }
-        })
+    let mut locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
+    for _ in 0..LOCK_TRIES {
+        if !matches!(locked, Err(LockError::LockBusy)) {
+            break;
+        }
+        std::thread::sleep(LOCK_EVERY);
+        locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
+    }
+    locked.map_err(|error| match error {
+        LockError::LockBusy => part::busy(dir),
+        other @ LockError::IoError(_) => {
+            failed("lock", dir, &TantivyError::LockFailure(other, None))
+        }
+    })
 }
 
 /// An empty index in the new folder `part`.
