@@ -51,7 +51,7 @@ pub(super) fn check(query: &str) -> Result<()> {
     })
 }
 
-/// The first `FIELD>VALUE` outside of quotes: it looks like a range, and is none.
+/// The first `FIELD>VALUE` outside of quotes: it looks like a range, but a range has a colon.
 fn compared(query: &str) -> Option<(&str, &str, &str)> {
     let outside = query.split('"').step_by(2);
     let mut words = outside.flat_map(str::split_whitespace);

@@ -16,7 +16,8 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 impl LoadCsv {
     /// At most one doubt; none about files that cannot be read, since the run reports those.
     pub(super) fn doubt_about_files(&self, folder: &Folder) -> Option<String> {
-        let paths = expand(&self.files, folder, &Stop::default()).ok()?;
+        let stop = Stop::of_signals();
+        let paths = expand(&self.files, folder, &stop).ok()?;
         let path = paths.first()?;
         if is_once(path) {
             let begun = self.lock_begun();
@@ -24,7 +25,7 @@ impl LoadCsv {
             return self.doubt_delimiter(path, opened);
         }
         let seen = Seen::of(path).ok()?.0;
-        let opened = self.open_file(&seen, Arc::default(), &Stop::default());
+        let opened = self.open_file(&seen, Arc::default(), &stop);
         let opened = opened.ok()?;
         match &self.columns {
             Some(columns) => self.doubt_columns(path, columns, opened),

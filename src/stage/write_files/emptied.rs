@@ -35,7 +35,7 @@ impl Sink for Emptied {
     fn push(&mut self, batch: Batch) -> Result<()> {
         // Rendered rows come as one text.
         let no_text = |batch: &Batch| matches!(batch.column(0), Column::Bytes(text) if text.value(0).is_empty());
-        self.has_rows |= batch.rows() > 1 || batch.rows() == 1 && !no_text(&batch);
+        self.has_rows = self.has_rows || batch.rows() > 1 || batch.rows() == 1 && !no_text(&batch);
         self.sink.push(batch)
     }
 

@@ -154,7 +154,6 @@ impl Stage for WriteFiles {
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let path = follow(run.folder.resolve(&self.path));
         let target = Target::open(&self.path, run)?;
         let output = if self.gzip {
             Out::Gzip(Members::new(target))
@@ -170,8 +169,14 @@ impl Stage for WriteFiles {
             }
             Format::Arrow => Box::new(ArrowSink::new(output, &inputs[0])?),
         };
+        let sink = if is_stdout(&self.path) {
+            file
+        } else {
+            let path = follow(run.folder.resolve(&self.path));
+            Box::new(Emptied::new(file, &path))
+        };
         Ok(Begun {
-            sink: Some(Box::new(Emptied::new(file, &path))),
+            sink: Some(sink),
             ..Begun::default()
         })
     }

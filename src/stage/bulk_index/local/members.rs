@@ -71,7 +71,7 @@ impl<'a> Members<'a> {
         Ok(all)
     }
 
-    /// A class of the values of `name` that is not `class`; `None`: there is none.
+    /// A class of the values of `name` that is not `class`; `None` if all are of `class`.
     pub(super) fn other_class(&self, name: &str, class: Class) -> Result<Option<Class>> {
         let classes = self.held(name)?.into_iter().map(|held| match held {
             ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => Class::Number,

@@ -1,5 +1,5 @@
-//! The fields that a query for a server names. A field that the index does not have, a value that is none of the
-//! field's, and a range over text: a server finds nothing and says nothing. Here these are errors, as they
+//! The fields that a query for a server names. A field that the index does not have, a value that the field
+//! cannot hold, and a range over text: a server finds nothing and says nothing. Here these are errors, as they
 //! are for the embedded index.
 
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ fn range(query: &str, field: &str, types: &[&str], lower: &str, upper: &str) -> 
     }
 }
 
-/// What fields of all these types hold, if `text` is none of it.
+/// What fields of all these types hold, if they cannot hold `text`.
 fn missed(types: &[&str], text: &str) -> Option<&'static str> {
     let number = text.parse::<f64>().ok();
     let is_whole = number.is_some_and(|number| number.fract() == 0.0);
