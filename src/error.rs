@@ -78,6 +78,9 @@ pub struct Error {
     /// Further mistakes that were found with it, in the file's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Error>,
+    /// What could not be looked at because of these mistakes: printed after all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
 }
 
 impl Error {
@@ -93,6 +96,7 @@ impl Error {
             hint: None,
             beyond_resume: false,
             others: Vec::new(),
+            unchecked: None,
         }
     }
 
@@ -215,7 +219,10 @@ impl Error {
     /// The whole report of it and the others: `error:` line, indented causes, `hint:`.
     pub fn render(&self) -> String {
         let others = self.others.iter().map(Error::render_one);
-        std::iter::once(self.render_one()).chain(others).collect()
+        let unchecked = self.unchecked.iter();
+        let unchecked = unchecked.map(|what| format!("not checked yet: {what}\n"));
+        let own = std::iter::once(self.render_one());
+        own.chain(others).chain(unchecked).collect()
     }
 
     fn render_one(&self) -> String {
@@ -262,6 +269,19 @@ pub fn both<A, B>(one: Result<A>, other: Result<B>) -> Result<(A, B)> {
     match (given, Error::all(mistakes)) {
         ((Some(one), Some(other)), None) => Ok((one, other)),
         (_, mistakes) => Err(mistakes.expect("what gave nothing has noted why")),
+    }
+}
+
+/// What all checks gave, in their order, or the mistakes of all.
+pub fn every<T>(checks: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut mistakes = Vec::new();
+    let checks = checks.into_iter();
+    let given = checks
+        .filter_map(|checked| note(&mut mistakes, checked))
+        .collect();
+    match Error::all(mistakes) {
+        Some(mistakes) => Err(mistakes),
+        None => Ok(given),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, every, nearest};
 
 /// The type of a column's values; every value may also be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,13 +110,7 @@ impl Schema {
 
     /// The positions of several columns.
     pub fn indices(&self, names: &[String]) -> Result<Vec<usize>> {
-        let found = names.iter().map(|name| self.index(name));
-        let (found, missing): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
-        let missing = missing.into_iter().filter_map(Result::err).collect();
-        match Error::all(missing) {
-            Some(missing) => Err(missing),
-            None => Ok(found.into_iter().flatten().collect()),
-        }
+        every(names.iter().map(|name| self.index(name)))
     }
 
     /// The column names in order.

@@ -108,15 +108,37 @@ pub fn check(path: &Path, overrides: &Overrides) -> Result<(Pipeline, Vec<Schema
     let environment = |name: &str| std::env::var_os(name);
     let (pipeline, steps, mut mistakes) = assemble(STAGES, path, &text, overrides, &environment)?;
     let (schemas, of_columns) = pipeline.schemas_of(steps.iter().map(Option::as_ref));
-    mistakes.extend(of_columns);
+    mistakes.extend(of_columns.into_iter().flat_map(Error::split));
     mistakes.sort_by_key(source::order);
     match Error::all(mistakes) {
-        Some(mistakes) => Err(mistakes),
+        Some(mut mistakes) => {
+            mistakes.unchecked = unchecked(&steps, &schemas);
+            Err(mistakes)
+        }
         None => Ok((
-            pipeline.with(steps)?,
+            pipeline.with(steps),
             schemas.into_iter().flatten().collect(),
         )),
     }
+}
+
+/// Names the stages whose columns cannot be checked, because stages above them are wrong: a list of mistakes that is not
+/// complete says so.
+fn unchecked(steps: &[Option<Step>], schemas: &[Option<Schema>]) -> Option<String> {
+    let waits = |(step, schema): (&Option<Step>, &Option<Schema>)| {
+        let step = step.as_ref().filter(|_| schema.is_none())?;
+        let is_unknown = |&at: &usize| schemas[at].is_none();
+        step.inputs
+            .iter()
+            .any(is_unknown)
+            .then(|| step.name.clone())
+    };
+    let names: Vec<String> = steps.iter().zip(schemas).filter_map(waits).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Some(format!("the columns of {}", list(&names)))
 }
 
 /// [`load`] on the text of the file `path`.
@@ -137,7 +159,7 @@ fn decode(
     let (pipeline, steps, mistakes) = assemble(registry, path, text, overrides, environment)?;
     match Error::all(mistakes) {
         Some(mistakes) => Err(mistakes),
-        None => pipeline.with(steps),
+        None => Ok(pipeline.with(steps)),
     }
 }
 
@@ -181,6 +203,7 @@ fn assemble(
     mistakes.append(&mut drafts.mistakes);
     let (steps, of_stages) = steps::decode(drafts, environment);
     mistakes.extend(once_an_argument(of_stages));
+    mistakes.extend(pipeline.shared_paths(&steps));
     // Those of the file stand in its order, those of the command line behind them.
     mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
@@ -204,10 +227,9 @@ fn once_an_argument(mistakes: Vec<Error>) -> Vec<Error> {
 
 impl Pipeline {
     /// The same with its steps, all of which could be decoded.
-    fn with(mut self, steps: Vec<Option<Step>>) -> Result<Pipeline> {
+    fn with(mut self, steps: Vec<Option<Step>>) -> Pipeline {
         self.steps = steps.into_iter().flatten().collect();
-        self.refuse_shared_paths()?;
-        Ok(self)
+        self
     }
 
     /// Each step's output columns, found from the top down before any row moves.
@@ -351,10 +373,12 @@ impl Pipeline {
         reached
     }
 
-    /// Two stages that write one file would overwrite each other.
-    fn refuse_shared_paths(&self) -> Result<()> {
-        let mut writers: HashMap<PathBuf, &str> = HashMap::new();
-        for step in self.steps.iter().filter(|step| step.kind.sink) {
+    /// Two stages that write one file would overwrite each other, and so would one that writes what another reads.
+    fn shared_paths(&self, steps: &[Option<Step>]) -> Vec<Error> {
+        let steps = || steps.iter().flatten();
+        let mut mistakes = Vec::new();
+        let mut writers: HashMap<PathBuf, &Step> = HashMap::new();
+        for step in steps().filter(|step| step.kind.sink) {
             let place = ["path", "to"]
                 .iter()
                 .find_map(|key| step.options.get(*key)?.as_str());
@@ -365,36 +389,33 @@ impl Pipeline {
                 Some(index) => PathBuf::from(format!("{path}#{index}")),
                 None => self.written(path),
             };
-            if let Some(other) = writers.insert(written, &step.name) {
-                let error = Error::usage(format!("stage `{other}` writes `{path}` already"));
-                return Err(step.of_its_place(error.hint("give each a place of its own")));
+            if let Some(other) = writers.get(&written) {
+                let error = Error::usage(format!("stage `{}` writes `{path}` already", other.name));
+                mistakes.push(step.of_its_place(error.hint("give each a place of its own")));
+            } else {
+                writers.insert(written, step);
             }
         }
-        for step in &self.steps {
+        for step in steps() {
             let read = step.options.get("files").and_then(toml::Value::as_array);
-            for file in read.into_iter().flatten().filter_map(toml::Value::as_str) {
+            let files = read.into_iter().flatten().filter_map(toml::Value::as_str);
+            for file in files.filter(|file| !write_files::is_stdout(file)) {
                 let read = self.written(file);
                 // What a pattern means depends on what is there.
                 let is_read = |path: &Path| {
                     path == read || files::stands_for(file, &self.folder, path) && path.is_file()
                 };
-                let writer = writers.iter().find(|(path, _)| is_read(path));
-                if let Some((_, writer)) = writer.filter(|_| !write_files::is_stdout(file)) {
+                for (_, writer) in writers.iter().filter(|(path, _)| is_read(path)) {
                     let message = format!(
                         "`{file}`, which stage `{}` reads, would be replaced",
                         step.name
                     );
                     let error = Error::usage(message).hint("write to another place");
-                    let mut steps = self.steps.iter();
-                    let writer = steps.find(|step| step.name == **writer);
-                    return Err(match writer {
-                        Some(writer) => writer.of_its_place(error),
-                        None => error,
-                    });
+                    mistakes.push(writer.of_its_place(error));
                 }
             }
         }
-        Ok(())
+        mistakes
     }
 
     /// The file that an option `path` means, the same for all spellings of it.

@@ -28,7 +28,7 @@ struct Set {
 /// Writes what the command line says into the tables, in the order it takes effect; what is wrong with it.
 /// Of a stage that is no draft nothing is known: what is said of it is passed over.
 pub(super) fn apply(overrides: &Overrides, top: &mut Section, drafts: &mut Drafts) -> Vec<Error> {
-    let Drafts { good, names, .. } = drafts;
+    let Drafts { known, names, .. } = drafts;
     let toggle = match (overrides.sequential, overrides.parallel) {
         (true, true) => {
             return vec![Error::usage(
@@ -40,22 +40,23 @@ pub(super) fn apply(overrides: &Overrides, top: &mut Section, drafts: &mut Draft
         (false, false) => None,
     };
     if let Some(parallel) = toggle {
-        for draft in good.iter_mut() {
+        for draft in known.iter_mut() {
             let table = &mut draft.section.table;
             table.insert("parallel".into(), parallel.into());
         }
     }
-    let is_whole = good.len() == names.len();
+    let is_named = |draft: &Draft| draft.name.is_some();
+    let is_whole = known.iter().filter(|draft| is_named(draft)).count() == names.len();
     let mut apply_one = |text: &String| -> Result<()> {
         let set = Set::parse(text)?;
         match set.stage.as_deref() {
             None => set.apply_top(top),
-            Some("*") => match set.apply_all(good) {
+            Some("*") => match set.apply_all(known) {
                 Err(_) if !is_whole => Ok(()),
                 applied => applied,
             },
-            Some(stage) => match set.apply_one(stage, good) {
-                Err(_) if !is_whole && good.iter().all(|draft| draft.name != stage) => Ok(()),
+            Some(stage) => match set.apply_one(stage, known) {
+                Err(_) if !is_whole && known.iter().all(|draft| !draft.is_named(stage)) => Ok(()),
                 applied => applied,
             },
         }
@@ -125,8 +126,11 @@ impl Set {
     }
 
     fn apply_one(&self, stage: &str, drafts: &mut [Draft]) -> Result<()> {
-        let Some(at) = drafts.iter().position(|draft| draft.name == stage) else {
-            let names: Vec<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
+        let Some(at) = drafts.iter().position(|draft| draft.is_named(stage)) else {
+            let names: Vec<&str> = drafts
+                .iter()
+                .filter_map(|draft| draft.name.as_deref())
+                .collect();
             let error = Error::usage(format!(
                 "`{}`: no stage `{stage}`; there are {}",
                 self.target(),

@@ -43,11 +43,11 @@ const NAME_MAX: usize = 200;
 /// The stages of a file as far as name and kind are known.
 #[derive(Default)]
 pub(super) struct Drafts {
-    /// Those of which both are.
-    pub(super) good: Vec<Draft>,
-    /// The names of all, in the file's order.
+    /// Those whose kind is known.
+    pub(super) known: Vec<Draft>,
+    /// The names of all, in the file's order; of two that are equal the first.
     pub(super) names: Vec<Option<String>>,
-    /// What is wrong with the others.
+    /// What is wrong with names and kinds.
     pub(super) mistakes: Vec<Error>,
 }
 
@@ -55,12 +55,17 @@ pub(super) struct Drafts {
 pub(super) struct Draft {
     /// Which it is in the file.
     pub(super) at: usize,
-    pub(super) name: String,
+    /// `None`: it is missing or cannot be used; the options are checked all the same.
+    pub(super) name: Option<String>,
     pub(super) kind: &'static StageKind,
     pub(super) section: Section,
 }
 
 impl Draft {
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+
     /// Whether the stage has such a key, set or not.
     pub(super) fn takes(&self, key: &str) -> bool {
         self.keys().any(|known| known == key)
@@ -115,45 +120,42 @@ pub(super) fn drafts(
             .collect();
         let unset = variables::replace(&mut fixed, environment);
         section.table.extend(fixed);
-        let mut mistakes: Vec<Error> = unset
-            .into_iter()
-            .map(|(path, error)| section.locate_path(&path, error))
-            .collect();
-        if mistakes.is_empty() {
-            match named(registry, &mut section, at, &drafts.names) {
-                Ok((name, kind)) => drafts.good.push(Draft {
-                    at,
-                    name,
-                    kind,
-                    section: section.clone(),
-                }),
-                Err(error) => mistakes.push(error),
-            }
+        let is_given = |key: &str| unset.iter().all(|(path, _)| path[0] != key);
+        let mistakes = &mut drafts.mistakes;
+        let located = unset
+            .iter()
+            .map(|(path, error)| section.locate_path(path, error.clone()));
+        mistakes.extend(located);
+        let name = is_given("name").then(|| text_of_name(&section, at));
+        let name = name.and_then(|name| note(mistakes, name));
+        if let Some(name) = &name {
+            let checked = check_name(name, &drafts.names);
+            let checked = checked.map_err(|error| section.locate("name", error));
+            section.name = note(mistakes, checked).map(|()| name.clone());
         }
-        drafts.names.push(section.name);
-        drafts.mistakes.extend(mistakes);
+        let kind = is_given("kind").then(|| find_kind(registry, &section));
+        if let Some(kind) = kind.and_then(|kind| note(mistakes, kind)) {
+            for key in FIXED {
+                section.table.remove(key);
+            }
+            drafts.known.push(Draft {
+                at,
+                name: section.name.clone(),
+                kind,
+                section,
+            });
+        }
+        let is_new = |name: &String| !drafts.names.iter().flatten().any(|other| other == name);
+        drafts.names.push(name.filter(is_new));
     }
     Ok(drafts)
 }
 
-/// A stage's name and kind, taken out of its table.
-fn named(
-    registry: &[&'static StageKind],
-    section: &mut Section,
-    at: usize,
-    above: &[Option<String>],
-) -> Result<(String, &'static StageKind)> {
-    let name = section.string("name")?.ok_or_else(|| {
+fn text_of_name(section: &Section, at: usize) -> Result<String> {
+    section.string("name")?.ok_or_else(|| {
         let error = Error::usage(format!("stage {} has no `name`", at + 1));
         section.locate("", error)
-    })?;
-    check_name(&name, above).map_err(|error| section.locate("name", error))?;
-    section.name = Some(name.clone());
-    let kind = find_kind(registry, section)?;
-    for key in FIXED {
-        section.table.remove(key);
-    }
-    Ok((name, kind))
+    })
 }
 
 fn check_name(name: &str, above: &[Option<String>]) -> Result<()> {
@@ -190,11 +192,11 @@ fn find_kind(registry: &[&'static StageKind], section: &Section) -> Result<&'sta
 
 /// Decodes every stage that it can, from the top down, in the file's order; what is wrong with the others.
 pub(super) fn decode(drafts: Drafts, environment: Environment) -> (Vec<Option<Step>>, Vec<Error>) {
-    let Drafts { good, names, .. } = drafts;
+    let Drafts { known, names, .. } = drafts;
     let cores = grid::cores();
     let mut steps: Vec<Option<Step>> = vec![None; names.len()];
     let mut mistakes = Vec::new();
-    for draft in good {
+    for draft in known {
         let at = draft.at;
         let (step, found) = decode_one(draft, &names, &steps[..at], cores, environment);
         steps[at] = step;
@@ -246,12 +248,12 @@ fn decode_one(
     let stage = faults.find();
     mistakes.append(&mut faults.found);
     let mut mistakes: Vec<Error> = mistakes.into_iter().flat_map(Error::split).collect();
-    let (Some(stage), Some(inputs), 0) = (stage, inputs, unknown) else {
+    let (Some(name), Some(stage), Some(inputs), 0) = (draft.name, stage, inputs, unknown) else {
         return (None, mistakes);
     };
     let rows = |rows| usize::try_from(rows).expect("limits were checked");
     let step = Step {
-        name: draft.name,
+        name,
         kind: draft.kind,
         inputs,
         grid: grid.unwrap_or(Grid::SEQUENTIAL),

@@ -324,12 +324,12 @@ fn a_fault_is_named_with_its_place() {
         (
             format!("[[stage]]\nname = \"{}\"", "n".repeat(300)),
             &[],
-            "`name`: expected at most 200 characters, found 300\n  at p/job.toml:2:1",
+            "no `kind`\n  at p/job.toml:1:1\nhint: `etl stages` lists the kinds\nerror: `name`: expected at most 200 characters, found 300\n  at p/job.toml:2:1",
         ),
         (
             "[[stage]]\nname = \"a b\"".into(),
             &[],
-            "`name`: expected letters, digits, `_` and `-`, found `a b`\n  at p/job.toml:2:1",
+            "no `kind`\n  at p/job.toml:1:1\nhint: `etl stages` lists the kinds\nerror: `name`: expected letters, digits, `_` and `-`, found `a b`\n  at p/job.toml:2:1",
         ),
         (
             "[[stage]]\nname = \"a\"".into(),

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use toml::{Table, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 use crate::stage::files::quote;
 
 /// Where variables come from.
@@ -31,7 +31,7 @@ fn replace_value(
     match value {
         Value::String(text) => {
             if let Err(error) = replace_text(text, keys, environment) {
-                unset.push((keys.to_vec(), error));
+                unset.extend(error.split().map(|error| (keys.to_vec(), error)));
             }
         }
         Value::Array(values) => {
@@ -62,7 +62,8 @@ fn replace_text(text: &mut String, keys: &[String], environment: Environment) ->
         } else {
             expand(text, environment)
         };
-        *text = replaced.map_err(|error| error.about(&keys.join(".")))?;
+        let key = keys.join(".");
+        *text = replaced.map_err(|error| error.each(&|error: Error| error.about(&key)))?;
     }
     Ok(())
 }
@@ -96,6 +97,7 @@ fn expand_pattern(text: &str, environment: Environment) -> Result<String> {
 pub(super) fn expand(text: &str, environment: Environment) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut mistakes = Vec::new();
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
@@ -106,14 +108,18 @@ pub(super) fn expand(text: &str, environment: Environment) -> Result<String> {
             let end = closing(after).ok_or_else(|| {
                 Error::usage("`${` without its `}`").hint("a `$` itself is written `$$`")
             })?;
-            out.push_str(&variable(&after[..end], environment)?);
+            let value = note(&mut mistakes, variable(&after[..end], environment));
+            out.extend(value);
             rest = &after[end + 1..];
         } else {
             out.push('$');
         }
     }
     out.push_str(rest);
-    Ok(out)
+    match Error::all(mistakes) {
+        Some(mistakes) => Err(mistakes),
+        None => Ok(out),
+    }
 }
 
 /// Where the `}` stands that ends a `${` begun before `text`.

@@ -1,13 +1,13 @@
 //! `select`: which columns go on, in which order and by which names. Decided on the schema; at work a
 //! session only moves columns, and shared ones stay shared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, every};
 use crate::schema::Schema;
 
 /// The kind.
@@ -94,6 +94,9 @@ impl Select {
     /// The output's columns, and the position in the input that each comes from.
     fn plan(&self, input: &Schema) -> Result<(Schema, Vec<usize>)> {
         let options = &self.options;
+        let named = options.keep.iter().flatten().chain(&options.drop);
+        let named: BTreeSet<&String> = named.chain(options.rename.keys()).collect();
+        every(named.into_iter().map(|name| input.index(name)))?;
         let mut positions = match &options.keep {
             Some(keep) => input.indices(keep)?,
             None => (0..input.fields.len()).collect(),
@@ -110,8 +113,7 @@ impl Select {
         }
 
         let mut output = picked(&positions)?;
-        let old = options.rename.keys().map(|old| output.index(old));
-        let old = old.collect::<Result<Vec<_>>>()?;
+        let old = every(options.rename.keys().map(|old| output.index(old)))?;
         for (i, new) in old.into_iter().zip(options.rename.values()) {
             output.fields[i].name.clone_from(new);
         }

@@ -239,6 +239,16 @@ fn faults_of_text() -> Vec<Fault> {
 
 fn faults_of_files() -> Vec<Fault> {
     vec![
+        Fault::new(
+            "a header with a name twice",
+            1,
+            &[
+                "two columns are named `a`",
+                "in the header of `in.csv`",
+                "`skip_rows = 1`",
+            ],
+        )
+        .input("a,b,a\n1,2,3\n"),
         Fault::new("a missing file", 1, &["stage `load`", "in.csv"]),
         Fault::new("a glob without a match", 1, &["stage `load`", "no*.csv"])
             .pipeline(pipeline("", "").replace("in.csv", "no*.csv")),

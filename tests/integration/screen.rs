@@ -384,6 +384,72 @@ batch_docs = 0 # 1 `batch_docs` is 0
 min_share = 2 # 1 `min_share` is 2
 password = \"x\" # 1 `password` needs `username`
 request_timeout_ms = 0 # 1 `request_timeout_ms` is 0
+[[stage]]
+name = \"c\" # 1 two stages are named `c`
+kind = \"select\"
+inputs = [\"c\"]
+keap = [\"a\"] # 1 unknown key `keap`
+drop = \"b\" # 1 `drop`: expected a list
+[[stage]]
+name = \"a b\" # 1 `name`: expected letters
+kind = \"filtr\" # 1 unknown kind `filtr`
+[[stage]]
+name = \"${NOPE}\" # 1 `name`: environment variable `NOPE` is not set
+kind = \"write_files\"
+inputs = [\"a b\"]
+format = 1 # 1 `format`: expected
+path = \"${NOPE}/${NEITHER}\" # 1 variable `NOPE` is not set; 1 variable `NEITHER` is not set
+[[stage]]
+name = \"selected\"
+kind = \"select\"
+inputs = [\"c\"]
+keep = [\"a\", \"k\"] # 14 no column `k`
+drop = [\"d\", \"k\"] # 9 no column `d`
+rename = { r = \"s\" } # 12 no column `r`
+[[stage]]
+name = \"fetched\"
+kind = \"fetch\"
+inputs = [\"c\"]
+method = \"POST\"
+url = \"http://host/{m}/{n}\" # 1 `url`: no column `m`; 1 `url`: no column `n`
+headers = { h = \"{o}\" } # 13 `headers.h`: no column `o`
+body = { p = [\"{p}\"] } # 10 `body.p`: no column `p`
+key = { q = \"/q\" } # 9 `key.q`: no column `q`
+columns = { v = \"/v\" }
+[[stage]]
+name = \"run_also\"
+kind = \"exec\"
+inputs = [\"c\"]
+command = [\"cat\"]
+stdin = \"lines\"
+stdin_column = \"e\" # 1 `stdin_column`: no column `e`
+key = { f = \"/f\" } # 9 `key.f`: no column `f`
+columns = { g = \"/g\" }
+output = \"ndjson\"
+[[stage]]
+name = \"copy\"
+kind = \"write_files\"
+inputs = [\"c\"]
+path = \"copy.csv\"
+[[stage]]
+name = \"copy_again\"
+kind = \"write_files\"
+inputs = [\"c\"]
+path = \"./copy.csv\" # 1 stage `copy` writes `./copy.csv` already
+[[stage]]
+name = \"copy_over\"
+kind = \"write_files\"
+inputs = [\"c\"]
+path = \"in.csv\" # 1 `in.csv`, which stage `c` reads, would be replaced
+[[stage]]
+name = \"sent\"
+kind = \"bulk_index\"
+inputs = [\"c\"]
+to = \"http://localhost:9200\"
+index = \"sent\"
+id = [\"a\", \"i\"] # 12 no column `i`
+routing = \"j\" # 1 no column `j`
+version = \"l\" # 1 no column `l`
 ";
 
 #[test]

@@ -25,7 +25,7 @@ pub use self::read::Records;
 pub use self::settle::{Refusal, Settlement};
 
 use super::OptionDoc;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
 use crate::schema::{Field, Schema, Type, list};
@@ -280,7 +280,7 @@ impl Answers {
     /// The output: all columns of the item, if there are items, then the answer's.
     pub fn schema(&self, input: Option<&Schema>) -> Result<Schema> {
         let mut fields = input.map_or_else(Vec::new, |input| input.fields.clone());
-        for column in &self.columns {
+        let columns = self.columns.iter().map(|column| {
             if fields.iter().any(|field| field.name == column.name) {
                 return Err(Error::usage(format!(
                     "`columns.{0}`: the input has a column `{0}` already",
@@ -288,9 +288,10 @@ impl Answers {
                 ))
                 .hint("give it another name here, or rename the input's with a `select` stage"));
             }
-            fields.push(Field::new(&column.name, ty(column.target)));
-        }
-        self.key_columns(input)?;
+            Ok(Field::new(&column.name, ty(column.target)))
+        });
+        let (columns, _) = both(every(columns), self.key_columns(input))?;
+        fields.extend(columns);
         Schema::new(fields)
     }
 
@@ -316,7 +317,7 @@ impl Answers {
                 _ => Ok(at),
             }
         };
-        self.key.iter().map(index).collect()
+        every(self.key.iter().map(index))
     }
 
     /// Reads and matches for a stage with this input, or none.

@@ -25,7 +25,7 @@ use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
     Totals,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::schema::{Schema, Type};
 
 /// The kind.
@@ -280,10 +280,14 @@ impl Exec {
 
     fn stdin_column(&self, input: &Schema) -> Result<Option<usize>> {
         let column = self.options.stdin_column.as_deref();
-        let index = |name| {
-            input
+        let index = |name: &str| {
+            let at = input
                 .index(name)
-                .map_err(|error| error.about("stdin_column"))
+                .map_err(|error| error.about("stdin_column"))?;
+            match input.fields[at].ty {
+                Type::Binary => Err(Error::usage(format!("`stdin_column`: `{name}` is no text"))),
+                _ => Ok(at),
+            }
         };
         column.map(index).transpose()
     }
@@ -366,17 +370,9 @@ impl Stage for Exec {
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
-        self.template(&inputs[0])?;
-        if let Some(at) = self.stdin_column(&inputs[0])? {
-            let field = &inputs[0].fields[at];
-            if matches!(field.ty, Type::Binary) {
-                return Err(Error::usage(format!(
-                    "`stdin_column`: `{}` is no text",
-                    field.name
-                )));
-            }
-        }
-        self.answers.schema(Some(&inputs[0]))
+        let input = &inputs[0];
+        let asked = both(self.template(input), self.stdin_column(input));
+        both(asked, self.answers.schema(Some(input))).map(|(_, schema)| schema)
     }
 
     fn batch_rows(&self) -> Option<usize> {

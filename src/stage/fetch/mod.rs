@@ -7,6 +7,7 @@ mod sender;
 mod session;
 mod template;
 
+use std::iter;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both, every};
 use crate::http::{self, Connect, Url, Web};
 use crate::schema::Schema;
 use crate::secrets::Secrets;
@@ -105,14 +106,13 @@ impl Question {
 
     /// Finds the columns in the input.
     fn bind(&mut self, input: Option<&Schema>, batch: usize) -> Result<()> {
-        self.url.bind("url", input, batch)?;
-        for (name, value) in &mut self.headers {
-            value.bind(&format!("headers.{name}"), input, batch)?;
-        }
-        match &mut self.body {
-            Some(body) => body.bind("body", input, batch),
-            None => Ok(()),
-        }
+        let url = self.url.bind("url", input, batch);
+        let headers = self.headers.iter_mut();
+        let headers =
+            headers.map(|(name, value)| value.bind(&format!("headers.{name}"), input, batch));
+        let body = self.body.iter_mut();
+        let body = body.map(|body| body.bind("body", input, batch));
+        every(iter::once(url).chain(headers).chain(body)).map(drop)
     }
 }
 
@@ -167,8 +167,8 @@ impl Stage for Fetch {
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         let input = inputs.first();
-        self.question.clone().bind(input, self.batch)?;
-        self.answers.schema(input)
+        let bound = self.question.clone().bind(input, self.batch);
+        both(bound, self.answers.schema(input)).map(|(_, schema)| schema)
     }
 
     fn batch_rows(&self) -> Option<usize> {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, every};
 use crate::format::json::{write_plain, write_value};
 use crate::schema::{Schema, Type};
 use crate::stage::answers::Refusal;
@@ -29,6 +29,35 @@ pub(super) struct Place {
     all: bool,
     /// The column's position, once the input is known.
     at: usize,
+}
+
+impl Place {
+    /// Finds the column in the input. `key` is where the text stands.
+    fn bind(&mut self, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
+        let column = &self.column;
+        let Some(input) = input else {
+            return Err(Error::usage(format!(
+                "`{key}`: `{{{column}}}` is a value of the input, and there is none"
+            ))
+            .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
+        };
+        self.at = input.index(column).map_err(|error| error.about(key))?;
+        if let ty @ (Type::List(_) | Type::Binary) = &input.fields[self.at].ty {
+            return Err(Error::usage(format!(
+                "`{key}`: column `{column}` is a {}, and stands in no request",
+                ty.word()
+            )));
+        }
+        if batch > 1 && !self.all {
+            return Err(Error::usage(format!(
+                "`{key}`: `{{{column}}}` is one item's value, and `batch` is {batch}"
+            ))
+            .hint(format!(
+                "`{{{column},}}` are those of all items of a request"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a value in a text.
@@ -117,31 +146,7 @@ impl Template {
 
     /// Finds the columns in the input. `key` is where the text stands.
     pub(super) fn bind(&mut self, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
-        for place in self.places() {
-            let column = &place.column;
-            let Some(input) = input else {
-                return Err(Error::usage(format!(
-                    "`{key}`: `{{{column}}}` is a value of the input, and there is none"
-                ))
-                .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
-            };
-            place.at = input.index(column).map_err(|error| error.about(key))?;
-            if let ty @ (Type::List(_) | Type::Binary) = &input.fields[place.at].ty {
-                return Err(Error::usage(format!(
-                    "`{key}`: column `{column}` is a {}, and stands in no request",
-                    ty.word()
-                )));
-            }
-            if batch > 1 && !place.all {
-                return Err(Error::usage(format!(
-                    "`{key}`: `{{{column}}}` is one item's value, and `batch` is {batch}"
-                ))
-                .hint(format!(
-                    "`{{{column},}}` are those of all items of a request"
-                )));
-            }
-        }
-        Ok(())
+        every(self.places().map(|place| place.bind(key, input, batch))).map(drop)
     }
 
     /// Why an item cannot be asked about: a value that no URL or header can have.
@@ -287,12 +292,16 @@ impl Body {
     pub(super) fn bind(&mut self, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
         match self {
             Body::Text(template) => template.bind(key, input, batch),
-            Body::List(bodies) => bodies
-                .iter_mut()
-                .try_for_each(|body| body.bind(key, input, batch)),
-            Body::Object(members) => members
-                .iter_mut()
-                .try_for_each(|(name, body)| body.bind(&format!("{key}.{name}"), input, batch)),
+            Body::List(bodies) => {
+                let bodies = bodies.iter_mut();
+                every(bodies.map(|body| body.bind(key, input, batch))).map(drop)
+            }
+            Body::Object(members) => {
+                let members = members.iter_mut();
+                let bound =
+                    members.map(|(name, body)| body.bind(&format!("{key}.{name}"), input, batch));
+                every(bound).map(drop)
+            }
             Body::Other(_) => Ok(()),
         }
     }

@@ -20,7 +20,7 @@ use super::{
     Begun, Distribution, Folder, Look, OptionDoc, Part, Run, Session, Setup, Source, Stage,
     StageKind, Totals,
 };
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result, every};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, Splitter};
@@ -30,6 +30,9 @@ use line_ends::refuse_cr;
 use options::OnError;
 use parsing::Parsing;
 use source::Blocks;
+
+/// What to do where a header cannot be used.
+const OWN_NAMES: &str = "name the columns with `columns`, and skip the header with `skip_rows = 1`";
 
 /// The kind.
 pub static KIND: StageKind = StageKind {
@@ -240,9 +243,10 @@ impl LoadCsv {
         self.begun.lock().expect("no one panics holding this lock")
     }
 
-    fn column_names(&self, folder: &Folder) -> Result<Vec<String>> {
+    /// The columns' names, and the file in whose header they stand.
+    fn column_names(&self, folder: &Folder) -> Result<(Vec<String>, Option<PathBuf>)> {
         if let Some(columns) = &self.columns {
-            return Ok(self.names(columns.clone()));
+            return Ok((self.names(columns.clone()), None));
         }
         // No run has begun yet that could be told to stop.
         let stop = Stop::of_signals();
@@ -250,14 +254,15 @@ impl LoadCsv {
         let first = &paths[0];
         let open = || self.open_file(&Seen::of(first)?.0, Arc::default(), &stop);
         if !is_once(first) {
-            return Ok(open()?.header.unwrap_or_default());
+            let header = open()?.header;
+            return Ok((header.unwrap_or_default(), Some(first.clone())));
         }
         let mut begun = self.lock_begun();
         if begun.is_none() {
             *begun = Some((first.clone(), open()?));
         }
         let header = begun.as_ref().and_then(|(_, opened)| opened.header.clone());
-        Ok(header.unwrap_or_default())
+        Ok((header.unwrap_or_default(), Some(first.clone())))
     }
 }
 
@@ -267,16 +272,13 @@ impl Stage for LoadCsv {
     }
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
-        let names = self.column_names(folder)?;
-        let in_file = |error: Error| {
-            if self.columns.is_some() {
-                error
-            } else {
-                Error {
-                    class: crate::error::Class::Failed,
-                    ..error
-                }
-            }
+        let (names, file) = self.column_names(folder)?;
+        let in_header = |error: Error| match &file {
+            Some(_) => Error {
+                class: Class::Failed,
+                ..error
+            },
+            None => error,
         };
         let all_strings = Schema::new(
             names
@@ -284,15 +286,16 @@ impl Stage for LoadCsv {
                 .map(|name| Field::new(name, Type::String))
                 .collect(),
         )
-        .map_err(in_file)?;
-        for (column, _) in &self.types {
-            all_strings.index(column).map_err(|error| {
-                in_file(Error {
-                    message: format!("`types`: {}", error.message),
-                    ..error
-                })
-            })?;
-        }
+        .map_err(|error| match &file {
+            Some(file) => in_header(error)
+                .cause(format!("in the header of `{}`", file.display()))
+                .hint(OWN_NAMES),
+            None => error,
+        })?;
+        let typed = self.types.iter();
+        let typed = typed.map(|(column, _)| all_strings.index(column));
+        every(typed)
+            .map_err(|error| error.each(&|error: Error| in_header(error.about("types"))))?;
         let target = |name: &String| {
             self.types
                 .iter()
@@ -324,7 +327,7 @@ impl Stage for LoadCsv {
         let bytes_done = Arc::new(AtomicU64::new(0));
         let header = match self.columns {
             Some(_) => None,
-            None => Some(Arc::from(self.column_names(&run.folder)?)),
+            None => Some(Arc::from(self.column_names(&run.folder)?.0)),
         };
         let loader = Arc::new(LoadCsv {
             files: Vec::new(),

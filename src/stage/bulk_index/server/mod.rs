@@ -29,7 +29,7 @@ pub(super) use self::options::{Op, Options};
 pub(super) use self::replay::{REJECTS, Replay};
 
 use super::{Mode, ids, one, refuse_reserved};
-use crate::error::{Error, Result, note};
+use crate::error::{Error, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
@@ -178,19 +178,23 @@ impl Stage for ServerIndex {
 
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let input = one(inputs)?;
-        refuse_reserved(input, &[])?;
-        ids::check(input, &self.id)?;
-        ids::check(input, self.options.routing.as_slice())?;
-        if let Some(version) = &self.options.version {
+        let version = self.options.version.iter().map(|version| {
             let field = &input.fields[input.index(version)?];
-            if field.ty != Type::Int {
-                return Err(Error::usage(format!(
+            match field.ty {
+                Type::Int => Ok(()),
+                _ => Err(Error::usage(format!(
                     "column `{version}` is a {}; a `version` is an int",
                     field.ty.word()
-                )));
+                ))),
             }
-        }
-        self.read_mapping(folder)?;
+        });
+        let checks = [
+            refuse_reserved(input, &[]),
+            ids::check(input, &self.id),
+            ids::check(input, self.options.routing.as_slice()),
+            self.read_mapping(folder).map(drop),
+        ];
+        every(checks.into_iter().chain(version))?;
         Ok(input.clone())
     }
 
