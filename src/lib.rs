@@ -23,16 +23,16 @@
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
-//! * what a run keeps, to be gone on with: `run::kept`, `run::resume`
+//! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::part`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
-//! * before and after: [`run::compare`], its arithmetic in [`report::verdict`]; runs kept: [`run::history`]
-//! * how a stage is run best: [`tune`], whose search is one file that runs nothing
+//! * before and after: [`bench::compare`], its arithmetic in [`report::verdict`]; runs kept: [`state::history`]
+//! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
-//! * Arrows point down only: cli, run, executor, hand, stage, format, error. A stage never sees an
+//! * Arrows point down only: cli, bench, run, state, executor, hand, stage, format, error. A stage never sees an
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
@@ -47,6 +47,7 @@
 //! no sorter (a stage's inputs are defined above it), no scheduler for many machines.
 
 pub mod batch;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod columns;
@@ -68,6 +69,6 @@ pub mod schema;
 pub mod secrets;
 pub mod shown;
 pub mod stage;
+pub mod state;
 pub mod stop;
 mod threads;
-pub mod tune;

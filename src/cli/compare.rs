@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Color, SetArgs, TellArgs, output};
+use crate::bench::compare::{self, Before, Plan};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
 use crate::pipeline::{self, Overrides, Pipeline, masked_set};
 use crate::report::{Comparison, Status};
-use crate::run::compare::{self, Before, Plan};
-use crate::run::history::{Entry, History};
+use crate::state::history::{Entry, History};
 use crate::stop::Stop;
 
 /// Text is kept within this.

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::report::comparison::Side;
 use crate::report::verdict::short;
 use crate::report::{self, Align, Comparison, Report, Status};
-use crate::run::history::{Entry, History};
 use crate::schema::count;
 use crate::shown;
+use crate::state::history::{Entry, History};
 
 /// Of a longer name the beginning is shown, so that a line fits a screen.
 const NAME_CHARS: usize = 15;

@@ -12,11 +12,11 @@ use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step, masked_set};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
-use crate::run::history::History;
 use crate::run::{self, Options};
 use crate::schema::list;
 use crate::shown;
 use crate::stage::{bulk_index, write_files};
+use crate::state::history::History;
 use crate::stop::Stop;
 
 /// Run a pipeline

@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Color, SetArgs, TellArgs, output, positive};
+use crate::bench::tune::write::Change;
+use crate::bench::tune::{self, Outcome, Request, chart, write};
 use crate::error::{Error, Result};
 use crate::executor::Kind;
 use crate::pipeline;
 use crate::stop::Stop;
-use crate::tune::write::Change;
-use crate::tune::{self, Outcome, Request, chart, write};
 
 /// A stage is to be measured in less time than it takes to make coffee; more than this is a slip of the pen.
 const BUDGET_S_MAX: u64 = 24 * 3600;

@@ -1,6 +1,7 @@
 //! The report: what was measured, as JSON and as a table.
 
 pub mod comparison;
+pub(crate) mod reasons;
 pub mod since;
 mod table;
 pub mod verdict;

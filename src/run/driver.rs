@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
-use super::kept::Kept;
 use super::record::Record;
-use super::resume::{Reach, RunFolder, Settled};
 use super::stream::Tee;
 use super::wiring::{Wiring, played_before};
 use crate::batch::ROWS_MAX;
@@ -17,6 +15,9 @@ use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
 use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
+use crate::state::checkpoint::Settled;
+use crate::state::journal::Kept;
+use crate::state::resume::{Reach, RunFolder};
 
 /// One run at work.
 pub(super) struct Driver<'a> {

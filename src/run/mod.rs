@@ -2,15 +2,10 @@
 //! at the end.
 
 mod ahead;
-pub mod compare;
 mod driver;
-pub mod history;
-mod kept;
 mod preview;
-mod reasons;
 mod record;
 mod results;
-mod resume;
 mod spool;
 mod staged;
 mod stream;
@@ -31,11 +26,11 @@ use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
 use crate::report::{Failure, Machine, Rejects, Report, StageReport, Status};
 use crate::stage::{REJECTS_FILE, Run};
+use crate::state::history::{self, History};
+use crate::state::resume::{self, Reach, RunFolder};
 use crate::stop::{InOrder, Stop};
 use driver::Driver;
-use history::History;
 use record::Record;
-use resume::{Reach, RunFolder};
 
 /// How to run.
 pub struct Options {

@@ -7,9 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::resume::Settled;
 use super::spool::Spool;
 use crate::clock::{self, Span};
 use crate::digest::Digest;
@@ -18,10 +15,8 @@ use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::hand::Mark;
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::StageReport;
-use crate::stage::{Counts, Note, Run, add_counts};
-
-/// The count of rows that earlier attempts at the same run have settled.
-pub(super) const RESUMED_ROWS: &str = "resumed_rows";
+use crate::stage::{Note, Run, add_counts};
+use crate::state::checkpoint::{Books, RESUMED_ROWS, SYNC_EVERY, Settled};
 
 /// What can be watched of a stage while it works.
 #[derive(Debug, Default)]
@@ -106,18 +101,6 @@ pub(super) struct Record {
     pub(super) live: Arc<Live>,
 }
 
-/// The rows of a stage, accounted for.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Books {
-    pub(super) batches: u64,
-    pub(super) rows_in: u64,
-    pub(super) rows_out: u64,
-    pub(super) added: u64,
-    pub(super) dropped: u64,
-    pub(super) rejected: u64,
-    pub(super) counts: Counts,
-}
-
 /// Sums over the batches so far.
 #[derive(Default)]
 pub(super) struct Totals {
@@ -144,9 +127,6 @@ pub(super) struct Notes {
     /// When it was last brought to disk, by [`clock::monotonic`].
     synced: Duration,
 }
-
-/// Brought to disk with every batch, it would cost a load as much time as small batches take.
-pub(super) const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 impl Totals {
     /// Adds work that one thread does alone.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::reasons::{Head, Reasons};
-use super::resume::sum_of;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::report::reasons::{Head, Reasons};
 use crate::report::{Reason, Rejects};
 use crate::stage::{Reject, Run};
+use crate::state::checkpoint::sum_of;
 
 /// The rejects of one stage, in input order, on their way to the run's file.
 pub(super) struct Spool {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Options;
 use super::ahead;
-use super::kept::Kept;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
@@ -14,6 +13,7 @@ use crate::hand::{Chain, Link};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
 use crate::stage::{Begun, Distribution, Run, Strain};
+use crate::state::journal::Kept;
 
 /// An output that several stages read.
 enum Shared {

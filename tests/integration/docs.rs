@@ -221,7 +221,7 @@ fn every_heavy_crate_has_one_home() {
         ("tantivy", &["src/stage/bulk_index"]),
         ("terminal_size", &["src/cli"]),
         ("tokio", &["src/http"]),
-        ("toml_edit", &["src/tune"]),
+        ("toml_edit", &["src/bench/tune"]),
     ];
     let mut faults = Vec::new();
     for (path, code) in sources() {
@@ -244,58 +244,72 @@ fn arrows_point_down() {
         (
             "src/error",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "format", "report", "progress",
-                "batch", "schema", "columns",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "format",
+                "report", "progress", "batch", "schema", "columns",
             ],
         ),
         (
             "src/schema",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "format", "report", "progress",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "format",
+                "report", "progress",
             ],
         ),
         (
             "src/columns",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report",
+                "progress",
             ],
         ),
         (
             "src/batch",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report",
+                "progress",
             ],
         ),
         (
             "src/format",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "report", "progress",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report",
+                "progress",
             ],
         ),
         (
             "src/http",
             &[
-                "cli", "run", "pipeline", "executor", "stage", "report", "progress", "batch",
+                "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report",
+                "progress", "batch",
             ],
         ),
         (
             "src/stage",
-            &["cli", "run", "pipeline", "executor", "report", "progress"],
+            &[
+                "cli", "bench", "run", "state", "pipeline", "executor", "report", "progress",
+            ],
         ),
         (
             "src/executor",
             &[
-                "cli", "run", "pipeline", "report", "progress", "columns", "format",
+                "cli", "bench", "run", "state", "pipeline", "report", "progress", "columns",
+                "format",
             ],
         ),
-        ("src/progress", &["cli", "executor", "stage", "format"]),
-        ("src/report", &["cli", "run"]),
+        (
+            "src/progress",
+            &["cli", "bench", "state", "executor", "stage", "format"],
+        ),
+        ("src/report", &["cli", "bench", "run", "state"]),
         (
             "src/pipeline",
-            &["cli", "run", "report", "progress", "format"],
+            &[
+                "cli", "bench", "run", "state", "report", "progress", "format",
+            ],
         ),
-        ("src/run", &["cli", "tune"]),
-        ("src/tune", &["cli"]),
+        ("src/state", &["cli", "bench", "run", "progress"]),
+        ("src/run", &["cli", "bench"]),
+        ("src/bench", &["cli"]),
     ];
     let mut faults = Vec::new();
     for (path, code) in sources() {

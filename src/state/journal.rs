@@ -20,7 +20,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::record::{RESUMED_ROWS, SYNC_EVERY};
+use super::checkpoint::{RESUMED_ROWS, SYNC_EVERY};
 use crate::batch::Batch;
 use crate::clock::{self, Span};
 use crate::digest::Digest;
@@ -38,10 +38,10 @@ use crate::stage::{Job, Reject};
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
 /// How the files of answers begin.
-pub(super) const KEPT: &str = "kept-";
+pub(crate) const KEPT: &str = "kept-";
 
 /// What is kept of one stage.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// The answers.
     path: PathBuf,
     log: PathBuf,
@@ -91,7 +91,7 @@ struct Answer {
 
 impl Kept {
     /// What the run in `folder` keeps of stage `stage`, whose items have the columns `input`.
-    pub(super) fn new(folder: &Path, step: &Step, input: Schema, settled: bool) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, step: &Step, input: Schema, settled: bool) -> Result<Self> {
         let stage = &step.name;
         let path = folder.join(format!("{KEPT}{stage}"));
         let answers =
@@ -122,23 +122,23 @@ impl Kept {
     }
 
     /// Whether a run that goes on would find anything.
-    pub(super) fn is_of_use(&self) -> bool {
+    pub(crate) fn is_of_use(&self) -> bool {
         self.lock().kept > 0
     }
 
     /// Brings the answers to disk.
-    pub(super) fn sync(&self) -> std::io::Result<()> {
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.lock().answers.sync()
     }
 
     /// The run has ended well: the log stays, the answers are not needed any more.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         // What cannot be removed is only in the way of nobody.
         let _ = std::fs::remove_file(&self.path);
     }
 
     /// What the user should know.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let state = self.lock();
         let mut warnings = Vec::new();
         if let Some((number, words)) = &state.first {

@@ -1,11 +1,11 @@
 //! Finds how a stage is run best on this machine. The stage runs alone, again and again, on its input
-//! that was caught once: `universe` gives the rows, `bench` measures one setting, [`search`] decides which
+//! that was caught once: `universe` gives the rows, `measure` measures one setting, [`search`] decides which
 //! settings are measured, [`curve`] holds what was measured and names the knee, [`chart`] shows it, [`mod@write`]
 //! puts the knee into the pipeline file.
 
-mod bench;
 pub mod chart;
 pub mod curve;
+mod measure;
 pub mod search;
 mod universe;
 pub mod write;
@@ -13,8 +13,8 @@ pub mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::{Bench, Scratch};
 use curve::{Curve, Setting};
+use measure::{Bench, Scratch};
 use search::{Lab, Space};
 use universe::{HELD_BYTES_MAX, Held};
 

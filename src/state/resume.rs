@@ -4,7 +4,7 @@
 //! on the rows behind.
 
 use std::fs::{DirBuilder, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,9 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xxhash_rust::xxh3::Xxh3Default;
 
-use super::record::Books;
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, masked};
@@ -28,7 +26,7 @@ const REPORT_FILE: &str = "report.json";
 const INPUTS_FILE: &str = "inputs.json";
 
 /// What the names of files begin with that say how far a stage is settled.
-pub(super) const SETTLED: &str = "settled-";
+pub(crate) const SETTLED: &str = "settled-";
 
 /// How long a run that was killed is waited for: it gives its memory back first.
 const LOOKS: u32 = 100;
@@ -61,16 +59,16 @@ const OF_NO_ACCOUNT: [&str; 19] = [
 ];
 
 /// The folder of one run, held: no other run goes on in it meanwhile.
-pub(super) struct RunFolder {
-    pub(super) id: String,
-    pub(super) path: PathBuf,
+pub(crate) struct RunFolder {
+    pub(crate) id: String,
+    pub(crate) path: PathBuf,
     /// Locked as long as this is there.
     file: File,
 }
 
 /// How far a run has come, for one that would go on with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Its stages have not all begun: it has done nothing. Afterwards its folder shows it, see [`never_began`].
     #[default]
     Nothing,
@@ -82,7 +80,7 @@ pub(super) enum Reach {
 
 impl Reach {
     /// Whether another run can go on where this one has ended with `error`, if all that it keeps is on disk.
-    pub(super) fn can_go_on(self, error: &Error) -> bool {
+    pub(crate) fn can_go_on(self, error: &Error) -> bool {
         self == Reach::Kept && !error.beyond_resume
     }
 }
@@ -126,7 +124,7 @@ fn part_of_second(now: DateTime<Utc>) -> u64 {
     (nanos << 16) / 1_000_000_000
 }
 
-pub(super) fn absolute(path: &Path) -> String {
+pub(crate) fn absolute(path: &Path) -> String {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute
         .unwrap_or_else(|_| path.to_owned())
@@ -136,12 +134,12 @@ pub(super) fn absolute(path: &Path) -> String {
 
 impl RunFolder {
     /// The folder of a new run, which no other run has: its name is the run's.
-    pub(super) fn new(runs: &Path, now: DateTime<Utc>, pipeline: &Pipeline) -> Result<Self> {
+    pub(crate) fn new(runs: &Path, now: DateTime<Utc>, pipeline: &Pipeline) -> Result<Self> {
         Self::holding(runs, now, &Identity::of(pipeline))
     }
 
     /// The folder of a comparison. What it holds is no pipeline's identity: no run goes on with it.
-    pub(super) fn of_comparison(runs: &Path, now: DateTime<Utc>) -> Result<Self> {
+    pub(crate) fn of_comparison(runs: &Path, now: DateTime<Utc>) -> Result<Self> {
         Self::holding(runs, now, &"comparison")
     }
 
@@ -185,12 +183,12 @@ impl RunFolder {
     }
 
     /// Whether it is where a run that goes on would look for it.
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         disk::is_at(&self.file, &self.path.join(RUN_FILE)) && disk::sync_folder(&self.path).is_ok()
     }
 
     /// The folder of the run `id`, or of the pipeline's newest unfinished one; `None`: there is none.
-    pub(super) fn of_unfinished(
+    pub(crate) fn of_unfinished(
         runs: &Path,
         id: &str,
         pipeline: &Pipeline,
@@ -239,7 +237,7 @@ impl RunFolder {
     }
 
     /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
-    pub(super) fn reads(&self, inputs: &[InputFile]) -> Result<()> {
+    pub(crate) fn reads(&self, inputs: &[InputFile]) -> Result<()> {
         let file = self.path.join(INPUTS_FILE);
         let was = std::fs::read(&file).ok();
         let was: Option<Vec<InputFile>> = was.and_then(|was| serde_json::from_slice(&was).ok());
@@ -266,7 +264,7 @@ impl RunFolder {
     }
 
     /// Where stage `name` says how far it is settled.
-    pub(super) fn settled_file(&self, name: &str) -> PathBuf {
+    pub(crate) fn settled_file(&self, name: &str) -> PathBuf {
         self.path.join(format!("{SETTLED}{name}.ndjson"))
     }
 }
@@ -355,7 +353,7 @@ fn is_done(path: &Path) -> bool {
 }
 
 /// The newest run of a pipeline, unless it ended well: what an older one left would undo what that did.
-pub(super) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
+pub(crate) fn unfinished(runs: &Path, pipeline: &Pipeline) -> Option<String> {
     newest_unfinished(runs, &Identity::of(pipeline))
 }
 
@@ -386,110 +384,4 @@ fn newest_unfinished(runs: &Path, now: &Identity) -> Option<String> {
     };
     let (name, done) = names.filter_map(of_it).max()?;
     (!done).then_some(name)
-}
-
-/// How far a stage's work is settled: its books up to there.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Settled {
-    #[serde(flatten)]
-    pub(super) books: Books,
-    /// Of the stage's own rejects.
-    pub(super) rejects_bytes: u64,
-    /// The checksum of these bytes.
-    #[serde(default)]
-    pub(super) rejects_sum: u64,
-}
-
-impl Settled {
-    /// What the last line says that is borne out by the rejects in the file `rejects`, and where that line ends;
-    /// nothing is settled where there is none. After a power cut the line may be on disk, and the rejects that it
-    /// counts not: then an earlier line counts, and what came after it is done once more.
-    pub(super) fn last(path: &Path, rejects: &Path) -> (Settled, u64) {
-        let bytes = std::fs::read(path).unwrap_or_default();
-        let mut end = bytes.len();
-        while let Some(newline) = bytes[..end].iter().rposition(|&byte| byte == b'\n') {
-            let begin = bytes[..newline].iter().rposition(|&byte| byte == b'\n');
-            let line = &bytes[begin.map_or(0, |at| at + 1)..newline];
-            if let Ok(settled) = serde_json::from_slice::<Settled>(line)
-                && settled.is_borne_out(rejects)
-            {
-                return (settled, newline as u64 + 1);
-            }
-            end = newline;
-        }
-        (Settled::default(), 0)
-    }
-
-    fn is_borne_out(&self, rejects: &Path) -> bool {
-        self.rejects_bytes == 0
-            || sum_of(rejects, self.rejects_bytes).is_ok_and(|sum| sum.digest() == self.rejects_sum)
-    }
-}
-
-/// The checksum of a file's first `bytes`; an error where it has fewer.
-pub(super) fn sum_of(file: &Path, bytes: u64) -> std::io::Result<Xxh3Default> {
-    let mut sum = Xxh3Default::new();
-    let mut reader = BufReader::with_capacity(64 << 10, File::open(file)?).take(bytes);
-    let mut read = 0;
-    loop {
-        let some = reader.fill_buf()?;
-        if some.is_empty() {
-            break;
-        }
-        sum.update(some);
-        let length = some.len();
-        read += length as u64;
-        reader.consume(length);
-    }
-    if read < bytes {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
-    Ok(sum)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_counts_only_with_the_rejects_that_it_counts() {
-        let folder = std::env::temp_dir().join(format!("etl-settled-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let (path, rejects) = (folder.join("settled"), folder.join("rejects"));
-        std::fs::write(&rejects, "one\ntwo\n").expect("it can be written");
-        let line = |rows_in: u64, bytes: u64, sum: u64| {
-            let settled = Settled {
-                books: Books {
-                    rows_in,
-                    ..Books::default()
-                },
-                rejects_bytes: bytes,
-                rejects_sum: sum,
-            };
-            serde_json::to_string(&settled).expect("it is plain data") + "\n"
-        };
-        let sum = |bytes| sum_of(&rejects, bytes).expect("they are there").digest();
-        let (first, second, third) = (line(1, 0, 0), line(2, 4, sum(4)), line(3, 8, sum(8)));
-        let settled = |text: &str| {
-            std::fs::write(&path, text).expect("it can be written");
-            let (settled, end) = Settled::last(&path, &rejects);
-            (settled.books.rows_in, end)
-        };
-        let all = format!("{first}{second}{third}");
-        let ends = [first.len(), first.len() + second.len(), all.len()].map(|end| end as u64);
-        assert_eq!(settled(&all), (3, ends[2]));
-        assert_eq!(
-            settled(&all[..all.len() - 1]),
-            (2, ends[1]),
-            "a line that is cut"
-        );
-        assert_eq!(settled(&format!("{all}\0\0\0\n\0")), (3, ends[2]));
-        assert_eq!(settled(""), (0, 0));
-        // What the file system had not written when the power went reads as zeros, or is not there.
-        std::fs::write(&rejects, "one\n\0\0\0\0").expect("it can be written");
-        assert_eq!(settled(&all), (2, ends[1]));
-        std::fs::write(&rejects, "on").expect("it can be written");
-        assert_eq!(settled(&all), (1, ends[0]));
-        std::fs::remove_dir_all(&folder).expect("it is there");
-    }
 }

@@ -6,8 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::resume::RunFolder;
-use super::{Options, run, watch};
 use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -15,10 +13,10 @@ use crate::executor::processes::Workers;
 use crate::pipeline::{NotTimed, Pipeline, Scratch, delete_index, masked};
 use crate::report::comparison::{Comparison, LargestGz, Side};
 use crate::report::{Report, StageReport};
+use crate::run::{Options, run, watch};
+use crate::state::history::SCRATCH;
+use crate::state::resume::RunFolder;
 use crate::stop::{InOrder, Stop};
-
-/// What the folder is called, in that of a comparison, where results go aside.
-pub(super) const SCRATCH: &str = "scratch";
 
 /// The share of a loader's time from which on its one reading thread is what it is bound by.
 const BOUND: f64 = 0.8;

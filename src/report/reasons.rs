@@ -9,8 +9,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Reason;
 use crate::error::Place;
-use crate::report::Reason;
 
 /// Further reasons are counted, but not told apart: what a command or a server says may differ in every row.
 const REASONS_MAX: usize = 1000;
@@ -20,13 +20,13 @@ const VALUE_CHARS: usize = 40;
 
 /// What is shown of a reject.
 #[derive(Deserialize)]
-pub(super) struct Head {
-    pub(super) stage: String,
-    pub(super) reason: String,
-    pub(super) column: Option<String>,
+pub(crate) struct Head {
+    pub(crate) stage: String,
+    pub(crate) reason: String,
+    pub(crate) column: Option<String>,
     #[serde(default)]
-    pub(super) value: Value,
-    pub(super) source: Option<Place>,
+    pub(crate) value: Value,
+    pub(crate) source: Option<Place>,
 }
 
 impl Head {
@@ -66,7 +66,7 @@ impl Head {
 
 /// The reasons so far, in order of appearance.
 #[derive(Default)]
-pub(super) struct Reasons {
+pub(crate) struct Reasons {
     list: Vec<Reason>,
     /// Where those of a kind are in the list.
     kinds: HashMap<String, usize>,
@@ -74,7 +74,7 @@ pub(super) struct Reasons {
 
 impl Reasons {
     /// One more row.
-    pub(super) fn add(&mut self, head: &Head) {
+    pub(crate) fn add(&mut self, head: &Head) {
         let kind = head.kind();
         if let Some(&at) = self.kinds.get(&kind) {
             self.list[at].rows += 1;
@@ -86,13 +86,13 @@ impl Reasons {
     }
 
     /// Each with its rows.
-    pub(super) fn list(self) -> Vec<Reason> {
+    pub(crate) fn list(self) -> Vec<Reason> {
         self.list
     }
 }
 
 /// The reasons in a run's file of rejects; none where it is gone.
-pub(super) fn of_file(path: &Path) -> Vec<Reason> {
+pub(crate) fn of_file(path: &Path) -> Vec<Reason> {
     let lines = File::open(path).into_iter();
     let lines = lines.flat_map(|file| BufReader::new(file).lines());
     let heads = lines.map_while(|line| serde_json::from_str::<Head>(&line.ok()?).ok());

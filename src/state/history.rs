@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::compare::SCRATCH;
-use super::kept::KEPT;
-use super::reasons;
+use super::journal::KEPT;
 use super::resume::{SETTLED, absolute};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result, nearest};
+use crate::report::reasons;
 use crate::report::{Comparison, Report, Status};
 use crate::schema::count;
 use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended, is_run_id};
 
 /// Where a run's report is, in its folder.
 const REPORT: &str = "report.json";
+
+/// What the folder is called, in that of a comparison, where results go aside.
+pub(crate) const SCRATCH: &str = "scratch";
 
 /// How many earlier runs are looked at for the times of other settings: reading them must not be felt.
 const LOOKED_AT: usize = 50;
@@ -207,7 +209,7 @@ impl History {
 }
 
 /// Whether the run in `folder` has kept something to go on with.
-pub(super) fn has_kept(folder: &Path) -> bool {
+pub(crate) fn has_kept(folder: &Path) -> bool {
     has_file(folder, SETTLED) || has_file(folder, KEPT)
 }
 

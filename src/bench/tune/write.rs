@@ -246,8 +246,8 @@ fn difference(old: &str, new: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::tune::search::grid;
     use crate::executor::Grid;
-    use crate::tune::search::grid;
 
     const BATCH: Unit = Unit {
         name: "batch_rows",
