@@ -96,7 +96,7 @@ pub fn check(schema: &Schema, columns: &[usize]) -> Result<()> {
             return Err(Error::usage(format!(
                 "column `{}` is a {}, which cannot be a key",
                 field.name,
-                field.ty.word()
+                field.ty.name()
             )));
         }
     }

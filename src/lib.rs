@@ -3,12 +3,12 @@
 //!
 //! # Bird's eye
 //! A pipeline is a list of stages. **A stage says how its rows may be dealt out
-//! ([`stage::Distribution`]); an executor says where the dealt hands are played. Neither knows the
+//! ([`stage::Partitioning`]); an executor says where the dealt hands are played. Neither knows the
 //! other.** So every stage runs unchanged under every executor, and the output is a function of the
 //! input alone.
 //!
 //! ```text
-//! pipeline.toml -> pipeline -> run -> executor -> hand -> stage -> format
+//! pipeline.toml -> pipeline -> run -> executor -> fragment -> stage -> format
 //!                  decode,    wires   orders      a batch  one     CSV, JSON,
 //!                  check      streams results     through  kind    Arrow, dates
 //!                                                 stages
@@ -19,7 +19,7 @@
 //! * a subcommand: one file in [`cli`]
 //! * what a pipeline file may say: [`pipeline`]
 //! * how streams are wired, measured and accounted for: [`run`]
-//! * where hands are played: [`executor`]; what is played in one hand: [`hand`]
+//! * where hands are played: [`executor`]; what is played in one hand: [`fragment`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and dealing by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
@@ -56,7 +56,7 @@ mod disk;
 pub mod error;
 pub mod executor;
 pub mod format;
-pub mod hand;
+pub mod fragment;
 pub mod http;
 pub mod keys;
 pub mod partition;

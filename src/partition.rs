@@ -8,26 +8,26 @@ use crate::columns::{Column, row_number};
 use crate::keys::{Keys, NullKeys, hash, prefix};
 
 /// Rows a hand is meant to hold: enough to be worth a trip, few enough to stay in cache.
-const HAND_ROWS: usize = 32_768;
+const TASK_ROWS: usize = 32_768;
 /// Keys looked at for each border between hands; more would make the hands more even.
 const SAMPLES: usize = 16;
 
 /// Deals the rows of `batch` into hands by the key that `columns` make, in input order within a hand.
 pub fn by_key(batch: &Batch, columns: &[usize]) -> Vec<Batch> {
-    let hands = batch.rows().div_ceil(HAND_ROWS);
-    if hands < 2 {
+    let tasks = batch.rows().div_ceil(TASK_ROWS);
+    if tasks < 2 {
         return vec![batch.clone()];
     }
     let keys = Keys::new(batch, columns, NullKeys::Equal);
-    let borders = borders(&keys, hands);
-    let mut dealt: Vec<Vec<u32>> = vec![Vec::new(); borders.len() + 1];
+    let borders = borders(&keys, tasks);
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); borders.len() + 1];
     for row in 0..keys.len() {
         let key = keys.get(row);
         let order = (prefix(key), key);
-        let hand = borders.partition_point(|border| (border.0, border.1) <= order);
-        dealt[hand].push(row_number(row));
+        let task = borders.partition_point(|border| (border.0, border.1) <= order);
+        rows_of[task].push(row_number(row));
     }
-    dealt
+    rows_of
         .into_iter()
         .filter(|rows| !rows.is_empty())
         .map(|rows| batch.take(&rows))
@@ -35,15 +35,15 @@ pub fn by_key(batch: &Batch, columns: &[usize]) -> Vec<Batch> {
 }
 
 /// Keys between hands, rising: a hand begins with its border. They depend on nothing but the keys.
-fn borders(keys: &Keys, hands: usize) -> Vec<(u64, Option<&[u8]>)> {
-    let step = (keys.len() / (hands * SAMPLES)).max(1);
+fn borders(keys: &Keys, tasks: usize) -> Vec<(u64, Option<&[u8]>)> {
+    let step = (keys.len() / (tasks * SAMPLES)).max(1);
     let mut sample: Vec<_> = (0..keys.len())
         .step_by(step)
         .map(|row| (prefix(keys.get(row)), keys.get(row)))
         .collect();
     sample.sort_unstable();
-    let mut borders: Vec<_> = (1..hands)
-        .map(|hand| sample[hand * sample.len() / hands])
+    let mut borders: Vec<_> = (1..tasks)
+        .map(|task| sample[task * sample.len() / tasks])
         .collect();
     borders.dedup();
     borders
@@ -78,7 +78,7 @@ pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
 }
 
 /// Cuts `batch` into runs of at most `rows_max` rows in which no two have the same key.
-pub fn exclusive(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch> {
+pub fn unique_runs(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch> {
     let keys = hashes(batch, columns);
     let batch = batch.clone().weighed();
     let mut runs = Vec::new();
@@ -107,7 +107,7 @@ mod tests {
     fn no_run_holds_a_key_twice_and_none_is_too_long() {
         let ids = "abcabbcdefg".chars().map(|id| Some(id.to_string()));
         let batch = Batch::new(vec![Column::from_strings(ids)], 11);
-        let runs = exclusive(&batch, &[0], 4);
+        let runs = unique_runs(&batch, &[0], 4);
         let text = |run: &Batch| {
             let ids = run.column(0);
             (0..run.rows())
@@ -118,8 +118,8 @@ mod tests {
         assert_eq!(texts, ["abc", "ab", "bcde", "fg"]);
         let text = |values: [&str; 2]| Column::from_strings(values.map(Some));
         let twins = Batch::new(vec![text(["a-b", "a"]), text(["c", "b-c"])], 2);
-        assert_eq!(exclusive(&twins, &[0, 1], 9).len(), 2, "both are `a-b-c`");
-        let runs = exclusive(&batch, &[], 4);
+        assert_eq!(unique_runs(&twins, &[0, 1], 9).len(), 2, "both are `a-b-c`");
+        let runs = unique_runs(&batch, &[], 4);
         let rows: Vec<usize> = runs.iter().map(Batch::rows).collect();
         assert_eq!(rows, [4, 4, 3], "without a key nothing is alike");
     }

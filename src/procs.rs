@@ -9,8 +9,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid, getsid};
 
 /// How often a session is looked at until nobody is left in it: a killed process takes a moment.
-const LOOKS: u32 = 200;
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLLS_MAX: u32 = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Whether a child of ours has ended. It is not reaped.
 pub(crate) fn has_ended(child: Pid) -> bool {
@@ -30,7 +30,7 @@ pub(crate) fn group_is_over(leader: Pid) -> bool {
 
 /// Kills all processes of a session but the one that leads it.
 pub(crate) fn end_session(leader: Pid) {
-    for _ in 0..LOOKS {
+    for _ in 0..POLLS_MAX {
         let left = others().filter(|&pid| getsid(Some(pid)) == Ok(leader) && is_left(pid, leader));
         let mut killed = false;
         for pid in left {
@@ -40,7 +40,7 @@ pub(crate) fn end_session(leader: Pid) {
         if !killed {
             return;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

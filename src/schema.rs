@@ -30,14 +30,14 @@ pub enum Type {
 
 impl Type {
     /// The word users see for it.
-    pub fn word(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Type::String => "string".into(),
             Type::Int => "int".into(),
             Type::Float => "float".into(),
             Type::Bool => "bool".into(),
             Type::Date { .. } => "date".into(),
-            Type::List(of) => format!("list of {}", of.word()),
+            Type::List(of) => format!("list of {}", of.name()),
             Type::Binary => "binary".into(),
         }
     }

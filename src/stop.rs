@@ -13,7 +13,7 @@ use crate::threads;
 /// What is printed after a run takes no longer, or its reader has stopped.
 const PRINTING: Duration = Duration::from_millis(500);
 /// How often is looked, after the first signal, what became of it.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A signal that comes this long after the first one insists. Sooner it may be the same: `timeout` sends
 /// its own to the program, and then to its group.
@@ -134,7 +134,7 @@ fn end_if_deaf(mut signals: Signals) {
         let new: Vec<i32> = if first.is_none() {
             signals.wait().collect()
         } else {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             signals.pending().collect()
         };
         let now = clock::monotonic();

@@ -10,7 +10,7 @@ use etl::batch::{Batch, ROWS_MAX};
 use etl::partition;
 use etl::pipeline::{self, Overrides, Pipeline};
 use etl::schema::Schema;
-use etl::stage::{Distribution, Run, Session, Setup};
+use etl::stage::{Partitioning, Run, Session, Setup};
 use etl::stop::Stop;
 
 const PROJECTS: u64 = 6_000;
@@ -89,7 +89,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
                 .flatten()
                 .collect::<Result<_, _>>()
                 .expect("it is read"),
-            (None, Some(given), Some(Distribution::Key(columns))) => {
+            (None, Some(given), Some(Partitioning::ByKey(columns))) => {
                 let keys = inputs[0].indices(columns).expect("the columns are there");
                 let all = Batch::concat(given, || unreachable!("there are rows"));
                 partition::by_key(&all, &keys)
@@ -97,7 +97,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             (None, given, _) => given.unwrap_or_default(),
         };
         let broadcast = dealt.iter().zip(&step.inputs).map(|(dealt, &input)| {
-            (*dealt == Distribution::Broadcast).then(|| {
+            (*dealt == Partitioning::Broadcast).then(|| {
                 let rows = kernels[input].output.clone();
                 Batch::concat(rows, || unreachable!("there are rows")).resolve()
             })
@@ -106,11 +106,11 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
             broadcast: broadcast.collect(),
             inputs,
             output: schemas[at].clone(),
-            told: begun.told,
+            session_config: begun.session_config,
             sessions: 1,
             stop: Stop::default(),
-            strain: etl::stage::Strain::default(),
-            note: etl::stage::Note::default(),
+            backpressure: etl::stage::Backpressure::default(),
+            wait_reason: etl::stage::WaitReason::default(),
         };
         let session = step.stage.open(setup.clone()).expect("it opens");
         let play = |batch: &Batch| {

@@ -64,14 +64,14 @@ pub struct Batch {
     rows: usize,
     lookup: Option<Lookup>,
     origins: Option<Buffer<u64>>,
-    dealt: Option<Dealt>,
+    task: Option<TaskContext>,
     /// What it weighs, where it is known: to weigh every slice of a batch again takes a look at each value.
     bytes: Option<usize>,
 }
 
 /// How a batch was dealt, where rows are dealt by number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dealt {
+pub struct TaskContext {
     /// Which row of its stage's whole input the first one is, from 0.
     pub first: u64,
     /// Whether the rows may have been worked on before: in a worker that died.
@@ -89,7 +89,7 @@ impl Batch {
             rows,
             lookup: None,
             origins: None,
-            dealt: None,
+            task: None,
             bytes: None,
         }
     }
@@ -101,7 +101,7 @@ impl Batch {
             rows,
             lookup,
             origins: None,
-            dealt: None,
+            task: None,
             bytes: None,
         }
     }
@@ -120,14 +120,14 @@ impl Batch {
 
     /// Says how it was dealt.
     #[must_use]
-    pub fn with_dealt(mut self, dealt: Option<Dealt>) -> Self {
-        self.dealt = dealt;
+    pub fn with_task(mut self, task: Option<TaskContext>) -> Self {
+        self.task = task;
         self
     }
 
     /// How it was dealt, where rows are dealt by number.
-    pub fn dealt(&self) -> Option<Dealt> {
-        self.dealt
+    pub fn task(&self) -> Option<TaskContext> {
+        self.task
     }
 
     /// The same rows with other columns.
@@ -217,9 +217,9 @@ impl Batch {
                 .origins
                 .as_ref()
                 .map(|origins| origins.clone().sliced(from..from + rows)),
-            dealt: self.dealt.map(|dealt| Dealt {
-                first: dealt.first + from as u64,
-                ..dealt
+            task: self.task.map(|task| TaskContext {
+                first: task.first + from as u64,
+                ..task
             }),
             bytes: self.bytes.map(|bytes| bytes * rows / self.rows.max(1)),
         }
@@ -251,7 +251,7 @@ impl Batch {
                     .collect::<Vec<_>>()
                     .into()
             }),
-            dealt: None,
+            task: None,
             bytes: None,
         }
     }

@@ -46,7 +46,7 @@ pub struct Plan<'a> {
     /// What stops it.
     pub stop: Stop,
     /// Is told of every run that has ended.
-    pub told: &'a dyn Fn(&str),
+    pub report_line: &'a dyn Fn(&str),
 }
 
 /// Runs both sides. The comparison is kept in the state folder; what the runs wrote is not.
@@ -209,7 +209,7 @@ impl Bench<'_> {
         } else {
             report.wall_s
         };
-        (self.plan.told)(&format!("{name}: {took:.2} s"));
+        (self.plan.report_line)(&format!("{name}: {took:.2} s"));
         Ok(report)
     }
 }
@@ -299,7 +299,7 @@ mod tests {
     use crate::executor::{Grid, Kind};
     use crate::pipeline::{Overrides, parse};
     use crate::schema::{Field, Schema, Type};
-    use crate::stage::{Distribution, Folder, Output, Session, Setup, Stage};
+    use crate::stage::{Folder, Output, Partitioning, Session, Setup, Stage};
 
     /// A stage that gives something else as soon as it is played on another thread than the one that opened it.
     struct Rigged;
@@ -307,8 +307,8 @@ mod tests {
     struct Opened(ThreadId);
 
     impl Stage for Rigged {
-        fn inputs(&self) -> Vec<Distribution> {
-            vec![Distribution::Any]
+        fn inputs(&self) -> Vec<Partitioning> {
+            vec![Partitioning::Any]
         }
 
         fn schema(&self, _inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -360,7 +360,7 @@ mod tests {
                 with_sinks: false,
                 state: &folder.join("state"),
                 stop: Stop::default(),
-                told: &|line| lines.borrow_mut().push(line.to_owned()),
+                report_line: &|line| lines.borrow_mut().push(line.to_owned()),
             });
             (comparison.unwrap(), lines.into_inner().len())
         };

@@ -10,7 +10,7 @@ use crate::error::{Class, Error, Result};
 use crate::pipeline::{Pipeline, Step};
 use crate::schema::{Field, Schema, count, list};
 use crate::shown;
-use crate::stage::Look;
+use crate::stage::Probe;
 
 /// Text is kept within this.
 const WIDTH: usize = 80;
@@ -56,17 +56,17 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         },
         Err(error) => return Err(error),
     };
-    let looks = if args.connect {
-        looks(&pipeline)
+    let probes = if args.connect {
+        probes(&pipeline)
     } else {
         Vec::new()
     };
-    if let Some(missing) = missing(&looks) {
+    if let Some(missing) = missing(&probes) {
         let printed = if args.json {
-            let looks = looks_as_json(&looks);
-            output::print_json(&json!({ "pipeline": pipeline.name, "looks": looks }))
+            let probes = probes_as_json(&probes);
+            output::print_json(&json!({ "pipeline": pipeline.name, "looks": probes }))
         } else if !args.quiet {
-            output::print_prose(&looks_as_text(&looks))
+            output::print_prose(&probes_as_text(&probes))
         } else {
             Ok(())
         };
@@ -75,17 +75,17 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         return Err(missing);
     }
     let schemas = schemas?;
-    for doubt in pipeline.doubts(&schemas) {
-        output::print_warning(&doubt, color);
+    for warning in pipeline.lint(&schemas) {
+        output::print_warning(&warning, color);
     }
     if args.json {
         let mut json = as_json(&pipeline, &schemas);
         if args.connect {
-            json["looks"] = looks_as_json(&looks);
+            json["looks"] = probes_as_json(&probes);
         }
         output::print_json(&json)?;
     } else if !args.quiet {
-        output::print_prose(&looks_as_text(&looks))?;
+        output::print_prose(&probes_as_text(&probes))?;
         let mut text = format!("ok: {}\n", count(pipeline.steps.len(), "stage"));
         if args.schema {
             text.push_str(&columns(&pipeline, &schemas));
@@ -96,27 +96,27 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
 }
 
 /// What every stage needs outside, looked at; each with its stage.
-fn looks(pipeline: &Pipeline) -> Vec<(&str, Look)> {
+fn probes(pipeline: &Pipeline) -> Vec<(&str, Probe)> {
     let of_step = |step| {
         let Step { name, stage, .. }: &Step = step;
-        let looks = stage.look(&pipeline.folder).into_iter();
-        let scrubbed = move |look: Look| Look {
-            at: step.secrets().clean(&look.at),
-            found: match look.found {
+        let probes = stage.probe(&pipeline.folder).into_iter();
+        let scrubbed = move |probe: Probe| Probe {
+            at: step.secrets().clean(&probe.at),
+            found: match probe.found {
                 Ok(found) => Ok(step.secrets().clean(&found)),
                 Err(error) => Err(step.scrub(error.stage(name))),
             },
         };
-        looks.map(move |look| (name.as_str(), scrubbed(look)))
+        probes.map(move |probe| (name.as_str(), scrubbed(probe)))
     };
     pipeline.steps.iter().flat_map(of_step).collect()
 }
 
 /// The error if something is not as the pipeline needs it: the one there is, or all of them in one.
-fn missing(looks: &[(&str, Look)]) -> Option<Error> {
-    let errors = looks
+fn missing(probes: &[(&str, Probe)]) -> Option<Error> {
+    let errors = probes
         .iter()
-        .filter_map(|(_, look)| look.found.as_ref().err());
+        .filter_map(|(_, probe)| probe.found.as_ref().err());
     let errors: Vec<&Error> = errors.collect();
     if let [one] = errors[..] {
         return Some(Error {
@@ -133,7 +133,7 @@ fn missing(looks: &[(&str, Look)]) -> Option<Error> {
         let (Ok(found) | Err(found)) = &of.found;
         all.cause(format!("stage `{}`: {found}{}", of.stage, of.more()))
     };
-    let alike = alike(looks).into_iter().filter(|of| of.found.is_err());
+    let alike = alike(probes).into_iter().filter(|of| of.found.is_err());
     (!errors.is_empty()).then(|| alike.fold(all, with))
 }
 
@@ -160,23 +160,23 @@ impl Alike<'_> {
     }
 }
 
-fn alike<'a>(looks: &'a [(&'a str, Look)]) -> Vec<Alike<'a>> {
+fn alike<'a>(probes: &'a [(&'a str, Probe)]) -> Vec<Alike<'a>> {
     let mut all: Vec<Alike> = Vec::new();
-    for (stage, look) in looks {
-        let found = match &look.found {
+    for (stage, probe) in probes {
+        let found = match &probe.found {
             Ok(found) => Ok(found.clone()),
             Err(error) => Err(error.to_string()),
         };
-        let without = |text: &String| text.replace(&look.at, "");
+        let without = |text: &String| text.replace(&probe.at, "");
         let key = found.as_ref().map(without).map_err(without);
         let known = |of: &&mut Alike| of.stage == *stage && of.key == key;
         if let Some(of) = all.iter_mut().find(known) {
-            of.also.push(&look.at);
+            of.also.push(&probe.at);
             continue;
         }
         all.push(Alike {
             stage,
-            at: &look.at,
+            at: &probe.at,
             found,
             also: Vec::new(),
             key,
@@ -186,11 +186,11 @@ fn alike<'a>(looks: &'a [(&'a str, Look)]) -> Vec<Alike<'a>> {
 }
 
 /// A line a look that found what it should; of those that found the same one line. The errors are reported by themselves.
-fn looks_as_text(looks: &[(&str, Look)]) -> String {
-    let names = looks.iter().map(|(stage, _)| stage.chars().count());
+fn probes_as_text(probes: &[(&str, Probe)]) -> String {
+    let names = probes.iter().map(|(stage, _)| stage.chars().count());
     let width = names.max().unwrap_or(0);
     let mut text = String::new();
-    for of in alike(looks) {
+    for of in alike(probes) {
         let Ok(found) = &of.found else {
             continue;
         };
@@ -202,15 +202,15 @@ fn looks_as_text(looks: &[(&str, Look)]) -> String {
     text
 }
 
-fn looks_as_json(looks: &[(&str, Look)]) -> Value {
-    let looks = looks.iter().map(|(stage, look)| {
-        let (found, error) = match &look.found {
+fn probes_as_json(probes: &[(&str, Probe)]) -> Value {
+    let probes = probes.iter().map(|(stage, probe)| {
+        let (found, error) = match &probe.found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(&error.message)),
         };
-        json!({ "stage": stage, "at": look.at, "found": found, "error": error })
+        json!({ "stage": stage, "at": probe.at, "found": found, "error": error })
     });
-    looks.collect()
+    probes.collect()
 }
 
 /// Each stage's output columns, a line each.
@@ -238,11 +238,11 @@ fn in_words(field: &Field) -> String {
     } else {
         ""
     };
-    format!("{}{unwrapped}", field.ty.word())
+    format!("{}{unwrapped}", field.ty.name())
 }
 
 fn as_json(pipeline: &Pipeline, schemas: &[Schema]) -> serde_json::Value {
-    let column = |field: &Field| json!({ "name": field.name, "type": field.ty.word(), "unwrap": field.unwrap });
+    let column = |field: &Field| json!({ "name": field.name, "type": field.ty.name(), "unwrap": field.unwrap });
     let stages = pipeline.steps.iter().zip(schemas).map(|(step, schema)| {
         let columns: Vec<_> = schema.fields.iter().map(column).collect();
         json!({ "name": step.name, "kind": step.kind.name, "columns": columns })

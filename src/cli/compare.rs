@@ -71,7 +71,7 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
     side(args, "--set", &[])?;
     let after = side(args, "--after", &args.after)?;
     let shows = !args.tell.quiet && output::stderr_is_terminal();
-    let told = |line: &str| {
+    let report_line = |line: &str| {
         if shows {
             output::print_lines(line, color);
         }
@@ -85,7 +85,7 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
         with_sinks: args.with_sinks,
         state: &args.tell.state,
         stop: Stop::on_signals()?,
-        told: &told,
+        report_line: &report_line,
     })?;
     if let Some(path) = &args.tell.report {
         super::run::write_report(&comparison, path)?;

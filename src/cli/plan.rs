@@ -15,7 +15,7 @@ use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::bytes;
 use crate::schema::count;
 use crate::shown;
-use crate::stage::Distribution;
+use crate::stage::Partitioning;
 
 /// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
 #[derive(Debug, clap::Args)]
@@ -93,12 +93,12 @@ fn as_text(pipeline: &Pipeline) -> String {
 /// What is said of a step below its name.
 fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> Vec<String> {
     let step = &pipeline.steps[at];
-    let dealt = step.stage.inputs();
+    let partitioning = step.stage.inputs();
     let mut lines = Vec::new();
     for (number, &input) in step.inputs.iter().enumerate() {
         let name = &pipeline.steps[input].name;
-        let mut line = match dealt.get(number) {
-            Some(dealt) => format!("reads {name}: {}", in_words(dealt)),
+        let mut line = match partitioning.get(number) {
+            Some(partitioning) => format!("reads {name}: {}", in_words(partitioning)),
             None => format!("reads {name}"),
         };
         if let Some(text) = sizes[input].behind {
@@ -107,9 +107,9 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
         lines.push(line);
     }
     if step.inputs.is_empty()
-        && let Some(dealt) = dealt.first()
+        && let Some(partitioning) = partitioning.first()
     {
-        lines.push(format!("reads its own source: {}", in_words(dealt)));
+        lines.push(format!("reads its own source: {}", in_words(partitioning)));
         match &sizes[at].files {
             Ok((0, _)) => {}
             Ok((files, size)) => {
@@ -215,7 +215,7 @@ fn of_files(files: &[PathBuf]) -> Result<(usize, u64, Option<u64>)> {
 }
 
 fn grid(grid: Grid) -> String {
-    let word = grid.kind.word();
+    let word = grid.kind.as_str();
     match grid.kind {
         Kind::Sequential => word.into(),
         Kind::Threads => format!("{word} x {}", grid.threads),
@@ -224,21 +224,21 @@ fn grid(grid: Grid) -> String {
     }
 }
 
-fn in_words(dealt: &Distribution) -> String {
-    match dealt {
-        Distribution::Any => "dealt as it comes".into(),
-        Distribution::Exclusive(columns) if columns.is_empty() => {
+fn in_words(partitioning: &Partitioning) -> String {
+    match partitioning {
+        Partitioning::Any => "dealt as it comes".into(),
+        Partitioning::UniqueInFlight(columns) if columns.is_empty() => {
             "dealt by row number, as many at once as the other side takes".into()
         }
-        Distribution::Exclusive(columns) => format!(
+        Partitioning::UniqueInFlight(columns) => format!(
             "dealt by row number, no two at once of one {}",
             columns.join(", ")
         ),
-        Distribution::Requests(_) => "dealt by row number, a batch a request".into(),
-        Distribution::Key(columns) => {
+        Partitioning::Requests(_) => "dealt by row number, a batch a request".into(),
+        Partitioning::ByKey(columns) => {
             format!("collected, then dealt by {}", columns.join(", "))
         }
-        Distribution::Broadcast => "collected, then all of it to every session".into(),
+        Partitioning::Broadcast => "collected, then all of it to every session".into(),
     }
 }
 
@@ -246,16 +246,16 @@ fn as_json(pipeline: &Pipeline) -> Value {
     let sizes = sizes(pipeline);
     let collected = pipeline.collected();
     let stages = pipeline.steps.iter().enumerate().map(|(at, step)| {
-        let dealt = step.stage.inputs();
+        let partitioning = step.stage.inputs();
         let inputs: Vec<Value> = step
             .inputs
             .iter()
-            .zip(&dealt)
-            .map(|(&input, dealt)| {
+            .zip(&partitioning)
+            .map(|(&input, partitioning)| {
                 let from = sizes[input].behind;
                 let input = &pipeline.steps[input].name;
                 let mut input = json!({ "stage": input, "from_text_bytes": from });
-                describe(dealt, &mut input);
+                describe(partitioning, &mut input);
                 input
             })
             .collect();
@@ -263,7 +263,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "name": step.name,
             "kind": step.kind.name,
             "options": masked(&step.options),
-            "executor": step.grid.kind.word(),
+            "executor": step.grid.kind.as_str(),
             "processes": step.grid.processes,
             "threads": step.grid.threads,
             "batch_rows": step.batch_rows.or_else(|| step.stage.batch_rows()),
@@ -272,13 +272,13 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "publishes": step.publishes_to(),
         });
         if step.inputs.is_empty()
-            && let Some(dealt) = dealt.first()
+            && let Some(partitioning) = partitioning.first()
         {
             let (files, size) = sizes[at].files.as_ref().copied().unwrap_or_default();
             stage["source"] = json!({
                 "files": files, "file_bytes": size, "text_bytes": sizes[at].behind,
             });
-            describe(dealt, &mut stage["source"]);
+            describe(partitioning, &mut stage["source"]);
         }
         stage
     });
@@ -290,19 +290,19 @@ fn as_json(pipeline: &Pipeline) -> Value {
     })
 }
 
-fn describe(dealt: &Distribution, input: &mut Value) {
-    let (word, columns) = match dealt {
-        Distribution::Any => ("any", None),
-        Distribution::Exclusive(columns) => ("exclusive", Some(columns)),
-        Distribution::Requests(_) => ("requests", None),
-        Distribution::Key(columns) => ("key", Some(columns)),
-        Distribution::Broadcast => ("broadcast", None),
+fn describe(partitioning: &Partitioning, input: &mut Value) {
+    let (word, columns) = match partitioning {
+        Partitioning::Any => ("any", None),
+        Partitioning::UniqueInFlight(columns) => ("exclusive", Some(columns)),
+        Partitioning::Requests(_) => ("requests", None),
+        Partitioning::ByKey(columns) => ("key", Some(columns)),
+        Partitioning::Broadcast => ("broadcast", None),
     };
     input["dealt"] = word.into();
     if let Some(columns) = columns {
         input["columns"] = json!(columns);
     }
-    input["collected"] = dealt.is_collected().into();
+    input["collected"] = partitioning.is_collected().into();
 }
 
 #[cfg(test)]

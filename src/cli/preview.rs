@@ -67,8 +67,8 @@ pub fn run(args: &PreviewArgs, color: Color) -> Result<ExitCode> {
     } else {
         output::print(&table(&preview, output::width()))?;
     }
-    for doubt in &preview.doubts {
-        output::print_warning(doubt, color);
+    for warning in &preview.lint_warnings {
+        output::print_warning(warning, color);
     }
     if preview.rejected > 0 {
         let rejected = report::rows(preview.rejected);
@@ -247,7 +247,7 @@ mod tests {
             stage: "s".into(),
             schema: Schema { fields },
             rows: Batch::new(values, 2),
-            doubts: Vec::new(),
+            lint_warnings: Vec::new(),
             rejected: 0,
             rejects: Vec::new(),
             fault: None,

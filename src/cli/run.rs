@@ -105,7 +105,7 @@ pub(super) fn execute(
     };
     if args.resume.as_deref() == Some("") {
         match run::unfinished(pipeline, &args.tell.state) {
-            Some(id) if run::has_kept(&id, &args.tell.state) => {
+            Some(id) if run::can_resume(&id, &args.tell.state) => {
                 output::print_note(&format!("going on with run {id}"), color);
             }
             Some(id) => output::print_note(

@@ -5,8 +5,8 @@
 //! Two mechanisms, composed: a pool of threads in one process, and child processes. Hybrid is child
 //! processes that have pools.
 
+mod limits;
 mod ordered;
-mod pace;
 mod pool;
 pub mod processes;
 mod threads;
@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::hand::{Chain, Hand, Played, Unfinished, add_closed};
+use crate::fragment::{BatchOutcome, Fragment, OpenFragment, Unfinished, add_closed};
 use crate::stage::{Counts, Requests};
 use crate::stop::Stop;
-use pace::Rate;
+use limits::RateLimiter;
 
 /// The word of the pipeline file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub enum Kind {
 
 impl Kind {
     /// The word.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Kind::Sequential => "sequential",
             Kind::Threads => "threads",
@@ -82,9 +82,9 @@ impl Grid {
 /// A stream of batches, in order; behind an error there are no more.
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 /// A stream of what became of them, in the same order; behind an error there are no more.
-pub type Results = Box<dyn Iterator<Item = Played> + Send>;
+pub type Results = Box<dyn Iterator<Item = BatchOutcome> + Send>;
 /// Makes a chain ready: collects what is broadcast to it.
-pub type Prepare = Box<dyn FnOnce() -> Result<Chain> + Send>;
+pub type Prepare = Box<dyn FnOnce() -> Result<Fragment> + Send>;
 
 /// What executing cost beside the work itself.
 #[derive(Debug, Clone, Default)]
@@ -147,23 +147,23 @@ impl Gauge {
 pub type SharedCosts = Arc<Mutex<Costs>>;
 
 /// What is remembered of batches that are requests, by their numbers.
-pub trait Memory: Send + Sync {
+pub trait Journal: Send + Sync {
     /// What became of a batch before, if it is not to be played again; called in the order of the batches.
-    fn recall(&self, number: u64, batch: &Batch) -> Option<Played>;
+    fn find(&self, number: u64, batch: &Batch) -> Option<BatchOutcome>;
 
     /// Notes what became of a batch, as soon as it is known; `rows` are its rows as they came through a
     /// pipe, where they did.
-    fn note(&self, number: u64, played: &mut Played, rows: Option<&[u8]>) -> Result<()>;
+    fn record(&self, number: u64, outcome: &mut BatchOutcome, rows: Option<&[u8]>) -> Result<()>;
 }
 
 /// A stream to be worked on.
-pub struct Deal {
+pub struct Task {
     /// Where.
     pub grid: Grid,
     /// The batches.
     pub input: Batches,
     /// Where rows are dealt `Exclusive`: the columns in which no two in flight may be equal.
-    pub exclusive: Option<Vec<usize>>,
+    pub unique_in_flight: Option<Vec<usize>>,
     /// Where a batch is one request: what may be done with it.
     pub requests: Option<Requests>,
     /// By what.
@@ -175,7 +175,7 @@ pub struct Deal {
     /// Whether to stop.
     pub stop: Stop,
     /// Where a batch is a request: what is remembered of them.
-    pub memory: Option<Arc<dyn Memory>>,
+    pub journal: Option<Arc<dyn Journal>>,
     /// For child processes.
     pub workers: Arc<processes::Workers>,
     /// The stages' names, for threads and messages.
@@ -183,38 +183,40 @@ pub struct Deal {
 }
 
 /// Works on a stream. A parallel stage begins at once, a sequential one when its first result is wanted.
-pub fn map(deal: Deal) -> Results {
-    let starts_processes = deal
+pub fn map(task: Task) -> Results {
+    let starts_processes = task
         .requests
         .is_some_and(|requests| requests.starts_processes);
-    match deal.grid.kind {
-        _ if starts_processes => processes::map(deal),
+    match task.grid.kind {
+        _ if starts_processes => processes::map(task),
         Kind::Sequential => Box::new(Sequential {
-            prepare: Some(deal.prepare),
-            hand: None,
+            prepare: Some(task.prepare),
+            open_fragment: None,
             unfinished: None,
-            input: Some(deal.input),
-            rate: deal.requests.map(|requests| Rate::new(requests.every)),
-            memory: deal.memory,
+            input: Some(task.input),
+            limiter: task
+                .requests
+                .map(|requests| RateLimiter::new(requests.every)),
+            journal: task.journal,
             number: 0,
-            costs: deal.costs,
-            gauge: deal.gauge,
-            stop: deal.stop,
+            costs: task.costs,
+            gauge: task.gauge,
+            stop: task.stop,
         }),
-        Kind::Threads => threads::map(deal),
-        Kind::Processes | Kind::Hybrid => processes::map(deal),
+        Kind::Threads => threads::map(task),
+        Kind::Processes | Kind::Hybrid => processes::map(task),
     }
 }
 
 /// One batch after the other on the calling thread.
 struct Sequential {
     prepare: Option<Prepare>,
-    hand: Option<Hand>,
+    open_fragment: Option<OpenFragment>,
     /// What the last batch gives behind what it gave.
     unfinished: Option<Unfinished>,
     input: Option<Batches>,
-    rate: Option<Rate>,
-    memory: Option<Arc<dyn Memory>>,
+    limiter: Option<RateLimiter>,
+    journal: Option<Arc<dyn Journal>>,
     /// Of the next batch.
     number: u64,
     costs: SharedCosts,
@@ -223,82 +225,87 @@ struct Sequential {
 }
 
 impl Sequential {
-    fn step(&mut self) -> Result<Option<Played>> {
+    fn step(&mut self) -> Result<Option<BatchOutcome>> {
         self.stop.check()?;
         if let Some(prepare) = self.prepare.take() {
-            self.hand = Some(open(prepare()?, &self.costs)?);
+            self.open_fragment = Some(open(prepare()?, &self.costs)?);
         }
-        if let (Some(unfinished), Some(hand)) = (self.unfinished.take(), &self.hand) {
+        if let (Some(unfinished), Some(open_fragment)) =
+            (self.unfinished.take(), &self.open_fragment)
+        {
             self.gauge.set(Waits::No);
-            let mut played = hand.go_on(unfinished);
-            self.unfinished = played.rest.take();
+            let mut outcome = open_fragment.go_on(unfinished);
+            self.unfinished = outcome.rest.take();
             self.gauge.set(Waits::ForReader);
-            return Ok(Some(played));
+            return Ok(Some(outcome));
         }
         if self.gauge.get() != Waits::ToBegin {
             self.gauge.set(Waits::ForInput);
         }
         let next = self.input.as_mut().and_then(Iterator::next).transpose()?;
         self.gauge.set(Waits::No);
-        let (Some(batch), Some(hand)) = (next, &self.hand) else {
+        let (Some(batch), Some(open_fragment)) = (next, &self.open_fragment) else {
             self.input = None;
-            if let Some(hand) = self.hand.take() {
-                close(hand, &self.costs)?;
+            if let Some(open_fragment) = self.open_fragment.take() {
+                close(open_fragment, &self.costs)?;
             }
             return Ok(None);
         };
         let number = self.number;
         self.number += 1;
-        let recalled = self
-            .memory
+        let found = self
+            .journal
             .as_ref()
-            .and_then(|memory| memory.recall(number, &batch));
-        if recalled.is_some() {
-            return Ok(recalled);
+            .and_then(|journal| journal.find(number, &batch));
+        if found.is_some() {
+            return Ok(found);
         }
-        if let Some(rate) = &mut self.rate {
-            rate.wait(|| !self.stop.is_set());
+        if let Some(limiter) = &mut self.limiter {
+            limiter.wait(|| !self.stop.is_set());
             self.stop.check()?;
         }
-        let mut played = hand.play(batch);
-        self.unfinished = played.rest.take();
-        if let Some(rate) = &mut self.rate {
-            rate.skip(played.extra());
+        let mut outcome = open_fragment.run(batch);
+        self.unfinished = outcome.rest.take();
+        if let Some(limiter) = &mut self.limiter {
+            limiter.skip(outcome.extra());
         }
         self.gauge.set(Waits::ForReader);
-        if let Some(memory) = &self.memory {
-            memory.note(number, &mut played, None)?;
+        if let Some(journal) = &self.journal {
+            journal.record(number, &mut outcome, None)?;
         }
-        Ok(Some(played))
+        Ok(Some(outcome))
     }
 }
 
 impl Iterator for Sequential {
-    type Item = Played;
+    type Item = BatchOutcome;
 
-    fn next(&mut self) -> Option<Played> {
+    fn next(&mut self) -> Option<BatchOutcome> {
         self.input.as_ref()?;
-        let played = self
+        let outcome = self
             .step()
-            .unwrap_or_else(|error| Some(Played::failed(error)));
-        if played.as_ref().is_none_or(|played| played.fault.is_some()) {
+            .unwrap_or_else(|error| Some(BatchOutcome::failed(error)));
+        if outcome
+            .as_ref()
+            .is_none_or(|outcome| outcome.fault.is_some())
+        {
             self.input = None;
         }
-        played
+        outcome
     }
 }
 
-fn open(chain: Chain, costs: &SharedCosts) -> Result<Hand> {
-    let mut hand = chain.open()?;
+fn open(fragment: Fragment, costs: &SharedCosts) -> Result<OpenFragment> {
+    let mut open_fragment = fragment.open()?;
     let mut costs = costs.lock().expect("no one panics holding this lock");
-    hand.held.clone_from(&costs.held);
+    open_fragment.held.clone_from(&costs.held);
     costs.sessions += 1;
-    costs.open += hand.open;
-    Ok(hand)
+    costs.open += open_fragment.open;
+    Ok(open_fragment)
 }
 
-fn close(hand: Hand, costs: &SharedCosts) -> Result<()> {
-    let counts = hand.close()?;
+fn close(open_fragment: OpenFragment, costs: &SharedCosts) -> Result<()> {
+    let counts = open_fragment.close()?;
     add_closed(
         &mut costs
             .lock()

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::hand::Played;
+use crate::fragment::BatchOutcome;
 use crate::threads;
 
 /// Ends the window when it goes.
@@ -58,25 +58,28 @@ impl<E: FnOnce() -> Result<()>> Ordered<E> {
 }
 
 impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
-    type Item = Played;
+    type Item = BatchOutcome;
 
-    fn next(&mut self) -> Option<Played> {
+    fn next(&mut self) -> Option<BatchOutcome> {
         self.end.as_ref()?;
-        let played = match self.window.next() {
-            Ok(Some(played)) => Some(played),
+        let outcome = match self.window.next() {
+            Ok(Some(outcome)) => Some(outcome),
             Ok(None) => self
                 .end
                 .take()
                 .and_then(|end| end().err())
-                .map(Played::failed),
-            Err(error) => Some(Played::failed(error)),
+                .map(BatchOutcome::failed),
+            Err(error) => Some(BatchOutcome::failed(error)),
         };
-        if played.as_ref().is_none_or(|played| played.fault.is_some()) {
+        if outcome
+            .as_ref()
+            .is_none_or(|outcome| outcome.fault.is_some())
+        {
             // Nobody wants what lies behind a fault.
             self.window.close();
             self.end = None;
         }
-        played
+        outcome
     }
 }
 

@@ -5,46 +5,48 @@ use std::sync::Arc;
 use super::ordered::{self, Ordered, joined};
 use super::pool::Pool;
 use super::window::Window;
-use super::{Deal, Results, close, open};
+use super::{Results, Task, close, open};
 use crate::error::Result;
-use crate::hand::Hand;
-use crate::stage::Strain;
+use crate::fragment::OpenFragment;
+use crate::stage::Backpressure;
 
-/// Works on a stream with `deal.grid.threads` threads.
-pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(&deal, deal.grid.threads));
-    let costs = deal.costs.clone();
+/// Works on a stream with `task.grid.threads` threads.
+pub(super) fn map(task: Task) -> Results {
+    let window = Arc::new(Window::new(&task, task.grid.threads));
+    let costs = task.costs.clone();
     let fed = window.clone();
-    let feeder = ordered::start(&window, &deal.name.clone(), move || feed(deal, &fed));
+    let feeder = ordered::start(&window, &task.name.clone(), move || feed(task, &fed));
     Box::new(Ordered::new(window, move || {
         match Arc::try_unwrap(joined(feeder)?) {
-            Ok(hand) => close(hand, &costs),
+            Ok(open_fragment) => close(open_fragment, &costs),
             Err(_) => unreachable!("tasks let go of the hand before their result is seen"),
         }
     }))
 }
 
-fn feed(deal: Deal, window: &Arc<Window>) -> Result<Arc<Hand>> {
-    let mut chain = (deal.prepare)()?;
-    let strained = window.clone();
-    chain.strain = Strain::new(move |row| strained.strained(row));
-    let hand = Arc::new(open(chain, &deal.costs)?);
-    let pool = Pool::new(deal.grid.threads, format!("etl-{}", deal.name))?;
-    window.feed(deal.input, |number, batch| {
-        let (hand, window) = (hand.clone(), window.clone());
+fn feed(task: Task, window: &Arc<Window>) -> Result<Arc<OpenFragment>> {
+    let mut fragment = (task.prepare)()?;
+    let backpressure = window.clone();
+    fragment.backpressure = Backpressure::new(move |row| backpressure.on_backpressure(row));
+    let open_fragment = Arc::new(open(fragment, &task.costs)?);
+    let pool = Pool::new(task.grid.threads, format!("etl-{}", task.name))?;
+    window.feed(task.input, |number, batch| {
+        let (open_fragment, window) = (open_fragment.clone(), window.clone());
         pool.spawn(move || {
-            let mut next = window.wants(number).then(|| hand.play(batch));
-            while let Some(mut played) = next.take() {
-                let Some(rest) = played.rest.take() else {
+            let mut next = window.wants(number).then(|| open_fragment.run(batch));
+            while let Some(mut outcome) = next.take() {
+                let Some(rest) = outcome.rest.take() else {
                     // Before the result is seen: whoever sees the last one closes the sessions.
-                    drop(hand);
-                    return window.fill(number, played);
+                    drop(open_fragment);
+                    return window.fill(number, outcome);
                 };
-                window.fill_part(number, played);
+                window.fill_part(number, outcome);
                 // Those before it were begun before it: whoever is first never waits for a thread.
-                next = window.wait_to_go_on(number).then(|| hand.go_on(rest));
+                next = window
+                    .wait_to_go_on(number)
+                    .then(|| open_fragment.go_on(rest));
             }
         });
     });
-    Ok(hand)
+    Ok(open_fragment)
 }

@@ -5,12 +5,12 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::pace::{Pace, Rate};
-use super::{Batches, Deal, Gauge, Memory, SharedCosts, Waits};
-use crate::batch::{Batch, Dealt};
+use super::limits::{ConcurrencyLimit, RateLimiter};
+use super::{Batches, Gauge, Journal, SharedCosts, Task, Waits};
+use crate::batch::{Batch, TaskContext};
 use crate::clock::monotonic;
 use crate::error::Result;
-use crate::hand::Played;
+use crate::fragment::BatchOutcome;
 use crate::partition;
 use crate::stop::Stop;
 
@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 64 << 20;
 /// Batches a worker: one slow batch must not stall the others at once.
 const BATCHES_PER_WORKER: usize = 16;
 /// How often a waiting thread looks whether the run is to stop.
-pub(super) const LOOK: Duration = Duration::from_millis(50);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is in flight.
 pub(super) struct Window {
@@ -33,11 +33,11 @@ pub(super) struct Window {
     part_taken: Condvar,
     batches_max: usize,
     workers: usize,
-    exclusive: Option<Vec<usize>>,
+    unique_in_flight: Option<Vec<usize>>,
     /// Where a batch is a request.
-    requests: Option<Ahead>,
+    requests: Option<DispatchAhead>,
     /// What is remembered of them.
-    memory: Option<Arc<dyn Memory>>,
+    journal: Option<Arc<dyn Journal>>,
     costs: SharedCosts,
     gauge: Arc<Gauge>,
     stop: Stop,
@@ -55,9 +55,9 @@ struct State {
     /// How many are being worked on, or wait for a worker.
     working: usize,
     /// How many that may be, where the outside sets the pace.
-    pace: Option<Pace>,
+    concurrency: Option<ConcurrencyLimit>,
     /// How many workers there are at the moment: those of a child come when it has opened, and go with it.
-    at_hand: usize,
+    workers_open: usize,
     /// Requests that were made beyond those that were dealt, and not made room for yet.
     extra: u64,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
@@ -78,13 +78,13 @@ struct Slot {
     rows: (u64, u64),
     keys: Vec<u64>,
     /// What it gave so far, where that is not all.
-    parts: VecDeque<Played>,
-    played: Option<Played>,
+    parts: VecDeque<BatchOutcome>,
+    outcome: Option<BatchOutcome>,
 }
 
 /// How requests are dealt: half as many as the workers make at once wait besides, so that the feeder is woken
 /// for several of them and not for each.
-struct Ahead {
+struct DispatchAhead {
     /// How many may be worked on, or wait for a worker, where they have no pace.
     most: usize,
     /// When no more are left the feeder is woken.
@@ -93,11 +93,11 @@ struct Ahead {
     every: Duration,
 }
 
-impl Ahead {
+impl DispatchAhead {
     fn new(workers: usize, every: Duration) -> Self {
         let ahead = if every.is_zero() { workers / 2 } else { 0 };
         let most = workers + ahead;
-        Ahead {
+        DispatchAhead {
             most,
             few: most - ahead / 2 - 1,
             every,
@@ -110,18 +110,21 @@ impl Ahead {
         if self.every.is_zero() {
             self.most
         } else {
-            state.at_hand
+            state.workers_open
         }
     }
 }
 
 impl Window {
     /// A window for a deal's workers, of whom so many are there already.
-    pub(super) fn new(deal: &Deal, at_hand: usize) -> Self {
-        let workers = deal.grid.workers();
+    pub(super) fn new(task: &Task, workers_open: usize) -> Self {
+        let workers = task.grid.workers();
         let state = State {
-            pace: deal.exclusive.is_some().then(|| Pace::new(workers)),
-            at_hand,
+            concurrency: task
+                .unique_in_flight
+                .is_some()
+                .then(|| ConcurrencyLimit::new(workers)),
+            workers_open,
             ..State::default()
         };
         Window {
@@ -131,14 +134,14 @@ impl Window {
             part_taken: Condvar::new(),
             batches_max: workers * BATCHES_PER_WORKER,
             workers,
-            gauge: deal.gauge.clone(),
-            exclusive: deal.exclusive.clone(),
-            requests: deal
+            gauge: task.gauge.clone(),
+            unique_in_flight: task.unique_in_flight.clone(),
+            requests: task
                 .requests
-                .map(|requests| Ahead::new(workers, requests.every)),
-            memory: deal.memory.clone(),
-            costs: deal.costs.clone(),
-            stop: deal.stop.clone(),
+                .map(|requests| DispatchAhead::new(workers, requests.every)),
+            journal: task.journal.clone(),
+            costs: task.costs.clone(),
+            stop: task.stop.clone(),
         }
     }
 
@@ -149,7 +152,7 @@ impl Window {
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
     pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
         let every = self.requests.as_ref().map(|ahead| ahead.every);
-        let mut rate = Rate::new(every.unwrap_or_default());
+        let mut limiter = RateLimiter::new(every.unwrap_or_default());
         while self.wait_until(|state| !self.is_full(state) || state.slots.is_empty()) {
             self.change(|state| state.fetching = true);
             let next = input.next();
@@ -158,21 +161,21 @@ impl Window {
                 None => break,
                 Some(Err(error)) => {
                     let (number, _) = self.take_place(0, (0, 0), Vec::new());
-                    self.fill(number, Played::failed(error));
+                    self.fill(number, BatchOutcome::failed(error));
                     break;
                 }
                 Some(Ok(batch)) => {
                     let next = self.lock().next();
-                    let recall = |memory: &Arc<dyn Memory>| memory.recall(next, &batch);
-                    if let Some(played) = self.memory.as_ref().and_then(recall) {
+                    let find = |journal: &Arc<dyn Journal>| journal.find(next, &batch);
+                    if let Some(outcome) = self.journal.as_ref().and_then(find) {
                         let (number, _) = self.take_place(batch.size(), (0, 0), Vec::new());
-                        self.put(number, played);
+                        self.put(number, outcome);
                         continue;
                     }
-                    let columns = self.exclusive.as_deref().unwrap_or_default();
+                    let columns = self.unique_in_flight.as_deref().unwrap_or_default();
                     let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
-                        let most = state.pace.as_ref().map(Pace::limit);
+                        let most = state.concurrency.as_ref().map(ConcurrencyLimit::limit);
                         let most =
                             most.or(self.requests.as_ref().map(|ahead| ahead.at_once(state)));
                         most.is_none_or(|most| state.working < most)
@@ -182,16 +185,16 @@ impl Window {
                         break;
                     }
                     if every.is_some() {
-                        rate.skip(std::mem::take(&mut self.lock().extra));
+                        limiter.skip(std::mem::take(&mut self.lock().extra));
                     }
-                    if !rate.wait(|| !self.is_closed()) {
+                    if !limiter.wait(|| !self.is_closed()) {
                         break;
                     }
-                    let first = batch.dealt().map_or(0, |dealt| dealt.first);
+                    let first = batch.task().map_or(0, |task| task.first);
                     let rows = (first, batch.rows() as u64);
                     let (number, alone) = self.take_place(batch.size(), rows, keys);
-                    let dealt = batch.dealt().map(|dealt| Dealt { alone, ..dealt });
-                    give(number, batch.with_dealt(dealt));
+                    let task = batch.task().map(|task| TaskContext { alone, ..task });
+                    give(number, batch.with_task(task));
                 }
             }
         }
@@ -217,7 +220,7 @@ impl Window {
             Waits::No
         } else if state.fetching {
             Waits::ForInput
-        } else if state.pace.is_some() || state.slots.is_empty() {
+        } else if state.concurrency.is_some() || state.slots.is_empty() {
             Waits::No
         } else {
             Waits::ForReader
@@ -250,9 +253,9 @@ impl Window {
             rows,
             keys,
             parts: VecDeque::new(),
-            played: None,
+            outcome: None,
         });
-        if state.pace.is_some() || self.requests.is_some() {
+        if state.concurrency.is_some() || self.requests.is_some() {
             let mut costs = self.costs.lock().expect("no one panics holding this lock");
             costs.concurrency = costs
                 .concurrency
@@ -260,33 +263,36 @@ impl Window {
         }
         self.gauge.set(self.waits(&state));
         // With a higher limit others could come while it is in flight.
-        let one_at_a_time = state.pace.as_ref().is_some_and(|pace| pace.limit() == 1);
+        let one_at_a_time = state
+            .concurrency
+            .as_ref()
+            .is_some_and(|concurrency| concurrency.limit() == 1);
         (state.next() - 1, one_at_a_time && state.working == 1)
     }
 
     /// Takes note of a result, and puts it in its place.
-    pub(super) fn fill(&self, number: u64, played: Played) {
-        self.fill_from(number, played, None);
+    pub(super) fn fill(&self, number: u64, outcome: BatchOutcome) {
+        self.fill_from(number, outcome, None);
     }
 
     /// The same; `rows` are the result's as they came through a pipe, if they did.
-    pub(super) fn fill_from(&self, number: u64, mut played: Played, rows: Option<&[u8]>) {
-        let extra = played.extra();
+    pub(super) fn fill_from(&self, number: u64, mut outcome: BatchOutcome, rows: Option<&[u8]>) {
+        let extra = outcome.extra();
         if extra > 0 {
             self.lock().extra += extra;
         }
-        let noted = self
-            .memory
+        let recorded = self
+            .journal
             .as_ref()
-            .map(|memory| memory.note(number, &mut played, rows));
-        match noted {
-            Some(Err(error)) => self.put(number, Played::failed(error)),
-            _ => self.put(number, played),
+            .map(|journal| journal.record(number, &mut outcome, rows));
+        match recorded {
+            Some(Err(error)) => self.put(number, BatchOutcome::failed(error)),
+            _ => self.put(number, outcome),
         }
     }
 
-    fn put(&self, number: u64, played: Played) {
-        let bytes = size(&played);
+    fn put(&self, number: u64, outcome: BatchOutcome) {
+        let bytes = size(&outcome);
         let mut guard = self.lock();
         let state = &mut *guard;
         let at = usize::try_from(number - state.first).expect("few batches are in flight");
@@ -297,17 +303,17 @@ impl Window {
                 state.keys.remove(&key);
             }
             slot.bytes = bytes;
-            if played.fault.is_some() {
+            if outcome.fault.is_some() {
                 state.faulted = Some(state.faulted.map_or(number, |first| first.min(number)));
             }
-            slot.played = Some(played);
-            if let Some(pace) = &mut state.pace {
-                pace.settled(slot.rows.0, slot.rows.1, monotonic());
+            slot.outcome = Some(outcome);
+            if let Some(concurrency) = &mut state.concurrency {
+                concurrency.completed(slot.rows.0, slot.rows.1, monotonic());
             }
         }
         self.gauge.set(self.waits(state));
         // A wake costs as much as many a batch: nobody is woken in vain.
-        let few = |ahead: &Ahead| state.working <= ahead.few;
+        let few = |ahead: &DispatchAhead| state.working <= ahead.few;
         let more = self.requests.as_ref().is_none_or(few) || state.faulted.is_some();
         drop(guard);
         if more {
@@ -319,7 +325,7 @@ impl Window {
     }
 
     /// Puts a part of a batch's result in its place; more of it comes.
-    pub(super) fn fill_part(&self, number: u64, part: Played) {
+    pub(super) fn fill_part(&self, number: u64, part: BatchOutcome) {
         let mut guard = self.lock();
         let state = &mut *guard;
         // A batch before it that met a fault may have been taken by a reader who wants no more.
@@ -363,23 +369,23 @@ impl Window {
     }
 
     /// The outside has enough, says the batch that begins with this row.
-    pub(super) fn strained(&self, row: u64) {
+    pub(super) fn on_backpressure(&self, row: u64) {
         let mut guard = self.lock();
         let next_row = guard.next_row;
-        if let Some(pace) = &mut guard.pace {
-            pace.strained(row, next_row);
+        if let Some(concurrency) = &mut guard.concurrency {
+            concurrency.refused_at(row, next_row);
         }
     }
 
     /// There are more workers.
     pub(super) fn gains(&self, workers: usize) {
-        self.lock().at_hand += workers;
+        self.lock().workers_open += workers;
         self.room.notify_one();
     }
 
     /// There are fewer.
     pub(super) fn loses(&self, workers: usize) {
-        self.lock().at_hand -= workers;
+        self.lock().workers_open -= workers;
     }
 
     /// No more batches will come.
@@ -412,14 +418,14 @@ impl Window {
     }
 
     /// The oldest batch's result, once it is there; `None` behind the last one.
-    pub(super) fn next(&self) -> Result<Option<Played>> {
+    pub(super) fn next(&self) -> Result<Option<BatchOutcome>> {
         let mut state = self.lock();
         loop {
             self.stop.check()?;
             let ready = state
                 .slots
                 .front()
-                .is_some_and(|slot| slot.played.is_some());
+                .is_some_and(|slot| slot.outcome.is_some());
             let was_full = self.is_full(&state);
             if let Some(part) = state
                 .slots
@@ -448,7 +454,7 @@ impl Window {
                 if was_full {
                     self.room.notify_one();
                 }
-                return Ok(slot.played);
+                return Ok(slot.outcome);
             }
             if state.ended && state.slots.is_empty() {
                 return Ok(None);
@@ -460,7 +466,7 @@ impl Window {
 
 /// Waits to be woken, or for the time to look again: who stops a run wakes nobody.
 pub(super) fn wait<'a, T>(on: &Condvar, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    on.wait_timeout(state, LOOK)
+    on.wait_timeout(state, POLL_INTERVAL)
         .expect("no one panics holding this lock")
         .0
 }
@@ -473,8 +479,8 @@ impl State {
 }
 
 /// The bytes of a result.
-fn size(played: &Played) -> usize {
-    played.batch.as_ref().map_or(0, Batch::size)
+fn size(outcome: &BatchOutcome) -> usize {
+    outcome.batch.as_ref().map_or(0, Batch::size)
 }
 
 #[cfg(test)]
@@ -487,24 +493,24 @@ mod tests {
         let gauge = Arc::new(Gauge::default());
         let batches =
             |count| -> Batches { Box::new((0..count).map(|_| Ok(Batch::new(Vec::new(), 1)))) };
-        let deal = Deal {
+        let task = Task {
             grid: Grid {
                 kind: Kind::Threads,
                 processes: 1,
                 threads: 2,
             },
             input: batches(0),
-            exclusive: None,
+            unique_in_flight: None,
             requests: None,
             prepare: Box::new(|| unreachable!("nothing is played")),
             costs: SharedCosts::default(),
             gauge: gauge.clone(),
             stop: Stop::default(),
-            memory: None,
+            journal: None,
             workers: Arc::new(Workers::this_program()),
             name: "projects".into(),
         };
-        let window = Window::new(&deal, 2);
+        let window = Window::new(&task, 2);
         assert_eq!(gauge.get(), Waits::ToBegin);
         let mut given = Vec::new();
         window.feed(batches(2), |number, batch| given.push((number, batch)));
@@ -513,8 +519,8 @@ mod tests {
             assert_eq!(gauge.get(), Waits::No, "batch {number} is worked on");
             window.fill(
                 number,
-                Played {
-                    marks: Vec::new(),
+                BatchOutcome {
+                    metrics: Vec::new(),
                     batch: Some(batch),
                     fault: None,
                     first: 0,

@@ -13,10 +13,10 @@
 
 mod backoff;
 mod body;
+mod client;
 mod connect;
 mod dates;
 mod tls;
-mod web;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,11 +29,11 @@ use elasticsearch::http::headers::{
 };
 
 pub use backoff::Backoff;
+pub use client::{HttpClient, HttpRequest, HttpResponse, Limits, header_fits, status_words};
 pub use connect::{Connect, Url, listens};
 pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::BulkParts;
 pub use elasticsearch::http::Method;
-pub use web::{Ask, Limits, Told, Web, header_fits, status_words};
 
 use self::body::Bad;
 use crate::clock::monotonic;
@@ -42,7 +42,7 @@ use crate::schema::count;
 use crate::stop::Stop;
 
 /// How often a request in flight looks whether the run is to stop.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A server that cannot be reached is left alone for this long, then twice as long, up to the maximum.
 const ASIDE: Duration = Duration::from_secs(1);
 const ASIDE_MAX: Duration = Duration::from_secs(30);
@@ -110,7 +110,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum TransportError {
     /// No connection was made: nothing was carried out.
     Unreached(String),
     /// It may have been carried out: the connection broke, or the answer is not whole.
@@ -148,29 +148,31 @@ impl Client {
     }
 
     /// One try of one request, at the next server that is not set aside.
-    pub fn send(&self, request: &Request) -> Result<Answer, Trouble> {
+    pub fn send(&self, request: &Request) -> Result<Answer, TransportError> {
         let at = self.pick();
         let node = &self.nodes[at];
         let lane = self.lock_lanes().pop();
         let mut lane = match lane {
             Some(lane) => lane,
-            None => self.new_lane().map_err(Trouble::Final)?,
+            None => self.new_lane().map_err(TransportError::Final)?,
         };
         if lane.clients[at].is_none() {
-            lane.clients[at] = Some(self.reach(node).map_err(Trouble::Final)?);
+            lane.clients[at] = Some(self.reach(node).map_err(TransportError::Final)?);
         }
         let proven = node.lock().proven;
         let sent = lane.runtime.block_on(async {
             let client = lane.clients[at].as_ref().expect("it was made above");
             tokio::select! {
                 sent = self.try_once(client, node, request, proven) => sent,
-                error = stopped(&self.stop) => Err(Trouble::Final(error)),
+                error = stopped(&self.stop) => Err(TransportError::Final(error)),
             }
         });
         self.lock_lanes().push(lane);
-        node.settle(!matches!(
+        node.record(!matches!(
             sent,
-            Err(Trouble::Unreached(_) | Trouble::Lost { .. } | Trouble::TimedOut(_))
+            Err(TransportError::Unreached(_)
+                | TransportError::Lost { .. }
+                | TransportError::TimedOut(_))
         ));
         sent
     }
@@ -232,12 +234,11 @@ impl Client {
         node: &Node,
         request: &Request<'_>,
         proven: bool,
-    ) -> Result<Answer, Trouble> {
-        let (headers, body) = self.dress(request).map_err(Trouble::Final)?;
-        let url = node
-            .url
-            .join(request.path)
-            .map_err(|error| Trouble::Final(Error::failed("cannot send a request").cause(error)))?;
+    ) -> Result<Answer, TransportError> {
+        let (headers, body) = self.dress(request).map_err(TransportError::Final)?;
+        let url = node.url.join(request.path).map_err(|error| {
+            TransportError::Final(Error::failed("cannot send a request").cause(error))
+        })?;
         let mut asked = client
             .request(method(request.method), url)
             .headers(headers)
@@ -249,10 +250,10 @@ impl Client {
         let mut answer = asked
             .send()
             .await
-            .map_err(|error| self.trouble(&error, node, Some(proven)))?;
+            .map_err(|error| self.transport_error(&error, node, Some(proven)))?;
         let status = answer.status().as_u16();
         if answer.status().is_redirection() {
-            return Err(Trouble::Final(redirected(node, &answer)));
+            return Err(TransportError::Final(redirected(node, &answer)));
         }
         let retry_after = dates::retry_after(answer.headers());
         let read = body::read(&mut answer, request.answer_bytes_max).await;
@@ -269,10 +270,10 @@ impl Client {
     }
 
     /// What an answer means whose body is of no use.
-    fn unreadable(&self, bad: Bad, node: &Node) -> Trouble {
+    fn unreadable(&self, bad: Bad, node: &Node) -> TransportError {
         let server = connect::shown(&node.url);
         match bad {
-            Bad::TooLong(max) => Trouble::Final(
+            Bad::TooLong(max) => TransportError::Final(
                 Error::failed(format!(
                     "the answer of `{server}` is longer than {}",
                     count(max, "byte")
@@ -280,9 +281,9 @@ impl Client {
                 .hint("ask for less at once: see `batch_docs`, or `--limit` of `etl search`; if so much is not to be expected, this is not the server that is meant"),
             ),
             Bad::Garbled(words) => {
-                Trouble::Final(Error::failed(format!("`{server}`: {words}")))
+                TransportError::Final(Error::failed(format!("`{server}`: {words}")))
             }
-            Bad::Broken(error) => self.trouble(&error, node, None),
+            Bad::Broken(error) => self.transport_error(&error, node, None),
         }
     }
 
@@ -346,7 +347,7 @@ impl Node {
     }
 
     /// Notes how a try ended.
-    fn settle(&self, well: bool) {
+    fn record(&self, well: bool) {
         let mut state = self.lock();
         state.proven = well;
         if well {
@@ -430,7 +431,7 @@ async fn stopped(stop: &Stop) -> Error {
         if let Err(error) = stop.check() {
             return error;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -443,7 +444,7 @@ fn pause(time: Duration, stop: &Stop) -> Result<()> {
         if left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(LOOK));
+        std::thread::sleep(left.min(POLL_INTERVAL));
     }
 }
 
@@ -466,15 +467,20 @@ const NO_TLS: &str = "InvalidContentType";
 
 impl Client {
     /// What a failed try means. Where none of the answer has come: whether the server has ever answered.
-    fn trouble(&self, error: &reqwest::Error, node: &Node, proven: Option<bool>) -> Trouble {
+    fn transport_error(
+        &self,
+        error: &reqwest::Error,
+        node: &Node,
+        proven: Option<bool>,
+    ) -> TransportError {
         let words = words(error);
         let mut text = words.last().cloned().unwrap_or_default();
         if let Some(error) = tls::distrust("the server's certificate", &words) {
-            return Trouble::Final(error);
+            return TransportError::Final(error);
         }
         if words.iter().any(|words| words.contains(NO_TLS)) {
             let shown = connect::shown(&node.url);
-            return Trouble::Final(
+            return TransportError::Final(
                 Error::failed(format!("`{shown}` does not speak TLS"))
                     .cause(text)
                     .hint("if it is to be asked without, its address begins with `http://`"),
@@ -482,19 +488,19 @@ impl Client {
         }
         if error.is_timeout() && error.is_connect() {
             let limit = self.connect.connect_timeout.as_millis();
-            Trouble::Unreached(format!("no connection within {limit} ms"))
+            TransportError::Unreached(format!("no connection within {limit} ms"))
         } else if error.is_timeout() {
-            Trouble::TimedOut("no answer in time".into())
+            TransportError::TimedOut("no answer in time".into())
         } else if error.is_connect() {
-            Trouble::Unreached(text)
+            TransportError::Unreached(text)
         } else if error.is_builder() {
-            Trouble::Final(Error::failed("cannot send a request").cause(text))
+            TransportError::Final(Error::failed("cannot send a request").cause(text))
         } else {
             let unanswered = proven.is_some();
             if proven == Some(false) && node.url.scheme() == "http" {
                 text.push_str(" (does it want `https://`?)");
             }
-            Trouble::Lost {
+            TransportError::Lost {
                 words: text,
                 unanswered,
             }

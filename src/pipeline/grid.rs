@@ -83,10 +83,10 @@ fn executor(section: &Section) -> Result<Option<Kind>> {
     let Some(word) = section.string("executor")? else {
         return Ok(None);
     };
-    if let Some(kind) = KINDS.into_iter().find(|kind| kind.word() == word) {
+    if let Some(kind) = KINDS.into_iter().find(|kind| kind.as_str() == word) {
         return Ok(Some(kind));
     }
-    let words = KINDS.map(Kind::word);
+    let words = KINDS.map(Kind::as_str);
     let error = Error::usage(format!(
         "`executor`: expected one of {}, found `{word}`",
         list(&words)
@@ -119,7 +119,7 @@ fn refuse_useless(section: &Section, kind: Kind, named: bool) -> Result<()> {
                 )
             } else {
                 (
-                    format!("`{key}` means nothing to executor `{}`", kind.word()),
+                    format!("`{key}` means nothing to executor `{}`", kind.as_str()),
                     "write `workers`, or `executor = \"hybrid\"`",
                 )
             };

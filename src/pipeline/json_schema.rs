@@ -99,7 +99,7 @@ fn common(kind: &StageKind) -> Map<String, Value> {
         ),
         (
             "executor",
-            described(one_of(&words.map(Kind::word)), "where it works"),
+            described(one_of(&words.map(Kind::as_str)), "where it works"),
         ),
         ("workers", count("threads, or processes; 0: one a core")),
         ("processes", count("of `hybrid`")),

@@ -28,7 +28,7 @@ use crate::error::{Class, Error, Result, nearest, nearest_file, note};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
-use crate::stage::{Distribution, Folder, Requests, STAGES, Stage, StageKind};
+use crate::stage::{Folder, Partitioning, Requests, STAGES, Stage, StageKind};
 use crate::stage::{bulk_index, files, write_files};
 
 pub use crate::secrets::{masked, masked_set};
@@ -264,14 +264,14 @@ impl Pipeline {
     }
 
     /// What can be meant, but hardly is, each with its stage.
-    pub fn doubts(&self, schemas: &[Schema]) -> Vec<String> {
+    pub fn lint(&self, schemas: &[Schema]) -> Vec<String> {
         let of_step = |step: &Step| {
-            let doubts = step.stage.doubts(&step.given(schemas), &self.folder);
-            let line = |doubt| {
+            let warnings = step.stage.lint(&step.given(schemas), &self.folder);
+            let line = |warning| {
                 step.secrets()
-                    .clean(&format!("stage `{}`: {doubt}", step.name))
+                    .clean(&format!("stage `{}`: {warning}", step.name))
             };
-            doubts.into_iter().map(line).collect::<Vec<String>>()
+            warnings.into_iter().map(line).collect::<Vec<String>>()
         };
         self.steps.iter().flat_map(of_step).collect()
     }
@@ -351,11 +351,11 @@ impl Pipeline {
     /// Whether step `reader`, or one that its rows reach, needs all rows before it can work on one.
     fn holds(&self, reader: usize, input: usize) -> bool {
         let step = &self.steps[reader];
-        let dealt = step.stage.inputs();
-        let held = dealt
+        let partitioning = step.stage.inputs();
+        let held = partitioning
             .iter()
             .zip(&step.inputs)
-            .any(|(dealt, &at)| at == input && dealt.is_collected());
+            .any(|(partitioning, &at)| at == input && partitioning.is_collected());
         held || self
             .readers(reader)
             .into_iter()
@@ -448,7 +448,7 @@ impl Step {
 
     /// What may be done with its requests, where a batch is one.
     pub fn requests(&self) -> Option<Requests> {
-        self.stage.inputs().first().and_then(Distribution::requests)
+        self.stage.inputs().first().and_then(Partitioning::requests)
     }
 
     /// Where its rows leave the pipeline, if they do, secrets masked.

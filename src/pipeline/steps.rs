@@ -273,7 +273,7 @@ fn refuse_sessions(step: &Step) -> Result<()> {
     let Some(most) = sessions_max.filter(|most| step.grid.processes > *most) else {
         return Ok(());
     };
-    let (kind, processes) = (step.grid.kind.word(), step.grid.processes);
+    let (kind, processes) = (step.grid.kind.as_str(), step.grid.processes);
     Err(Error::usage(format!(
         "`max_sessions` allows {}, and executor `{kind}` opens {processes}, one a process",
         crate::schema::count(most, "session")

@@ -6,13 +6,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::*;
-use crate::stage::{self, Distribution, OptionDoc, Session, Setup};
+use crate::stage::{self, OptionDoc, Partitioning, Session, Setup};
 
 /// A stage that does nothing, of as many inputs as its kind says.
-struct Idle(Vec<Distribution>);
+struct Idle(Vec<Partitioning>);
 
 impl Stage for Idle {
-    fn inputs(&self) -> Vec<Distribution> {
+    fn inputs(&self) -> Vec<Partitioning> {
         self.0.clone()
     }
 
@@ -67,16 +67,16 @@ static LOAD: StageKind = kind(
     &[option("files"), option("types"), option("password")],
     |table| {
         stage::options::<Load>(table)?;
-        Ok(Box::new(Idle(vec![Distribution::Any])))
+        Ok(Box::new(Idle(vec![Partitioning::Any])))
     },
 );
 static GROUP: StageKind = kind("group", &[1], &[option("by"), option("separator")], |_| {
-    Ok(Box::new(Idle(vec![Distribution::Key(vec!["k".into()])])))
+    Ok(Box::new(Idle(vec![Partitioning::ByKey(vec!["k".into()])])))
 });
 static JOIN: StageKind = kind("join", &[2], &[option("on")], |_| {
     Ok(Box::new(Idle(vec![
-        Distribution::Any,
-        Distribution::Broadcast,
+        Partitioning::Any,
+        Partitioning::Broadcast,
     ])))
 });
 static WRITE: StageKind = StageKind {
@@ -86,7 +86,7 @@ static WRITE: StageKind = StageKind {
         "write",
         &[1],
         &[option("path"), option("batch_docs")],
-        |_| Ok(Box::new(Idle(vec![Distribution::Any]))),
+        |_| Ok(Box::new(Idle(vec![Partitioning::Any]))),
     )
 };
 
@@ -146,7 +146,7 @@ fn grids(command_line: &[&str]) -> Vec<String> {
     let pipeline = read(FILE, command_line).unwrap_or_else(|error| panic!("{}", error.render()));
     let grid = |step: &Step| {
         let grid = step.grid;
-        format!("{} {}x{}", grid.kind.word(), grid.processes, grid.threads)
+        format!("{} {}x{}", grid.kind.as_str(), grid.processes, grid.threads)
     };
     pipeline.steps.iter().map(grid).collect()
 }

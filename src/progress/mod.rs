@@ -27,14 +27,14 @@ pub enum Style {
 }
 
 /// How often is looked, and live lines change: often enough to look alive, seldom enough to cost nothing.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a plain line is written; a shorter run says nothing.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Workers that gave nothing for so long are told of: child processes say nothing else of what they wait
 /// for.
-const STILL: Duration = Duration::from_secs(5);
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// How much the last look counts: what is said of waiting is of the last few seconds.
-const LAST_LOOK: f64 = 0.05;
+const LAST_SAMPLE_WEIGHT: f64 = 0.05;
 /// A stage that gave and took nothing for so long does not move.
 const MOVES: Duration = Duration::from_secs(1);
 /// A shorter time left is none to speak of.
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// Looks at it.
-    fn look(&mut self, now: Duration) {
+    fn observe(&mut self, now: Duration) {
         if self.begun.is_none() {
             let begun = self.live.begun.load(Ordering::Relaxed);
             if !begun && self.live.waits() == Waits::ToBegin {
@@ -147,7 +147,7 @@ impl Stage {
             (&mut self.for_reader, Waits::ForReader),
         ] {
             let is = f64::from(u8::from(waits == what));
-            *share += LAST_LOOK * (is - *share);
+            *share += LAST_SAMPLE_WEIGHT * (is - *share);
         }
     }
 
@@ -199,10 +199,10 @@ impl Stage {
 
     /// What it waits for, if it does.
     fn waits(&self, now: Duration) -> Option<String> {
-        let note = self.live.note.get();
-        if !note.is_empty() {
+        let reason = self.live.wait_reason.get();
+        if !reason.is_empty() {
             // What others say may be several lines.
-            let one_line = note.replace('\n', " ");
+            let one_line = reason.replace('\n', " ");
             return Some(shown::line(&one_line).into_owned());
         }
         if self.for_input > WAITS {
@@ -221,15 +221,15 @@ impl Stage {
         // What is worked on ahead of those who read it comes back later.
         let still = now.saturating_sub(self.moved.0.max(self.took.0));
         let words = || format!("nothing has come back for {} s", still.as_secs());
-        (still >= STILL).then(words)
+        (still >= STALLED_AFTER).then(words)
     }
 }
 
 /// Looks at all stages, and at which input each that waits is waiting for: not for one that has ended, nor, while
 /// it stands still itself, for one that gives rows to its other readers.
-fn look(stages: &mut [Stage], now: Duration) {
+fn observe(stages: &mut [Stage], now: Duration) {
     for stage in &mut *stages {
-        stage.look(now);
+        stage.observe(now);
     }
     let ended_moves: Vec<(bool, bool)> = stages
         .iter()
@@ -287,7 +287,7 @@ fn wait(done: &(Mutex<bool>, Condvar)) -> bool {
     }
     *done
         .1
-        .wait_timeout(guard, LOOK_EVERY)
+        .wait_timeout(guard, POLL_INTERVAL)
         .expect("no one panics holding this lock")
         .0
 }
@@ -315,7 +315,7 @@ fn show_live(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let mut reading = Reading::default();
     while !wait(done) {
         let now = monotonic();
-        look(&mut stages, now);
+        observe(&mut stages, now);
         reading.saw(now, bytes_of_all(&stages).0);
         all_of_it.set_message(whole(&stages, &reading, now.saturating_sub(from)));
         all_of_it.tick();
@@ -336,7 +336,7 @@ fn show_plain(mut stages: Vec<Stage>, done: &(Mutex<bool>, Condvar)) {
     let mut reading = Reading::default();
     while !wait(done) {
         let now = monotonic();
-        look(&mut stages, now);
+        observe(&mut stages, now);
         reading.saw(now, bytes_of_all(&stages).0);
         if now >= next {
             next += PLAIN_EVERY;
@@ -387,7 +387,7 @@ mod tests {
     fn a_line_says_how_far_and_how_fast() {
         let done = Arc::new(AtomicU64::new(0));
         let mut stage = stage(&done);
-        stage.look(seconds(1));
+        stage.observe(seconds(1));
         assert_eq!(stage.line(seconds(1)), None, "it has not begun");
         stage.live.begun.store(true, Ordering::Relaxed);
         for second in 2..=12 {
@@ -396,7 +396,7 @@ mod tests {
                 .live
                 .rows_in
                 .store((second - 2) * 120_000, Ordering::Relaxed);
-            stage.look(seconds(second));
+            stage.observe(seconds(second));
         }
         let line = "1,200,000 rows  120000/s  50 % of 59.4 MB, 0:10 left";
         assert_eq!(stage.line(seconds(12)).as_deref(), Some(line));
@@ -430,7 +430,7 @@ mod tests {
             for done in &dones {
                 done.store(second * 1000, Ordering::Relaxed);
             }
-            look(&mut stages, seconds(second));
+            observe(&mut stages, seconds(second));
             reading.saw(seconds(second), bytes_of_all(&stages).0);
         }
         let told = |stages: &[Stage]| whole(stages, &reading, seconds(9));
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(told(&stages), "0:09, about 0:16 left");
         stages.pop();
         dones[0].store(9_999, Ordering::Relaxed);
-        look(&mut stages, seconds(10));
+        observe(&mut stages, seconds(10));
         let line = stages[0].line(seconds(10)).unwrap();
         assert!(!line.contains("left"), "{line}");
     }
@@ -467,12 +467,12 @@ mod tests {
         stages[0].live.ended.store(true, Ordering::Relaxed);
         for second in 1..5 {
             stages[1].live.rows_out.store(second, Ordering::Relaxed);
-            look(&mut stages, seconds(second));
+            observe(&mut stages, seconds(second));
         }
         // It stands still while what it reads goes to others.
         assert_eq!(stages[2].awaited, None);
         // Nothing is awaited of what has ended.
-        look(&mut stages, seconds(9));
+        observe(&mut stages, seconds(9));
         assert_eq!(stages[2].awaited.as_deref(), Some("dated"));
         assert_eq!(stages[3].awaited.as_deref(), Some("dated"));
     }
@@ -481,13 +481,13 @@ mod tests {
     fn a_line_says_what_is_waited_for() {
         let mut stage = stage(&Arc::default());
         stage.live.begun.store(true, Ordering::Relaxed);
-        stage.look(seconds(1));
+        stage.observe(seconds(1));
         assert_eq!(stage.waits(seconds(5)), None);
         let words = stage.waits(seconds(13));
         assert_eq!(words.as_deref(), Some("nothing has come back for 12 s"));
         // It works ahead of those who read it.
         stage.live.batches_read.fetch_add(1, Ordering::Relaxed);
-        stage.look(seconds(10));
+        stage.observe(seconds(10));
         assert_eq!(stage.waits(seconds(13)), None);
         stage.took = (seconds(1), 9);
         stage.for_reader = 0.7;
@@ -500,7 +500,10 @@ mod tests {
             stage.waits(seconds(13)).as_deref(),
             Some("waits for orders")
         );
-        stage.live.note.set("the server is away:\nrefused".into());
+        stage
+            .live
+            .wait_reason
+            .set("the server is away:\nrefused".into());
         assert_eq!(
             stage.waits(seconds(13)).as_deref(),
             Some("the server is away: refused")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Options;
 use super::record::Record;
 use super::stream::Tee;
-use super::wiring::{Wiring, played_before};
+use super::wiring::{Wiring, fused_before};
 use crate::batch::ROWS_MAX;
 use crate::clock;
 use crate::disk;
@@ -15,8 +15,8 @@ use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
 use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
-use crate::state::checkpoint::Settled;
-use crate::state::journal::Kept;
+use crate::state::checkpoint::Checkpoint;
+use crate::state::journal::ResponseJournal;
 use crate::state::resume::{Reach, RunFolder};
 
 /// One run at work.
@@ -34,7 +34,7 @@ pub(super) struct Driver<'a> {
     /// Whether results may be visible already.
     pub(super) publishing: bool,
     /// What is kept of stages whose batches are requests.
-    pub(super) kept: Vec<(usize, Arc<Kept>)>,
+    pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
 }
 
 /// A stage whose rows go to no other stage.
@@ -93,7 +93,7 @@ impl Driver<'_> {
             self.run_streamed(&mut wiring, terminals)
         };
         let costs = std::mem::take(&mut wiring.costs);
-        self.kept = std::mem::take(&mut wiring.kept);
+        self.journals = std::mem::take(&mut wiring.journals);
         drop(wiring);
         self.children_peak = costs
             .iter()
@@ -117,7 +117,7 @@ impl Driver<'_> {
                 let at = terminal.at;
                 let counts = self.own(at, || self.timed(at, || sink.finish()))?;
                 let mut totals = self.records[at].totals();
-                add_counts(&mut totals.books.counts, counts);
+                add_counts(&mut totals.ledger.counts, counts);
                 totals.warnings.append(&mut sink.notes());
             }
         }
@@ -125,26 +125,29 @@ impl Driver<'_> {
     }
 
     /// Says what was kept of requests, and keeps the answers only as long as somebody may go on with them.
-    pub(super) fn settle_kept(&mut self, done: bool) {
-        for (at, kept) in &self.kept {
+    pub(super) fn close_journals(&mut self, done: bool) {
+        for (at, journal) in &self.journals {
             self.records[*at]
                 .totals()
                 .warnings
-                .append(&mut kept.warnings());
-            if kept.is_of_use() {
-                self.reach = Reach::Kept;
+                .append(&mut journal.warnings());
+            if journal.has_responses() {
+                self.reach = Reach::Resumable;
             }
             if done {
-                kept.forget();
+                journal.delete();
             }
         }
     }
 
     /// Whether another run can go on where this one has ended with `error`: what it needs is on disk.
     pub(super) fn can_go_on(&self, error: &Error) -> bool {
-        let kept = self.kept.iter().all(|(_, kept)| kept.sync().is_ok());
-        let settled = self.records.iter().all(|record| record.sync().is_ok());
-        self.reach.can_go_on(error) && kept && settled && self.folder.is_there()
+        let journaled = self
+            .journals
+            .iter()
+            .all(|(_, journal)| journal.sync().is_ok());
+        let checkpointed = self.records.iter().all(|record| record.sync().is_ok());
+        self.reach.can_go_on(error) && journaled && checkpointed && self.folder.is_there()
     }
 
     /// Makes it visible, in the file's order.
@@ -162,7 +165,10 @@ impl Driver<'_> {
                     [] => error,
                     _ => error.cause(format!("already published: {}", list(&published))),
                 })?;
-                add_counts(&mut self.records[terminal.at].totals().books.counts, counts);
+                add_counts(
+                    &mut self.records[terminal.at].totals().ledger.counts,
+                    counts,
+                );
                 published.push(&self.pipeline.steps[terminal.at].name);
             }
         }
@@ -181,13 +187,13 @@ impl Driver<'_> {
         let mut all = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let inputs = step.given(&self.schemas);
-            let doubts = step.stage.doubts(&inputs, &self.run.folder);
+            let lint_warnings = step.stage.lint(&inputs, &self.run.folder);
             let mut begun = step
                 .stage
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
                 .map_err(|error| error.stage(&step.name))?;
             let record = &self.records[at];
-            record.totals().warnings.extend(doubts);
+            record.totals().warnings.extend(lint_warnings);
             record.totals().warnings.append(&mut begun.warnings);
             if let Some(source) = &begun.source {
                 use std::sync::atomic::Ordering;
@@ -207,14 +213,18 @@ impl Driver<'_> {
         }
         self.folder.reads(&self.inputs)?;
         let keeps = all.iter().any(|begun: &Begun| begun.resumable);
-        self.reach = if keeps { Reach::Kept } else { Reach::Begun };
+        self.reach = if keeps {
+            Reach::Resumable
+        } else {
+            Reach::Begun
+        };
         Ok(all)
     }
 
     /// Makes ready to note what is settled, behind what an earlier run noted.
     fn resume(&self, at: usize, begun: &mut Begun) -> Result<()> {
-        let path = self.folder.settled_file(&self.pipeline.steps[at].name);
-        let (settled, end) = Settled::last(&path, &self.records[at].spool_file());
+        let path = self.folder.checkpoint_file(&self.pipeline.steps[at].name);
+        let (checkpoint, end) = Checkpoint::last(&path, &self.records[at].spool_file());
         let file = disk::private()
             .create(true)
             .append(true)
@@ -222,9 +232,9 @@ impl Driver<'_> {
             .and_then(|file| file.set_len(end).map(|()| file))
             .map_err(|error| Error::io("write", path.display(), &error))?;
         if let Some(sink) = &mut begun.sink {
-            sink.resume(settled.books.rejected, &settled.books.counts);
+            sink.resume(checkpoint.ledger.rejected, &checkpoint.ledger.counts);
         }
-        self.records[at].resume(&settled, file)
+        self.records[at].resume(&checkpoint, file)
     }
 
     /// All stages at once: each terminal is pulled, and pulls what lies above it.
@@ -280,7 +290,7 @@ impl Driver<'_> {
         match &mut terminal.sink {
             Some(sink) => {
                 self.timed(terminal.at, || sink.push(batch))?;
-                self.records[terminal.at].settle()
+                self.records[terminal.at].checkpoint()
             }
             None => Ok(()),
         }
@@ -289,10 +299,10 @@ impl Driver<'_> {
     /// Ends the books: the kinds' last words, and the ledger.
     fn account(&self) -> Result<()> {
         let before: Vec<Option<usize>> = (0..self.pipeline.steps.len())
-            .map(|at| played_before(self.pipeline, self.options, at))
+            .map(|at| fused_before(self.pipeline, self.options, at))
             .collect();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
-            let rows_out = |input: &usize| self.records[*input].totals().books.rows_out;
+            let rows_out = |input: &usize| self.records[*input].totals().ledger.rows_out;
             let mut rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
             let mut totals = self.records[at].totals();
             if let Some((costs, _)) = &totals.costs {
@@ -304,11 +314,11 @@ impl Driver<'_> {
                     .get(position)
                     .cloned()
                     .unwrap_or_default();
-                add_counts(&mut totals.books.counts, closed);
+                add_counts(&mut totals.ledger.counts, closed);
             }
             if let Some(first) = rows_in.first_mut() {
-                if *first != totals.books.rows_in {
-                    let (given, taken) = (*first, totals.books.rows_in);
+                if *first != totals.ledger.rows_in {
+                    let (given, taken) = (*first, totals.ledger.rows_in);
                     return Err(Error::failed(format!(
                         "the ledger does not balance: it was given {}, it saw {taken}",
                         count(given, "row")
@@ -316,16 +326,16 @@ impl Driver<'_> {
                     .stage(&step.name)
                     .hint("this is a bug in etl: nothing was published"));
                 }
-                *first = totals.books.rows_in;
+                *first = totals.ledger.rows_in;
             }
             let (left, right) = (
-                totals.books.rows_in + totals.books.added,
-                totals.books.rows_out + totals.books.rejected + totals.books.dropped,
+                totals.ledger.rows_in + totals.ledger.added,
+                totals.ledger.rows_out + totals.ledger.rejected + totals.ledger.dropped,
             );
             if left != right {
                 return Err(Error::failed(format!(
                     "the ledger does not balance: {} rows in + {} added = {left}, but {} out + {} rejected + {} dropped = {right}",
-                    totals.books.rows_in, totals.books.added, totals.books.rows_out, totals.books.rejected, totals.books.dropped
+                    totals.ledger.rows_in, totals.ledger.added, totals.ledger.rows_out, totals.ledger.rejected, totals.ledger.dropped
                 ))
                 .stage(&step.name)
                 .hint("this is a bug in etl: nothing was published"));
@@ -333,7 +343,7 @@ impl Driver<'_> {
             let mut warnings = Vec::new();
             let mut last = Totals {
                 rows_in,
-                counts: &mut totals.books.counts,
+                counts: &mut totals.ledger.counts,
                 warnings: &mut warnings,
             };
             step.stage

@@ -1,9 +1,9 @@
 //! Runs: stages are wired into streams and driven, every row is accounted for, and what came out is published
 //! at the end.
 
-mod ahead;
 mod driver;
 mod preview;
+mod read_ahead;
 mod record;
 mod results;
 mod spool;
@@ -112,14 +112,14 @@ fn run_held(
         folder: held,
         reach: Reach::Nothing,
         publishing: false,
-        kept: Vec::new(),
+        journals: Vec::new(),
     };
     let ran = driver
         .drive()
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
-    driver.settle_kept(ran.is_ok());
+    driver.close_journals(ran.is_ok());
     let can_go_on = ran.as_ref().err();
     let can_go_on = can_go_on.is_some_and(|error| driver.can_go_on(error));
     let spools = driver.records.iter().map(|record| record.take_spool());
@@ -129,7 +129,7 @@ fn run_held(
         (Ok(rejects), ran) => (rejects, ran.err()),
         (Err(error), ran) => {
             // What a run that goes on needs stays where it is.
-            let dropped = (0..pipeline.steps.len()).filter(|_| driver.reach < Reach::Kept);
+            let dropped = (0..pipeline.steps.len()).filter(|_| driver.reach < Reach::Resumable);
             dropped.for_each(|i| drop(std::fs::remove_file(spool(i))));
             (Rejects::default(), Some(ran.err().unwrap_or(error)))
         }
@@ -194,8 +194,8 @@ pub fn unfinished(pipeline: &Pipeline, state: &Path) -> Option<String> {
 }
 
 /// Whether run `id` has kept something to go on with: how far a load is settled, or answers.
-pub fn has_kept(id: &str, state: &Path) -> bool {
-    history::has_kept(&state.join("runs").join(id))
+pub fn can_resume(id: &str, state: &Path) -> bool {
+    history::can_resume(&state.join("runs").join(id))
 }
 
 /// The folder of a new run, or of the one to go on with.

@@ -30,7 +30,7 @@ pub struct Preview {
     /// The rows, as many as were wanted or as there are.
     pub rows: Batch,
     /// What can be meant, but hardly is.
-    pub doubts: Vec<String>,
+    pub lint_warnings: Vec<String>,
     /// Rows that were rejected, of those that were read for these.
     pub rejected: u64,
     /// Why.
@@ -64,7 +64,7 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         stop.clone(),
     ));
     let schemas = pipeline.schemas()?;
-    let doubts = pipeline.doubts(&schemas);
+    let lint_warnings = pipeline.lint(&schemas);
     let mut begun = begin(&pipeline, &run, &schemas)?;
     let mut wiring = Wiring::new(
         &pipeline,
@@ -98,7 +98,7 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         stage: pipeline.steps[last].name.clone(),
         schema,
         rows: all.slice(0, shown),
-        doubts,
+        lint_warnings,
         rejected: told.iter().map(|(rows, _)| rows).sum(),
         rejects: told.into_iter().flat_map(|(_, reasons)| reasons).collect(),
         fault,

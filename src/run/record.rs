@@ -12,11 +12,11 @@ use crate::clock::{self, Span};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::executor::{Gauge, SharedCosts, Waits};
-use crate::hand::Mark;
+use crate::fragment::StageMetrics;
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::StageReport;
-use crate::stage::{Note, Run, add_counts};
-use crate::state::checkpoint::{Books, RESUMED_ROWS, SYNC_EVERY, Settled};
+use crate::stage::{Run, WaitReason, add_counts};
+use crate::state::checkpoint::{Checkpoint, Ledger, RESUMED_ROWS, SYNC_EVERY};
 
 /// What can be watched of a stage while it works.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Live {
     /// What its workers wait for.
     pub gauge: Mutex<Arc<Gauge>>,
     /// What its sessions wait for outside.
-    pub note: Note,
+    pub wait_reason: WaitReason,
     /// Bytes of its files.
     pub bytes_total: AtomicU64,
     /// Batches that its source gave so far.
@@ -104,7 +104,7 @@ pub(super) struct Record {
 /// Sums over the batches so far.
 #[derive(Default)]
 pub(super) struct Totals {
-    pub(super) books: Books,
+    pub(super) ledger: Ledger,
     pub(super) digest: Option<Digest>,
     pub(super) span: Span,
     /// What of `span` one thread does alone: reading, dealing by key, feeding the sink.
@@ -115,14 +115,14 @@ pub(super) struct Totals {
     pub(super) moved: Option<u64>,
     pub(super) warnings: Vec<String>,
     /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
-    pub(super) settled: Option<Notes>,
+    pub(super) checkpoints: Option<CheckpointFile>,
     /// What executing cost; `first`: whether this stage stands for the stages played with it.
     pub(super) costs: Option<(SharedCosts, bool)>,
 }
 
 /// The file that says how far the work is settled. It is brought to disk at most this often, and at the end:
 /// what a run does once more that goes on after a power cut is a second's work.
-pub(super) struct Notes {
+pub(super) struct CheckpointFile {
     file: File,
     /// When it was last brought to disk, by [`clock::monotonic`].
     synced: Duration,
@@ -156,73 +156,87 @@ impl Record {
     }
 
     /// Adds what became of one batch.
-    pub(super) fn mark(&self, mark: Mark, run: &Run) -> Result<()> {
-        let rejected = mark.rejects.len() as u64;
-        let sent_again = mark.counts.get("sent_again").copied().unwrap_or_default();
+    pub(super) fn add(&self, stage_metrics: StageMetrics, run: &Run) -> Result<()> {
+        let rejected = stage_metrics.rejects.len() as u64;
+        let sent_again = stage_metrics
+            .counts
+            .get("sent_again")
+            .copied()
+            .unwrap_or_default();
         let mut totals = self.totals();
-        totals.books.batches += 1;
-        totals.books.rows_in += mark.rows_in;
-        totals.books.rows_out += mark.rows_out;
-        totals.books.added += mark.added;
-        totals.books.dropped += mark.dropped;
-        totals.books.rejected += rejected;
-        totals.span.add(&mark.span);
-        add_counts(&mut totals.books.counts, mark.counts);
-        totals.digest = mark
+        totals.ledger.batches += 1;
+        totals.ledger.rows_in += stage_metrics.rows_in;
+        totals.ledger.rows_out += stage_metrics.rows_out;
+        totals.ledger.added += stage_metrics.added;
+        totals.ledger.dropped += stage_metrics.dropped;
+        totals.ledger.rejected += rejected;
+        totals.span.add(&stage_metrics.span);
+        add_counts(&mut totals.ledger.counts, stage_metrics.counts);
+        totals.digest = stage_metrics
             .digest
             .map(|digest| totals.digest.unwrap_or(Digest::EMPTY).then(digest));
         drop(totals);
         self.live.begun.store(true, Ordering::Relaxed);
         self.live.batches_done.fetch_add(1, Ordering::Relaxed);
-        self.live.rows_in.fetch_add(mark.rows_in, Ordering::Relaxed);
+        self.live
+            .rows_in
+            .fetch_add(stage_metrics.rows_in, Ordering::Relaxed);
         self.live
             .rows_out
-            .fetch_add(mark.rows_out, Ordering::Relaxed);
+            .fetch_add(stage_metrics.rows_out, Ordering::Relaxed);
         self.live.rejected.fetch_add(rejected, Ordering::Relaxed);
         self.live
             .sent_again
             .fetch_add(sent_again, Ordering::Relaxed);
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
-        mark.rejects
+        stage_metrics
+            .rejects
             .into_iter()
             .try_for_each(|reject| spool.write(reject, run))
     }
 
     /// Goes on behind what an earlier run settled.
-    pub(super) fn resume(&self, settled: &Settled, file: File) -> Result<()> {
+    pub(super) fn resume(&self, checkpoint: &Checkpoint, file: File) -> Result<()> {
         let mut totals = self.totals();
-        totals.books = settled.books.clone();
-        if settled.books.rows_in > 0 {
-            let before = settled.books.rows_in;
-            totals.books.counts.insert(RESUMED_ROWS.into(), before);
+        totals.ledger = checkpoint.ledger.clone();
+        if checkpoint.ledger.rows_in > 0 {
+            let before = checkpoint.ledger.rows_in;
+            totals.ledger.counts.insert(RESUMED_ROWS.into(), before);
         }
-        totals.settled = Some(Notes {
+        totals.checkpoints = Some(CheckpointFile {
             file,
             synced: clock::monotonic(),
         });
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
-        spool.resume(settled.books.rejected, settled.rejects_bytes)
+        spool.resume(checkpoint.ledger.rejected, checkpoint.rejects_bytes)
     }
 
     /// Notes that all so far is settled, where that is wanted.
-    pub(super) fn settle(&self) -> Result<()> {
+    pub(super) fn checkpoint(&self) -> Result<()> {
         let mut totals = self.totals();
-        let Totals { books, settled, .. } = &mut *totals;
-        let Some(notes) = settled else {
+        let Totals {
+            ledger,
+            checkpoints,
+            ..
+        } = &mut *totals;
+        let Some(checkpoint_file) = checkpoints else {
             return Ok(());
         };
         let mut spool = self.spool.lock().expect("no one panics holding this lock");
-        let line = Settled {
-            books: books.clone(),
+        let line = Checkpoint {
+            ledger: ledger.clone(),
             rejects_bytes: spool.flush()?,
             rejects_sum: spool.sum.digest(),
         };
         spool.kept = true;
         let line = serde_json::to_string(&line).expect("it is plain data") + "\n";
         let cannot = |error| Error::failed("cannot note what is settled").cause(error);
-        notes.file.write_all(line.as_bytes()).map_err(cannot)?;
-        if clock::monotonic().saturating_sub(notes.synced) >= SYNC_EVERY {
-            notes.sync(&spool).map_err(cannot)?;
+        checkpoint_file
+            .file
+            .write_all(line.as_bytes())
+            .map_err(cannot)?;
+        if clock::monotonic().saturating_sub(checkpoint_file.synced) >= SYNC_EVERY {
+            checkpoint_file.sync(&spool).map_err(cannot)?;
         }
         Ok(())
     }
@@ -230,11 +244,11 @@ impl Record {
     /// Brings what is settled to disk.
     pub(super) fn sync(&self) -> std::io::Result<()> {
         let mut totals = self.totals();
-        let Some(notes) = &mut totals.settled else {
+        let Some(checkpoint_file) = &mut totals.checkpoints else {
             return Ok(());
         };
         let spool = self.spool.lock().expect("no one panics holding this lock");
-        notes.sync(&spool)
+        checkpoint_file.sync(&spool)
     }
 
     /// Where its rejects are until the run has ended.
@@ -259,7 +273,7 @@ impl Record {
                         *first,
                     )
                 });
-        let mut counts = totals.books.counts.clone();
+        let mut counts = totals.ledger.counts.clone();
         if costs.concurrency > 0 {
             counts.insert("concurrency".into(), costs.concurrency);
         }
@@ -278,16 +292,16 @@ impl Record {
             name: step.name.clone(),
             kind: step.kind.name.into(),
             options: masked(&step.options),
-            executor: step.grid.kind.word().into(),
+            executor: step.grid.kind.as_str().into(),
             processes: step.grid.processes,
             threads: step.grid.threads,
             batch_rows: step.batch_rows,
-            batches: totals.books.batches,
-            rows_in: totals.books.rows_in,
-            added: totals.books.added,
-            rows_out: totals.books.rows_out,
-            rejected: totals.books.rejected,
-            dropped: totals.books.dropped,
+            batches: totals.ledger.batches,
+            rows_in: totals.ledger.rows_in,
+            added: totals.ledger.added,
+            rows_out: totals.ledger.rows_out,
+            rejected: totals.ledger.rejected,
+            dropped: totals.ledger.dropped,
             wall_s: seconds(totals.own.unwrap_or_else(|| totals.span.wall())),
             busy_s: seconds(totals.span.busy),
             cpu_s: seconds(totals.span.cpu),
@@ -312,7 +326,7 @@ impl Record {
     }
 }
 
-impl Notes {
+impl CheckpointFile {
     /// The rejects first, which the notes count.
     fn sync(&mut self, spool: &Spool) -> std::io::Result<()> {
         spool.sync()?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::record::Record;
-use crate::batch::{Batch, Dealt};
+use crate::batch::{Batch, TaskContext};
 use crate::clock::Meter;
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -42,29 +42,29 @@ pub(super) fn cut(stream: Batches, rows_max: usize) -> Batches {
     }))
 }
 
-/// Numbers a stream's rows, leaves out the first `settled` ones, and cuts what is left into batches of
+/// Numbers a stream's rows, leaves out the first `resumed_rows` ones, and cuts what is left into batches of
 /// at most `rows_max` rows, none with two that are equal in `columns`.
-pub(super) fn exclusive(
+pub(super) fn unique_in_flight(
     stream: Batches,
     columns: Vec<usize>,
     rows_max: usize,
-    settled: u64,
+    resumed_rows: u64,
 ) -> Batches {
     let mut rows = 0;
     Box::new(stream.flat_map(move |batch| match batch {
         Ok(batch) => {
             let (first, len) = (rows, batch.rows() as u64);
             rows += len;
-            let skipped = settled.saturating_sub(first).min(len);
+            let skipped = resumed_rows.saturating_sub(first).min(len);
             let (from, left) = (usize_of(skipped), usize_of(len - skipped));
             // A window that deals several at once knows better.
-            let dealt = Dealt {
+            let task = TaskContext {
                 first,
                 again: false,
                 alone: true,
             };
-            let batch = batch.with_dealt(Some(dealt)).slice(from, left);
-            let runs = partition::exclusive(&batch, &columns, rows_max);
+            let batch = batch.with_task(Some(task)).slice(from, left);
+            let runs = partition::unique_runs(&batch, &columns, rows_max);
             runs.into_iter().map(Ok).collect::<Vec<_>>()
         }
         Err(error) => vec![Err(error)],
@@ -103,13 +103,13 @@ pub(super) fn requests(mut stream: Batches, rows: usize) -> Batches {
         }
         let whole = Batch::concat(parts, || unreachable!("there are rows"));
         count -= whole.rows();
-        let dealt = Dealt {
+        let task = TaskContext {
             first,
             again: false,
             alone: true,
         };
         first += whole.rows() as u64;
-        Some(Ok(whole.with_dealt(Some(dealt))))
+        Some(Ok(whole.with_task(Some(task))))
     }))
 }
 
@@ -180,19 +180,21 @@ pub(super) fn recorded(
         if let Some(fault) = fault.take() {
             return Some(Err(fault));
         }
-        let Some(played) = results.next() else {
+        let Some(outcome) = results.next() else {
             for record in &records {
                 record.live.ended.store(true, Ordering::Relaxed);
             }
             return None;
         };
-        for (record, mark) in records.iter().skip(played.first).zip(played.marks) {
-            if let Err(error) = record.mark(mark, &run) {
+        for (record, stage_metrics) in records.iter().skip(outcome.first).zip(outcome.metrics) {
+            if let Err(error) = record.add(stage_metrics, &run) {
                 return Some(Err(error));
             }
         }
-        fault = played.fault.or_else(|| too_many(&records[0], rejects_max?));
-        match played.batch {
+        fault = outcome
+            .fault
+            .or_else(|| too_many(&records[0], rejects_max?));
+        match outcome.batch {
             Some(batch) => Some(Ok(batch)),
             None => fault.take().map(Err),
         }
@@ -201,7 +203,7 @@ pub(super) fn recorded(
 
 /// What ends a stage of which more rows are rejected than `most`.
 fn too_many(record: &Record, most: u64) -> Option<Error> {
-    let rejected = record.totals().books.rejected;
+    let rejected = record.totals().ledger.rejected;
     (rejected > most).then(|| {
         Error::failed(format!(
             "more rows failed ({rejected}) than `max_failed` allows ({most})"
@@ -471,7 +473,7 @@ mod tests {
                 .into_iter()
                 .map(|batch| {
                     let batch = batch.expect("the error is behind all rows");
-                    let first = batch.dealt().expect("it is numbered").first;
+                    let first = batch.task().expect("it is numbered").first;
                     (first, batch.column(0).ints().values().as_slice().to_vec())
                 })
                 .collect();

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Options;
-use super::ahead;
+use super::read_ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
-use crate::executor::{self, Batches, Deal, Gauge, Memory};
-use crate::hand::{Chain, Link};
+use crate::executor::{self, Batches, Gauge, Journal, Task};
+use crate::fragment::{Fragment, StageSpec};
 use crate::pipeline::Pipeline;
 use crate::schema::Schema;
-use crate::stage::{Begun, Distribution, Run, Strain};
-use crate::state::journal::Kept;
+use crate::stage::{Backpressure, Begun, Partitioning, Run};
+use crate::state::journal::ResponseJournal;
 
 /// An output that several stages read.
 enum Shared {
@@ -23,7 +23,7 @@ enum Shared {
 
 /// The stage that is played in one hand with `at`, right before it: both under one executor, `at`
 /// dealing what comes, and nobody else reading the one above.
-pub(super) fn played_before(pipeline: &Pipeline, options: &Options, at: usize) -> Option<usize> {
+pub(super) fn fused_before(pipeline: &Pipeline, options: &Options, at: usize) -> Option<usize> {
     if options.staged {
         return None;
     }
@@ -31,9 +31,9 @@ pub(super) fn played_before(pipeline: &Pipeline, options: &Options, at: usize) -
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
     let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let dealt =
-        step.stage.inputs().first() == Some(&Distribution::Any) && above.requests().is_none();
-    (alike && dealt && pipeline.readers(before).len() == 1).then_some(before)
+    let is_any =
+        step.stage.inputs().first() == Some(&Partitioning::Any) && above.requests().is_none();
+    (alike && is_any && pipeline.readers(before).len() == 1).then_some(before)
 }
 
 /// Makes streams of stages.
@@ -51,7 +51,7 @@ pub(super) struct Wiring<'a, 'b> {
     pub(super) held: HashMap<usize, (Held, usize)>,
     pub(super) costs: Vec<executor::SharedCosts>,
     /// What is kept of stages whose batches are requests.
-    pub(super) kept: Vec<(usize, Arc<Kept>)>,
+    pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
 }
 
 impl<'a, 'b> Wiring<'a, 'b> {
@@ -66,7 +66,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let steps = 0..pipeline.steps.len();
         Wiring {
             before: steps
-                .map(|at| played_before(pipeline, options, at))
+                .map(|at| fused_before(pipeline, options, at))
                 .collect(),
             collected: pipeline.collected(),
             pipeline,
@@ -78,7 +78,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             shared: HashMap::new(),
             held: HashMap::new(),
             costs: Vec::new(),
-            kept: Vec::new(),
+            journals: Vec::new(),
         }
     }
 
@@ -120,11 +120,11 @@ impl<'a, 'b> Wiring<'a, 'b> {
 
     /// The stream of stage `at`, with those that are played in one hand with it.
     pub(super) fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        let mut chain = vec![at];
-        while let Some(before) = self.before[chain[0]] {
-            chain.insert(0, before);
+        let mut fragment = vec![at];
+        while let Some(before) = self.before[fragment[0]] {
+            fragment.insert(0, before);
         }
-        let first = chain[0];
+        let first = fragment[0];
         let pipeline = self.pipeline;
         let step = &pipeline.steps[first];
         let input = match (self.begun[first].source.take(), step.inputs.first()) {
@@ -137,19 +137,19 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 let alone = readers < 2;
                 let metered = |part| stream::metered(part, record.clone(), &step.name, alone);
                 let parts = source.parts.into_iter().map(metered).collect();
-                ahead::side_by_side(parts, readers, &step.name, self.options.stop.clone())
+                read_ahead::batches(parts, readers, &step.name, self.options.stop.clone())
             }
             (None, Some(&above)) => self.output(above, tees),
             (None, None) => Box::new(std::iter::empty()),
         };
-        let exclusive = match (step.stage.inputs().first(), step.inputs.first()) {
-            (Some(Distribution::Exclusive(columns)), Some(&above)) => {
+        let unique_in_flight = match (step.stage.inputs().first(), step.inputs.first()) {
+            (Some(Partitioning::UniqueInFlight(columns)), Some(&above)) => {
                 Some(self.schemas[above].indices(columns).unwrap_or_default())
             }
             _ => None,
         };
         let input = match (step.stage.inputs().first(), step.inputs.first()) {
-            (Some(Distribution::Key(columns)), Some(&above)) => {
+            (Some(Partitioning::ByKey(columns)), Some(&above)) => {
                 let schema = self.schemas[above].clone();
                 match schema.indices(columns) {
                     Ok(columns) => {
@@ -158,11 +158,11 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
                 }
             }
-            (Some(Distribution::Requests(_)), _) => stream::requests(input, step.rows_max()),
-            (Some(Distribution::Exclusive(_)), _) => {
-                let columns = exclusive.clone().unwrap_or_default();
-                let settled = self.records[first].totals().books.rows_in;
-                stream::exclusive(input, columns, step.rows_max(), settled)
+            (Some(Partitioning::Requests(_)), _) => stream::requests(input, step.rows_max()),
+            (Some(Partitioning::UniqueInFlight(_)), _) => {
+                let columns = unique_in_flight.clone().unwrap_or_default();
+                let resumed_rows = self.records[first].totals().ledger.rows_in;
+                stream::unique_in_flight(input, columns, step.rows_max(), resumed_rows)
             }
             _ => stream::cut(input, step.rows_max()),
         };
@@ -173,41 +173,41 @@ impl<'a, 'b> Wiring<'a, 'b> {
         }
         self.costs.push(costs.clone());
         let gauge = Arc::new(Gauge::default());
-        for (position, &link) in chain.iter().enumerate() {
-            self.records[link].live.watch(gauge.clone());
-            self.records[link].totals().costs = Some((costs.clone(), position == 0));
+        for (position, &member) in fragment.iter().enumerate() {
+            self.records[member].live.watch(gauge.clone());
+            self.records[member].totals().costs = Some((costs.clone(), position == 0));
         }
-        let names: Vec<&str> = chain
+        let names: Vec<&str> = fragment
             .iter()
-            .map(|&link| pipeline.steps[link].name.as_str())
+            .map(|&member| pipeline.steps[member].name.as_str())
             .collect();
-        let memory = match self.remember(first) {
-            Ok(memory) => memory,
+        let journal = match self.journal_of(first) {
+            Ok(journal) => journal,
             Err(error) => return Box::new(std::iter::once(Err(error.stage(&step.name)))),
         };
-        let results = executor::map(Deal {
+        let results = executor::map(Task {
             grid: step.grid,
             name: names.join("+"),
-            prepare: self.prepare(&chain),
+            prepare: self.prepare(&fragment),
             input,
-            exclusive,
+            unique_in_flight,
             requests: step.requests(),
-            memory,
+            journal,
             costs,
             gauge,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
         });
-        let records = chain
+        let records = fragment
             .iter()
-            .map(|&link| self.records[link].clone())
+            .map(|&member| self.records[member].clone())
             .collect();
         let rejects_max = step.requests().and_then(|requests| requests.rejects_max);
         stream::recorded(results, records, self.run.clone(), rejects_max)
     }
 
     /// What the run keeps of stage `at`, if its batches are requests; a preview, which has no folder, nothing.
-    fn remember(&mut self, at: usize) -> Result<Option<Arc<dyn Memory>>> {
+    fn journal_of(&mut self, at: usize) -> Result<Option<Arc<dyn Journal>>> {
         let step = &self.pipeline.steps[at];
         if step.requests().is_none() || self.run.state.as_os_str().is_empty() {
             return Ok(None);
@@ -216,25 +216,25 @@ impl<'a, 'b> Wiring<'a, 'b> {
             .inputs
             .first()
             .map(|&input| self.schemas[input].clone());
-        let settled = |&behind: &usize| self.records[behind].totals().books.rows_in > 0;
-        let kept = Arc::new(Kept::new(
+        let has_resumed = |&behind: &usize| self.records[behind].totals().ledger.rows_in > 0;
+        let journal = Arc::new(ResponseJournal::new(
             &self.run.state,
             step,
             input.unwrap_or_default(),
-            self.pipeline.downstream(at).iter().any(settled),
+            self.pipeline.downstream(at).iter().any(has_resumed),
         )?);
-        self.kept.push((at, kept.clone()));
-        Ok(Some(kept))
+        self.journals.push((at, journal.clone()));
+        Ok(Some(journal))
     }
 
     /// What makes the chain ready: its links, and what is broadcast to them, collected.
-    fn prepare(&mut self, chain: &[usize]) -> executor::Prepare {
+    fn prepare(&mut self, fragment: &[usize]) -> executor::Prepare {
         let pipeline = self.pipeline;
-        let mut links = Vec::new();
+        let mut specs = Vec::new();
         let mut broadcast: Vec<Vec<Option<(Batches, Schema)>>> = Vec::new();
-        for &at in chain {
+        for &at in fragment {
             let step = &pipeline.steps[at];
-            links.push(Link {
+            specs.push(StageSpec {
                 name: step.name.clone(),
                 kind: step.kind.name.into(),
                 options: serde_json::to_value(&step.options)
@@ -245,37 +245,40 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     .map(|&input| self.schemas[input].clone())
                     .collect(),
                 output: self.schemas[at].clone(),
-                told: std::mem::take(&mut self.begun[at].told),
+                session_config: std::mem::take(&mut self.begun[at].session_config),
                 sink: step.kind.sink,
-                note: self.records[at].live.note.clone(),
+                wait_reason: self.records[at].live.wait_reason.clone(),
             });
-            let dealt = step.stage.inputs();
-            let inputs = dealt.iter().zip(&step.inputs).map(|(dealt, &input)| {
-                (*dealt == Distribution::Broadcast).then(|| {
-                    (
-                        self.output(input, &mut Vec::new()),
-                        self.schemas[input].clone(),
-                    )
-                })
-            });
+            let partitioning = step.stage.inputs();
+            let inputs = partitioning
+                .iter()
+                .zip(&step.inputs)
+                .map(|(partitioning, &input)| {
+                    (*partitioning == Partitioning::Broadcast).then(|| {
+                        (
+                            self.output(input, &mut Vec::new()),
+                            self.schemas[input].clone(),
+                        )
+                    })
+                });
             broadcast.push(inputs.collect());
         }
-        let stages = chain
+        let stages = fragment
             .iter()
             .map(|&at| pipeline.steps[at].stage.clone())
             .collect();
         let digest = self.options.digest;
-        let processes = pipeline.steps[chain[0]].grid.processes;
+        let processes = pipeline.steps[fragment[0]].grid.processes;
         let stop = self.options.stop.clone();
         Box::new(move || {
-            let mut chain = Chain {
-                links,
+            let mut fragment = Fragment {
+                specs,
                 stages,
                 broadcast: Vec::new(),
                 digest,
                 processes,
                 stop,
-                strain: Strain::default(),
+                backpressure: Backpressure::default(),
             };
             // The last one's first, as they are opened.
             for inputs in broadcast.into_iter().rev() {
@@ -286,15 +289,15 @@ impl<'a, 'b> Wiring<'a, 'b> {
                     .map(|input| input.map(collect).transpose())
                     .collect();
                 match collected {
-                    Ok(inputs) => chain.broadcast.insert(0, inputs),
+                    Ok(inputs) => fragment.broadcast.insert(0, inputs),
                     // A fault below comes before one above.
                     Err(error) => {
-                        let opened = chain.broadcast.len();
-                        return chain.last(opened).open().and(Err(error));
+                        let opened = fragment.broadcast.len();
+                        return fragment.last(opened).open().and(Err(error));
                     }
                 }
             }
-            Ok(chain)
+            Ok(fragment)
         })
     }
 }

@@ -96,7 +96,7 @@ impl Options {
     }
 
     /// What should not stay so.
-    pub fn doubt(&self) -> Option<String> {
+    pub fn lint(&self) -> Option<String> {
         let trusts_all = self.verify == Some(false);
         trusts_all.then(|| {
             "`verify = false` trusts any certificate: whoever stands between reads and changes what is sent, passwords too (`ca_certificate` names one to trust)".to_owned()

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use serde::Deserialize;
 use toml::Value;
 
-use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind};
+use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
@@ -178,8 +178,8 @@ impl Filter {
 }
 
 impl Stage for Filter {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -187,7 +187,7 @@ impl Stage for Filter {
         Ok(inputs[0].clone())
     }
 
-    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+    fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let is_text = inputs[0]
             .index(&self.column)
             .is_ok_and(|at| inputs[0].fields[at].ty == Type::String);
@@ -272,7 +272,7 @@ impl Test {
             } => (*how, *option, values),
         };
         let refuse = |hint: &str| {
-            let (name, word) = (&field.name, field.ty.word());
+            let (name, word) = (&field.name, field.ty.name());
             Err(Error::usage(format!(
                 "`{option}` cannot look at column `{name}`, which is of type {word}"
             ))
@@ -405,7 +405,7 @@ fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
     Error::usage(format!(
         "`{option}` is `{value}`, and column `{}` is of type {}: {expected} is expected",
         field.name,
-        field.ty.word()
+        field.ty.name()
     ))
     .hint(hint)
 }
@@ -439,17 +439,17 @@ mod tests {
 
     #[test]
     fn numbers_that_are_compared_as_text_are_a_doubt() {
-        let doubts = |options: &str, ty: Type| {
+        let warnings = |options: &str, ty: Type| {
             let stage = testing::decode(&KIND, options).unwrap();
             stage
-                .doubts(&[testing::schema(&[("x", ty)])], &Folder(".".into()))
+                .lint(&[testing::schema(&[("x", ty)])], &Folder(".".into()))
                 .len()
         };
         let text = || Type::String;
-        assert_eq!(doubts("column = 'x'\nat_least = '10'", text()), 1);
-        assert_eq!(doubts("column = 'x'\nat_least = 'b'", text()), 0);
-        assert_eq!(doubts("column = 'x'\nequals = '10'", text()), 0);
-        assert_eq!(doubts("column = 'x'\nat_least = 10", Type::Int), 0);
+        assert_eq!(warnings("column = 'x'\nat_least = '10'", text()), 1);
+        assert_eq!(warnings("column = 'x'\nat_least = 'b'", text()), 0);
+        assert_eq!(warnings("column = 'x'\nequals = '10'", text()), 0);
+        assert_eq!(warnings("column = 'x'\nat_least = 10", Type::Int), 0);
     }
 
     fn message(options: &str, ty: Type) -> String {

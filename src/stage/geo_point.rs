@@ -8,7 +8,7 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
+    Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
     Stage, StageKind,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
@@ -114,7 +114,7 @@ impl GeoPoint {
             }
             Err(Error::usage(format!(
                 "column `{name}` is of type {}: a float is expected",
-                ty.word()
+                ty.name()
             ))
             .hint(format!(
                 "let `types` of `load_csv` say `{name} = \"float\"`"
@@ -128,8 +128,8 @@ impl GeoPoint {
 }
 
 impl Stage for GeoPoint {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {

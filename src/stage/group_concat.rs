@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use serde::Deserialize;
 
-use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind, options};
+use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, options};
 use crate::batch::Batch;
 use crate::columns::{Column, List, TextBuilder, row_number};
 use crate::error::{Error, Result, both};
@@ -125,8 +125,8 @@ impl GroupConcat {
 }
 
 impl Stage for GroupConcat {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Key(self.0.by.list())]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::ByKey(self.0.by.list())]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -333,12 +333,12 @@ mod tests {
         let setup = Setup {
             inputs: vec![schema],
             output,
-            told: serde_json::Value::Null,
+            session_config: serde_json::Value::Null,
             broadcast: vec![None],
             sessions: 1,
             stop: crate::stop::Stop::default(),
-            strain: crate::stage::Strain::default(),
-            note: crate::stage::Note::default(),
+            backpressure: crate::stage::Backpressure::default(),
+            wait_reason: crate::stage::WaitReason::default(),
         };
         let session = stage.open(setup).expect("opens");
         let output = session.run(batch).expect("groups");

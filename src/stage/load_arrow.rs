@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 
 use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
-use super::outside::{UNCOMPARED, columns_for};
+use super::source::{UNCOMPARED, columns_for};
 use super::{
-    Begun, Distribution, Folder, Look, OptionDoc, Part, Passing, Run, Session, Setup, Source,
-    Stage, StageKind, options,
+    Begun, Folder, OptionDoc, Partitioning, Passing, Probe, Run, Session, Setup, Source,
+    SourcePart, Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -64,8 +64,8 @@ struct Options {
 struct LoadArrow(Options);
 
 impl Stage for LoadArrow {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
@@ -78,13 +78,13 @@ impl Stage for LoadArrow {
         expand(&self.0.files, folder, &Stop::of_signals())
     }
 
-    fn look(&self, folder: &Folder) -> Vec<Look> {
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let paths = match expand(&self.0.files, folder, &Stop::default()) {
             Ok(paths) => paths,
-            Err(error) => return vec![Look::new(self.0.files.join(", "), Err(error))],
+            Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
-        let look = |at: usize, path: &PathBuf| -> Result<String> {
+        let probe = |at: usize, path: &PathBuf| -> Result<String> {
             let found = open_reader(&Seen::of(path)?.0, &Stop::default())?.0.schema;
             match columns_for(at == 0, &schema)? {
                 Some(columns) if found != *columns => Err(other_columns(path)),
@@ -92,16 +92,16 @@ impl Stage for LoadArrow {
                 None => Ok(UNCOMPARED.into()),
             }
         };
-        let looks = paths.iter().enumerate();
-        let looks = looks.map(|(at, path)| Look::new(path.display(), look(at, path)));
-        looks.collect()
+        let probes = paths.iter().enumerate();
+        let probes = probes.map(|(at, path)| Probe::new(path.display(), probe(at, path)));
+        probes.collect()
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let schema = self.schema(&[], &run.folder)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
         let mut files = Vec::new();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<SourcePart> = Vec::new();
         for path in expand(&self.0.files, &run.folder, &run.stop)? {
             let (seen, file) = Seen::of(&path)?;
             files.push(file);

@@ -1,7 +1,7 @@
 //! What a stage is, and the registry of kinds. A kind is one file (or folder) here and one line in
 //! [`STAGES`]: name, options, docs, example, code and tests together.
 //!
-//! A stage says how its rows may be dealt out ([`Distribution`]); it never learns who plays the hands.
+//! A stage says how its rows may be dealt out ([`Partitioning`]); it never learns who plays the hands.
 
 pub mod answers;
 mod aside;
@@ -18,14 +18,14 @@ pub mod join;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
-mod outside;
-mod part;
+mod partial_file;
 pub mod select;
+mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod write_files;
 
-pub use outside::{InputFile, Look, Note, Part, Source};
+pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,19 +59,19 @@ pub static STAGES: &[&StageKind] = &[
 
 /// How the rows of one input may be dealt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Distribution {
+pub enum Partitioning {
     /// Contiguous runs; results in input order.
     Any,
-    /// As `Any`, each batch numbered by its first row ([`Batch::dealt`]), and no two rows in flight equal
+    /// As `Any`, each batch numbered by its first row ([`Batch::task`]), and no two rows in flight equal
     /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
-    /// How many are in flight follows [`Strain`].
-    Exclusive(Vec<String>),
+    /// How many are in flight follows [`Backpressure`].
+    UniqueInFlight(Vec<String>),
     /// Each batch is one request of the outside: `batch_rows` rows, whatever they came in, so that row `r`
     /// of the input belongs to request `r / batch_rows` under every executor; numbered by its first row.
     /// As many are in flight as there are workers, and never played in one hand with another stage.
     Requests(Requests),
     /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
-    Key(Vec<String>),
+    ByKey(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
 }
@@ -95,18 +95,18 @@ pub struct Requests {
     pub starts_processes: bool,
 }
 
-impl Distribution {
+impl Partitioning {
     /// What may be done with requests, where rows are dealt as such.
     pub fn requests(&self) -> Option<Requests> {
         match self {
-            Distribution::Requests(requests) => Some(*requests),
+            Partitioning::Requests(requests) => Some(*requests),
             _ => None,
         }
     }
 
     /// Whether all rows are held before one is worked on.
     pub fn is_collected(&self) -> bool {
-        matches!(self, Distribution::Key(_) | Distribution::Broadcast)
+        matches!(self, Partitioning::ByKey(_) | Partitioning::Broadcast)
     }
 }
 
@@ -114,7 +114,7 @@ impl Distribution {
 pub trait Stage: Send + Sync {
     /// How the rows of each input may be dealt out. The first input is the one that is dealt; further
     /// ones are `Broadcast`. A stage with a source of its own deals that and says so here too.
-    fn inputs(&self) -> Vec<Distribution>;
+    fn inputs(&self) -> Vec<Partitioning>;
 
     /// The output's columns from the inputs', before any row moves. A kind whose columns stand in a
     /// file looks there, through `folder`.
@@ -132,12 +132,12 @@ pub trait Stage: Send + Sync {
 
     /// What its options, the inputs' columns and the beginnings of its files show that can be meant, but hardly
     /// is: `check`, `preview` and a run report it. A run asks before [`Stage::begin`].
-    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+    fn lint(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         Vec::new()
     }
 
     /// Looks whether what it needs outside is there, a look a thing, and changes nothing there.
-    fn look(&self, _folder: &Folder) -> Vec<Look> {
+    fn probe(&self, _folder: &Folder) -> Vec<Probe> {
         Vec::new()
     }
 
@@ -216,7 +216,7 @@ pub struct Setup {
     /// What [`Stage::schema`] made of them.
     pub output: Schema,
     /// What [`Stage::begin`] told every session.
-    pub told: Value,
+    pub session_config: Value,
     /// For each input dealt `Broadcast` all its rows, shared columns resolved.
     pub broadcast: Vec<Option<Batch>>,
     /// How many sessions the stage has at once, one a process.
@@ -224,33 +224,33 @@ pub struct Setup {
     /// Whether the run is to stop, for sessions that wait for something.
     pub stop: Stop,
     /// Whom to tell that the outside has enough, for kinds that talk to it.
-    pub strain: Strain,
+    pub backpressure: Backpressure,
     /// Where sessions say what they wait for.
-    pub note: Note,
+    pub wait_reason: WaitReason,
 }
 
 /// Tells whoever deals, at once and from whatever process, that the outside refused rows of a batch, or
 /// was too slow for them: fewer batches are then in flight.
 #[derive(Clone, Default)]
-pub struct Strain(Option<Arc<Tell>>);
+pub struct Backpressure(Option<Arc<Signal>>);
 
-type Tell = dyn Fn(u64) + Send + Sync;
+type Signal = dyn Fn(u64) + Send + Sync;
 
-impl Strain {
+impl Backpressure {
     /// What hears it.
-    pub fn new(tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        Strain(Some(Arc::new(tell)))
+    pub fn new(signal: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Backpressure(Some(Arc::new(signal)))
     }
 
     /// It happened to the batch whose first row is `row` of the stage's whole input.
-    pub fn tell(&self, row: u64) {
-        if let Some(tell) = &self.0 {
-            tell(row);
+    pub fn signal(&self, row: u64) {
+        if let Some(signal) = &self.0 {
+            signal(row);
         }
     }
 }
 
-impl std::fmt::Debug for Strain {
+impl std::fmt::Debug for Backpressure {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("Strain")
     }
@@ -431,7 +431,7 @@ pub struct Begun {
     /// Where the rows leave the pipeline.
     pub sink: Option<Box<dyn Sink>>,
     /// What every session is told.
-    pub told: Value,
+    pub session_config: Value,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Whether what the sessions settled stays so, and a failed run can go on behind it.
@@ -467,15 +467,15 @@ impl Folder {
 fn clean(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut cleaned = PathBuf::new();
-    for part in path.components() {
-        match part {
+    for partial_file in path.components() {
+        match partial_file {
             Component::CurDir => {}
             Component::ParentDir
                 if matches!(cleaned.components().next_back(), Some(Component::Normal(_))) =>
             {
                 cleaned.pop();
             }
-            part => cleaned.push(part),
+            partial_file => cleaned.push(partial_file),
         }
     }
     if cleaned.as_os_str().is_empty() {

@@ -11,7 +11,7 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Distribution, Folder, NULLED, OnError, OptionDoc, Output, Reject, Session, Setup,
+    Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
     Stage, StageKind,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
@@ -132,7 +132,7 @@ impl NormalizeDates {
                 return Err(Error::usage(format!(
                     "column `{}` is of type {}: a string is expected",
                     field.name,
-                    field.ty.word()
+                    field.ty.name()
                 ))
                 .hint("take it out of `columns`, or let `types` of `load_csv` make it a string"));
             }
@@ -145,8 +145,8 @@ impl NormalizeDates {
 }
 
 impl Stage for NormalizeDates {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -158,7 +158,7 @@ impl Stage for NormalizeDates {
         Ok(output)
     }
 
-    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+    fn lint(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let texts: Vec<&str> = self.formats.iter().map(Format::text).collect();
         let swapped = |text: &str| {
             let marked = text.replace("%d", "%\0").replace("%m", "%d");
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn formats_that_read_one_text_as_two_dates_are_a_doubt() {
-        for (formats, doubts) in [
+        for (formats, warnings) in [
             ("'%m/%d/%Y', '%d/%m/%Y'", 1),
             ("'%d.%m.%y', '%F', '%m.%d.%y'", 1),
             ("'%F', '%d.%m.%Y'", 0),
@@ -406,11 +406,11 @@ mod tests {
         ] {
             let options = format!("columns = ['d']\nformats = [{formats}]");
             let stage = testing::decode(&KIND, &options).expect("it is right");
-            let found = stage.doubts(
+            let found = stage.lint(
                 &[testing::schema(&[("d", Type::String)])],
                 &Folder(".".into()),
             );
-            assert_eq!(found.len(), doubts, "{formats}: {found:?}");
+            assert_eq!(found.len(), warnings, "{formats}: {found:?}");
         }
     }
 

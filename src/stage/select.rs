@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind};
+use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind};
 use crate::batch::Batch;
 use crate::error::{Error, Result, every};
 use crate::schema::Schema;
@@ -128,8 +128,8 @@ impl Select {
 }
 
 impl Stage for Select {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {

@@ -56,12 +56,12 @@ pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
     let setup = Setup {
         inputs: vec![input.clone()],
         output: output_schema(stage, input).expect("the stage takes this input"),
-        told: Value::Null,
+        session_config: Value::Null,
         broadcast: vec![None],
         sessions: 1,
         stop: crate::stop::Stop::default(),
-        strain: crate::stage::Strain::default(),
-        note: crate::stage::Note::default(),
+        backpressure: crate::stage::Backpressure::default(),
+        wait_reason: crate::stage::WaitReason::default(),
     };
     stage.open(setup).expect("a session opens")
 }

@@ -19,7 +19,7 @@ pub(crate) const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The rows of a stage, accounted for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Books {
+pub(crate) struct Ledger {
     pub(crate) batches: u64,
     pub(crate) rows_in: u64,
     pub(crate) rows_out: u64,
@@ -31,9 +31,9 @@ pub(crate) struct Books {
 
 /// How far a stage's work is settled: its books up to there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Settled {
+pub(crate) struct Checkpoint {
     #[serde(flatten)]
-    pub(crate) books: Books,
+    pub(crate) ledger: Ledger,
     /// Of the stage's own rejects.
     pub(crate) rejects_bytes: u64,
     /// The checksum of these bytes.
@@ -41,27 +41,27 @@ pub(crate) struct Settled {
     pub(crate) rejects_sum: u64,
 }
 
-impl Settled {
+impl Checkpoint {
     /// What the last line says that is borne out by the rejects in the file `rejects`, and where that line ends;
     /// nothing is settled where there is none. After a power cut the line may be on disk, and the rejects that it
     /// counts not: then an earlier line counts, and what came after it is done once more.
-    pub(crate) fn last(path: &Path, rejects: &Path) -> (Settled, u64) {
+    pub(crate) fn last(path: &Path, rejects: &Path) -> (Checkpoint, u64) {
         let bytes = std::fs::read(path).unwrap_or_default();
         let mut end = bytes.len();
         while let Some(newline) = bytes[..end].iter().rposition(|&byte| byte == b'\n') {
             let begin = bytes[..newline].iter().rposition(|&byte| byte == b'\n');
             let line = &bytes[begin.map_or(0, |at| at + 1)..newline];
-            if let Ok(settled) = serde_json::from_slice::<Settled>(line)
-                && settled.is_borne_out(rejects)
+            if let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(line)
+                && checkpoint.matches_rejects(rejects)
             {
-                return (settled, newline as u64 + 1);
+                return (checkpoint, newline as u64 + 1);
             }
             end = newline;
         }
-        (Settled::default(), 0)
+        (Checkpoint::default(), 0)
     }
 
-    fn is_borne_out(&self, rejects: &Path) -> bool {
+    fn matches_rejects(&self, rejects: &Path) -> bool {
         self.rejects_bytes == 0
             || sum_of(rejects, self.rejects_bytes).is_ok_and(|sum| sum.digest() == self.rejects_sum)
     }
@@ -99,38 +99,38 @@ mod tests {
         let (path, rejects) = (folder.join("settled"), folder.join("rejects"));
         std::fs::write(&rejects, "one\ntwo\n").expect("it can be written");
         let line = |rows_in: u64, bytes: u64, sum: u64| {
-            let settled = Settled {
-                books: Books {
+            let checkpoint = Checkpoint {
+                ledger: Ledger {
                     rows_in,
-                    ..Books::default()
+                    ..Ledger::default()
                 },
                 rejects_bytes: bytes,
                 rejects_sum: sum,
             };
-            serde_json::to_string(&settled).expect("it is plain data") + "\n"
+            serde_json::to_string(&checkpoint).expect("it is plain data") + "\n"
         };
         let sum = |bytes| sum_of(&rejects, bytes).expect("they are there").digest();
         let (first, second, third) = (line(1, 0, 0), line(2, 4, sum(4)), line(3, 8, sum(8)));
-        let settled = |text: &str| {
+        let checkpoint = |text: &str| {
             std::fs::write(&path, text).expect("it can be written");
-            let (settled, end) = Settled::last(&path, &rejects);
-            (settled.books.rows_in, end)
+            let (checkpoint, end) = Checkpoint::last(&path, &rejects);
+            (checkpoint.ledger.rows_in, end)
         };
         let all = format!("{first}{second}{third}");
         let ends = [first.len(), first.len() + second.len(), all.len()].map(|end| end as u64);
-        assert_eq!(settled(&all), (3, ends[2]));
+        assert_eq!(checkpoint(&all), (3, ends[2]));
         assert_eq!(
-            settled(&all[..all.len() - 1]),
+            checkpoint(&all[..all.len() - 1]),
             (2, ends[1]),
             "a line that is cut"
         );
-        assert_eq!(settled(&format!("{all}\0\0\0\n\0")), (3, ends[2]));
-        assert_eq!(settled(""), (0, 0));
+        assert_eq!(checkpoint(&format!("{all}\0\0\0\n\0")), (3, ends[2]));
+        assert_eq!(checkpoint(""), (0, 0));
         // What the file system had not written when the power went reads as zeros, or is not there.
         std::fs::write(&rejects, "one\n\0\0\0\0").expect("it can be written");
-        assert_eq!(settled(&all), (2, ends[1]));
+        assert_eq!(checkpoint(&all), (2, ends[1]));
         std::fs::write(&rejects, "on").expect("it can be written");
-        assert_eq!(settled(&all), (1, ends[0]));
+        assert_eq!(checkpoint(&all), (1, ends[0]));
         std::fs::remove_dir_all(&folder).expect("it is there");
     }
 }

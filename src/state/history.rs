@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::journal::KEPT;
-use super::resume::{SETTLED, absolute};
+use super::journal::JOURNAL_PREFIX;
+use super::resume::{CHECKPOINT_PREFIX, absolute};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result, nearest};
 use crate::report::reasons;
@@ -22,7 +22,7 @@ const REPORT: &str = "report.json";
 pub(crate) const SCRATCH: &str = "scratch";
 
 /// How many earlier runs are looked at for the times of other settings: reading them must not be felt.
-const LOOKED_AT: usize = 50;
+const RUNS_READ_MAX: usize = 50;
 
 /// The runs of one state folder.
 pub struct History {
@@ -142,7 +142,7 @@ impl History {
         let file = absolute(pipeline_file);
         let ids = self.ids().unwrap_or_default();
         let earlier = ids.into_iter().rev().skip_while(move |it| it != id).skip(1);
-        earlier.take(LOOKED_AT).filter_map(move |id| {
+        earlier.take(RUNS_READ_MAX).filter_map(move |id| {
             if self.known(&id)["pipeline_file"] != file.as_str() {
                 return None;
             }
@@ -192,14 +192,14 @@ impl History {
         if names(&folder).iter().any(|name| !is_of_run(name)) {
             return Some("there are files in it that no run writes");
         }
-        let has_settled = has_file(&folder, SETTLED);
+        let has_checkpoint = has_file(&folder, CHECKPOINT_PREFIX);
         let is_done = match self.read(id) {
             Ok(Some(Entry::Run(report))) => report.status == Status::Done,
             Ok(Some(Entry::Comparison(_))) => true,
             _ => false,
         };
-        match (has_settled, is_done) {
-            (_, false) if has_kept(&folder) => Some("`etl run --resume` can go on with it"),
+        match (has_checkpoint, is_done) {
+            (_, false) if can_resume(&folder) => Some("`etl run --resume` can go on with it"),
             (true, true) if folder.join(REJECTS_FILE).is_file() => {
                 Some("`etl replay` can send its rejects again")
             }
@@ -209,8 +209,8 @@ impl History {
 }
 
 /// Whether the run in `folder` has kept something to go on with.
-pub(crate) fn has_kept(folder: &Path) -> bool {
-    has_file(folder, SETTLED) || has_file(folder, KEPT)
+pub(crate) fn can_resume(folder: &Path) -> bool {
+    has_file(folder, CHECKPOINT_PREFIX) || has_file(folder, JOURNAL_PREFIX)
 }
 
 /// Whether a file whose name begins with `prefix` and that is not empty is in `folder`.
@@ -242,8 +242,8 @@ fn is_of_run(name: &str) -> bool {
     ];
     const BEGINS_ENDS: [(&str, &str); 7] = [
         ("rejects-", ".part"),
-        (SETTLED, ".ndjson"),
-        (KEPT, ""),
+        (CHECKPOINT_PREFIX, ".ndjson"),
+        (JOURNAL_PREFIX, ""),
         ("joblog-", ".tsv"),
         ("stderr-", ".log"),
         ("load-", ".json"),

@@ -26,9 +26,9 @@ use crate::clock::{self, Span};
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, Result, cut_value};
-use crate::executor::Memory;
+use crate::executor::Journal;
 use crate::executor::processes::frames::{Frame, checksum, read_frame};
-use crate::hand::{Mark, Played};
+use crate::fragment::{BatchOutcome, StageMetrics};
 use crate::pipeline::Step;
 use crate::schema::Schema;
 use crate::secrets::Secrets;
@@ -38,10 +38,10 @@ use crate::stage::{Job, Reject};
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
 /// How the files of answers begin.
-pub(crate) const KEPT: &str = "kept-";
+pub(crate) const JOURNAL_PREFIX: &str = "kept-";
 
 /// What is kept of one stage.
-pub(crate) struct Kept {
+pub(crate) struct ResponseJournal {
     /// The answers.
     path: PathBuf,
     log: PathBuf,
@@ -50,7 +50,7 @@ pub(crate) struct Kept {
     input: Schema,
     secrets: Secrets,
     /// Whether what failed stays so, for what came behind it is loaded already.
-    settled: bool,
+    failures_are_final: bool,
     state: Mutex<State>,
 }
 
@@ -86,23 +86,29 @@ struct Answers {
 #[derive(Serialize, Deserialize)]
 struct Answer {
     asked: String,
-    marks: Vec<Mark>,
+    #[serde(rename = "metrics")]
+    metrics: Vec<StageMetrics>,
 }
 
-impl Kept {
+impl ResponseJournal {
     /// What the run in `folder` keeps of stage `stage`, whose items have the columns `input`.
-    pub(crate) fn new(folder: &Path, step: &Step, input: Schema, settled: bool) -> Result<Self> {
+    pub(crate) fn new(
+        folder: &Path,
+        step: &Step,
+        input: Schema,
+        failures_are_final: bool,
+    ) -> Result<Self> {
         let stage = &step.name;
-        let path = folder.join(format!("{KEPT}{stage}"));
+        let path = folder.join(format!("{JOURNAL_PREFIX}{stage}"));
         let answers =
             Answers::open(&path).map_err(|error| Error::io("open", path.display(), &error))?;
-        Ok(Kept {
+        Ok(ResponseJournal {
             path,
             log: folder.join(format!("joblog-{stage}.tsv")),
             said: folder.join(format!("stderr-{stage}.log")),
             input,
             secrets: step.secrets(),
-            settled,
+            failures_are_final,
             state: Mutex::new(State {
                 answers,
                 seen: HashMap::new(),
@@ -122,7 +128,7 @@ impl Kept {
     }
 
     /// Whether a run that goes on would find anything.
-    pub(crate) fn is_of_use(&self) -> bool {
+    pub(crate) fn has_responses(&self) -> bool {
         self.lock().kept > 0
     }
 
@@ -132,7 +138,7 @@ impl Kept {
     }
 
     /// The run has ended well: the log stays, the answers are not needed any more.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn delete(&self) {
         // What cannot be removed is only in the way of nobody.
         let _ = std::fs::remove_file(&self.path);
     }
@@ -225,26 +231,33 @@ fn line(number: u64, job: &Job) -> String {
     )
 }
 
-impl Memory for Kept {
-    fn recall(&self, number: u64, batch: &Batch) -> Option<Played> {
+impl Journal for ResponseJournal {
+    fn find(&self, number: u64, batch: &Batch) -> Option<BatchOutcome> {
         let digest = Digest::of(&self.input, batch);
         let mut state = self.lock();
         let before = state.seen.entry(digest).or_default();
         *before += 1;
         let asked = format!("{}-{before}", digest.hex());
         let found = state.answers.read(&asked);
-        let failed = |played: &Played| played.marks.iter().any(|mark| mark.failed);
+        let failed = |outcome: &BatchOutcome| {
+            outcome
+                .metrics
+                .iter()
+                .any(|stage_metrics| stage_metrics.failed)
+        };
         match found {
-            Some(mut played) if !failed(&played) => {
+            Some(mut outcome) if !failed(&outcome) => {
                 state.kept += 1;
-                if let Some(mark) = played.marks.first_mut() {
-                    mark.counts.insert(RESUMED_ROWS.into(), mark.rows_in);
+                if let Some(stage_metrics) = outcome.metrics.first_mut() {
+                    stage_metrics
+                        .counts
+                        .insert(RESUMED_ROWS.into(), stage_metrics.rows_in);
                 }
-                Some(played)
+                Some(outcome)
             }
-            Some(played) if self.settled => {
+            Some(outcome) if self.failures_are_final => {
                 state.left += 1;
-                Some(played)
+                Some(outcome)
             }
             _ => {
                 state.asked.insert(number, asked);
@@ -253,36 +266,38 @@ impl Memory for Kept {
         }
     }
 
-    fn note(&self, number: u64, played: &mut Played, rows: Option<&[u8]>) -> Result<()> {
+    fn record(&self, number: u64, outcome: &mut BatchOutcome, rows: Option<&[u8]>) -> Result<()> {
         let Some(asked) = self.lock().asked.remove(&number) else {
             return Ok(());
         };
         let mut jobs = Vec::new();
-        let mut failed = played.fault.is_some();
-        for mark in &mut played.marks {
-            mark.rejects
+        let mut failed = outcome.fault.is_some();
+        for stage_metrics in &mut outcome.metrics {
+            stage_metrics
+                .rejects
                 .iter_mut()
                 .for_each(|reject| self.clean(reject));
-            let rejected = mark.rejects.len() as u64;
-            mark.failed = match mark.job.take() {
+            let rejected = stage_metrics.rejects.len() as u64;
+            stage_metrics.failed = match stage_metrics.job.take() {
                 None => rejected > 0,
                 Some(mut job) => {
                     job.command = self.secrets.clean(&job.command);
                     job.said = self.secrets.clean(&job.said);
                     // An item may lose some of its records: it has been answered all the same.
-                    let failed = !job.succeeded() || mark.rows_out + mark.dropped == 0;
+                    let failed =
+                        !job.succeeded() || stage_metrics.rows_out + stage_metrics.dropped == 0;
                     jobs.push(job);
                     failed
                 }
             };
-            failed |= mark.failed;
+            failed |= stage_metrics.failed;
         }
         let io = |error| {
             Error::io("keep an answer in", self.path.display(), &error)
                 .hint("make room there, or `--state DIR` keeps them elsewhere")
         };
-        if played.fault.is_none() {
-            let frame = framed(asked, played, rows)?;
+        if outcome.fault.is_none() {
+            let frame = framed(asked, outcome, rows)?;
             let mut state = self.lock();
             state.answers.add(&frame).map_err(io)?;
             state.kept += u64::from(!failed);
@@ -316,12 +331,12 @@ impl Answers {
     }
 
     /// The answer to what was asked.
-    fn read(&mut self, asked: &str) -> Option<Played> {
+    fn read(&mut self, asked: &str) -> Option<BatchOutcome> {
         let at = *self.at.get(asked)?;
         self.file.seek(SeekFrom::Start(at)).ok()?;
         let (answer, rows) = next(&mut self.file)?;
-        Some(Played {
-            marks: answer.marks,
+        Some(BatchOutcome {
+            metrics: answer.metrics,
             batch: Some(Batch::decode(&rows).ok()?),
             fault: None,
             first: 0,
@@ -366,17 +381,21 @@ impl Write for At<'_> {
 }
 
 /// An answer as it is kept; `rows` are its rows, if they are encoded already.
-fn framed(asked: String, played: &Played, rows: Option<&[u8]>) -> Result<Frame> {
-    let marks = played.marks.iter().cloned().map(|mark| Mark {
-        // The time was another run's.
-        span: Span::default(),
-        ..mark
-    });
+fn framed(asked: String, outcome: &BatchOutcome, rows: Option<&[u8]>) -> Result<Frame> {
+    let metrics = outcome
+        .metrics
+        .iter()
+        .cloned()
+        .map(|stage_metrics| StageMetrics {
+            // The time was another run's.
+            span: Span::default(),
+            ..stage_metrics
+        });
     let answer = Answer {
         asked,
-        marks: marks.collect(),
+        metrics: metrics.collect(),
     };
-    let rows = match (rows, &played.batch) {
+    let rows = match (rows, &outcome.batch) {
         (Some(rows), _) => vec![Bytes::copy_from_slice(rows)],
         (None, Some(batch)) => batch.encode()?,
         (None, None) => Vec::new(),

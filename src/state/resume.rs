@@ -26,17 +26,17 @@ const REPORT_FILE: &str = "report.json";
 const INPUTS_FILE: &str = "inputs.json";
 
 /// What the names of files begin with that say how far a stage is settled.
-pub(crate) const SETTLED: &str = "settled-";
+pub(crate) const CHECKPOINT_PREFIX: &str = "settled-";
 
 /// How long a run that was killed is waited for: it gives its memory back first.
-const LOOKS: u32 = 100;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLLS_MAX: u32 = 100;
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How many runs are looked at for what a killed one left.
-const LOOKED_AT: usize = 50;
+const RUNS_READ_MAX: usize = 50;
 
 /// Options that change how the work is done, not what is done.
-const OF_NO_ACCOUNT: [&str; 19] = [
+const EXECUTION_OPTIONS: [&str; 19] = [
     "batch_docs",
     "batch_bytes",
     "compress",
@@ -75,13 +75,13 @@ pub(crate) enum Reach {
     /// They have, and a run that goes on reads what it read; none of them keeps what it has done.
     Begun,
     /// Some stage keeps what it has done.
-    Kept,
+    Resumable,
 }
 
 impl Reach {
     /// Whether another run can go on where this one has ended with `error`, if all that it keeps is on disk.
     pub(crate) fn can_go_on(self, error: &Error) -> bool {
-        self == Reach::Kept && !error.beyond_resume
+        self == Reach::Resumable && !error.beyond_resume
     }
 }
 
@@ -99,7 +99,7 @@ impl Identity {
         let stages = pipeline.steps.iter().map(|step| {
             let mut options = masked(&step.options);
             if let Some(options) = options.as_object_mut() {
-                options.retain(|key, _| !OF_NO_ACCOUNT.contains(&key.as_str()));
+                options.retain(|key, _| !EXECUTION_OPTIONS.contains(&key.as_str()));
             }
             let inputs: Vec<&str> = step
                 .inputs
@@ -264,8 +264,8 @@ impl RunFolder {
     }
 
     /// Where stage `name` says how far it is settled.
-    pub(crate) fn settled_file(&self, name: &str) -> PathBuf {
-        self.path.join(format!("{SETTLED}{name}.ndjson"))
+    pub(crate) fn checkpoint_file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{CHECKPOINT_PREFIX}{name}.ndjson"))
     }
 }
 
@@ -324,7 +324,7 @@ fn clear_begun(runs: &Path) {
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| is_run_id(name)).collect();
     names.sort_unstable();
-    for name in names.iter().rev().take(LOOKED_AT) {
+    for name in names.iter().rev().take(RUNS_READ_MAX) {
         let folder = runs.join(name);
         if !folder.join(RUN_FILE).exists() {
             // This removes empty folders only. A run that is just beginning makes its folder once more.
@@ -335,9 +335,9 @@ fn clear_begun(runs: &Path) {
 
 /// Whether the run that held the file has ended; one that was just killed may take a moment.
 fn has_let_go(file: &File, stop: &Stop) -> Result<bool> {
-    for _ in 0..LOOKS {
+    for _ in 0..POLLS_MAX {
         match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(POLL_INTERVAL),
             // A file system without locks has none to wait for.
             _ => return Ok(true),
         }

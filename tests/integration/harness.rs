@@ -23,7 +23,7 @@ pub(crate) const ETL: &str = env!("CARGO_BIN_EXE_etl");
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// How often a condition is looked at: often enough not to miss a moment, seldom enough to cost nothing.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The root of the project.
 pub(crate) fn project() -> &'static Path {
@@ -410,7 +410,7 @@ impl Running {
                 let _ = self.child.kill();
                 panic!("the run in {} hangs", self.folder.display());
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -497,7 +497,7 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !holds() {
         assert!(Instant::now() < until, "waited too long until {what}");
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 

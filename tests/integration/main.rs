@@ -5,12 +5,13 @@
 //! What a machine does not offer (Python, the shared data, root) is skipped with a printed line.
 
 mod bad_input;
+mod before_a_run;
 mod cases;
-mod comforts;
 mod compare;
 mod docs;
 mod durable;
 mod elastic;
+mod equivalence;
 mod exec;
 mod fetch;
 #[expect(dead_code, reason = "the example's own command line")]
@@ -18,7 +19,6 @@ mod fetch;
 mod generate_donors;
 mod harness;
 mod inputs;
-mod law;
 mod limits;
 mod local_index;
 mod oracle;

@@ -252,7 +252,7 @@ pub fn as_json(outcome: &Outcome) -> Value {
     let curve = &outcome.curve;
     let setting = |setting: Setting| {
         json!({
-            "executor": setting.grid.kind.word(),
+            "executor": setting.grid.kind.as_str(),
             "processes": setting.grid.processes,
             "threads": setting.grid.threads,
             "batch": setting.batch,

@@ -98,10 +98,10 @@ pub fn name_of(setting: Setting, unit: Option<&Unit>) -> String {
         threads,
     } = setting.grid;
     let grid = match kind {
-        Kind::Sequential => kind.word().to_owned(),
-        Kind::Threads => format!("{} {threads}", kind.word()),
-        Kind::Processes => format!("{} {processes}", kind.word()),
-        Kind::Hybrid => format!("{} {processes}x{threads}", kind.word()),
+        Kind::Sequential => kind.as_str().to_owned(),
+        Kind::Threads => format!("{} {threads}", kind.as_str()),
+        Kind::Processes => format!("{} {processes}", kind.as_str()),
+        Kind::Hybrid => format!("{} {processes}x{threads}", kind.as_str()),
     };
     match (setting.batch, unit) {
         (Some(batch), Some(unit)) => format!("{grid}, {} {batch}", unit.name),

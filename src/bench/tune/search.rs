@@ -91,7 +91,7 @@ pub fn search(space: &Space, budget_s: f64, lab: &mut dyn Lab) -> Result<Curve> 
             Some(workers) => search.sweep(workers)?,
             None => search.explore(base)?,
         }
-        search.settle()?;
+        search.confirm()?;
     }
     Ok(search.curve)
 }
@@ -239,7 +239,7 @@ impl Search<'_> {
 
     /// Makes as sure as the time allows that the best one is better than the knee, or no better, and that
     /// neither was lucky beside sequential; and that what is told of them is a median.
-    fn settle(&mut self) -> Result<()> {
+    fn confirm(&mut self) -> Result<()> {
         loop {
             let (knee, best) = (self.curve.knee(), self.curve.best());
             let is_near = self.curve.gain(best, knee) < NEAR;

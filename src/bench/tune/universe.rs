@@ -10,7 +10,7 @@ use crate::pipeline::{Pipeline, Step};
 use crate::run::{self, Options};
 use crate::schema::Schema;
 use crate::stage::{
-    Begun, Counts, Distribution, Folder, Passing, Run, Session, Setup, Sink, Source, Stage,
+    Begun, Counts, Folder, Partitioning, Passing, Run, Session, Setup, Sink, Source, Stage,
     StageKind,
 };
 
@@ -118,8 +118,8 @@ struct Given {
 }
 
 impl Stage for Given {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, _inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -197,8 +197,8 @@ impl Catch {
 }
 
 impl Stage for Catch {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {

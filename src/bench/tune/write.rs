@@ -157,7 +157,7 @@ impl Lines {
             } else {
                 "inputs"
             };
-            self.set("executor", kind.word().into(), after);
+            self.set("executor", kind.as_str().into(), after);
         }
         let after = if self.find("executor").is_some() {
             "executor"

@@ -22,7 +22,7 @@ const PIPE_BYTES: i32 = 1 << 20;
 /// A child that has to end what it has begun is killed so long after it should have.
 const ENDING_SLACK: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
-const ENDING_LOOK: Duration = Duration::from_millis(5);
+const ENDING_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
@@ -116,7 +116,7 @@ impl Workers {
         for (pid, ending) in pids.drain(..) {
             let until = from + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
             while ending.is_some() && !has_ended(pid) && monotonic() < until {
-                std::thread::sleep(ENDING_LOOK);
+                std::thread::sleep(ENDING_POLL_INTERVAL);
             }
             if !has_ended(pid) {
                 let _ = kill(pid, Signal::SIGKILL);
@@ -153,7 +153,7 @@ fn pid(child: &Child) -> Pid {
 }
 
 /// How a child ended, in words, and its own last ones.
-pub(super) fn obituary(id: u32, status: Option<ExitStatus>, said: &str) -> String {
+pub(super) fn exit_description(id: u32, status: Option<ExitStatus>, said: &str) -> String {
     let how = match status {
         Some(status) => match (status.signal(), status.code()) {
             (Some(signal), _) => {
@@ -175,7 +175,7 @@ pub(super) fn obituary(id: u32, status: Option<ExitStatus>, said: &str) -> Strin
 }
 
 /// The end of what is said on stderr.
-pub(super) fn last_words(mut stderr: impl Read) -> String {
+pub(super) fn stderr_tail(mut stderr: impl Read) -> String {
     let mut words = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(read @ 1..) = stderr.read(&mut buffer) {

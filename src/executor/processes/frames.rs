@@ -8,9 +8,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::batch::{Batch, Dealt};
+use crate::batch::{Batch, TaskContext};
 use crate::error::{Error, Result};
-use crate::hand::{Link, Mark};
+use crate::fragment::{StageMetrics, StageSpec};
 use crate::stage::Counts;
 
 /// Bytes of a frame's two lengths.
@@ -22,7 +22,7 @@ const ROOM_MAX: usize = 64 << 20;
 /// The first frame: what to open.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Hello {
-    pub(super) links: Vec<Link>,
+    pub(super) specs: Vec<StageSpec>,
     pub(super) threads: usize,
     pub(super) digest: bool,
     pub(super) processes: usize,
@@ -38,9 +38,9 @@ pub(super) enum Reply {
     /// They could not be opened.
     Refused { error: Error },
     /// The outside has enough: the row is the first one of the batch that met with it.
-    Strained { row: u64 },
+    Backpressure { row: u64 },
     /// A batch was played; the rows, if any, are in the frame.
-    Played {
+    Outcome {
         number: u64,
         /// Which part of what the batch becomes this is, from 0, and whether another follows when the
         /// parent asks for it.
@@ -48,7 +48,7 @@ pub(super) enum Reply {
         more: bool,
         /// Which stage the first mark is of.
         first: usize,
-        marks: Vec<Mark>,
+        metrics: Vec<StageMetrics>,
         fault: Option<Error>,
         copy: Duration,
     },
@@ -64,7 +64,10 @@ pub(super) enum Reply {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
     /// Play the batch in this frame.
-    Play { number: u64, dealt: Option<Dealt> },
+    Run {
+        number: u64,
+        task: Option<TaskContext>,
+    },
     /// Give the next part of what this batch becomes.
     GoOn { number: u64 },
     /// Nothing more comes: close the sessions. Where the frames end without this, the parent is gone or

@@ -8,9 +8,9 @@
 //! login, it ends first, and is given the time for that.
 
 mod children;
+mod dispatch;
 pub mod frames;
-mod keeper;
-mod table;
+mod supervisor;
 mod worker;
 
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use std::thread::JoinHandle;
 
 use super::ordered::{self, Ordered};
 use super::window::Window;
-use super::{Deal, Results};
+use super::{Results, Task};
 use crate::error::Result;
-use crate::hand::Chain;
+use crate::fragment::Fragment;
 use crate::threads;
 
 pub use children::Workers;
 pub use worker::work;
 
+use dispatch::{DispatchTable, Waiting};
 use frames::{Frame, Hello};
-use table::{Table, Waiting};
 
-/// Works on a stream with `deal.grid.processes` children of `deal.grid.threads` threads each.
-pub(super) fn map(deal: Deal) -> Results {
-    let window = Arc::new(Window::new(&deal, 0));
-    let table = Arc::new(Table::new(&deal, window));
+/// Works on a stream with `task.grid.processes` children of `task.grid.threads` threads each.
+pub(super) fn map(task: Task) -> Results {
+    let window = Arc::new(Window::new(&task, 0));
+    let table = Arc::new(DispatchTable::new(&task, window));
     let fed = table.clone();
-    let feeder = ordered::start(&table.window, &deal.name.clone(), move || feed(deal, &fed));
+    let feeder = ordered::start(&table.window, &task.name.clone(), move || feed(task, &fed));
     Box::new(Ordered::new(table.window.clone(), move || {
         table.end(feeder)
     }))
@@ -46,43 +46,43 @@ type Feeder = ordered::Feeder<Vec<JoinHandle<()>>>;
 /// The frames that open a child's sessions.
 type Opening = Arc<Vec<Frame>>;
 
-fn feed(deal: Deal, table: &Arc<Table>) -> Result<Vec<JoinHandle<()>>> {
-    let chain = (deal.prepare)()?;
-    if let Some(link) = chain.links.last() {
-        let _ = table.told.set((link.clone(), chain.digest));
+fn feed(task: Task, table: &Arc<DispatchTable>) -> Result<Vec<JoinHandle<()>>> {
+    let fragment = (task.prepare)()?;
+    if let Some(spec) = fragment.specs.last() {
+        let _ = table.last_stage.set((spec.clone(), fragment.digest));
     }
-    let opening = Arc::new(table.timed_copy(|| opening(&chain, deal.grid.threads))?);
-    drop(chain);
-    let readers = (0..deal.grid.processes)
+    let opening = Arc::new(table.timed_copy(|| opening(&fragment, task.grid.threads))?);
+    drop(fragment);
+    let readers = (0..task.grid.processes)
         .map(|i| {
             let (table, opening) = (table.clone(), opening.clone());
             threads::start(format!("etl-child-{i}"), move || {
-                table.keep_child(&opening);
+                table.supervise_child(&opening);
             })
         })
         .collect::<Result<Vec<_>>>()?;
     // An error in opening comes before one in the input, as under every executor.
     table.wait_until_ready()?;
-    table.window.feed(deal.input, |number, batch| {
+    table.window.feed(task.input, |number, batch| {
         table.push(Waiting::new(number, batch));
     });
     Ok(readers)
 }
 
-fn opening(chain: &Chain, threads: usize) -> Result<Vec<Frame>> {
+fn opening(fragment: &Fragment, threads: usize) -> Result<Vec<Frame>> {
     let hello = Hello {
-        links: chain.links.clone(),
+        specs: fragment.specs.clone(),
         threads,
-        digest: chain.digest,
-        processes: chain.processes,
-        broadcast: chain
+        digest: fragment.digest,
+        processes: fragment.processes,
+        broadcast: fragment
             .broadcast
             .iter()
             .map(|inputs| inputs.iter().map(Option::is_some).collect())
             .collect(),
     };
     let mut frames = vec![Frame::new(None, || hello)?];
-    for batch in chain.broadcast.iter().flatten().flatten() {
+    for batch in fragment.broadcast.iter().flatten().flatten() {
         frames.push(Frame::new(Some(batch), || ())?);
     }
     Ok(frames)

@@ -14,14 +14,14 @@ use super::frames::{Frame, Hello, Order, Reply, read_frame};
 use crate::batch::Batch;
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
-use crate::hand::{Chain, Hand, Played, Unfinished};
+use crate::fragment::{BatchOutcome, Fragment, OpenFragment, Unfinished};
 use crate::procs::end_session;
-use crate::stage::Strain;
+use crate::stage::Backpressure;
 use crate::stop::Stop;
 use crate::threads;
 
 /// How often it is looked whether what was started has ended.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// More than sessions say that they take to end what they started: to notice, and to reap.
 const ENDING_SLACK: Duration = Duration::from_secs(1);
 
@@ -49,22 +49,22 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         }
     };
     let stop = Stop::default();
-    let strain = strain(replies.clone());
-    let told = told(&mut stdin, &mut payload, &hello).map(|mut chain| {
-        chain.strain = strain;
-        chain.stop = stop.clone();
-        chain
+    let backpressure = backpressure(replies.clone());
+    let received = received(&mut stdin, &mut payload, &hello).map(|mut fragment| {
+        fragment.backpressure = backpressure;
+        fragment.stop = stop.clone();
+        fragment
     });
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
-    let ending = told.as_ref().ok().and_then(Chain::ending);
+    let ending = received.as_ref().ok().and_then(Fragment::ending);
     let opened = Arc::new(AtomicBool::new(false));
-    let (opening, hand) = mpsc::channel();
+    let (opening, open_fragment) = mpsc::channel();
     {
         let (replies, opened, stop) = (replies.clone(), opened.clone(), stop.clone());
         // A panic there ends the process, as one of a batch does.
         pool.spawn(move || {
-            let _ = opening.send(open(told, &replies, &opened, &stop));
+            let _ = opening.send(open(received, &replies, &opened, &stop));
         });
     }
     // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
@@ -72,13 +72,13 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     if next.is_none() && !opened.load(Ordering::SeqCst) {
         stop.set();
     }
-    let Some(hand) = hand.recv().ok().flatten() else {
+    let Some(open_fragment) = open_fragment.recv().ok().flatten() else {
         drop(replies);
         let _ = writer.join();
         return Ok(());
     };
-    let hand = Arc::new(hand);
-    let in_hand = Arc::new(AtomicUsize::new(0));
+    let open_fragment = Arc::new(open_fragment);
+    let in_flight = Arc::new(AtomicUsize::new(0));
     let mut close = false;
     let unfinished = Arc::new(Mutex::new(HashMap::new()));
     while let Some(header) = next {
@@ -88,14 +88,14 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
             break;
         }
         let bytes = std::mem::take(&mut payload);
-        let (hand, replies) = (hand.clone(), replies.clone());
-        let (in_hand, stop) = (in_hand.clone(), stop.clone());
+        let (open_fragment, replies) = (open_fragment.clone(), replies.clone());
+        let (in_flight, stop) = (in_flight.clone(), stop.clone());
         let unfinished = unfinished.clone();
-        in_hand.fetch_add(1, Ordering::SeqCst);
+        in_flight.fetch_add(1, Ordering::SeqCst);
         pool.spawn(move || {
-            let reply = obey(&hand, &order, &bytes, &unfinished);
-            drop(hand);
-            in_hand.fetch_sub(1, Ordering::SeqCst);
+            let reply = obey(&open_fragment, &order, &bytes, &unfinished);
+            drop(open_fragment);
+            in_flight.fetch_sub(1, Ordering::SeqCst);
             // What was broken off is no result.
             if let (Some(reply), false) = (reply, stop.is_set()) {
                 replies.send(reply);
@@ -103,12 +103,12 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         });
         next = read_frame(&mut stdin, &mut payload);
     }
-    let mut hand = Some(hand);
+    let mut open_fragment = Some(open_fragment);
     let closing = Arc::new(AtomicBool::new(close));
-    if let Some(hand) = hand.take_if(|_| close) {
+    if let Some(open_fragment) = open_fragment.take_if(|_| close) {
         let (replies, closing) = (replies.clone(), closing.clone());
         pool.spawn(move || {
-            let closed = closed(hand);
+            let closed = closed(open_fragment);
             closing.store(false, Ordering::SeqCst);
             if let Ok(closed) = closed {
                 replies.send(closed);
@@ -117,16 +117,16 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         // The parent lets go of it when it has heard that.
         read_frame(&mut stdin, &mut payload);
     }
-    if hand.is_some() || closing.load(Ordering::SeqCst) {
+    if open_fragment.is_some() || closing.load(Ordering::SeqCst) {
         // The parent is gone, and what is in hand is wanted by nobody.
         stop.set();
         let until = monotonic() + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
-        let is_busy = || in_hand.load(Ordering::SeqCst) > 0 || closing.load(Ordering::SeqCst);
+        let is_busy = || in_flight.load(Ordering::SeqCst) > 0 || closing.load(Ordering::SeqCst);
         while is_busy() && monotonic() < until {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         // Sessions that nobody works in any more end as their kinds do when a run breaks off.
-        drop(hand);
+        drop(open_fragment);
         if ending.is_some() {
             end_session(nix::unistd::getpid());
         }
@@ -138,9 +138,9 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
 }
 
 /// Passes on to the parent that the outside has enough.
-fn strain(replies: Replies) -> Strain {
-    Strain::new(move |row| {
-        if let Ok(reply) = Frame::new(None, || Reply::Strained { row }) {
+fn backpressure(replies: Replies) -> Backpressure {
+    Backpressure::new(move |row| {
+        if let Ok(reply) = Frame::new(None, || Reply::Backpressure { row }) {
             replies.send(reply);
         }
     })
@@ -154,8 +154,8 @@ fn refuse(replies: &Replies, error: Error) {
 }
 
 /// Ends the sessions, and says what they counted last.
-fn closed(hand: Arc<Hand>) -> Result<Frame> {
-    let (counts, error) = match Arc::try_unwrap(hand).map(Hand::close) {
+fn closed(open_fragment: Arc<OpenFragment>) -> Result<Frame> {
+    let (counts, error) = match Arc::try_unwrap(open_fragment).map(OpenFragment::close) {
         Ok(Ok(counts)) => (counts, None),
         Ok(Err(error)) => (Vec::new(), Some(error)),
         Err(_) => (Vec::new(), None),
@@ -209,7 +209,7 @@ fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
 }
 
 /// What the first frame, and those behind it that hold what is broadcast, say is to be played.
-fn told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Chain> {
+fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Fragment> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -223,8 +223,8 @@ fn told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<C
         }
         broadcast.push(batches);
     }
-    Chain::of(
-        hello.links.clone(),
+    Fragment::of(
+        hello.specs.clone(),
         broadcast,
         hello.digest,
         hello.processes,
@@ -232,11 +232,19 @@ fn told(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<C
 }
 
 /// Opens the sessions, and says so; `None`: they could not be opened.
-fn open(told: Result<Chain>, replies: &Replies, opened: &AtomicBool, stop: &Stop) -> Option<Hand> {
-    let (hand, reply) = match told.and_then(Chain::open) {
-        Ok(hand) => {
-            let open = hand.open;
-            (Some(hand), Frame::new(None, || Reply::Ready { open }))
+fn open(
+    received: Result<Fragment>,
+    replies: &Replies,
+    opened: &AtomicBool,
+    stop: &Stop,
+) -> Option<OpenFragment> {
+    let (open_fragment, reply) = match received.and_then(Fragment::open) {
+        Ok(open_fragment) => {
+            let open = open_fragment.open;
+            (
+                Some(open_fragment),
+                Frame::new(None, || Reply::Ready { open }),
+            )
         }
         Err(error) => (None, Frame::new(None, || Reply::Refused { error })),
     };
@@ -248,69 +256,74 @@ fn open(told: Result<Chain>, replies: &Replies, opened: &AtomicBool, stop: &Stop
     {
         replies.send(reply);
     }
-    hand
+    open_fragment
 }
 
 /// Batches that have given a part of what they become, with the number of the next one.
 type Parts = Mutex<HashMap<u64, (u64, Unfinished)>>;
 
 /// Plays a batch, or the next part of one; `None`: there is nothing of the kind.
-fn obey(hand: &Hand, order: &Order, bytes: &[u8], parts: &Parts) -> Option<Frame> {
+fn obey(open_fragment: &OpenFragment, order: &Order, bytes: &[u8], parts: &Parts) -> Option<Frame> {
     let lock = || parts.lock().expect("no one panics holding this lock");
     let from = monotonic();
-    let (number, part, copy, mut played) = match *order {
-        Order::Play { number, dealt } => {
+    let (number, part, copy, mut outcome) = match *order {
+        Order::Run { number, task } => {
             let decoded = Batch::decode(bytes);
             let copy = monotonic().saturating_sub(from);
-            let played = match decoded {
-                Ok(batch) => hand.play(batch.with_dealt(dealt)),
-                Err(error) => Played::failed(error),
+            let outcome = match decoded {
+                Ok(batch) => open_fragment.run(batch.with_task(task)),
+                Err(error) => BatchOutcome::failed(error),
             };
-            (number, 0, copy, played)
+            (number, 0, copy, outcome)
         }
         Order::GoOn { number } => {
             let (part, unfinished) = lock().remove(&number)?;
-            (number, part, Duration::ZERO, hand.go_on(unfinished))
+            (
+                number,
+                part,
+                Duration::ZERO,
+                open_fragment.go_on(unfinished),
+            )
         }
         Order::Close => return None,
     };
-    let rest = played.rest.take();
+    let rest = outcome.rest.take();
     let more = rest.is_some();
     if let Some(unfinished) = rest {
         lock().insert(number, (part + 1, unfinished));
     }
-    Some(reply(number, (part, more), played, copy))
+    Some(reply(number, (part, more), outcome, copy))
 }
 
-fn reply(number: u64, (part, more): (u64, bool), played: Played, copied: Duration) -> Frame {
+fn reply(number: u64, (part, more): (u64, bool), outcome: BatchOutcome, copied: Duration) -> Frame {
     let mut copy = copied;
-    let Played {
-        marks,
+    let BatchOutcome {
+        metrics,
         batch,
         fault,
         first,
         ..
-    } = played;
+    } = outcome;
     let from = monotonic();
     let framed = Frame::new(batch.as_ref(), || {
         copy += monotonic().saturating_sub(from);
-        Reply::Played {
+        Reply::Outcome {
             number,
             part,
             more,
             first,
-            marks,
+            metrics,
             fault,
             copy,
         }
     });
     framed.unwrap_or_else(|error| {
-        let reply = || Reply::Played {
+        let reply = || Reply::Outcome {
             number,
             part,
             more: false,
             first,
-            marks: Vec::new(),
+            metrics: Vec::new(),
             fault: Some(error),
             copy: Duration::ZERO,
         };

@@ -32,7 +32,7 @@ pub enum Target {
 }
 
 impl Target {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Target::String => "string",
             Target::Int => "int",
@@ -417,7 +417,7 @@ impl<'a> Table<'a> {
     }
 
     fn misfit(&mut self, at: usize, value: &str) {
-        let word = self.block.parser.targets[at].word();
+        let word = self.block.parser.targets[at].as_str();
         let shown = crate::error::cut_value(value);
         let reason = format!("expected {word}, found `{}`", shown.escape_debug());
         self.fault = Some(Found {

@@ -1,28 +1,28 @@
 //! What kinds share that ask somebody else about their rows: from the bytes of an answer to records
-//! (`read`), from records to the items that were asked about, and the batch that goes on (`settle`).
+//! (`read`), from records to the items that were asked about, and the batch that goes on (`resolve`).
 //! It knows nothing of how an answer came.
 //!
 //! A session does this with each batch:
 //!
 //! ```text
-//! let mut settlement = reader.settle(batch);
-//! settlement.refuse(row, Refusal::new("..."));      // what cannot be asked about
-//! let asked = settlement.open();                    // what is to be asked about, each key once
+//! let mut resolution = reader.resolve(batch);
+//! resolution.refuse(row, Refusal::new("..."));      // what cannot be asked about
+//! let asked = resolution.open();                    // what is to be asked about, each key once
 //! let mut records = reader.records();
 //! reader.read(body, &mut records)?;                 // once a page; an error is words for a reject
-//! settlement.answer(&asked, records)?;              // or refuse(..) each of them
-//! settlement.finish()                               // the output: rows, rejects, counts
+//! resolution.answer(&asked, records)?;              // or refuse(..) each of them
+//! resolution.finish()                               // the output: rows, rejects, counts
 //! ```
 
 mod read;
-mod settle;
+mod resolve;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 pub use self::read::Records;
-pub use self::settle::{Refusal, Settlement};
+pub use self::resolve::{Refusal, Resolution};
 
 use super::OptionDoc;
 use crate::error::{Error, Result, both, every};
@@ -312,7 +312,7 @@ impl Answers {
             match input.fields[at].ty {
                 Type::List(_) | Type::Binary => Err(Error::usage(format!(
                     "`key.{column}`: a {} is no key",
-                    input.fields[at].ty.word()
+                    input.fields[at].ty.name()
                 ))),
                 _ => Ok(at),
             }

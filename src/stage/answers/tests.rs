@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::settle::WITHOUT_COLUMNS;
+use super::resolve::WITHOUT_COLUMNS;
 use super::*;
 use crate::columns::Column;
 use crate::stage::Output;
@@ -17,7 +17,7 @@ fn items() -> Schema {
 }
 
 /// What becomes of items `rics`, answered by `bodies` one page after the other.
-fn settled(
+fn resolved(
     options: &str,
     format: Format,
     rics: &[Option<&str>],
@@ -35,18 +35,18 @@ fn settled(
     let reader = answers
         .reader(Some(&items()))
         .map_err(|error| error.message)?;
-    let mut settlement = reader.settle(rows);
-    let asked = settlement.open();
+    let mut resolution = reader.resolve(rows);
+    let asked = resolution.open();
     let mut records = reader.records();
     for body in bodies {
         reader.read(body.as_bytes(), &mut records)?;
     }
-    settlement.answer(&asked, records)?;
-    settlement.finish().map_err(|error| error.message)
+    resolution.answer(&asked, records)?;
+    resolution.finish().map_err(|error| error.message)
 }
 
 /// Rows, one a list; then `row: reason` of each reject.
-fn told(output: &Output) -> (Vec<Value>, Vec<String>) {
+fn contents(output: &Output) -> (Vec<Value>, Vec<String>) {
     let columns: Vec<Vec<Value>> = output.batch.plain().iter().map(values).collect();
     let rows = (0..output.batch.rows())
         .map(|row| columns.iter().map(|column| column[row].clone()).collect());
@@ -86,9 +86,9 @@ fn records_find_their_items_by_key() {
         {"id": {"ric": "c"}, "p": 3}, {"id": {"ric": "x"}, "p": "not asked for"},
         {"id": {"ric": "a"}, "p": 1.5}, {"p": 9}, {"id": {"ric": "a"}, "p": null}
     ]}"#;
-    let output = settled(options, Format::Json, &A_B_C, &[body]).expect("it fits");
+    let output = resolved(options, Format::Json, &A_B_C, &[body]).expect("it fits");
     ledger_holds(&output, 3);
-    let (rows, rejects) = told(&output);
+    let (rows, rejects) = contents(&output);
     assert_eq!(
         rows,
         [
@@ -103,9 +103,9 @@ fn records_find_their_items_by_key() {
     assert_eq!(output.batch.origin(2), Some(102));
     // Equal keys are asked about once, and each item has the answer; a null key matches nothing.
     let twice = [Some("a"), None, Some("a")];
-    let output = settled(options, Format::Json, &twice, &[body]).expect("it fits");
+    let output = resolved(options, Format::Json, &twice, &[body]).expect("it fits");
     ledger_holds(&output, 3);
-    let (rows, rejects) = told(&output);
+    let (rows, rejects) = contents(&output);
     assert_eq!(rows.len(), 4);
     assert_eq!(rejects, ["1: a key that is null matches no record"]);
 }
@@ -114,8 +114,8 @@ fn records_find_their_items_by_key() {
 fn a_record_that_does_not_fit_is_rejected_alone() {
     let options = "columns = [\"v\"]\ntypes = { v = \"int\" }";
     let body = "{\"v\": 1}\n{\"v\": \"x\"}\n{\"v\": 3}\n{\"v\": 4.5}";
-    let output = settled(options, Format::Ndjson, &A_B_C[..1], &[body]).expect("it fits");
-    let (rows, rejects) = told(&output);
+    let output = resolved(options, Format::Ndjson, &A_B_C[..1], &[body]).expect("it fits");
+    let (rows, rejects) = contents(&output);
     assert_eq!(rows, [json!(["a", 0, 1]), json!(["a", 0, 3])]);
     assert_eq!(
         rejects,
@@ -130,8 +130,8 @@ fn a_record_that_does_not_fit_is_rejected_alone() {
     let options = "batch = 3\nkey = { ric = \"/k\" }\ncolumns = [\"v\"]\ntypes = { v = \"int\" }";
     let body = "{\"k\": \"a\", \"v\": 1}\n{\"k\": \"b\", \"v\": 0.5}\n{\"k\": \"a\", \"v\": \"x\"}";
     let items = [Some("a"), Some("b"), Some("a")];
-    let output = settled(options, Format::Ndjson, &items, &[body]).expect("it fits");
-    let (rows, rejects) = told(&output);
+    let output = resolved(options, Format::Ndjson, &items, &[body]).expect("it fits");
+    let (rows, rejects) = contents(&output);
     assert_eq!(rows, [json!(["a", 0, 1]), json!(["a", 2, 1])]);
     assert_eq!(
         rejects,
@@ -148,13 +148,13 @@ fn a_record_that_does_not_fit_is_rejected_alone() {
 fn without_a_key_records_stand_in_the_order_of_the_items() {
     let options = "batch = 3\ncolumns = [\"v\"]\ntypes = { v = \"int\" }";
     let body = "{\"v\": 1}\n\n{\"v\": \"2\"}\n{\"v\": 2.5}";
-    let output = settled(options, Format::Ndjson, &A_B_C, &[body]).expect("three for three");
+    let output = resolved(options, Format::Ndjson, &A_B_C, &[body]).expect("three for three");
     ledger_holds(&output, 3);
-    let (rows, rejects) = told(&output);
+    let (rows, rejects) = contents(&output);
     assert_eq!(rows, [json!(["a", 0, 1]), json!(["b", 1, 2])]);
     assert_eq!(rejects, ["2: v: in the answer, the value is no int"]);
     let error =
-        settled(options, Format::Ndjson, &A_B_C, &["{\"v\": 1}"]).expect_err("one for three");
+        resolved(options, Format::Ndjson, &A_B_C, &["{\"v\": 1}"]).expect_err("one for three");
     assert_eq!(error, "the answer has 1 record for 3 items");
 }
 
@@ -166,23 +166,23 @@ fn a_single_item_has_all_records_of_all_pages_or_is_empty() {
         "[{\"x\": [\"q\\n\"]}, {\"x\": 1.10}]",
         "{\"x\": [true], \"y\": 0}",
     ];
-    let output = settled(options, Format::Json, &one, &pages).expect("it fits");
+    let output = resolved(options, Format::Json, &one, &pages).expect("it fits");
     ledger_holds(&output, 1);
-    let (rows, _) = told(&output);
+    let (rows, _) = contents(&output);
     let expected = [
         json!(["a", 0, "{\"x\": [\"q\\n\"]}", "q\n"]),
         json!(["a", 0, "{\"x\": 1.10}", null]),
         json!(["a", 0, "{\"x\": [true], \"y\": 0}", "true"]),
     ];
     assert_eq!(rows, expected);
-    let bare = settled(
+    let bare = resolved(
         "columns = [\"x\"]",
         Format::Json,
         &one,
         &["{\"data\": [{\"x\": 1}]}"],
     );
     assert_eq!(bare.expect("it is a record").counts[WITHOUT_COLUMNS], 1);
-    let sparse = settled(
+    let sparse = resolved(
         "columns = [\"x\", \"y\"]",
         Format::Json,
         &one,
@@ -194,7 +194,7 @@ fn a_single_item_has_all_records_of_all_pages_or_is_empty() {
         json!({ "answered": 1, "records": 3, "missing.y": 2 })
     );
     for empty in ["[]", "null"] {
-        let output = settled(options, Format::Json, &one, &[empty]).expect("it fits");
+        let output = resolved(options, Format::Json, &one, &[empty]).expect("it fits");
         ledger_holds(&output, 1);
         assert_eq!((output.dropped, output.counts["empty"]), (1, 1));
     }
@@ -204,19 +204,19 @@ fn a_single_item_has_all_records_of_all_pages_or_is_empty() {
 fn csv_is_read_by_its_header_and_lines_as_they_are() {
     let options = "batch = 2\nkey = { ric = \"RIC\" }\ncolumns = { bid = \"BID\" }\ntypes = { bid = \"float\" }";
     let body = "BID,other,RIC\r\n,x,\"a\"\r\n1.50,\"x,y\",b\r\n";
-    let output = settled(options, Format::Csv, &A_B_C[..2], &[body]).expect("it fits");
+    let output = resolved(options, Format::Csv, &A_B_C[..2], &[body]).expect("it fits");
     ledger_holds(&output, 2);
     assert_eq!(
-        told(&output).0,
+        contents(&output).0,
         [json!(["a", 0, null]), json!(["b", 1, 1.5])]
     );
-    let output = settled(
+    let output = resolved(
         "columns = [\"line\"]",
         Format::Lines,
         &A_B_C[..1],
         &["x\r\n\ny"],
     );
-    let rows = told(&output.expect("lines always fit")).0;
+    let rows = contents(&output.expect("lines always fit")).0;
     assert_eq!(
         rows,
         [
@@ -276,7 +276,7 @@ fn answers_of_no_use_say_why() {
         ),
     ];
     for (format, options, body, words) in cases {
-        let error = settled(options, format, &A_B_C[..1], &[body]).expect_err(words);
+        let error = resolved(options, format, &A_B_C[..1], &[body]).expect_err(words);
         assert_eq!(error, words);
     }
     let records = [
@@ -292,8 +292,8 @@ fn answers_of_no_use_say_why() {
         ),
     ];
     for (body, left, words) in records {
-        let output = settled("columns = [\"x\"]", Format::Json, &A_B_C[..1], &[body]);
-        let (rows, rejects) = told(&output.expect("the item is rejected"));
+        let output = resolved("columns = [\"x\"]", Format::Json, &A_B_C[..1], &[body]);
+        let (rows, rejects) = contents(&output.expect("the item is rejected"));
         let expected = vec![format!("0: {words}")];
         assert_eq!((rows.len(), rejects), (left, expected));
     }
@@ -310,7 +310,7 @@ fn without_items_every_record_is_a_row() {
         .expect("it is JSON");
     let output = reader.rows(records);
     assert_eq!(output.rows_in, Some(3));
-    let (rows, rejects) = told(&output);
+    let (rows, rejects) = contents(&output);
     assert_eq!(rows, [json!([true]), json!([null])]);
     assert_eq!(rejects, ["1: x: the value is no bool"]);
     assert_eq!(
@@ -323,8 +323,8 @@ fn without_items_every_record_is_a_row() {
 fn a_failed_item_ends_the_run_behind_those_before_it() {
     let options = "batch = 3\nkey = { ric = \"/r\" }\ncolumns = [\"v\"]\non_error = \"fail\"";
     let body = "[{\"r\": \"c\", \"v\": 3}, {\"r\": \"a\", \"v\": 1}]";
-    let output = settled(options, Format::Json, &A_B_C, &[body]).expect("it fits");
-    assert_eq!(told(&output).0, [json!(["a", 0, "1"])]);
+    let output = resolved(options, Format::Json, &A_B_C, &[body]).expect("it fits");
+    assert_eq!(contents(&output).0, [json!(["a", 0, "1"])]);
     let fault = output.fault.expect("b has no record");
     assert_eq!(fault.message, "no record of the answer has its key");
     assert_eq!((output.rows_in, fault.origin), (Some(1), Some(101)));

@@ -30,7 +30,7 @@ pub(super) fn check(input: &Schema, columns: &[String]) -> Result<()> {
             return Err(Error::usage(format!(
                 "column `{}` is a {}, which cannot be an `id`",
                 field.name,
-                field.ty.word()
+                field.ty.name()
             )));
         }
     }

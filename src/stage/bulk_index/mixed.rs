@@ -53,7 +53,7 @@ impl Class {
     }
 
     /// The word for it in messages.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Class::Text => "text",
             Class::Date => "date",
@@ -91,7 +91,7 @@ pub(super) fn mixed(place: &str, name: &str, ty: &Type, had: &str, can_name: boo
     };
     Error::failed(format!(
         "column `{name}` is a `{}`, and {place} has the field `{name}` as `{had}`",
-        ty.word()
+        ty.name()
     ))
     .cause("the field would hold values of both types")
     .hint(format!(

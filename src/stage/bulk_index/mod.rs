@@ -1,10 +1,10 @@
 //! `bulk_index`: rows as documents of a search index, embedded (`local`) or on servers (`server`).
 
-mod asked;
 mod ids;
 mod least;
 mod local;
 mod mixed;
+mod query_limits;
 mod server;
 
 use std::path::Path;
@@ -292,7 +292,7 @@ fn target(table: toml::Table) -> Result<Target> {
     if server.op != server::Op::Index {
         return Err(Error::usage(format!(
             "`op = \"{}\"` is for servers; `to` is an embedded index, which takes `index`",
-            server.op.word()
+            server.op.as_str()
         )));
     }
     Ok(Target::Local(LocalIndex {

@@ -22,7 +22,7 @@ use self::shell::Script;
 use self::template::Template;
 use super::answers::{self, Answers, Columns, Format};
 use super::{
-    Begun, Distribution, Folder, Look, OptionDoc, Requests, Run, Session, Setup, Stage, StageKind,
+    Begun, Folder, OptionDoc, Partitioning, Probe, Requests, Run, Session, Setup, Stage, StageKind,
     Totals,
 };
 use crate::error::{Error, Result, both};
@@ -263,7 +263,7 @@ struct Exec {
 
 /// What every session is told: nothing of it is found in a worker's own surroundings.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct SessionConfig {
     folder: PathBuf,
     environment: Vec<(OsString, OsString)>,
 }
@@ -348,7 +348,7 @@ fn find(program: &str, folder: &Path) -> Result<String> {
 }
 
 impl Stage for Exec {
-    fn look(&self, folder: &Folder) -> Vec<Look> {
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let program = match &self.options.command {
             Command::Words(words) => words.first().map_or("", String::as_str),
             Command::Text(_) => "sh",
@@ -356,11 +356,11 @@ impl Stage for Exec {
         if program.contains('{') {
             return Vec::new();
         }
-        vec![Look::new(program, find(program, &folder.0))]
+        vec![Probe::new(program, find(program, &folder.0))]
     }
 
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Requests(Requests {
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Requests(Requests {
             again: self.options.idempotent,
             rejects_max: self.rejects_max,
             ending: Some(Duration::from_millis(self.options.grace_ms)),
@@ -379,19 +379,19 @@ impl Stage for Exec {
         Some(self.batch)
     }
 
-    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+    fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let Ok(template) = self.template(&inputs[0]) else {
             return Vec::new();
         };
         let misses = template.near_misses(&inputs[0]);
-        let told = misses.iter().map(|(word, column)| {
+        let warnings = misses.iter().map(|(word, column)| {
             format!("`command`: `{{{word}}}` names no input column and stays as it is; did you mean `{{{column}}}`?")
         });
-        let mut told: Vec<String> = told.collect();
+        let mut warnings: Vec<String> = warnings.collect();
         if template.columns().is_empty() && self.options.stdin == Stdin::None {
-            told.push("`command` takes nothing of its items: no column, no stdin".into());
+            warnings.push("`command` takes nothing of its items: no column, no stdin".into());
         }
-        told
+        warnings
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
@@ -399,7 +399,7 @@ impl Stage for Exec {
             .or_else(|_| std::env::current_dir())
             .map_err(|error| Error::io("find the folder", run.folder.0.display(), &error))?;
         let (environment, unset) = self.environment();
-        let told = Told {
+        let config = SessionConfig {
             folder,
             environment,
         };
@@ -407,7 +407,7 @@ impl Stage for Exec {
             .iter()
             .map(|name| format!("`env` lists `{name}`, which is not set"));
         Ok(Begun {
-            told: serde_json::to_value(told).expect("it is plain data"),
+            session_config: serde_json::to_value(config).expect("it is plain data"),
             warnings: warnings.collect(),
             ..Begun::default()
         })
@@ -415,9 +415,10 @@ impl Stage for Exec {
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
         let input = &setup.inputs[0];
-        let told: Told = serde_json::from_value(setup.told).map_err(|error| {
-            Error::failed("a worker was told nothing of its surroundings").cause(error)
-        })?;
+        let config: SessionConfig =
+            serde_json::from_value(setup.session_config).map_err(|error| {
+                Error::failed("a worker was told nothing of its surroundings").cause(error)
+            })?;
         Ok(Box::new(Running {
             template: self.template(input)?,
             stdin: self.options.stdin,
@@ -425,7 +426,7 @@ impl Stage for Exec {
             limits: self.limits(),
             reader: self.answers.reader(Some(input))?,
             input: input.clone(),
-            told,
+            config,
             stop: setup.stop,
         }))
     }

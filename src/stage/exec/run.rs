@@ -25,7 +25,7 @@ use crate::stop::Stop;
 /// The end of what is said on stderr that is kept.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 /// How often a command whose pipes are silent is looked at: it may have ended and left them to another.
-const LOOK_MS: u16 = 20;
+const POLL_MS: u16 = 20;
 /// Read from a pipe in one go.
 const READ_BYTES: usize = 64 << 10;
 
@@ -53,7 +53,7 @@ pub(super) struct Limits {
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum CommandEnd {
     /// By itself, or killed by others.
     Own,
     /// It was ended: its time was over.
@@ -66,7 +66,7 @@ pub(super) enum End {
 
 /// What a command did.
 pub(super) struct Ran {
-    pub(super) end: End,
+    pub(super) end: CommandEnd,
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
     /// The end of what it said on stderr.
@@ -184,26 +184,26 @@ impl Running {
             // Behind its last byte a command ends at once, as a rule.
             let closed = self.stdout.from.is_none() && self.stderr.from.is_none();
             silence = if closed {
-                (silence * 2).min(LOOK_MS)
+                (silence * 2).min(POLL_MS)
             } else {
                 1
             };
-            self.turn(if closed { silence } else { LOOK_MS }, &mut buffer);
+            self.turn(if closed { silence } else { POLL_MS }, &mut buffer);
             if self.stdout.read > self.limits.output_bytes as u64 {
-                break End::Output;
+                break CommandEnd::Output;
             }
             if has_ended(self.leader) {
-                break End::Own;
+                break CommandEnd::Own;
             }
             if stop.is_set() {
-                break End::Stop;
+                break CommandEnd::Stop;
             }
             let took = monotonic().saturating_sub(from);
             if self.limits.time.is_some_and(|limit| took >= limit) {
-                break End::Time;
+                break CommandEnd::Time;
             }
         };
-        if end != End::Own {
+        if end != CommandEnd::Own {
             self.wanted = false;
             self.stdout.bytes = Vec::new();
         }
@@ -214,8 +214,8 @@ impl Running {
         let over = self.stdout.read > self.limits.output_bytes as u64;
         let status = self.child.wait()?;
         Ok(Ran {
-            end: if end == End::Own && over {
-                End::Output
+            end: if end == CommandEnd::Own && over {
+                CommandEnd::Output
             } else {
                 end
             },
@@ -230,14 +230,14 @@ impl Running {
     }
 
     /// Ends what is left of the group; whether somebody was left behind a command that ended by itself.
-    fn end_group(&mut self, end: End, buffer: &mut [u8]) -> bool {
+    fn end_group(&mut self, end: CommandEnd, buffer: &mut [u8]) -> bool {
         let mut left = false;
         if !group_is_over(self.leader) {
-            left = end == End::Own;
+            left = end == CommandEnd::Own;
             let _ = killpg(self.leader, Signal::SIGTERM);
             let until = monotonic() + self.limits.grace;
             while !group_is_over(self.leader) && monotonic() < until {
-                self.turn(LOOK_MS, buffer);
+                self.turn(POLL_MS, buffer);
             }
         }
         let _ = killpg(self.leader, Signal::SIGKILL);

@@ -5,15 +5,15 @@ use std::os::unix::process::ExitStatusExt;
 
 use serde_json::{Map, Value};
 
-use super::run::{self, End, Limits, Order, Ran, failure};
+use super::run::{self, CommandEnd, Limits, Order, Ran, failure};
 use super::template::{Template, typed};
-use super::{Stdin, Told};
+use super::{SessionConfig, Stdin};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{DESCRIPTORS, Error, Result, cut_value, is_out_of_descriptors};
 use crate::format::json::{Nulls, Writer, write_plain};
 use crate::schema::{Schema, count, list};
-use crate::stage::answers::{Reader, Refusal, Settlement};
+use crate::stage::answers::{Reader, Refusal, Resolution};
 use crate::stage::{Job, Output, Session};
 use crate::stop::Stop;
 use crate::threads;
@@ -26,25 +26,25 @@ pub(super) struct Running {
     pub(super) limits: Limits,
     pub(super) reader: Reader,
     pub(super) input: Schema,
-    pub(super) told: Told,
+    pub(super) config: SessionConfig,
     pub(super) stop: Stop,
 }
 
 impl Session for Running {
     fn run(&self, batch: Batch) -> Result<Output> {
         self.stop.check()?;
-        let mut settlement = self.reader.settle(batch);
-        self.refuse_unfit(&mut settlement);
-        let items = settlement.open();
+        let mut resolution = self.reader.resolve(batch);
+        self.refuse_unfit(&mut resolution);
+        let items = resolution.open();
         if items.is_empty() {
-            return settlement.finish();
+            return resolution.finish();
         }
-        let words = self.words(settlement.batch(), &items);
+        let words = self.words(resolution.batch(), &items);
         let order = Order {
             words: &words,
-            stdin: self.written(settlement.batch(), &items),
-            environment: &self.told.environment,
-            folder: &self.told.folder,
+            stdin: self.written(resolution.batch(), &items),
+            environment: &self.config.environment,
+            folder: &self.config.folder,
             limits: self.limits,
         };
         let job = Job::begin(":", typed(&words));
@@ -53,21 +53,21 @@ impl Session for Running {
             // The items are too long for one command, not the command for this machine.
             Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
                 let refusal = Refusal::new("the arguments are too long for a command");
-                refuse_all(&mut settlement, &items, &refusal);
-                return settlement.finish();
+                refuse_all(&mut resolution, &items, &refusal);
+                return resolution.finish();
             }
             Err(error) => return Err(self.not_started(&words[0], &error)),
         };
-        if ran.end == End::Stop {
+        if ran.end == CommandEnd::Stop {
             self.stop.check()?;
         }
         let job = ended(job, &ran);
         let left_running = ran.left_running;
         match self.refusal(&ran) {
-            Some(refusal) => refuse_all(&mut settlement, &items, &refusal),
-            None => self.answer(&mut settlement, &items, &ran.stdout),
+            Some(refusal) => refuse_all(&mut resolution, &items, &refusal),
+            None => self.answer(&mut resolution, &items, &ran.stdout),
         }
-        let mut output = settlement.finish()?;
+        let mut output = resolution.finish()?;
         if left_running {
             output.counts.insert("left_running".into(), 1);
         }
@@ -78,35 +78,35 @@ impl Session for Running {
 
 impl Running {
     /// Items of whose values no argument, or no line, can be made.
-    fn refuse_unfit(&self, settlement: &mut Settlement) {
+    fn refuse_unfit(&self, resolution: &mut Resolution) {
         for at in self.template.columns() {
-            let column = settlement.batch().column(at);
-            for row in settlement.open() {
+            let column = resolution.batch().column(at);
+            for row in resolution.open() {
                 if column.is_null(row) {
-                    self.refuse(settlement, row, at, "null is no argument of a command");
+                    self.refuse(resolution, row, at, "null is no argument of a command");
                 } else if self.text(&column, at, row).contains(&0) {
-                    self.refuse(settlement, row, at, "an argument of a command holds no NUL");
+                    self.refuse(resolution, row, at, "an argument of a command holds no NUL");
                 }
             }
         }
         if let Some(at) = self.stdin_column {
-            let column = settlement.batch().column(at);
-            for row in settlement.open() {
+            let column = resolution.batch().column(at);
+            for row in resolution.open() {
                 if column.is_null(row) {
-                    self.refuse(settlement, row, at, "null is no line");
+                    self.refuse(resolution, row, at, "null is no line");
                 } else if self.text(&column, at, row).contains(&b'\n') {
-                    self.refuse(settlement, row, at, "a line holds no line break");
+                    self.refuse(resolution, row, at, "a line holds no line break");
                 }
             }
         }
     }
 
-    fn refuse(&self, settlement: &mut Settlement, row: usize, column: usize, reason: &str) {
+    fn refuse(&self, resolution: &mut Resolution, row: usize, column: usize, reason: &str) {
         let refusal = Refusal {
             column: Some(self.input.fields[column].name.clone()),
             ..Refusal::new(reason)
         };
-        settlement.refuse(row, &refusal);
+        resolution.refuse(row, &refusal);
     }
 
     fn text(&self, column: &Column, at: usize, row: usize) -> Vec<u8> {
@@ -146,19 +146,19 @@ impl Running {
     /// Why no answer of the command counts, if none does.
     fn refusal(&self, ran: &Ran) -> Option<Refusal> {
         let what = match ran.end {
-            End::Own => failure(ran.status)?,
-            End::Time => {
+            CommandEnd::Own => failure(ran.status)?,
+            CommandEnd::Time => {
                 let limit = self.limits.time.unwrap_or_default().as_millis();
                 format!("was ended: it took longer than {limit} ms (`timeout_ms`)")
             }
-            End::Output => {
+            CommandEnd::Output => {
                 let limit = self.limits.output_bytes;
                 format!(
                     "was ended: it printed more than {} (`max_output_bytes`)",
                     count(limit, "byte")
                 )
             }
-            End::Stop => "was ended: the run stops".into(),
+            CommandEnd::Stop => "was ended: the run stops".into(),
         };
         let said = String::from_utf8_lossy(&ran.said);
         let last = said.trim().lines().last().unwrap_or_default();
@@ -167,7 +167,7 @@ impl Running {
             last => format!("the command {what}, saying `{}`", cut_value(last)),
         };
         let mut more = Map::new();
-        if ran.end == End::Own {
+        if ran.end == CommandEnd::Own {
             more.insert("status".into(), ran.status.code().into());
             more.insert("signal".into(), ran.status.signal().into());
         }
@@ -180,16 +180,16 @@ impl Running {
         })
     }
 
-    fn answer(&self, settlement: &mut Settlement, items: &[usize], stdout: &[u8]) {
+    fn answer(&self, resolution: &mut Resolution, items: &[usize], stdout: &[u8]) {
         let mut records = self.reader.records();
         let matched = self
             .reader
             .read(stdout, &mut records)
-            .and_then(|()| settlement.answer(items, records));
+            .and_then(|()| resolution.answer(items, records));
         if let Err(reason) = matched {
             let refusal =
                 Refusal::new(format!("what the command printed cannot be used: {reason}"));
-            refuse_all(settlement, items, &refusal);
+            refuse_all(resolution, items, &refusal);
         }
     }
 
@@ -207,12 +207,12 @@ impl Running {
             }
             _ => return failed,
         }
-        let folder = self.told.folder.display();
+        let folder = self.config.folder.display();
         if program.contains('/') {
             return failed.hint(format!("a path in `command` begins in `{folder}`"));
         }
         let path = self
-            .told
+            .config
             .environment
             .iter()
             .find(|(name, _)| name == "PATH");
@@ -224,9 +224,9 @@ impl Running {
     }
 }
 
-fn refuse_all(settlement: &mut Settlement, items: &[usize], refusal: &Refusal) {
+fn refuse_all(resolution: &mut Resolution, items: &[usize], refusal: &Refusal) {
     for &row in items {
-        settlement.refuse(row, refusal);
+        resolution.refuse(row, refusal);
     }
 }
 
@@ -238,7 +238,7 @@ fn ended(job: Job, ran: &Ran) -> Job {
         received: ran.received,
         // As GNU parallel has it: -1 for one that was ended.
         exit: match ran.end {
-            End::Own => ran.status.code().unwrap_or_default(),
+            CommandEnd::Own => ran.status.code().unwrap_or_default(),
             _ => -1,
         },
         signal: ran.status.signal().unwrap_or_default(),

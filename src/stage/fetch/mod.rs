@@ -1,7 +1,7 @@
 //! `fetch`: asks a server about rows, or for them. Its options here; what becomes of a batch is
-//! `asking`'s, of a request `sender`'s, of a login `session`'s, of placeholders `template`'s.
+//! `client`'s, of a request `sender`'s, of a login `session`'s, of placeholders `template`'s.
 
-mod asking;
+mod client;
 mod options;
 mod sender;
 mod session;
@@ -19,20 +19,20 @@ use serde_json::Value as Json;
 
 pub use self::options::KIND;
 
-use self::asking::Asking;
+use self::client::Client;
 use self::options::Options;
 use self::sender::Sender;
 use self::session::Login;
 use self::template::{Body, Template};
 use super::answers::Answers;
 use super::{
-    Begun, Distribution, Folder, Look, Requests, Run, Session, Setup, Source, Stage, Totals,
+    Begun, Folder, Partitioning, Probe, Requests, Run, Session, Setup, Source, Stage, Totals,
     connection,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result, both, every};
-use crate::http::{self, Connect, Url, Web};
+use crate::http::{self, Connect, HttpClient, Url};
 use crate::schema::Schema;
 use crate::secrets::Secrets;
 
@@ -50,7 +50,7 @@ enum Method {
 }
 
 impl Method {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -134,7 +134,7 @@ struct Fetch {
 
 /// What every session is told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct SessionConfig {
     connect: Connect,
     limits: http::Limits,
 }
@@ -154,8 +154,8 @@ impl Fetch {
 }
 
 impl Stage for Fetch {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Requests(Requests {
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Requests(Requests {
             every: self.every(),
             again: self.is_repeatable(),
             rejects_max: self.rejects_max,
@@ -175,14 +175,14 @@ impl Stage for Fetch {
         Some(self.batch)
     }
 
-    fn doubts(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+    fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
         let same = !inputs.is_empty() && !self.question.is_about_items();
-        let told = "every request is the same: no `{column}` in `url`, `headers` or `body`";
-        let same = same.then(|| told.to_owned());
-        same.into_iter().chain(self.http.doubt()).collect()
+        let words = "every request is the same: no `{column}` in `url`, `headers` or `body`";
+        let same = same.then(|| words.to_owned());
+        same.into_iter().chain(self.http.lint()).collect()
     }
 
-    fn look(&self, _folder: &Folder) -> Vec<Look> {
+    fn probe(&self, _folder: &Folder) -> Vec<Probe> {
         let url = self.question.url.literal();
         let host_end = url.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = url.split_at(host_end);
@@ -192,14 +192,14 @@ impl Stage for Fetch {
         };
         let server = format!("{scheme}{}", host.rsplit('@').next().unwrap_or(host));
         let found = http::listens(&server, self.http.connect_timeout());
-        vec![Look::new(server, found)]
+        vec![Probe::new(server, found)]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let mut connect = self.http.connect(self.user_url.as_slice(), &run.folder)?;
         connect.request_timeout = Duration::from_millis(self.options.request_timeout_ms);
         connect.urls.clear();
-        let told = Told {
+        let config = SessionConfig {
             connect,
             limits: http::Limits {
                 read_timeout: Duration::from_millis(self.options.read_timeout_ms),
@@ -217,33 +217,33 @@ impl Stage for Fetch {
         });
         Ok(Begun {
             source,
-            told: serde_json::to_value(told).expect("it is plain data"),
+            session_config: serde_json::to_value(config).expect("it is plain data"),
             ..Begun::default()
         })
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        let told: Told = serde_json::from_value(setup.told)
+        let config: SessionConfig = serde_json::from_value(setup.session_config)
             .map_err(|error| Error::failed("cannot decode what a session is told").cause(error))?;
         let input = setup.inputs.first();
         let mut question = self.question.clone();
         question.bind(input, self.batch)?;
         let mut secrets = self.secrets.clone();
-        let authorization = told.connect.authorization.clone();
+        let authorization = config.connect.authorization.clone();
         if let Some(secret) = &authorization {
             secrets.add(secret);
         }
         let authorization = authorization.map(|value| ("Authorization".to_owned(), value));
         let sessions = u32::try_from(setup.sessions).expect("few processes");
         let sender = Sender {
-            web: Web::new(told.connect, told.limits, setup.stop)?,
+            http_client: HttpClient::new(config.connect, config.limits, setup.stop)?,
             backoff: self.options.backoff(),
             retry_after_max: Duration::from_secs(self.options.retry_after_max_s),
             every: self.every() * sessions,
             next: Mutex::default(),
             holds: Mutex::default(),
             secrets: RwLock::new(secrets),
-            note: setup.note,
+            wait_reason: setup.wait_reason,
         };
         let login = match &self.session {
             Some(plan) => Some(Login::open(plan.clone(), authorization.clone(), &sender)?),
@@ -253,7 +253,7 @@ impl Stage for Fetch {
         let shadowed =
             |plan: &session::Plan| plan.header_name().eq_ignore_ascii_case("authorization");
         let authorization = authorization.filter(|_| !self.session.as_ref().is_some_and(shadowed));
-        Ok(Box::new(Asking {
+        Ok(Box::new(Client {
             reader: self.answers.reader(input)?,
             input: input.cloned(),
             repeatable: self.is_repeatable(),

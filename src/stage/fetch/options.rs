@@ -358,7 +358,7 @@ fn decode(table: toml::Table) -> Result<Fetch> {
     if body.is_some() && options.method.is_safe() {
         return Err(Error::usage(format!(
             "`method = \"{}\"` sends no body",
-            options.method.word()
+            options.method.as_str()
         ))
         .hint("`method = \"POST\"` does"));
     }

@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use crate::clock::monotonic;
 use crate::error::{Class, Result};
-use crate::http::{Ask, Backoff, Told, Trouble, Url, Web, shown, status_words};
+use crate::http::{
+    Backoff, HttpClient, HttpRequest, HttpResponse, TransportError, Url, shown, status_words,
+};
 use crate::schema::count;
 use crate::secrets::Secrets;
-use crate::stage::{Job, Note};
+use crate::stage::{Job, WaitReason};
 
 /// Redirects of one request: more are a loop, or as good as one.
 const REDIRECTS_MAX: u32 = 5;
@@ -21,7 +23,7 @@ const SAID_CHARS_MAX: usize = 200;
 
 /// Sends the requests of one process.
 pub(super) struct Sender {
-    pub(super) web: Web,
+    pub(super) http_client: HttpClient,
     pub(super) backoff: Backoff,
     /// A server that wants to be left alone for longer is not waited for.
     pub(super) retry_after_max: Duration,
@@ -33,7 +35,7 @@ pub(super) struct Sender {
     /// What is never told.
     pub(super) secrets: RwLock<Secrets>,
     /// Why it waits, if it does.
-    pub(super) note: Note,
+    pub(super) wait_reason: WaitReason,
 }
 
 /// A request, all of it.
@@ -88,7 +90,7 @@ impl Failure {
 
 /// What one try came to.
 enum Try {
-    Told(Told),
+    Answered(HttpResponse),
     Elsewhere(Url),
     Again(Failure, Option<Duration>),
     Failed(Failure),
@@ -96,11 +98,11 @@ enum Try {
 
 impl Sender {
     /// The answer, or why there is none. An error ends the run.
-    pub(super) fn settle(
+    pub(super) fn send_until_done(
         &self,
         request: &Request,
         tally: &mut Tally,
-    ) -> Result<Result<Told, Failure>> {
+    ) -> Result<Result<HttpResponse, Failure>> {
         let mut url = request.url.clone();
         let (mut tries, mut hops) = (0, 0);
         let mut extra = request.extra;
@@ -111,17 +113,17 @@ impl Sender {
             }
             extra = true;
             tally.requests += 1;
-            let ask = Ask {
+            let http_request = HttpRequest {
                 method: request.method,
                 url: &url,
                 headers: &request.headers,
                 body: request.body.clone(),
                 time: request.time,
             };
-            let (failure, retry_after) = match self.once(&ask, request)? {
-                Try::Told(told) => {
-                    self.note.clear();
-                    return Ok(Ok(told));
+            let (failure, retry_after) = match self.once(&http_request, request)? {
+                Try::Answered(response) => {
+                    self.wait_reason.clear();
+                    return Ok(Ok(response));
                 }
                 Try::Elsewhere(to) => {
                     hops += 1;
@@ -153,13 +155,13 @@ impl Sender {
             let enough = request.time.is_some() && tries == COURTESY_TRIES;
             match self.backoff.wait(tries, None).filter(|_| !enough) {
                 Some(wait) => {
-                    self.note.set(self.clean(&format!(
+                    self.wait_reason.set(self.clean(&format!(
                         "{}; tried {}, again in {:.1} s",
                         failure.reason,
                         count(tries as usize, "time"),
                         wait.as_secs_f64()
                     )));
-                    self.web.wait(wait)?;
+                    self.http_client.wait(wait)?;
                 }
                 None if tries == 1 => return Ok(Err(failure)),
                 None => {
@@ -171,7 +173,7 @@ impl Sender {
         }
     }
 
-    fn once(&self, ask: &Ask, request: &Request) -> Result<Try> {
+    fn once(&self, http_request: &HttpRequest, request: &Request) -> Result<Try> {
         let again = |words: String, surely_not_done: bool| {
             if surely_not_done || request.repeatable {
                 // One item of several may be what breaks the server, but not what keeps it from being reached.
@@ -184,14 +186,16 @@ impl Sender {
                 )))
             }
         };
-        Ok(match self.web.send(ask) {
-            Ok(told) => self.read(told, ask, request),
-            Err(Trouble::Unreached(words)) => again(words, true),
-            Err(Trouble::Lost { words, .. } | Trouble::TimedOut(words)) => again(words, false),
-            Err(Trouble::Final(error)) if matches!(error.class, Class::Interrupted(_)) => {
+        Ok(match self.http_client.send(http_request) {
+            Ok(response) => self.read(response, http_request, request),
+            Err(TransportError::Unreached(words)) => again(words, true),
+            Err(TransportError::Lost { words, .. } | TransportError::TimedOut(words)) => {
+                again(words, false)
+            }
+            Err(TransportError::Final(error)) if matches!(error.class, Class::Interrupted(_)) => {
                 return Err(error);
             }
-            Err(Trouble::Final(error)) => {
+            Err(TransportError::Final(error)) => {
                 let words = std::iter::once(error.message).chain(error.causes);
                 let hint = error.hint.map(|hint| format!(" ({hint})"));
                 let words = words.collect::<Vec<_>>().join(": ");
@@ -201,22 +205,24 @@ impl Sender {
     }
 
     /// What an answer's status says.
-    fn read(&self, told: Told, ask: &Ask, request: &Request) -> Try {
-        let status = told.status;
+    fn read(&self, response: HttpResponse, http_request: &HttpRequest, request: &Request) -> Try {
+        let status = response.status;
         if (200..300).contains(&status) {
-            return Try::Told(told);
+            return Try::Answered(response);
         }
-        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, &told.location) {
-            return redirect(ask, status, location);
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, &response.location) {
+            return redirect(http_request, status, location);
         }
         let failure = Failure {
-            reason: self.clean(&refused(&told)),
+            reason: self.clean(&refused(&response)),
             status: Some(status),
             splits: !matches!(status, 401 | 403 | 407 | 408 | 425 | 429 | 502 | 503 | 504),
         };
         match status {
-            429 | 503 => Try::Again(failure, told.retry_after),
-            408 | 425 | 502 | 504 if request.repeatable => Try::Again(failure, told.retry_after),
+            429 | 503 => Try::Again(failure, response.retry_after),
+            408 | 425 | 502 | 504 if request.repeatable => {
+                Try::Again(failure, response.retry_after)
+            }
             _ => Try::Failed(failure),
         }
     }
@@ -262,7 +268,7 @@ impl Sender {
             if left.is_zero() {
                 return Ok(());
             }
-            self.web.wait(left)?;
+            self.http_client.wait(left)?;
         }
     }
 
@@ -276,13 +282,13 @@ impl Sender {
         let at = now.max(*next);
         *next = at + self.every;
         drop(next);
-        self.web.wait(at.saturating_sub(now))
+        self.http_client.wait(at.saturating_sub(now))
     }
 }
 
 /// A redirect is followed within the server that was asked, by requests that change nothing.
-fn redirect(ask: &Ask, status: u16, location: &str) -> Try {
-    let to = match ask.url.join(location) {
+fn redirect(http_request: &HttpRequest, status: u16, location: &str) -> Try {
+    let to = match http_request.url.join(location) {
         Ok(to) => to,
         Err(error) => {
             return Try::Failed(Failure::new(format!(
@@ -291,26 +297,26 @@ fn redirect(ask: &Ask, status: u16, location: &str) -> Try {
         }
     };
     let to_shown = shown(&to);
-    if to.origin() != ask.url.origin() {
+    if to.origin() != http_request.url.origin() {
         return Try::Failed(Failure::new(format!(
             "{status} redirects to another server, `{to_shown}`"
         )));
     }
-    if !matches!(ask.method, "GET" | "HEAD") {
+    if !matches!(http_request.method, "GET" | "HEAD") {
         return Try::Failed(Failure::new(format!(
             "{status} redirects a {} to `{to_shown}`: only GET and HEAD follow",
-            ask.method
+            http_request.method
         )));
     }
     Try::Elsewhere(to)
 }
 
 /// A refusal in words: the status, and how the server explains it.
-fn refused(told: &Told) -> String {
-    let said = String::from_utf8_lossy(&told.body);
+fn refused(response: &HttpResponse) -> String {
+    let said = String::from_utf8_lossy(&response.body);
     let said: Vec<&str> = said.split_whitespace().collect();
     let said: String = said.join(" ").chars().take(SAID_CHARS_MAX).collect();
-    let words = format!("{} {}", told.status, status_words(told.status));
+    let words = format!("{} {}", response.status, status_words(response.status));
     match said.as_str() {
         "" => words.trim_end().to_owned(),
         said => format!("{}: {said}", words.trim_end()),

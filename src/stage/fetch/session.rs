@@ -11,7 +11,7 @@ use super::template::form;
 use super::{Method, body_bytes};
 use crate::error::{Error, Result};
 use crate::format::json::raw::{self, Pointer};
-use crate::http::{Ask, Url, Web, header_fits, shown};
+use crate::http::{HttpClient, HttpRequest, Url, header_fits, shown};
 
 /// The option `session`.
 #[derive(Debug, Clone, Deserialize)]
@@ -94,7 +94,7 @@ impl Plan {
         let mut headers: Vec<(String, String)> = options.headers.clone().into_iter().collect();
         Ok(Plan {
             open: Request {
-                method: options.method.word(),
+                method: options.method.as_str(),
                 url: super::parse_url(&options.url).map_err(|why| bad("url", &why))?,
                 body: options
                     .body
@@ -193,10 +193,10 @@ impl Login {
                 .cause(sender.clean(why))
                 .hint("see `session`")
         };
-        let told = sender
-            .settle(&open, tally)?
+        let response = sender
+            .send_until_done(&open, tally)?
             .map_err(|failure| failed(&failure.reason))?;
-        let body = String::from_utf8_lossy(&told.body);
+        let body = String::from_utf8_lossy(&response.body);
         raw::check(&body).map_err(|why| failed(&format!("the answer is not JSON: {why}")))?;
         let token = raw::find(&body, &self.plan.token.0)
             .and_then(raw::text)
@@ -217,14 +217,14 @@ impl Login {
         let Some(close) = self.closing() else {
             return Ok(false);
         };
-        let told = sender.settle(&close, &mut Tally::default())?;
-        Ok(told.is_err())
+        let response = sender.send_until_done(&close, &mut Tally::default())?;
+        Ok(response.is_err())
     }
 
     /// Ends the session by one quick try, whatever comes of it.
-    pub(super) fn part(&self, web: &Web) {
-        if let (Some(close), Ok(web)) = (self.closing(), web.for_last_words(PARTING)) {
-            let _ = web.send(&Ask {
+    pub(super) fn part(&self, http_client: &HttpClient) {
+        if let (Some(close), Ok(http_client)) = (self.closing(), http_client.for_goodbye(PARTING)) {
+            let _ = http_client.send(&HttpRequest {
                 method: close.method,
                 url: &close.url,
                 headers: &close.headers,
@@ -244,7 +244,7 @@ impl Login {
         )
         .to_string();
         Some(Request {
-            method: method.word(),
+            method: method.as_str(),
             // It was looked at with another token in it, and an encoded one changes nothing.
             url: Url::parse(&url.replace(TOKEN, &encoded)).ok()?,
             headers: vec![header],

@@ -45,7 +45,7 @@ impl Place {
         if let ty @ (Type::List(_) | Type::Binary) = &input.fields[self.at].ty {
             return Err(Error::usage(format!(
                 "`{key}`: column `{column}` is a {}, and stands in no request",
-                ty.word()
+                ty.name()
             )));
         }
         if batch > 1 && !self.all {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
-    Distribution, Folder, OptionDoc, Output, Session, Setup, Stage, StageKind, Totals, options,
+    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, Totals, options,
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
@@ -174,8 +174,8 @@ impl Join {
 }
 
 impl Stage for Join {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any, Distribution::Broadcast]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any, Partitioning::Broadcast]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -200,9 +200,9 @@ impl Stage for Join {
                 return Err(Error::usage(format!(
                     "key `{}` is {} on the left and `{}` is {} on the right",
                     l.name,
-                    l.ty.word(),
+                    l.ty.name(),
                     r.name,
-                    r.ty.word()
+                    r.ty.name()
                 ))
                 .hint("load both with the same type"));
             }

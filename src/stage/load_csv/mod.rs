@@ -1,11 +1,11 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is what is dealt out.
 
-mod doubts;
 mod line_ends;
-mod look;
+mod lint;
 mod options;
 mod parsing;
+mod probe;
 mod source;
 
 use std::io::Read;
@@ -17,7 +17,7 @@ use encoding_rs::Encoding;
 
 use super::files::{Grown, Seen, expand, in_file, is_once, open};
 use super::{
-    Begun, Distribution, Folder, Look, OptionDoc, Part, Run, Session, Setup, Source, Stage,
+    Begun, Folder, OptionDoc, Partitioning, Probe, Run, Session, Setup, Source, SourcePart, Stage,
     StageKind, Totals,
 };
 use crate::error::{Class, Error, Result, every};
@@ -267,8 +267,8 @@ impl LoadCsv {
 }
 
 impl Stage for LoadCsv {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
@@ -314,12 +314,12 @@ impl Stage for LoadCsv {
         expand(&self.files, folder, &Stop::of_signals())
     }
 
-    fn doubts(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
-        self.doubt_about_files(folder).into_iter().collect()
+    fn lint(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
+        self.lint_files(folder).into_iter().collect()
     }
 
-    fn look(&self, folder: &Folder) -> Vec<Look> {
-        self.look_at_files(folder)
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
+        self.probe_files(folder)
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
@@ -340,7 +340,7 @@ impl Stage for LoadCsv {
         });
         let mut files = Vec::new();
         let mut warnings = Vec::new();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<SourcePart> = Vec::new();
         for path in paths {
             let (seen, file) = Seen::of(&path)?;
             if file.bytes == 0 && seen.is_file() {

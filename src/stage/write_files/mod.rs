@@ -13,8 +13,8 @@ use self::emptied::Emptied;
 use self::target::{Target, is_directory};
 pub use self::target::{follow, is_stdout};
 use super::{
-    Begun, Counts, Distribution, Folder, Look, OptionDoc, Output, Run, Session, Setup, Sink, Stage,
-    StageKind, options, part,
+    Begun, Counts, Folder, OptionDoc, Output, Partitioning, Probe, Run, Session, Setup, Sink,
+    Stage, StageKind, options, partial_file,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -131,15 +131,15 @@ fn has_extension(path: &str, extension: &str) -> bool {
 }
 
 impl Stage for WriteFiles {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         Ok(inputs[0].clone())
     }
 
-    fn look(&self, folder: &Folder) -> Vec<Look> {
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
         if is_stdout(&self.path) {
             return Vec::new();
         }
@@ -147,10 +147,12 @@ impl Stage for WriteFiles {
         let found = match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => Err(is_directory(&path)),
             Ok(found) if !found.is_file() => Ok("is written directly".into()),
-            Ok(_) => part::place(&path).map(|()| "is there, and will be replaced".into()),
-            Err(_) => part::place(&path).map(|()| "is not there yet, and can be made".into()),
+            Ok(_) => partial_file::place(&path).map(|()| "is there, and will be replaced".into()),
+            Err(_) => {
+                partial_file::place(&path).map(|()| "is not there yet, and can be made".into())
+            }
         };
-        vec![Look::new(path.display(), found)]
+        vec![Probe::new(path.display(), found)]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {

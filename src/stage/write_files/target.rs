@@ -9,13 +9,13 @@ use crate::disk;
 use crate::error::{Class, Error, Result};
 use crate::stage::Run;
 use crate::stage::direct::Direct;
-use crate::stage::part::Part;
+use crate::stage::partial_file::PartialFile;
 
 /// The file while it is written; dropped without being published, it is gone.
 pub(super) struct Target {
     writer: Option<BufWriter<Box<dyn Write + Send>>>,
     /// Where it is written; none where it is written directly.
-    part: Option<Part>,
+    part: Option<PartialFile>,
     shown: String,
 }
 
@@ -45,7 +45,7 @@ impl Target {
         disk::create_folders(folder, disk::SHARED_FOLDER)
             .map_err(|error| Error::io("create the folder", folder.display(), &error))?;
         let replaced = std::fs::metadata(&path).map(|found| found.permissions());
-        let part = Part::create(&path, run, |part| {
+        let part = PartialFile::create(&path, run, |part| {
             private_until(replaced.as_ref().ok(), part)
         })?;
         let file = part
@@ -88,12 +88,12 @@ impl Target {
     /// All written, and on disk before it is given its name.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.flush()?;
-        let synced = self.part.as_ref().map_or(Ok(()), Part::sync);
+        let synced = self.part.as_ref().map_or(Ok(()), PartialFile::sync);
         synced.map_err(|error| self.error(&error))
     }
 
     pub(super) fn publish(self) -> Result<()> {
-        let published = self.part.as_ref().map_or(Ok(()), Part::publish);
+        let published = self.part.as_ref().map_or(Ok(()), PartialFile::publish);
         published.map_err(|error| Error::io("replace", &self.shown, &error))
     }
 }

@@ -1,8 +1,8 @@
 //! `exec` from outside: the law with commands that fail by item, faults one by one, what is left of a run
 //! that is stopped or killed (nothing), and what one that goes on does not do again.
 
+mod equivalence;
 mod faults;
-mod law;
 mod resume;
 mod stops;
 

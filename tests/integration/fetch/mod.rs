@@ -1,8 +1,8 @@
 //! Asking servers about rows, against real sockets: whatever fails, every item is answered, empty or a
 //! reject, the same under every executor, and no secret is written anywhere.
 
+mod equivalence;
 mod faults;
-mod law;
 mod secrets;
 mod sessions;
 mod wire;

@@ -47,7 +47,7 @@ pub(in crate::stage::bulk_index) fn coerce(
     };
     let faults = wrong.into_iter().map(|(row, value)| Fault {
         row,
-        reason: format!("cannot index `{}` as {}", shown(&value), kind.word()),
+        reason: format!("cannot index `{}` as {}", shown(&value), kind.as_str()),
         value,
     });
     (column, faults.collect())

@@ -113,7 +113,7 @@ impl Kind {
     }
 
     /// The type's word in messages.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Kind::Keyword => "keyword",
             Kind::Text => "text",
@@ -345,7 +345,7 @@ mod tests {
             Mapping::parse(&outer, "m.json").expect("it is too")
         );
         assert_eq!(mapping.kind("a"), Some(Kind::Keyword));
-        assert_eq!(mapping.kind("b").map(Kind::word), Some("short"));
+        assert_eq!(mapping.kind("b").map(Kind::as_str), Some("short"));
         assert_eq!(mapping.kind("c"), None);
         let told =
             Mapping::from_json(&mapping.to_json(), "told").expect("what is told is a mapping");
@@ -362,7 +362,7 @@ mod tests {
             } else {
                 word
             };
-            assert_eq!(mapping.kind("f").map(Kind::word), Some(expected));
+            assert_eq!(mapping.kind("f").map(Kind::as_str), Some(expected));
         }
     }
 

@@ -112,7 +112,7 @@ pub(super) fn refuse_mixed(
         let Some(class) = Class::of_column(ty).filter(|_| !is_given) else {
             continue;
         };
-        let had = match stored.kind(name).map(Kind::word) {
+        let had = match stored.kind(name).map(Kind::as_str) {
             Some(word) if stored.columns.contains(name) => {
                 let differs = Class::of_field(word)
                     // A date field reads dates from texts; rows of other texts are rejected.
@@ -120,7 +120,7 @@ pub(super) fn refuse_mixed(
                 (differs || cuts(word, ty)).then_some(word)
             }
             Some(_) => None,
-            None => members.other_class(name, class)?.map(Class::word),
+            None => members.other_class(name, class)?.map(Class::as_str),
         };
         if let Some(had) = had {
             let can_name = stored.kind(name).is_some();

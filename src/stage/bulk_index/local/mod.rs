@@ -4,10 +4,10 @@ pub(super) mod coerce;
 mod dates;
 mod document;
 mod files;
-mod kept;
 pub(super) mod mapping;
 mod members;
 mod query;
+mod replaced;
 mod search;
 mod seen;
 mod session;
@@ -23,7 +23,9 @@ use self::mapping::Mapping;
 use super::{Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count, list};
-use crate::stage::{Begun, Distribution, Folder, Look, Run, Session, Setup, Stage, Totals, part};
+use crate::stage::{
+    Begun, Folder, Partitioning, Probe, Run, Session, Setup, Stage, Totals, partial_file,
+};
 
 /// A load into the embedded index.
 #[derive(Debug)]
@@ -46,12 +48,12 @@ const RESERVED: [&str; 2] = [document::DYNAMIC, document::WORDS];
 impl LocalIndex {
     /// Goes back to the index before.
     pub(super) fn roll_back(&self, folder: &Folder) -> Result<Vec<String>> {
-        kept::roll_back(&folder.resolve(&self.dir))
+        replaced::roll_back(&folder.resolve(&self.dir))
     }
 
     /// Deletes what loads left half done.
     pub(super) fn clean(&self, folder: &Folder) -> Result<Vec<String>> {
-        kept::clean(&folder.resolve(&self.dir))
+        replaced::clean(&folder.resolve(&self.dir))
     }
 
     fn read_mapping(&self, folder: &Folder) -> Result<Option<Mapping>> {
@@ -68,13 +70,13 @@ impl LocalIndex {
 
 /// Whether there is something to search in `dir`; while it is replaced it may have another name.
 pub fn is_there(dir: &Path) -> bool {
-    part::standing(&sink::real(dir)).exists()
+    partial_file::standing(&sink::real(dir)).exists()
 }
 
 impl Stage for LocalIndex {
     /// The sink keeps the order of rows, so that rows of one id may be worked on at once.
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
@@ -85,19 +87,19 @@ impl Stage for LocalIndex {
         Ok(input.clone())
     }
 
-    fn look(&self, folder: &Folder) -> Vec<Look> {
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let dir = folder.resolve(&self.dir);
         let found = self.read_mapping(folder).and_then(|mapping| {
-            let there = part::standing(&sink::real(&dir));
+            let there = partial_file::standing(&sink::real(&dir));
             let added_to = sink::fits(&there, self.load, mapping.as_ref())?.is_some();
-            part::place(&dir)?;
+            partial_file::place(&dir)?;
             Ok(match (added_to, there.exists()) {
                 (true, _) => "an index that is added to".into(),
                 (false, true) => "is there, and will be replaced".into(),
                 (false, false) => "is not there yet, and can be made".into(),
             })
         });
-        vec![Look::new(dir.display(), found)]
+        vec![Probe::new(dir.display(), found)]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
@@ -126,7 +128,7 @@ impl Stage for LocalIndex {
         }
         Ok(Begun {
             sink: Some(Box::new(sink)),
-            told: mapping.to_json(),
+            session_config: mapping.to_json(),
             warnings,
             ..Begun::default()
         })

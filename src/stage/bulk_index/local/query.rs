@@ -12,7 +12,7 @@ use tantivy::query_grammar::{
 };
 use tantivy::schema::{Field, FieldType, Schema};
 
-use super::super::asked::{
+use super::super::query_limits::{
     DATE, DATES, FLAG, NUMBER, WHOLE_NUMBER, malformed, no_field, no_range, no_value, reversed,
 };
 use super::coerce::DATES_US;

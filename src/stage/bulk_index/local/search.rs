@@ -15,13 +15,13 @@ use tantivy::{
     TantivyDocument, TantivyError, Term,
 };
 
-use super::super::asked;
+use super::super::query_limits;
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::members::Members;
 use super::query;
 use super::sink::{failed, open, real, stored_mapping};
 use crate::error::Result;
-use crate::stage::part;
+use crate::stage::partial_file;
 
 /// What a query found.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,7 +148,7 @@ fn ask<C: Collector, T>(
     collector: &C,
     made: impl Fn(&Searcher, C::Fruit) -> tantivy::Result<T>,
 ) -> Result<T> {
-    asked::check(query)?;
+    query_limits::check(query)?;
     let dir = real(dir);
     let mut there = found(&dir);
     loop {
@@ -163,7 +163,7 @@ fn ask<C: Collector, T>(
 
 /// Where the index `dir` is at this moment, and which folder that is.
 fn found(dir: &Path) -> (PathBuf, Option<(u64, u64)>) {
-    let path = part::standing(dir);
+    let path = partial_file::standing(dir);
     let folder = std::fs::metadata(&path).ok();
     let folder = folder.map(|found| (found.dev(), found.ino()));
     (path, folder)
@@ -198,7 +198,7 @@ fn ask_in<C: Collector, T>(
     let found = found.map_err(|error| match error {
         // Such as `FIELD:*` for a field that cannot be asked so.
         TantivyError::SchemaError(_) | TantivyError::InvalidArgument(_) => {
-            asked::malformed(query).cause(error)
+            query_limits::malformed(query).cause(error)
         }
         other => fault(other),
     })?;

@@ -30,7 +30,7 @@ impl LocalSession {
         let input = inputs
             .next()
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
-        let mapping = Mapping::from_json(&setup.told, "told")?;
+        let mapping = Mapping::from_json(&setup.session_config, "told")?;
         let columns = input.fields.iter().enumerate();
         let mapped = columns
             .filter(|(_, column)| !mapping.is_made_for(&column.name, &column.ty))

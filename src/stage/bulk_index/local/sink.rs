@@ -21,9 +21,9 @@ use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Tant
 use super::super::{Least, Mode};
 use super::document::{ID, Plan, Row, Rows, index_schema, register_tokenizer};
 use super::files::{self, MAPPING_FILE, META_FILE};
-use super::kept;
 use super::mapping::Mapping;
 use super::members;
+use super::replaced;
 use super::seen::Seen;
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -31,7 +31,7 @@ use crate::disk::{self, Hold};
 use crate::error::{DESCRIPTORS, Error, Result, is_out_of_descriptors};
 use crate::schema::{Schema, list};
 use crate::stage::aside::Aside;
-use crate::stage::part::{self, Part};
+use crate::stage::partial_file::{self, PartialFile};
 use crate::stage::{Counts, Run, Sink, write_files};
 use crate::threads;
 
@@ -95,7 +95,7 @@ pub(super) fn stored_mapping(dir: &Path) -> Result<Mapping> {
 /// An error of the index in `dir`.
 pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
     if let TantivyError::LockFailure(LockError::LockBusy, _) = error {
-        return part::busy(dir);
+        return partial_file::busy(dir);
     }
     let is_refused = match error {
         TantivyError::IoError(error) => error.kind() == std::io::ErrorKind::WouldBlock,
@@ -170,7 +170,7 @@ pub(super) struct LocalSink {
 enum Place {
     /// Beside its folder, to be put there when done.
     Beside {
-        part: Part,
+        part: PartialFile,
         /// Held where an index is replaced: no other run may write to what will be deleted.
         replaced: Option<Replaced>,
     },
@@ -197,14 +197,14 @@ pub(super) fn begin(
     with_ids: bool,
 ) -> Result<(LocalSink, Mapping)> {
     let dir = real(dir);
-    kept::rescue(&dir)?;
-    if part::clear(&dir, None).is_some() {
-        return Err(part::busy(&dir));
+    replaced::rescue(&dir)?;
+    if partial_file::clear(&dir, None).is_some() {
+        return Err(partial_file::busy(&dir));
     }
     // Before anything is read there: what is read must be what is written to.
     let folder = match disk::hold(&dir) {
         Hold::Held(folder) => Some(folder),
-        Hold::Busy => return Err(part::busy(&dir)),
+        Hold::Busy => return Err(partial_file::busy(&dir)),
         Hold::Gone | Hold::NoLocks(_) => None,
     };
     let vacant = is_vacant(&dir)?;
@@ -239,7 +239,7 @@ pub(super) fn real(dir: &Path) -> PathBuf {
 }
 
 /// A new folder beside `dir`, as open to others as what it replaces.
-fn make_part(dir: &Path, run: &Run) -> Result<Part> {
+fn make_part(dir: &Path, run: &Run) -> Result<PartialFile> {
     let above = disk::parent(dir);
     disk::create_folders(above, disk::SHARED_FOLDER)
         .map_err(|error| Error::io("create the folder", above.display(), &error))?;
@@ -247,7 +247,7 @@ fn make_part(dir: &Path, run: &Run) -> Result<Part> {
     let mode = replaced
         .as_ref()
         .map_or(disk::SHARED_FOLDER, |replaced| replaced.mode() & 0o777);
-    Part::create(dir, run, |path| {
+    PartialFile::create(dir, run, |path| {
         DirBuilder::new().mode(mode).create(path)?;
         let folder = File::open(path)?;
         if let Some(replaced) = &replaced {
@@ -275,7 +275,7 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
             Error::failed(format!("the index in `{shown}` is there already"))
                 .hint("`load = \"append\"` adds to it, `load = \"replace\"` makes it anew"),
         ),
-        Mode::Replace => match kept::foreign(dir) {
+        Mode::Replace => match replaced::foreign(dir) {
             None => Ok(None),
             Some(name) => Err(Error::failed(format!(
                 "the index in `{shown}` holds `{name}`, which is not of the index"
@@ -315,7 +315,7 @@ pub(super) fn lock(dir: &Path) -> Result<DirectoryLock> {
         locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
     }
     locked.map_err(|error| match error {
-        LockError::LockBusy => part::busy(dir),
+        LockError::LockBusy => partial_file::busy(dir),
         other @ LockError::IoError(_) => {
             failed("lock", dir, &TantivyError::LockFailure(other, None))
         }
@@ -326,7 +326,7 @@ pub(super) fn lock(dir: &Path) -> Result<DirectoryLock> {
 fn create(part: &Path, mapping: &Mapping, run: &str) -> Result<Index> {
     let file = part.join(MAPPING_FILE);
     let mut json = mapping.to_json();
-    json[kept::RUN] = run.into();
+    json[replaced::RUN] = run.into();
     std::fs::write(&file, format!("{json:#}\n"))
         .map_err(|error| Error::io("write", file.display(), &error))?;
     let index = Index::builder()
@@ -589,7 +589,7 @@ impl Sink for LocalSink {
                 self.published = true;
                 if replaced.is_some() {
                     let keep = self.replacing.map_or(0, |(_, keep)| keep);
-                    for error in kept::keep(&part.path, &self.dir, &self.run, keep) {
+                    for error in replaced::keep(&part.path, &self.dir, &self.run, keep) {
                         warn(
                             Err(error),
                             "remove it yourself: each load leaves another one",

@@ -127,12 +127,12 @@ fn fill(
     let session = stage.open(Setup {
         inputs: inputs.to_vec(),
         output,
-        told: begun.told,
+        session_config: begun.session_config,
         broadcast: vec![None],
         sessions: 1,
         stop: crate::stop::Stop::default(),
-        strain: crate::stage::Strain::default(),
-        note: crate::stage::Note::default(),
+        backpressure: crate::stage::Backpressure::default(),
+        wait_reason: crate::stage::WaitReason::default(),
     })?;
     let mut sink = begun.sink.expect("the kind has a sink");
     let mut rejects = Vec::new();
@@ -237,7 +237,7 @@ fn the_example_decodes() {
             .all(|key| KIND.all_options().any(|option| option.name == key))
     );
     let stage = decode(options).expect("the example is right");
-    assert_eq!(stage.inputs(), [Distribution::Any]);
+    assert_eq!(stage.inputs(), [Partitioning::Any]);
     assert_eq!(stage.batch_rows(), None);
 }
 
@@ -1046,7 +1046,7 @@ fn a_kill_while_indices_change_places_loses_neither() {
         .into_iter()
         .find(|name| has_end(name, ".part"));
     let copied = place.0.join(copied.expect("it is written"));
-    let dead = part::beside(&place.index(), "20260101T000000-eeee", part::PART);
+    let dead = partial_file::beside(&place.index(), "20260101T000000-eeee", partial_file::PART);
     std::fs::create_dir(&dead).expect("the folder takes folders");
     for entry in std::fs::read_dir(&copied).expect("it is there") {
         let entry = entry.expect("it can be listed");

@@ -67,7 +67,7 @@ impl<'a> Answer<'a> {
 
 /// What became of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ItemAction {
     Created,
     Updated,
     /// It was there as it is.
@@ -95,23 +95,23 @@ pub(super) enum Fate {
 
 impl Item<'_> {
     /// What became of it.
-    pub(super) fn fate(&self, op: Op, versioned: bool) -> Fate {
+    pub(super) fn action(&self, op: Op, versioned: bool) -> ItemAction {
         let kind = self.error.as_ref().map(kind).unwrap_or_default();
         match self.status {
-            _ if self.failure_store.as_deref() == Some("used") => Fate::Refused,
+            _ if self.failure_store.as_deref() == Some("used") => ItemAction::Refused,
             200..=299 => match self.result.as_deref() {
-                Some("created") => Fate::Created,
-                Some("deleted") => Fate::Deleted,
+                Some("created") => ItemAction::Created,
+                Some("deleted") => ItemAction::Deleted,
                 // What a pipeline drops is said to be a `noop` too.
-                Some("noop") if matches!(op, Op::Update | Op::Upsert) => Fate::Unchanged,
-                Some("noop") => Fate::Dropped,
-                _ => Fate::Updated,
+                Some("noop") if matches!(op, Op::Update | Op::Upsert) => ItemAction::Unchanged,
+                Some("noop") => ItemAction::Dropped,
+                _ => ItemAction::Updated,
             },
-            404 if op == Op::Delete && self.error.is_none() => Fate::NotFound,
-            404 if kind == "document_missing_exception" => Fate::Refused,
+            404 if op == Op::Delete && self.error.is_none() => ItemAction::NotFound,
+            404 if kind == "document_missing_exception" => ItemAction::Refused,
             // Somebody else wrote the document between the server's reading and writing it.
-            409 if matches!(op, Op::Update | Op::Upsert) && !versioned => Fate::Again,
-            409 => Fate::Conflict,
+            409 if matches!(op, Op::Update | Op::Upsert) && !versioned => ItemAction::Again,
+            409 => ItemAction::Conflict,
             _ => refused(self.status, &kind, self.error.as_ref()),
         }
     }
@@ -131,18 +131,18 @@ impl Item<'_> {
 }
 
 /// What follows from a status and the type of an error, of an item or a whole request.
-pub(super) fn refused(status: u16, kind: &str, error: Option<&Value>) -> Fate {
+pub(super) fn refused(status: u16, kind: &str, error: Option<&Value>) -> ItemAction {
     if kind == "cluster_block_exception" {
-        return Fate::Blocked;
+        return ItemAction::Blocked;
     }
     match status {
-        408 | 429 | 502 | 503 | 504 => Fate::Again,
-        500..=599 if is_taken_alias(error) => Fate::Stop,
-        500..=599 => Fate::AgainTwice,
-        400 if kind == "action_request_validation_exception" => Fate::Halve,
-        400 if is_of_the_place(kind, error) => Fate::Stop,
-        400 | 413 => Fate::Refused,
-        _ => Fate::Stop,
+        408 | 429 | 502 | 503 | 504 => ItemAction::Again,
+        500..=599 if is_taken_alias(error) => ItemAction::Stop,
+        500..=599 => ItemAction::AgainTwice,
+        400 if kind == "action_request_validation_exception" => ItemAction::Halve,
+        400 if is_of_the_place(kind, error) => ItemAction::Stop,
+        400 | 413 => ItemAction::Refused,
+        _ => ItemAction::Stop,
     }
 }
 
@@ -203,89 +203,125 @@ mod tests {
     use Op::{Create, Delete, Index, Update};
 
     /// Action, status, result, and what became of the item.
-    const CARRIED_OUT: &[(Op, u16, &str, Fate)] = &[
-        (Index, 201, "created", Fate::Created),
-        (Index, 200, "updated", Fate::Updated),
-        (Index, 200, "noop", Fate::Dropped),
-        (Update, 200, "noop", Fate::Unchanged),
-        (Delete, 200, "deleted", Fate::Deleted),
-        (Delete, 404, "not_found", Fate::NotFound),
+    const CARRIED_OUT: &[(Op, u16, &str, ItemAction)] = &[
+        (Index, 201, "created", ItemAction::Created),
+        (Index, 200, "updated", ItemAction::Updated),
+        (Index, 200, "noop", ItemAction::Dropped),
+        (Update, 200, "noop", ItemAction::Unchanged),
+        (Delete, 200, "deleted", ItemAction::Deleted),
+        (Delete, 404, "not_found", ItemAction::NotFound),
     ];
 
     /// Action, status, type and reason of the error, and what became of the item.
-    const REFUSED: &[(Op, u16, &str, &str, Fate)] = &[
-        (Update, 404, "document_missing_exception", "", Fate::Refused),
-        (Index, 404, "index_not_found_exception", "", Fate::Stop),
+    const REFUSED: &[(Op, u16, &str, &str, ItemAction)] = &[
+        (
+            Update,
+            404,
+            "document_missing_exception",
+            "",
+            ItemAction::Refused,
+        ),
+        (
+            Index,
+            404,
+            "index_not_found_exception",
+            "",
+            ItemAction::Stop,
+        ),
         (
             Create,
             409,
             "version_conflict_engine_exception",
             "",
-            Fate::Conflict,
+            ItemAction::Conflict,
         ),
         (
             Update,
             409,
             "version_conflict_engine_exception",
             "",
-            Fate::Again,
+            ItemAction::Again,
         ),
         (
             Index,
             429,
             "es_rejected_execution_exception",
             "",
-            Fate::Again,
+            ItemAction::Again,
         ),
-        (Index, 429, "cluster_block_exception", "", Fate::Blocked),
-        (Index, 403, "cluster_block_exception", "", Fate::Blocked),
-        (Index, 403, "security_exception", "", Fate::Stop),
-        (Index, 503, "unavailable_shards_exception", "", Fate::Again),
-        (Index, 500, "io_exception", "", Fate::AgainTwice),
-        (Index, 400, "document_parsing_exception", "", Fate::Refused),
+        (
+            Index,
+            429,
+            "cluster_block_exception",
+            "",
+            ItemAction::Blocked,
+        ),
+        (
+            Index,
+            403,
+            "cluster_block_exception",
+            "",
+            ItemAction::Blocked,
+        ),
+        (Index, 403, "security_exception", "", ItemAction::Stop),
+        (
+            Index,
+            503,
+            "unavailable_shards_exception",
+            "",
+            ItemAction::Again,
+        ),
+        (Index, 500, "io_exception", "", ItemAction::AgainTwice),
+        (
+            Index,
+            400,
+            "document_parsing_exception",
+            "",
+            ItemAction::Refused,
+        ),
         (
             Index,
             400,
             "action_request_validation_exception",
             "",
-            Fate::Halve,
+            ItemAction::Halve,
         ),
         (
             Index,
             400,
             "illegal_argument_exception",
             "pipeline with id [x]",
-            Fate::Stop,
+            ItemAction::Stop,
         ),
         (
             Index,
             400,
             "illegal_argument_exception",
             "value too long",
-            Fate::Refused,
+            ItemAction::Refused,
         ),
     ];
 
-    fn fate(op: Op, status: u16, said: &str) -> Fate {
+    fn action(op: Op, status: u16, said: &str) -> ItemAction {
         let action = op.action();
         let text = format!("{{\"items\":[{{\"{action}\":{{\"status\":{status},{said}}}}}]}}");
         let answer = Answer::parse(text.as_bytes(), 1).expect(&text);
         let item = answer.items().next().expect("it has one");
-        item.fate(op, false)
+        item.action(op, false)
     }
 
     #[test]
     fn what_an_item_says_decides_what_becomes_of_it() {
         for (op, status, result, expected) in CARRIED_OUT {
             let said = format!("\"result\":\"{result}\"");
-            assert_eq!(fate(*op, *status, &said), *expected, "{said}");
+            assert_eq!(action(*op, *status, &said), *expected, "{said}");
         }
         for (op, status, kind, reason, expected) in REFUSED {
             let said = format!("\"error\":{{\"type\":\"{kind}\",\"reason\":\"{reason}\"}}");
-            assert_eq!(fate(*op, *status, &said), *expected, "{said}");
+            assert_eq!(action(*op, *status, &said), *expected, "{said}");
         }
         let stored = "\"result\":\"created\",\"failure_store\":\"used\"";
-        assert_eq!(fate(Index, 201, stored), Fate::Refused);
+        assert_eq!(action(Index, 201, stored), ItemAction::Refused);
     }
 
     #[test]

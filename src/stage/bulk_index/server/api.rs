@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::answer::{Fate, kind, refused, said};
+use super::answer::{ItemAction, kind, refused, said};
 use crate::error::{Error, Result};
-use crate::http::{Answer, Backoff, Client, Method, Request, Trouble};
+use crate::http::{Answer, Backoff, Client, Method, Request, TransportError};
 
 /// The longest answer beside those to bulk requests: ten thousand hits of 6 kB. As JSON in memory it takes
 /// several times that.
@@ -109,9 +109,9 @@ impl Api {
                         repeated,
                     });
                 }
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Unreached(words)) => (words, None),
-                Err(Trouble::Lost { words, .. } | Trouble::TimedOut(words)) => {
+                Err(TransportError::Final(error)) => return Err(error),
+                Err(TransportError::Unreached(words)) => (words, None),
+                Err(TransportError::Lost { words, .. } | TransportError::TimedOut(words)) => {
                     repeated = true;
                     (words, None)
                 }
@@ -143,7 +143,7 @@ fn is_transient(answer: &Answer) -> bool {
     answer.status >= 400
         && matches!(
             refused(answer.status, &kind, error.as_ref()),
-            Fate::Again | Fate::AgainTwice
+            ItemAction::Again | ItemAction::AgainTwice
         )
 }
 

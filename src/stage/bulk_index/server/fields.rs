@@ -8,10 +8,10 @@ use std::str::Chars;
 
 use serde_json::Value;
 
-use super::super::asked::{
+use super::super::mixed::{is_integer, is_number};
+use super::super::query_limits::{
     DATE, FLAG, NUMBER, WHOLE_NUMBER, malformed, no_field, no_range, no_value, reversed,
 };
-use super::super::mixed::{is_integer, is_number};
 use super::api::{Api, segment};
 use crate::error::{Result, nearest};
 use crate::http::Method;

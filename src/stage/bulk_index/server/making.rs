@@ -35,7 +35,7 @@ enum There {
 }
 
 /// What a load would find, in words; nothing is made or changed.
-pub(super) fn look(stage: &ServerIndex, folder: &Folder) -> Result<String> {
+pub(super) fn probe(stage: &ServerIndex, folder: &Folder) -> Result<String> {
     let api = stage.api(folder)?;
     let making = Making {
         stage,

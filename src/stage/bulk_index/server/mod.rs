@@ -1,6 +1,6 @@
 //! Loading an index on servers: Elasticsearch 8 and 9, `OpenSearch` 2 and 3, by their bulk API.
 //!
-//! The sessions ([`session`]) make requests of rows and settle them ([`settle`]), retries included; what
+//! The sessions ([`session`]) make requests of rows and settle them ([`send`]), retries included; what
 //! an answer says is [`answer`]'s to know. The index itself, its aliases, and what is published belong
 //! to the load ([`load`]), in the parent.
 
@@ -15,8 +15,8 @@ mod parts;
 mod replay;
 mod rollback;
 mod search;
+mod send;
 mod session;
-mod settle;
 mod types;
 
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::error::{Error, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
-    Begun, Counts, Distribution, Folder, Look, Run, Session, Setup, Stage, Totals, connection,
+    Begun, Counts, Folder, Partitioning, Probe, Run, Session, Setup, Stage, Totals, connection,
 };
 use crate::stop::Stop;
 
@@ -45,7 +45,7 @@ const CLEARING: Duration = Duration::from_secs(2);
 
 /// What every session of a load is told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct SessionConfig {
     connect: Connect,
     /// Where documents are sent: an index, or the alias that only this load writes through.
     target: String,
@@ -170,10 +170,10 @@ impl ServerIndex {
 }
 
 impl Stage for ServerIndex {
-    fn inputs(&self) -> Vec<Distribution> {
+    fn inputs(&self) -> Vec<Partitioning> {
         // Without ids of the rows' own no two are alike. In one shard equal ids are one document, whatever
         // their routing: so that does not tell them apart.
-        vec![Distribution::Exclusive(self.id.clone())]
+        vec![Partitioning::UniqueInFlight(self.id.clone())]
     }
 
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
@@ -184,7 +184,7 @@ impl Stage for ServerIndex {
                 Type::Int => Ok(()),
                 _ => Err(Error::usage(format!(
                     "column `{version}` is a {}; a `version` is an int",
-                    field.ty.word()
+                    field.ty.name()
                 ))),
             }
         });
@@ -202,14 +202,14 @@ impl Stage for ServerIndex {
         Some(self.options.batch_docs)
     }
 
-    fn doubts(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
-        self.http.doubt().into_iter().collect()
+    fn lint(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+        self.http.lint().into_iter().collect()
     }
 
-    fn look(&self, folder: &Folder) -> Vec<Look> {
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let servers = self.http.connect(&self.urls, folder);
         let shown = servers.map_or_else(|_| self.alias.clone(), |connect| connect.urls.join(", "));
-        vec![Look::new(shown, making::look(self, folder))]
+        vec![Probe::new(shown, making::probe(self, folder))]
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {

@@ -80,7 +80,7 @@ pub(in super::super) enum Op {
 
 impl Op {
     /// The word of the pipeline file.
-    pub(in super::super) fn word(self) -> &'static str {
+    pub(in super::super) fn as_str(self) -> &'static str {
         match self {
             Op::Index => "index",
             Op::Create => "create",
@@ -94,7 +94,7 @@ impl Op {
     pub(super) fn action(self) -> &'static str {
         match self {
             Op::Upsert => "update",
-            op => op.word(),
+            op => op.as_str(),
         }
     }
 }
@@ -109,7 +109,7 @@ pub(super) enum VersionType {
 }
 
 impl VersionType {
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             VersionType::External => "external",
             VersionType::ExternalGte => "external_gte",
@@ -155,7 +155,7 @@ impl Options {
     pub(super) fn check(&self, id: &[String], mode: Mode) -> Result<String> {
         self.check_sizes()?;
         let op = self.op;
-        let word = op.word();
+        let word = op.as_str();
         let wrong = |message: String| Err(Error::usage(message));
         let of_what_is_there = matches!(op, Op::Update | Op::Upsert | Op::Delete);
         if of_what_is_there && id.is_empty() {

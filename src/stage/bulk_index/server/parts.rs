@@ -42,7 +42,7 @@ impl Bulk {
 
 /// How a document ended.
 #[derive(Debug, Clone)]
-pub(super) enum End {
+pub(super) enum DocumentOutcome {
     Created,
     Updated,
     Unchanged,
@@ -155,16 +155,16 @@ impl Why {
 }
 
 /// The ends of a bulk's items as far as they are known, and which items may have been taken already.
-pub(super) struct Ends<'a> {
+pub(super) struct Outcomes<'a> {
     pub(super) bulk: &'a Bulk,
-    pub(super) known: Vec<Option<End>>,
+    pub(super) known: Vec<Option<DocumentOutcome>>,
     pub(super) lost: Vec<bool>,
     pub(super) tally: &'a mut Tally,
 }
 
-impl Ends<'_> {
-    pub(super) fn end(&mut self, i: u32, end: End) {
-        self.known[i as usize] = Some(end);
+impl Outcomes<'_> {
+    pub(super) fn set(&mut self, i: u32, outcome: DocumentOutcome) {
+        self.known[i as usize] = Some(outcome);
     }
 
     /// No answer came for these: they may have been taken.

@@ -14,7 +14,7 @@ use crate::columns::{Column, TextBuilder};
 use crate::error::{Error, Result};
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{
-    Begun, Distribution, Folder, Output, REJECTS_FILE, Run, Session, Setup, Source, Stage,
+    Begun, Folder, Output, Partitioning, REJECTS_FILE, Run, Session, Setup, Source, Stage,
     StageKind,
 };
 
@@ -196,8 +196,8 @@ impl Rejects {
 }
 
 impl Stage for Rejects {
-    fn inputs(&self) -> Vec<Distribution> {
-        vec![Distribution::Any]
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
     }
 
     fn schema(&self, _inputs: &[Schema], _folder: &Folder) -> Result<Schema> {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::asked;
 use super::super::local::{Facet, Hit, Hits};
+use super::super::query_limits;
 use super::ServerIndex;
 use super::api::segment;
 use super::fields;
@@ -66,7 +66,7 @@ impl ServerIndex {
 
     /// What the server says of a query.
     fn ask(&self, folder: &Folder, query: &str, body: &Value) -> Result<Value> {
-        asked::check(query)?;
+        query_limits::check(query)?;
         let api = self.api(folder)?;
         fields::check(&api, &self.index, query)?;
         let mut body = body.clone();

@@ -11,9 +11,9 @@ use super::answer::FILTER;
 use super::api::segment;
 use super::load::Receipt;
 use super::options::{OnError, Op, Options};
-use super::parts::{Bulk, End, Refusal, Tally};
-use super::settle::Wire;
-use super::{Told, replay};
+use super::parts::{Bulk, DocumentOutcome, Refusal, Tally};
+use super::send::Wire;
+use super::{SessionConfig, replay};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ struct Actions {
 
 impl ServerSession {
     pub(super) fn open(setup: Setup, id: &[String], options: &Options) -> Result<Self> {
-        let told: Told = serde_json::from_value(setup.told)
+        let config: SessionConfig = serde_json::from_value(setup.session_config)
             .map_err(|error| Error::failed("cannot decode what was told").cause(error))?;
         let mut inputs = setup.inputs.into_iter();
         let input = inputs
@@ -64,13 +64,15 @@ impl ServerSession {
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
         let column =
             |name: &Option<String>| name.as_ref().map(|name| input.index(name)).transpose();
-        let timeout = SERVER_TIMEOUT.min(told.connect.request_timeout / 2);
+        let timeout = SERVER_TIMEOUT.min(config.connect.request_timeout / 2);
         let mut path = format!(
             "{}?filter_path={FILTER}&timeout={}ms",
-            BulkParts::Index(&told.target).url().trim_start_matches('/'),
+            BulkParts::Index(&config.target)
+                .url()
+                .trim_start_matches('/'),
             timeout.as_millis()
         );
-        if told.require_alias {
+        if config.require_alias {
             path.push_str("&require_alias=true");
         }
         if let Some(pipeline) = &options.pipeline {
@@ -78,33 +80,33 @@ impl ServerSession {
         }
         Ok(ServerSession {
             wire: Wire {
-                client: Client::new(told.connect, setup.stop)?,
-                strain: setup.strain,
+                client: Client::new(config.connect, setup.stop)?,
+                backpressure: setup.backpressure,
                 backoff: options.backoff(),
                 path,
-                target: told.target,
-                index: told.index,
+                target: config.target,
+                index: config.index,
                 op: options.op,
                 versioned: options.version.is_some(),
                 on_conflict: options.on_conflict,
                 server_ids: options.server_ids,
-                bytes_max: AtomicUsize::new(told.bytes_max),
+                bytes_max: AtomicUsize::new(config.bytes_max),
                 in_flight: AtomicUsize::new(0),
                 taken: AtomicU64::new(0),
                 paused_until: Mutex::new(Duration::ZERO),
-                note: setup.note,
+                wait_reason: setup.wait_reason,
             },
             id: input.indices(id)?,
             routing: column(&options.routing)?,
             version: column(&options.version)?,
-            version_type: options.version_type.word(),
+            version_type: options.version_type.as_str(),
             on_error: options.on_error,
-            document: told
+            document: config
                 .replays
                 .then(|| input.index(replay::DOCUMENT))
                 .transpose()?,
-            load: told.load,
-            resumed: told.resumed,
+            load: config.load,
+            resumed: config.resumed,
             writer: Writer::new(&input, Nulls::Omit),
             document_bytes: AtomicUsize::new(0),
             input,
@@ -242,7 +244,7 @@ impl ServerSession {
             ("status", refusal.status.into()),
             ("type", refusal.kind.as_str().into()),
             ("caused_by", refusal.caused_by.clone().into()),
-            ("op", self.wire.op.word().into()),
+            ("op", self.wire.op.as_str().into()),
             (
                 "index",
                 self.wire
@@ -263,7 +265,7 @@ impl ServerSession {
 
 impl Session for ServerSession {
     fn run(&self, batch: Batch) -> Result<Output> {
-        let dealt = batch.dealt().unwrap_or_default();
+        let task = batch.task().unwrap_or_default();
         let mut bad = Rejects::default();
         let mut counts = Counts::new();
         let with_ids = !self.id.is_empty();
@@ -286,7 +288,7 @@ impl Session for ServerSession {
             id: ids.map(keep),
             routing: self.routing.map(|i| keep(text(i))),
             version: self.version.map(|i| keep(batch.column(i))),
-            first: dealt.first,
+            first: task.first,
         };
         let batch = batch.without(&gone);
         let mut tally = Tally::default();
@@ -296,15 +298,15 @@ impl Session for ServerSession {
             let bulk = Bulk {
                 body: body.into(),
                 ends: item_ends,
-                first_row: dealt.first,
-                again: self.resumed || dealt.again,
-                alone: dealt.alone,
+                first_row: task.first,
+                again: self.resumed || task.again,
+                alone: task.alone,
             };
-            ends.extend(self.wire.settle(&bulk, &mut tally)?);
+            ends.extend(self.wire.send_until_done(&bulk, &mut tally)?);
         }
         let mut rejects = bad;
         for ((row, end), &at) in ends.iter().enumerate().zip(&kept) {
-            if let End::Rejected(refusal) = end {
+            if let DocumentOutcome::Rejected(refusal) = end {
                 let id = self.id(&actions, row);
                 rejects.push(self.reject(&all, at as usize, refusal, id));
             } else {
@@ -312,7 +314,9 @@ impl Session for ServerSession {
             }
         }
         rejects.sort_by_key(|reject| reject.row);
-        let updated = ends.iter().position(|end| matches!(end, End::Updated));
+        let updated = ends
+            .iter()
+            .position(|end| matches!(end, DocumentOutcome::Updated));
         let example = updated.and_then(|row| self.id(&actions, row));
         self.output(rejects, counts, &tally, &all, ends.len(), example)
     }
@@ -375,17 +379,17 @@ impl ServerSession {
 }
 
 /// The count that an end is counted in.
-fn name(end: &End) -> &'static str {
+fn name(end: &DocumentOutcome) -> &'static str {
     match end {
-        End::Created => "created",
-        End::Updated => "updated",
-        End::Unchanged => "unchanged",
-        End::Deleted => "deleted",
-        End::NotFound => "not_found",
-        End::Dropped => "dropped",
-        End::Conflict => "conflicts",
-        End::Elsewhere => "elsewhere",
-        End::Confirmed => "confirmed",
-        End::Rejected(_) => "rejected",
+        DocumentOutcome::Created => "created",
+        DocumentOutcome::Updated => "updated",
+        DocumentOutcome::Unchanged => "unchanged",
+        DocumentOutcome::Deleted => "deleted",
+        DocumentOutcome::NotFound => "not_found",
+        DocumentOutcome::Dropped => "dropped",
+        DocumentOutcome::Conflict => "conflicts",
+        DocumentOutcome::Elsewhere => "elsewhere",
+        DocumentOutcome::Confirmed => "confirmed",
+        DocumentOutcome::Rejected(_) => "rejected",
     }
 }

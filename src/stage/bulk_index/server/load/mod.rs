@@ -15,7 +15,7 @@ use super::super::{Least, Mode};
 use super::api::{Api, segment};
 use super::indices::{self, Mark};
 use super::making::{Making, content_max};
-use super::{ServerIndex, Told};
+use super::{ServerIndex, SessionConfig};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::columns::Column;
@@ -29,7 +29,7 @@ use crate::stop::Stop;
 /// Tries again of a call before the first document.
 const PATIENCE: u32 = 5;
 /// How often a load in place looks whether its index is still the same one.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The longest wait for settings to be put back.
 const PUT_BACK: Duration = Duration::from_secs(2);
@@ -203,7 +203,7 @@ pub(super) fn begin(
     if sink.is_unpublished() {
         sink.tune()?;
     }
-    let told = Told {
+    let config = SessionConfig {
         connect,
         target: sink.state.target.clone(),
         require_alias: sink.state.replacing.is_some(),
@@ -214,7 +214,7 @@ pub(super) fn begin(
         replays: stage.replays,
     };
     Ok(Begun {
-        told: serde_json::to_value(&told).expect("it is plain data"),
+        session_config: serde_json::to_value(&config).expect("it is plain data"),
         sink: Some(Box::new(sink)),
         warnings,
         resumable: true,
@@ -319,7 +319,7 @@ impl Sink for ServerSink {
             self.refuse_all_rejected()?;
         }
         // Written through an alias of our own an index cannot be made again unseen.
-        if self.state.replacing.is_none() && monotonic() > self.looked + LOOK_EVERY {
+        if self.state.replacing.is_none() && monotonic() > self.looked + POLL_INTERVAL {
             self.looked = monotonic();
             check_uuid(&self.api, &self.state)?;
         }

@@ -11,13 +11,13 @@ use reqwest::header::{
 
 use super::body::{self, Bad};
 use super::connect::{Connect, Url, is_loopback, proxy_is_set};
-use super::{Runtime, Trouble, dates, pause, stopped, tls};
+use super::{Runtime, TransportError, dates, pause, stopped, tls};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// Sends requests to any server; shared by the threads of a process.
-pub struct Web {
+pub struct HttpClient {
     connect: Connect,
     limits: Limits,
     lanes: Mutex<Vec<Lane>>,
@@ -64,7 +64,7 @@ impl Way {
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Ask<'a> {
+pub struct HttpRequest<'a> {
     /// `GET` and so on.
     pub method: &'a str,
     /// Where.
@@ -79,7 +79,7 @@ pub struct Ask<'a> {
 
 /// What was answered, whatever the status.
 #[derive(Debug)]
-pub struct Told {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// All of the body, inflated.
@@ -105,52 +105,52 @@ pub fn status_words(status: u16) -> &'static str {
         .unwrap_or_default()
 }
 
-impl Web {
+impl HttpClient {
     /// A client; connects to nothing yet. The URLs of `connect` mean nothing to it.
     pub fn new(connect: Connect, limits: Limits, stop: Stop) -> Result<Self> {
-        let web = Web {
+        let client = HttpClient {
             connect,
             limits,
             lanes: Mutex::default(),
             stop,
         };
         // A certificate that cannot be read is told now, not with the first request.
-        if web.connect.ca_certificate.is_some() || web.connect.identity.is_some() {
-            web.client(Way::Secure)?;
+        if client.connect.ca_certificate.is_some() || client.connect.identity.is_some() {
+            client.client(Way::Secure)?;
         }
-        Ok(web)
+        Ok(client)
     }
 
     /// The same for a last word: a stopped run holds it up no more, and it takes no longer than `time`.
-    pub fn for_last_words(&self, time: Duration) -> Result<Self> {
+    pub fn for_goodbye(&self, time: Duration) -> Result<Self> {
         let connect = Connect {
             request_timeout: time,
             connect_timeout: time,
             ..self.connect.clone()
         };
-        Web::new(connect, self.limits, Stop::default())
+        HttpClient::new(connect, self.limits, Stop::default())
     }
 
     /// One try of one request.
-    pub fn send(&self, ask: &Ask) -> Result<Told, Trouble> {
+    pub fn send(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
         let lane = self.lock_lanes().pop();
         let mut lane = match lane {
             Some(lane) => lane,
             None => Lane {
-                runtime: Runtime::new().map_err(Trouble::Final)?,
+                runtime: Runtime::new().map_err(TransportError::Final)?,
                 clients: [None, None, None],
             },
         };
-        let way = Way::to(ask.url);
+        let way = Way::to(request.url);
         let client = &mut lane.clients[way as usize];
         if client.is_none() {
-            *client = Some(self.client(way).map_err(Trouble::Final)?);
+            *client = Some(self.client(way).map_err(TransportError::Final)?);
         }
         let client = client.as_ref().expect("it was made above");
         let sent = lane.runtime.block_on(async {
             tokio::select! {
-                sent = self.try_once(client, ask) => sent,
-                error = stopped(&self.stop) => Err(Trouble::Final(error)),
+                sent = self.try_once(client, request) => sent,
+                error = stopped(&self.stop) => Err(TransportError::Final(error)),
             }
         });
         self.lock_lanes().push(lane);
@@ -179,26 +179,31 @@ impl Web {
             .map_err(|error| Error::failed("cannot make a client").cause(error.without_url()))
     }
 
-    async fn try_once(&self, client: &reqwest::Client, ask: &Ask<'_>) -> Result<Told, Trouble> {
+    async fn try_once(
+        &self,
+        client: &reqwest::Client,
+        request: &HttpRequest<'_>,
+    ) -> Result<HttpResponse, TransportError> {
         let from = monotonic();
-        let trouble = |error: reqwest::Error| self.trouble(&error, ask.url, from);
-        let method = reqwest::Method::from_bytes(ask.method.as_bytes())
-            .map_err(|error| Trouble::Final(Error::usage("no such method").cause(error)))?;
-        let mut request = client
-            .request(method, ask.url.clone())
-            .headers(headers(ask.headers).map_err(Trouble::Final)?);
-        if let Some(body) = &ask.body {
-            request = request.body(body.clone());
+        let transport_error =
+            |error: reqwest::Error| self.transport_error(&error, request.url, from);
+        let method = reqwest::Method::from_bytes(request.method.as_bytes())
+            .map_err(|error| TransportError::Final(Error::usage("no such method").cause(error)))?;
+        let mut builder = client
+            .request(method, request.url.clone())
+            .headers(headers(request.headers).map_err(TransportError::Final)?);
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
         }
-        if let Some(time) = ask.time {
-            request = request.timeout(time);
+        if let Some(time) = request.time {
+            builder = builder.timeout(time);
         }
-        let mut answer = request.send().await.map_err(trouble)?;
+        let mut answer = builder.send().await.map_err(transport_error)?;
         let text = |name: HeaderName| {
             let value = answer.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        let mut told = Told {
+        let mut response = HttpResponse {
             status: answer.status().as_u16(),
             body: Bytes::new(),
             retry_after: dates::retry_after(answer.headers()),
@@ -206,31 +211,33 @@ impl Web {
             content_type: text(CONTENT_TYPE),
         };
         let read = body::read(&mut answer, self.limits.body_bytes_max).await;
-        told.body = read.map_err(|bad| match bad {
-            Bad::TooLong(max) => Trouble::Final(Error::failed(format!(
+        response.body = read.map_err(|bad| match bad {
+            Bad::TooLong(max) => TransportError::Final(Error::failed(format!(
                 "the answer is longer than `max_response_bytes` ({max})"
             ))),
-            Bad::Garbled(words) => Trouble::Final(Error::failed(words)),
-            Bad::Broken(error) => trouble(error),
+            Bad::Garbled(words) => TransportError::Final(Error::failed(words)),
+            Bad::Broken(error) => transport_error(error),
         })?;
-        Ok(told)
+        Ok(response)
     }
 
     /// What a failed try means.
-    fn trouble(&self, error: &reqwest::Error, url: &Url, from: Duration) -> Trouble {
+    fn transport_error(&self, error: &reqwest::Error, url: &Url, from: Duration) -> TransportError {
         let words = super::words(error);
         let server = url.origin().ascii_serialization();
         let last = words.last().cloned().unwrap_or_default();
         if let Some(error) = tls::distrust(&format!("the certificate of `{server}`"), &words) {
-            return Trouble::Final(error);
+            return TransportError::Final(error);
         }
         if error.is_timeout() && error.is_connect() {
             let limit = self.connect.connect_timeout.as_millis();
-            return Trouble::Unreached(format!("no connection to `{server}` within {limit} ms"));
+            return TransportError::Unreached(format!(
+                "no connection to `{server}` within {limit} ms"
+            ));
         }
         if error.is_timeout() {
             let whole = self.connect.request_timeout;
-            return Trouble::TimedOut(if monotonic().saturating_sub(from) >= whole {
+            return TransportError::TimedOut(if monotonic().saturating_sub(from) >= whole {
                 format!("no whole answer within {} ms", whole.as_millis())
             } else {
                 format!("no byte within {} ms", self.limits.read_timeout.as_millis())
@@ -243,11 +250,11 @@ impl Web {
             } else {
                 &*last
             };
-            Trouble::Unreached(format!("cannot reach `{server}`: {why}"))
+            TransportError::Unreached(format!("cannot reach `{server}`: {why}"))
         } else if error.is_builder() {
-            Trouble::Final(Error::failed("cannot send a request").cause(last))
+            TransportError::Final(Error::failed("cannot send a request").cause(last))
         } else {
-            Trouble::Lost {
+            TransportError::Lost {
                 words: format!("the connection broke: {last}"),
                 // Nobody asks: it is repeated, or not, whatever had come.
                 unanswered: false,

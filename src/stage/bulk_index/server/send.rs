@@ -6,15 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::answer::{self, Answer, Fate, Item};
+use super::answer::{self, Answer, Item, ItemAction};
 use super::api;
 use super::options::{OnConflict, Op};
-use super::parts::{Bulk, End, Ends, Part, Refusal, Sent, Tally, Why};
+use super::parts::{Bulk, DocumentOutcome, Outcomes, Part, Refusal, Sent, Tally, Why};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::http::{Backoff, Client, Method, Request, Trouble};
+use crate::http::{Backoff, Client, Method, Request, TransportError};
 use crate::schema::count;
-use crate::stage::{Note, Strain};
+use crate::stage::{Backpressure, WaitReason};
 
 /// A server that failed (500) at something is asked again this often.
 const FAILURES_MAX: u32 = 2;
@@ -28,7 +28,7 @@ const LASTING_REFUSALS: u32 = 15;
 pub(super) struct Wire {
     pub(super) client: Client,
     /// Who hears that the server has enough.
-    pub(super) strain: Strain,
+    pub(super) backpressure: Backpressure,
     pub(super) backoff: Backoff,
     /// Of the bulk API, with its query.
     pub(super) path: String,
@@ -49,14 +49,18 @@ pub(super) struct Wire {
     /// Until when nothing is sent.
     pub(super) paused_until: Mutex<Duration>,
     /// Where it is said what sending waits for.
-    pub(super) note: Note,
+    pub(super) wait_reason: WaitReason,
 }
 
 impl Wire {
     /// Sends all items until each is settled.
-    pub(super) fn settle(&self, bulk: &Bulk, tally: &mut Tally) -> Result<Vec<End>> {
+    pub(super) fn send_until_done(
+        &self,
+        bulk: &Bulk,
+        tally: &mut Tally,
+    ) -> Result<Vec<DocumentOutcome>> {
         let items = bulk.ends.len();
-        let mut ends = Ends {
+        let mut outcomes = Outcomes {
             bulk,
             known: vec![None; items],
             lost: vec![bulk.again; items],
@@ -70,26 +74,28 @@ impl Wire {
         while let Some(part) = self.next(&mut parts)? {
             let fits = bulk.bytes(&part.items) <= self.bytes_max.load(Ordering::Relaxed);
             let sent = if fits || part.is_single() {
-                self.send(part, &mut ends)?
+                self.send(part, &mut outcomes)?
             } else {
                 Sent::Halve(part)
             };
             if !matches!(sent, Sent::Again(..)) {
-                self.note.clear();
+                self.wait_reason.clear();
             }
             match sent {
                 Sent::Done => {}
                 Sent::Halve(part) => {
-                    ends.tally.splits += 1;
+                    outcomes.tally.splits += 1;
                     parts.extend(part.halves());
                 }
-                Sent::Reject(part, refusal) => ends.end(part.items[0], End::Rejected(refusal)),
+                Sent::Reject(part, refusal) => {
+                    outcomes.set(part.items[0], DocumentOutcome::Rejected(refusal))
+                }
                 Sent::Again(part, why, retry_after) => {
-                    self.again(part, &why, retry_after, &mut parts, &mut ends)?;
+                    self.again(part, &why, retry_after, &mut parts, &mut outcomes)?;
                 }
             }
         }
-        let all: Option<Vec<End>> = ends.known.into_iter().collect();
+        let all: Option<Vec<DocumentOutcome>> = outcomes.known.into_iter().collect();
         all.ok_or_else(|| Error::failed("a document was sent, and nothing became of it"))
     }
 
@@ -113,12 +119,12 @@ impl Wire {
         Ok(parts.remove(i))
     }
 
-    fn send(&self, part: Part, ends: &mut Ends) -> Result<Sent> {
-        let body = ends.bulk.body(&part.items);
+    fn send(&self, part: Part, outcomes: &mut Outcomes) -> Result<Sent> {
+        let body = outcomes.bulk.body(&part.items);
         let size = body.len();
-        ends.tally.requests += 1;
-        ends.tally.sent += part.items.len() as u64;
-        ends.tally.bytes += size as u64;
+        outcomes.tally.requests += 1;
+        outcomes.tally.sent += part.items.len() as u64;
+        outcomes.tally.bytes += size as u64;
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let sent = self.client.send(&Request {
             method: Method::Post,
@@ -130,19 +136,19 @@ impl Wire {
         });
         let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
         let lasting = LASTING_REFUSALS.min(self.backoff.retries / 2);
-        let alone = last && (ends.bulk.alone || part.tries >= lasting);
+        let alone = last && (outcomes.bulk.alone || part.tries >= lasting);
         let answer = match sent {
             Ok(answer) => answer,
-            Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Unreached(words)) => {
+            Err(TransportError::Final(error)) => return Err(error),
+            Err(TransportError::Unreached(words)) => {
                 return Ok(Sent::Again(part, Why::Away(words), None));
             }
-            Err(Trouble::TimedOut(words)) => {
-                ends.lose(&part.items);
+            Err(TransportError::TimedOut(words)) => {
+                outcomes.lose(&part.items);
                 return Ok(Sent::Again(part, Why::Late(words), None));
             }
-            Err(Trouble::Lost { words, unanswered }) => {
-                ends.lose(&part.items);
+            Err(TransportError::Lost { words, unanswered }) => {
+                outcomes.lose(&part.items);
                 return Ok(if unanswered {
                     self.broken(part, words, size)
                 } else {
@@ -150,13 +156,13 @@ impl Wire {
                 });
             }
         };
-        ends.tally.wire += answer.wire;
+        outcomes.tally.wire += answer.wire;
         match answer.status {
             200..=299 => {
                 if let Some(said) = Answer::parse(&answer.body, part.items.len()) {
-                    return self.said(&part, said, ends, alone);
+                    return self.said(&part, said, outcomes, alone);
                 }
-                ends.lose(&part.items);
+                outcomes.lose(&part.items);
                 let words = if answer.body.is_empty() {
                     "an empty answer"
                 } else {
@@ -173,7 +179,14 @@ impl Wire {
                 self.bytes_max.fetch_min(size - 1, Ordering::Relaxed);
                 Ok(Sent::Halve(part))
             }
-            status => self.refused(part, status, &answer.body, answer.retry_after, alone, ends),
+            status => self.refused(
+                part,
+                status,
+                &answer.body,
+                answer.retry_after,
+                alone,
+                outcomes,
+            ),
         }
     }
 
@@ -195,27 +208,27 @@ impl Wire {
         body: &[u8],
         retry_after: Option<Duration>,
         alone: bool,
-        ends: &mut Ends,
+        outcomes: &mut Outcomes,
     ) -> Result<Sent> {
         let error = api::error_of(body);
         let kind = error.as_ref().map(answer::kind).unwrap_or_default();
         let words = api::words(status, error.as_ref());
         Ok(match answer::refused(status, &kind, error.as_ref()) {
-            Fate::Again if status == 429 => {
-                ends.tally.refused_429 += 1;
+            ItemAction::Again if status == 429 => {
+                outcomes.tally.refused_429 += 1;
                 Self::busy(part, retry_after, alone)
             }
-            Fate::Again => {
+            ItemAction::Again => {
                 // A gateway may have passed it on.
-                ends.lose(&part.items);
+                outcomes.lose(&part.items);
                 Sent::Again(part, Why::Away(words), retry_after)
             }
-            Fate::AgainTwice => {
-                ends.lose(&part.items);
+            ItemAction::AgainTwice => {
+                outcomes.lose(&part.items);
                 self.failed(part, words)?
             }
-            Fate::Blocked => Sent::Again(part, Why::Blocked(words), retry_after),
-            Fate::Refused | Fate::Halve if part.is_single() => {
+            ItemAction::Blocked => Sent::Again(part, Why::Blocked(words), retry_after),
+            ItemAction::Refused | ItemAction::Halve if part.is_single() => {
                 let (kind, reason, caused_by) =
                     error.as_ref().map(answer::said).unwrap_or_default();
                 let refusal = Refusal {
@@ -226,7 +239,7 @@ impl Wire {
                 };
                 Sent::Reject(part, refusal)
             }
-            Fate::Refused | Fate::Halve => Sent::Halve(part),
+            ItemAction::Refused | ItemAction::Halve => Sent::Halve(part),
             _ => return Err(self.stopped(status, &words)),
         })
     }
@@ -248,8 +261,14 @@ impl Wire {
     }
 
     /// What became of each item.
-    fn said(&self, part: &Part, said: Answer, ends: &mut Ends, alone: bool) -> Result<Sent> {
-        ends.tally.server_ms += said.took;
+    fn said(
+        &self,
+        part: &Part,
+        said: Answer,
+        outcomes: &mut Outcomes,
+        alone: bool,
+    ) -> Result<Sent> {
+        outcomes.tally.server_ms += said.took;
         let mut again = Part {
             items: Vec::new(),
             ..part.clone()
@@ -259,19 +278,19 @@ impl Wire {
         let mut taken = 0;
         let mut busy = false;
         for (&i, item) in part.items.iter().zip(said.items()) {
-            let fate = item.fate(self.op, self.versioned);
-            match fate {
-                Fate::Again | Fate::AgainTwice | Fate::Blocked => {
-                    busy |= item.status == 429 && fate == Fate::Again;
+            let action = item.action(self.op, self.versioned);
+            match action {
+                ItemAction::Again | ItemAction::AgainTwice | ItemAction::Blocked => {
+                    busy |= item.status == 429 && action == ItemAction::Again;
                     if item.status >= 500 {
                         // It may have been written all the same.
-                        ends.lose(&[i]);
+                        outcomes.lose(&[i]);
                     }
                     let (kind, reason, _) = item.said();
                     let words = format!("{kind}: {reason}");
-                    let reason = match fate {
-                        Fate::Blocked => Why::Blocked(words),
-                        Fate::AgainTwice => Why::Failed(words),
+                    let reason = match action {
+                        ItemAction::Blocked => Why::Blocked(words),
+                        ItemAction::AgainTwice => Why::Failed(words),
                         _ if item.status == 429 => Why::Busy,
                         _ => Why::Away(words),
                     };
@@ -281,20 +300,20 @@ impl Wire {
                     }
                     again.items.push(i);
                 }
-                Fate::Halve => spoilt.push(i),
-                Fate::Stop => {
+                ItemAction::Halve => spoilt.push(i),
+                ItemAction::Stop => {
                     let (kind, reason, _) = item.said();
                     return Err(self.stopped(item.status, &format!("{kind}: {reason}")));
                 }
-                fate => {
-                    taken += u64::from(fate != Fate::Refused);
-                    let end = self.end(fate, &item, i, ends)?;
-                    ends.end(i, end);
+                action => {
+                    taken += u64::from(action != ItemAction::Refused);
+                    let outcome = self.outcome(action, &item, i, outcomes)?;
+                    outcomes.set(i, outcome);
                 }
             }
         }
         self.taken.fetch_add(taken, Ordering::Relaxed);
-        ends.tally.refused_429 += u64::from(busy);
+        outcomes.tally.refused_429 += u64::from(busy);
         if !spoilt.is_empty() {
             again.items.extend(spoilt);
             if again.is_single() {
@@ -317,13 +336,20 @@ impl Wire {
     }
 
     /// How an item ended of which the server has spoken its last word.
-    fn end(&self, fate: Fate, item: &Item, i: u32, ends: &mut Ends) -> Result<End> {
-        let lost = ends.lost[i as usize];
+    fn outcome(
+        &self,
+        action: ItemAction,
+        item: &Item,
+        i: u32,
+        outcomes: &mut Outcomes,
+    ) -> Result<DocumentOutcome> {
+        let lost = outcomes.lost[i as usize];
         let elsewhere = match (&item.index, &self.index) {
             (Some(said), Some(meant)) => said != meant,
             _ => false,
         };
-        ends.tally.maybe_doubled += u64::from(lost && self.server_ids && fate == Fate::Created);
+        outcomes.tally.maybe_doubled +=
+            u64::from(lost && self.server_ids && action == ItemAction::Created);
         let rejected = |ends_with: &str| {
             let (kind, reason, caused_by) = item.said();
             let reason = if reason.is_empty() {
@@ -331,25 +357,25 @@ impl Wire {
             } else {
                 reason
             };
-            End::Rejected(Refusal {
+            DocumentOutcome::Rejected(Refusal {
                 status: item.status,
                 kind,
                 reason,
                 caused_by,
             })
         };
-        Ok(match fate {
-            Fate::Created | Fate::Updated if elsewhere => End::Elsewhere,
-            Fate::Created => End::Created,
-            Fate::Updated if lost && self.op != Op::Update => End::Confirmed,
-            Fate::Updated => End::Updated,
-            Fate::Unchanged => End::Unchanged,
-            Fate::Deleted => End::Deleted,
-            Fate::NotFound | Fate::Conflict if lost => End::Confirmed,
-            Fate::NotFound => End::NotFound,
-            Fate::Dropped => End::Dropped,
-            Fate::Conflict => match self.on_conflict {
-                OnConflict::Count => End::Conflict,
+        Ok(match action {
+            ItemAction::Created | ItemAction::Updated if elsewhere => DocumentOutcome::Elsewhere,
+            ItemAction::Created => DocumentOutcome::Created,
+            ItemAction::Updated if lost && self.op != Op::Update => DocumentOutcome::Confirmed,
+            ItemAction::Updated => DocumentOutcome::Updated,
+            ItemAction::Unchanged => DocumentOutcome::Unchanged,
+            ItemAction::Deleted => DocumentOutcome::Deleted,
+            ItemAction::NotFound | ItemAction::Conflict if lost => DocumentOutcome::Confirmed,
+            ItemAction::NotFound => DocumentOutcome::NotFound,
+            ItemAction::Dropped => DocumentOutcome::Dropped,
+            ItemAction::Conflict => match self.on_conflict {
+                OnConflict::Count => DocumentOutcome::Conflict,
                 OnConflict::Reject => rejected("the document is there"),
                 OnConflict::Fail => {
                     let (_, reason, _) = item.said();
@@ -370,10 +396,10 @@ impl Wire {
         why: &Why,
         retry_after: Option<Duration>,
         parts: &mut VecDeque<Part>,
-        ends: &mut Ends,
+        outcomes: &mut Outcomes,
     ) -> Result<()> {
         if matches!(why, Why::Busy | Why::Late(_)) {
-            self.strain.tell(ends.bulk.first_row);
+            self.backpressure.signal(outcomes.bulk.first_row);
         }
         let taken = self.taken.load(Ordering::Relaxed);
         let (at_first, at_last) = part.taken.unwrap_or((taken, taken));
@@ -395,20 +421,20 @@ impl Wire {
                     ),
                     caused_by: None,
                 };
-                ends.end(part.items[0], End::Rejected(refusal));
+                outcomes.set(part.items[0], DocumentOutcome::Rejected(refusal));
                 return Ok(());
             }
             return Err(self.given_up(why));
         };
         let (words, tries) = (why.words(), part.tries);
-        self.note.set(format!(
+        self.wait_reason.set(format!(
             "{words}; tried {}, again in {:.1} s",
             count(tries as usize, "time"),
             wait.as_secs_f64()
         ));
         part.not_before = monotonic() + wait;
         if let Why::Blocked(_) = why {
-            ends.tally.read_only_waits += 1;
+            outcomes.tally.read_only_waits += 1;
             *self
                 .paused_until
                 .lock()

@@ -13,13 +13,13 @@ use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::format::json::raw::{self, Pointer};
-use crate::http::{Told, Url, shown};
+use crate::http::{HttpResponse, Url, shown};
 use crate::schema::Schema;
-use crate::stage::answers::{Reader, Records, Refusal, Settlement};
+use crate::stage::answers::{Reader, Records, Refusal, Resolution};
 use crate::stage::{Counts, Job, Output, Session, add_counts};
 
 /// Asks, in one process.
-pub(super) struct Asking {
+pub(super) struct Client {
     pub(super) reader: Reader,
     /// The items' columns, if there are items.
     pub(super) input: Option<Schema>,
@@ -35,22 +35,22 @@ pub(super) struct Asking {
 }
 
 /// Each in its turn: an error that ends the run, a failure that ends a request.
-type Settled<T> = Result<Result<T, Failure>>;
+type Attempt<T> = Result<Result<T, Failure>>;
 
-impl Session for Asking {
+impl Session for Client {
     fn run(&self, batch: Batch) -> Result<Output> {
         let mut tally = Tally::default();
         let from = monotonic();
         let mut output = match &self.input {
             None => self.ask_alone(&batch, &mut tally)?,
             Some(input) => {
-                let mut settlement = self.reader.settle(batch);
-                self.refuse_unfit(&mut settlement, input);
-                let open = settlement.open();
+                let mut resolution = self.reader.resolve(batch);
+                self.refuse_unfit(&mut resolution, input);
+                let open = resolution.open();
                 if !open.is_empty() {
-                    self.ask(&mut settlement, &open, false, input, &mut tally)?;
+                    self.ask(&mut resolution, &open, false, input, &mut tally)?;
                 }
-                settlement.finish()?
+                resolution.finish()?
             }
         };
         add_counts(&mut output.counts, tally.counts());
@@ -74,10 +74,10 @@ impl Session for Asking {
 }
 
 /// A run that ends early gives the server its session back too, if that takes no time.
-impl Drop for Asking {
+impl Drop for Client {
     fn drop(&mut self) {
         if let Some(login) = self.login.take() {
-            login.part(&self.sender.web);
+            login.part(&self.sender.http_client);
         }
     }
 }
@@ -106,13 +106,13 @@ impl Tally {
     }
 }
 
-impl Asking {
+impl Client {
     /// Items with values that no request can have are not asked about.
-    fn refuse_unfit(&self, settlement: &mut Settlement, input: &Schema) {
-        for row in settlement.open() {
+    fn refuse_unfit(&self, resolution: &mut Resolution, input: &Schema) {
+        for row in resolution.open() {
             let items = Items {
                 schema: input,
-                batch: settlement.batch(),
+                batch: resolution.batch(),
             };
             let question = &self.question;
             let in_headers = || {
@@ -122,7 +122,7 @@ impl Asking {
             let in_body = || question.body.as_ref()?.refusal(&items, row);
             let refusal = question.url.refused_by_url(&items, row);
             if let Some(refusal) = refusal.or_else(in_headers).or_else(in_body) {
-                settlement.refuse(row, &refusal);
+                resolution.refuse(row, &refusal);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Asking {
     /// Settles items by one request, or by halves of it where one of them may be what fails.
     fn ask(
         &self,
-        settlement: &mut Settlement,
+        resolution: &mut Resolution,
         rows: &[usize],
         extra: bool,
         input: &Schema,
@@ -138,7 +138,7 @@ impl Asking {
     ) -> Result<()> {
         let items = Items {
             schema: input,
-            batch: settlement.batch(),
+            batch: resolution.batch(),
         };
         let answered = self.pages(&items, rows, extra, tally)?;
         let answered = answered.and_then(|records| {
@@ -146,7 +146,7 @@ impl Asking {
                 splits: true,
                 ..Failure::new(words)
             };
-            settlement.answer(rows, records).map_err(unmatched)
+            resolution.answer(rows, records).map_err(unmatched)
         });
         let Err(failure) = answered else {
             return Ok(());
@@ -154,8 +154,8 @@ impl Asking {
         if failure.splits && self.split_on_error && rows.len() > 1 {
             tally.splits += 1;
             let (first, second) = rows.split_at(rows.len() / 2);
-            self.ask(settlement, first, true, input, tally)?;
-            return self.ask(settlement, second, true, input, tally);
+            self.ask(resolution, first, true, input, tally)?;
+            return self.ask(resolution, second, true, input, tally);
         }
         if let Some(job) = &mut tally.job {
             job.exit = 1;
@@ -169,7 +169,7 @@ impl Asking {
             ..Refusal::new(self.sender.clean(&failure.reason))
         };
         for &row in rows {
-            settlement.refuse(row, &refusal);
+            resolution.refuse(row, &refusal);
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Asking {
         rows: &[usize],
         extra: bool,
         tally: &mut Tally,
-    ) -> Settled<Records> {
+    ) -> Attempt<Records> {
         let mut request = match self.request(items, rows, extra) {
             Ok(request) => request,
             Err(failure) => return Ok(Err(failure)),
@@ -205,16 +205,16 @@ impl Asking {
         let mut records = self.reader.records();
         let mut seen = HashSet::from([request.url.clone()]);
         loop {
-            let told = match self.authorized(&request, tally)? {
-                Ok(told) => told,
+            let response = match self.authorized(&request, tally)? {
+                Ok(response) => response,
                 Err(failure) => return Ok(Err(failure)),
             };
             if let Some(job) = &mut tally.job {
-                job.received += told.body.len() as u64;
+                job.received += response.body.len() as u64;
             }
             let next = self
-                .read(&told, &mut records)
-                .and_then(|()| self.next_page(&told, &request.url));
+                .read(&response, &mut records)
+                .and_then(|()| self.next_page(&response, &request.url));
             let url = match next {
                 Ok(Some(url)) => url,
                 Ok(None) => return Ok(Ok(records)),
@@ -240,22 +240,22 @@ impl Asking {
     }
 
     /// Adds what an answer holds. An error says why it is of no use.
-    fn read(&self, told: &Told, records: &mut Records) -> Result<(), String> {
-        if told.status == 204 || self.question.method == super::Method::Head {
+    fn read(&self, response: &HttpResponse, records: &mut Records) -> Result<(), String> {
+        if response.status == 204 || self.question.method == super::Method::Head {
             return Ok(());
         }
-        self.reader.read(&told.body, records).map_err(|reason| {
-            let ty = told.content_type.as_deref().unwrap_or("nothing");
+        self.reader.read(&response.body, records).map_err(|reason| {
+            let ty = response.content_type.as_deref().unwrap_or("nothing");
             format!("{reason}; it says that it is `{ty}`")
         })
     }
 
     /// The URL of the page behind this answer, which lies at `url`.
-    fn next_page(&self, told: &Told, url: &Url) -> Result<Option<Url>, String> {
+    fn next_page(&self, response: &HttpResponse, url: &Url) -> Result<Option<Url>, String> {
         let Some(pointer) = &self.next else {
             return Ok(None);
         };
-        let body = String::from_utf8_lossy(&told.body);
+        let body = String::from_utf8_lossy(&response.body);
         let next = match raw::find(&body, &pointer.0) {
             None | Some("null" | "false" | "\"\"") => return Ok(None),
             Some(next) if next.starts_with('"') => raw::text(next).unwrap_or_default(),
@@ -295,7 +295,7 @@ impl Asking {
             body_bytes(&json, body.is_text(), &mut headers, form)
         });
         Ok(Request {
-            method: question.method.word(),
+            method: question.method.as_str(),
             url,
             headers,
             body,
@@ -306,9 +306,9 @@ impl Asking {
     }
 
     /// Sends a request with what the session gave; where that is no longer good, with another, once.
-    fn authorized(&self, request: &Request, tally: &mut Tally) -> Settled<Told> {
+    fn authorized(&self, request: &Request, tally: &mut Tally) -> Attempt<HttpResponse> {
         let Some(login) = &self.login else {
-            return self.sender.settle(request, tally);
+            return self.sender.send_until_done(request, tally);
         };
         let mut renewed = false;
         loop {
@@ -319,12 +319,12 @@ impl Asking {
                 .retain(|(name, _)| !name.eq_ignore_ascii_case(&header.0));
             request.headers.push(header);
             request.extra |= renewed;
-            match self.sender.settle(&request, tally)? {
+            match self.sender.send_until_done(&request, tally)? {
                 Err(failure) if failure.status == Some(401) && !renewed => {
                     login.renew(number, &self.sender, tally)?;
                     renewed = true;
                 }
-                settled => return Ok(settled),
+                attempt => return Ok(attempt),
             }
         }
     }

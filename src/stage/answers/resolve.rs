@@ -40,19 +40,19 @@ impl Refusal {
 
 /// What becomes of the items of one batch.
 #[derive(Debug)]
-pub struct Settlement<'a> {
+pub struct Resolution<'a> {
     reader: &'a Reader,
     batch: Batch,
     keys: Vec<Option<Vec<u8>>>,
     /// For each item the first one with its key: only that is asked about, and speaks for the others.
     leaders: Vec<usize>,
-    ends: Vec<End>,
+    outcomes: Vec<ItemOutcome>,
     sets: Vec<Records>,
     unexpected: u64,
 }
 
 #[derive(Debug, Clone)]
-enum End {
+enum ItemOutcome {
     Open,
     /// These records of that set; none: it is empty.
     Answered(usize, Vec<u32>),
@@ -61,7 +61,7 @@ enum End {
 
 impl Reader {
     /// A settlement of the items in `batch`, all open but those whose key is null.
-    pub fn settle(&self, batch: Batch) -> Settlement<'_> {
+    pub fn resolve(&self, batch: Batch) -> Resolution<'_> {
         let batch = batch.resolve();
         let rows = batch.rows();
         let keys = self.item_keys(&batch);
@@ -72,10 +72,10 @@ impl Reader {
                 leaders[row] = *first.entry(key).or_insert(row);
             }
         }
-        let mut settlement = Settlement {
+        let mut resolution = Resolution {
             reader: self,
             leaders,
-            ends: vec![End::Open; rows],
+            outcomes: vec![ItemOutcome::Open; rows],
             sets: Vec::new(),
             unexpected: 0,
             batch,
@@ -86,10 +86,10 @@ impl Reader {
             .enumerate()
             .filter_map(|(row, key)| key.is_none().then_some(row))
         {
-            settlement.refuse(row, &Refusal::new("a key that is null matches no record"));
+            resolution.refuse(row, &Refusal::new("a key that is null matches no record"));
         }
-        settlement.keys = keys;
-        settlement
+        resolution.keys = keys;
+        resolution
     }
 
     /// What tells whose record is whose; none where there is no `key`.
@@ -197,7 +197,7 @@ const RECORDS: &str = "records";
 pub(super) const WITHOUT_COLUMNS: &str = "without_columns";
 
 /// What the user is told of these counts, where there are any: of what they are, and what that is.
-const TOLD: [(&str, &str, &str); 3] = [
+const WARNED_COUNTS: [(&str, &str, &str); 3] = [
     (EMPTY, "item", "without a record: they go no further"),
     (UNEXPECTED, "record", "not asked for, and left out"),
     (
@@ -216,11 +216,11 @@ impl Answers {
     /// Warns of what the answers of a stage, all of them, have left to be said; of `more` counts too.
     pub fn warn(&self, totals: &mut Totals, more: &[(&str, &str, &str)]) {
         let of = |name: &str| totals.counts.get(name).copied().unwrap_or_default();
-        for &(name, what, words) in TOLD.iter().chain(more) {
+        for &(name, what, words) in WARNED_COUNTS.iter().chain(more) {
             if of(name) > 0 {
                 let number = usize::try_from(of(name)).unwrap_or(usize::MAX);
-                let told = format!("{} {words}", count(number, what));
-                totals.warnings.push(told);
+                let warning = format!("{} {words}", count(number, what));
+                totals.warnings.push(warning);
             }
         }
         let records = of(RECORDS);
@@ -259,7 +259,7 @@ fn failed(reject: &Reject) -> Error {
         .hint("`on_error = \"reject\"` sets such rows aside")
 }
 
-impl Settlement<'_> {
+impl Resolution<'_> {
     /// The items.
     pub fn batch(&self) -> &Batch {
         &self.batch
@@ -267,19 +267,21 @@ impl Settlement<'_> {
 
     /// The items that are to be asked about, rising. Of several with one key it is the first.
     pub fn open(&self) -> Vec<usize> {
-        let open = |&row: &usize| self.leaders[row] == row && matches!(self.ends[row], End::Open);
+        let open = |&row: &usize| {
+            self.leaders[row] == row && matches!(self.outcomes[row], ItemOutcome::Open)
+        };
         (0..self.batch.rows()).filter(open).collect()
     }
 
     /// An item, and those with its key, cannot be answered.
     pub fn refuse(&mut self, row: usize, refusal: &Refusal) {
-        self.end(row, &End::Refused(refusal.clone()));
+        self.set(row, &ItemOutcome::Refused(refusal.clone()));
     }
 
-    fn end(&mut self, row: usize, end: &End) {
+    fn set(&mut self, row: usize, outcome: &ItemOutcome) {
         for (other, leader) in self.leaders.iter().enumerate() {
             if *leader == row {
-                self.ends[other] = end.clone();
+                self.outcomes[other] = outcome.clone();
             }
         }
     }
@@ -321,12 +323,12 @@ impl Settlement<'_> {
         }
         let set = self.sets.len();
         for (&row, own) in rows.iter().zip(of_each) {
-            let end = if keyed && own.is_empty() {
-                End::Refused(Refusal::new("no record of the answer has its key"))
+            let outcome = if keyed && own.is_empty() {
+                ItemOutcome::Refused(Refusal::new("no record of the answer has its key"))
             } else {
-                End::Answered(set, own)
+                ItemOutcome::Answered(set, own)
             };
-            self.end(row, &end);
+            self.set(row, &outcome);
         }
         self.sets.push(records);
         Ok(())
@@ -337,15 +339,15 @@ impl Settlement<'_> {
         let rows = self.batch.rows();
         let mut rejects = Vec::new();
         let mut kept = rows;
-        for (row, end) in self.ends.iter().enumerate() {
-            match end {
-                End::Refused(refusal) => rejects.push(self.reject(row, refusal)),
-                End::Answered(set, own) => {
+        for (row, outcome) in self.outcomes.iter().enumerate() {
+            match outcome {
+                ItemOutcome::Refused(refusal) => rejects.push(self.reject(row, refusal)),
+                ItemOutcome::Answered(set, own) => {
                     let faulty = own.iter().filter_map(|&number| self.fault(*set, number));
                     let refusal = |fault| self.refusal(fault, own.len() == 1);
                     rejects.extend(faulty.map(|fault| self.reject(row, &refusal(fault))));
                 }
-                End::Open => {
+                ItemOutcome::Open => {
                     return Err(Error::failed("an item was not settled")
                         .hint("this is a bug in etl: please report it"));
                 }
@@ -365,8 +367,8 @@ impl Settlement<'_> {
         }
         let (mut items, mut records) = (Vec::new(), Vec::new());
         let (mut answered, mut empty, mut refused, mut added) = (0, 0, 0, 0);
-        for (row, end) in self.ends[..kept].iter().enumerate() {
-            if let End::Answered(set, own) = end {
+        for (row, outcome) in self.outcomes[..kept].iter().enumerate() {
+            if let ItemOutcome::Answered(set, own) = outcome {
                 let before = records.len();
                 let fit = own
                     .iter()
@@ -382,15 +384,16 @@ impl Settlement<'_> {
                 refused += 1;
             }
         }
-        let ends = [
+        let outcomes = [
             ("answered", answered),
             (EMPTY, empty),
             (REFUSED, refused),
             (UNEXPECTED, self.unexpected),
         ];
-        let ends = ends.map(|(name, count)| (name.to_owned(), count));
+        let outcomes = outcomes.map(|(name, count)| (name.to_owned(), count));
         let counts = counts(
-            ends.into_iter()
+            outcomes
+                .into_iter()
                 .chain(self.reader.record_counts(&self.sets)),
         );
         let carried = self.batch.take(&items);

@@ -9,21 +9,21 @@ use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
-use crate::stage::outside::{UNCOMPARED, columns_for};
-use crate::stage::{Folder, Look, Session, Stage};
+use crate::stage::source::{UNCOMPARED, columns_for};
+use crate::stage::{Folder, Probe, Session, Stage};
 use crate::stop::Stop;
 
 impl LoadCsv {
-    pub(super) fn look_at_files(&self, folder: &Folder) -> Vec<Look> {
+    pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
         let paths = match expand(&self.files, folder, &Stop::default()) {
             Ok(paths) => paths,
-            Err(error) => return vec![Look::new(self.files.join(", "), Err(error))],
+            Err(error) => return vec![Probe::new(self.files.join(", "), Err(error))],
         };
         // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);
         let looks = paths.iter().enumerate().map(|(at, path)| {
             let found = self.look_at(path, columns_for(at == 0, &schema));
-            Look::new(path.display(), found)
+            Probe::new(path.display(), found)
         });
         looks.collect()
     }

@@ -33,14 +33,14 @@ const NAME_MAX: usize = 255;
 
 /// How often is looked whether a run that began at the same moment gives way, and how long between. Both see
 /// each other then, and the one whose name comes later gives way at once.
-const LOOKS: u32 = 100;
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLLS_MAX: u32 = 100;
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How often a folder is removed until it is gone.
 const REMOVALS_MAX: u32 = 100;
 
 /// A file or folder on its way to become a target; dropped before it is published, it is gone.
-pub(super) struct Part {
+pub(super) struct PartialFile {
     pub(super) path: PathBuf,
     target: PathBuf,
     run: String,
@@ -48,23 +48,23 @@ pub(super) struct Part {
     file: File,
 }
 
-impl Part {
+impl PartialFile {
     /// Makes with `make` what is to become `target`. What ended runs left there is cleared away; while another run
     /// writes `target` this one may not.
     pub(super) fn create(
         target: &Path,
         run: &Run,
         make: impl Fn(&Path) -> std::io::Result<File>,
-    ) -> Result<Part> {
+    ) -> Result<PartialFile> {
         let path = beside(target, &run.id, PART);
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS_MAX {
             run.stop.check()?;
             clear(target, None);
             let file = match make(&path) {
                 Ok(file) => file,
                 // Somebody is clearing it away, or another stage of this run writes it.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(POLL_INTERVAL);
                     continue;
                 }
                 // A folder that somebody cleared away before it could be opened.
@@ -80,7 +80,7 @@ impl Part {
                 Hold::Held(file) | Hold::NoLocks(file) => file,
                 Hold::Busy | Hold::Gone => continue,
             };
-            let part = Part {
+            let part = PartialFile {
                 path,
                 target: target.to_owned(),
                 run: run.id.clone(),
@@ -94,11 +94,11 @@ impl Part {
 
     /// An error where another run writes the same target: of two that begin at the same moment one goes on.
     fn is_alone(&self, run: &Run) -> Result<()> {
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS_MAX {
             match clear(&self.target, Some(&self.path)) {
                 None => return Ok(()),
                 Some(other) if Some(other.as_os_str()) < self.path.file_name() => break,
-                Some(_) => std::thread::sleep(LOOK_EVERY),
+                Some(_) => std::thread::sleep(POLL_INTERVAL),
             }
             run.stop.check()?;
         }
@@ -156,7 +156,7 @@ pub(super) fn swap(path: &Path, target: &Path, run: &str) -> std::io::Result<()>
     disk::sync_folder(disk::parent(target))
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         // What has been published has another name, and the name may be another's.
         if disk::is_at(&self.file, &self.path) {
@@ -291,7 +291,7 @@ fn remove(path: &Path) {
         if std::fs::remove_dir_all(path).is_ok() || !path.exists() {
             return;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -428,12 +428,12 @@ mod tests {
         let target = folder.0.join("out.csv");
         let make = |path: &Path| File::create_new(path);
         for (first, second) in [(RUNS[0], RUNS[1]), (RUNS[1], RUNS[0])] {
-            let part = Part::create(&target, &run(first), make).expect("the first");
-            let other = Part::create(&target, &run(second), make);
+            let part = PartialFile::create(&target, &run(first), make).expect("the first");
+            let other = PartialFile::create(&target, &run(second), make);
             let error = other.err().expect("the second gives way");
             assert!(error.message.contains("another run"), "{}", error.message);
             assert_eq!(folder.names().len(), 1);
-            let same = Part::create(&target, &run(first), make);
+            let same = PartialFile::create(&target, &run(first), make);
             assert!(same.is_err(), "another stage of the same run");
             drop(part);
             assert!(folder.names().is_empty());
@@ -446,7 +446,7 @@ mod tests {
                     let (barrier, target) = (&barrier, &target);
                     scope.spawn(move || {
                         barrier.wait();
-                        Part::create(target, &run(id), make)
+                        PartialFile::create(target, &run(id), make)
                     })
                 });
                 threads

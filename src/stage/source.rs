@@ -10,13 +10,13 @@ use crate::error::{Class, Error, Result};
 use crate::schema::Schema;
 
 /// Batches, in order; after an error there are no more.
-pub type Part = Box<dyn Iterator<Item = Result<Batch>> + Send>;
+pub type SourcePart = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 
 /// Where a stage's batches come from outside.
 pub struct Source {
     /// What it consists of, in order: files, for example. Each may be read while the ones before it are,
     /// by a thread of its own, and opens nothing before it is asked for its first batch.
-    pub parts: Vec<Part>,
+    pub parts: Vec<SourcePart>,
     /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
     pub bytes_done: Arc<AtomicU64>,
     /// The files it reads.
@@ -37,9 +37,9 @@ pub struct InputFile {
 /// What a session waits for outside, in words, for those who watch the run: a server that is away, say.
 /// Sessions in child processes tell it to nobody.
 #[derive(Debug, Clone, Default)]
-pub struct Note(Arc<Mutex<String>>);
+pub struct WaitReason(Arc<Mutex<String>>);
 
-impl Note {
+impl WaitReason {
     /// It waits for this.
     pub fn set(&self, words: String) {
         *self.lock() = words;
@@ -62,18 +62,18 @@ impl Note {
 
 /// A thing outside that a stage needs, looked at before a run.
 #[derive(Debug)]
-pub struct Look {
+pub struct Probe {
     /// What was looked at: a file, a folder, a server.
     pub at: String,
     /// How it is, in a few words.
     pub found: Result<String>,
 }
 
-impl Look {
+impl Probe {
     /// What a look at something found.
     pub fn new(at: impl std::fmt::Display, found: Result<String>) -> Self {
         let at = at.to_string();
-        Look { at, found }
+        Probe { at, found }
     }
 }
 

@@ -16,11 +16,11 @@ use crate::threads;
 /// on, and a larger one is ahead by that much. Times the readers it is what memory this takes at most.
 const PART_BYTES_MAX: usize = 64 << 20;
 /// How often a waiting thread looks whether the run is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The batches of all parts, in order; behind an error there are no more. At most `readers` parts are
 /// read at once, beginning with the first pull; with one reader the caller's thread reads.
-pub(super) fn side_by_side(parts: Vec<Batches>, readers: usize, name: &str, stop: Stop) -> Batches {
+pub(super) fn batches(parts: Vec<Batches>, readers: usize, name: &str, stop: Stop) -> Batches {
     let readers = readers.min(parts.len());
     if readers < 2 {
         let mut batches = parts.into_iter().flatten().fuse();
@@ -44,15 +44,15 @@ pub(super) fn side_by_side(parts: Vec<Batches>, readers: usize, name: &str, stop
         stop,
     });
     let mut name = Some(name.to_owned());
-    let ahead = Ahead(shared);
+    let read_ahead = ReadAhead(shared);
     Box::new(std::iter::from_fn(move || {
         if let Some(name) = name.take()
-            && let Err(error) = ahead.start(&name)
+            && let Err(error) = read_ahead.start(&name)
         {
-            ahead.0.close();
+            read_ahead.0.close();
             return Some(Err(error));
         }
-        ahead.next()
+        read_ahead.next()
     }))
 }
 
@@ -97,7 +97,7 @@ impl Shared {
             if wanted(&state) {
                 return Some(state);
             }
-            let wait = self.changed.wait_timeout(state, LOOK);
+            let wait = self.changed.wait_timeout(state, POLL_INTERVAL);
             state = wait.expect("no one panics holding this lock").0;
         }
     }
@@ -164,9 +164,9 @@ impl Drop for Ending<'_> {
 }
 
 /// Who wants the batches; the readers end when it goes.
-struct Ahead(Arc<Shared>);
+struct ReadAhead(Arc<Shared>);
 
-impl Ahead {
+impl ReadAhead {
     fn start(&self, name: &str) -> Result<()> {
         for i in 0..self.0.readers {
             let shared = self.0.clone();
@@ -204,7 +204,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for ReadAhead {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn read(parts: Vec<Batches>, readers: usize) -> Vec<Result<i64>> {
-        let batches = side_by_side(parts, readers, "test", Stop::default());
+        let batches = batches(parts, readers, "test", Stop::default());
         batches.map(number).collect()
     }
 
@@ -304,7 +304,7 @@ mod tests {
                 Some(Ok(large.clone()))
             }))
         };
-        let mut batches = side_by_side((0..2).map(part).collect(), 2, "test", Stop::default());
+        let mut batches = batches((0..2).map(part).collect(), 2, "test", Stop::default());
         drop(gone);
         for taken in 1..200 {
             assert!(batches.next().is_some());

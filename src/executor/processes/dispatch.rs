@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use super::super::ordered::joined;
 use super::super::window::{Window, wait};
-use super::super::{Deal, SharedCosts};
+use super::super::{SharedCosts, Task};
 use super::Feeder;
 use super::children::Workers;
 use super::frames::{Frame, Order};
-use crate::batch::{Batch, Dealt};
+use crate::batch::{Batch, TaskContext};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::hand::{Link, Played};
+use crate::fragment::{BatchOutcome, StageSpec};
 use crate::schema::count;
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 pub(super) const RESENDS_MAX: u32 = 2;
 /// How often it is looked whether a child has closed.
-const CLOSING_LOOK: Duration = Duration::from_millis(1);
+const CLOSING_POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// A batch of so many bytes fits into a pipe beside others.
 const SMALL_BYTES: usize = 16 << 10;
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
-const AHEAD: usize = 1;
+const DISPATCH_AHEAD: usize = 1;
 
 /// What feeder, readers and writers share.
-pub(super) struct Table {
+pub(super) struct DispatchTable {
     pub(super) name: String,
     /// Of each child.
     pub(super) threads: usize,
@@ -37,7 +37,7 @@ pub(super) struct Table {
     /// Whether a batch that died with its child may not be sent again.
     once: bool,
     /// The stage that children play, and whether digests are wanted, once that is known.
-    pub(super) told: OnceLock<(Link, bool)>,
+    pub(super) last_stage: OnceLock<(StageSpec, bool)>,
     /// How long a child takes to end what it has begun outside.
     pub(super) ending: Option<Duration>,
     pub(super) window: Arc<Window>,
@@ -119,24 +119,24 @@ impl State {
     }
 }
 
-impl Table {
+impl DispatchTable {
     /// A table for a deal whose results go through `window`.
-    pub(super) fn new(deal: &Deal, window: Arc<Window>) -> Self {
-        Table {
-            name: deal.name.clone(),
-            threads: deal.grid.threads,
+    pub(super) fn new(task: &Task, window: Arc<Window>) -> Self {
+        DispatchTable {
+            name: task.name.clone(),
+            threads: task.grid.threads,
             // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
-            in_child_max: if deal.exclusive.is_some() || deal.requests.is_some() {
-                deal.grid.threads
+            in_child_max: if task.unique_in_flight.is_some() || task.requests.is_some() {
+                task.grid.threads
             } else {
-                deal.grid.threads + AHEAD
+                task.grid.threads + DISPATCH_AHEAD
             },
-            once: deal.requests.is_some_and(|requests| !requests.again),
-            told: OnceLock::new(),
-            ending: deal.requests.and_then(|requests| requests.ending),
+            once: task.requests.is_some_and(|requests| !requests.again),
+            last_stage: OnceLock::new(),
+            ending: task.requests.and_then(|requests| requests.ending),
             window,
-            costs: deal.costs.clone(),
-            workers: deal.workers.clone(),
+            costs: task.costs.clone(),
+            workers: task.workers.clone(),
             state: Mutex::default(),
             opened: Condvar::new(),
         }
@@ -162,7 +162,7 @@ impl Table {
         let mut state = self.lock();
         if let Some(error) = &state.fatal {
             self.window
-                .fill(waiting.number, Played::failed(error.clone()));
+                .fill(waiting.number, BatchOutcome::failed(error.clone()));
             return;
         }
         state.waiting.push_back(waiting);
@@ -187,14 +187,17 @@ impl Table {
             return true;
         }
         let again = waiting.sendings > 0;
-        let dealt = waiting.batch.dealt().map(|dealt| Dealt { again, ..dealt });
+        let task = waiting
+            .batch
+            .task()
+            .map(|task| TaskContext { again, ..task });
         let encoded =
-            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Order::Play { number, dealt }));
+            self.timed_copy(|| Frame::new(Some(&waiting.batch), || Order::Run { number, task }));
         let frame = match encoded {
             Ok(frame) => frame,
             Err(error) => {
                 self.free_place(in_child);
-                self.window.fill(number, Played::failed(error));
+                self.window.fill(number, BatchOutcome::failed(error));
                 return true;
             }
         };
@@ -300,7 +303,7 @@ impl Table {
         let batches = std::mem::take(&mut *in_child.lock_batches());
         let words = words.unwrap_or_else(|| "ended too early".into());
         let lost = !batches.is_empty();
-        let once = self.told.get().filter(|_| self.once);
+        let once = self.last_stage.get().filter(|_| self.once);
         if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
@@ -315,9 +318,9 @@ impl Table {
         }
         let mut state = self.lock();
         for (_, waiting) in batches.into_iter().rev() {
-            if let Some((link, digest)) = once {
-                let played = Played::died(link, &waiting.batch, *digest);
-                self.window.fill(waiting.number, played);
+            if let Some((spec, digest)) = once {
+                let outcome = BatchOutcome::died(spec, &waiting.batch, *digest);
+                self.window.fill(waiting.number, outcome);
             } else if waiting.sendings > RESENDS_MAX {
                 let rows = waiting.batch.rows();
                 let batch = count(rows, "row");
@@ -327,7 +330,8 @@ impl Table {
                 .stage(&self.name)
                 .origin((rows > 0).then(|| waiting.batch.origin(0)).flatten())
                 .hint("run the stage with `--set STAGE.executor=sequential` to see what it does to these rows");
-                self.window.fill(waiting.number, Played::failed(error));
+                self.window
+                    .fill(waiting.number, BatchOutcome::failed(error));
             } else {
                 state.waiting.push_front(waiting);
             }
@@ -341,7 +345,7 @@ impl Table {
         let mut state = self.lock();
         for waiting in state.waiting.drain(..) {
             self.window
-                .fill(waiting.number, Played::failed(error.clone()));
+                .fill(waiting.number, BatchOutcome::failed(error.clone()));
         }
         state.fatal.get_or_insert_with(|| error.clone());
         self.wake_all(&state);
@@ -350,7 +354,8 @@ impl Table {
     /// The same, for what a child had in hand or in its pipe too.
     pub(super) fn give_up(&self, in_child: &InChild, error: &Error) {
         for &number in in_child.lock_batches().keys() {
-            self.window.fill(number, Played::failed(error.clone()));
+            self.window
+                .fill(number, BatchOutcome::failed(error.clone()));
         }
         self.fail(error);
     }
@@ -383,18 +388,18 @@ impl Table {
 
     /// Behind the last result: the children close.
     pub(super) fn end(&self, feeder: Feeder) -> Result<()> {
-        let keepers = joined(feeder)?;
+        let supervisors = joined(feeder)?;
         let mut state = self.lock();
         state.ended = true;
         self.wake_all(&state);
         drop(state);
-        for keeper in keepers {
+        for supervisor in supervisors {
             // Who is asked to close may wait for somebody outside: an interrupted run does not.
-            while !keeper.is_finished() {
+            while !supervisor.is_finished() {
                 self.window.check_stop()?;
-                std::thread::sleep(CLOSING_LOOK);
+                std::thread::sleep(CLOSING_POLL_INTERVAL);
             }
-            let _ = keeper.join();
+            let _ = supervisor.join();
         }
         self.lock().fatal.take().map_or(Ok(()), Err)
     }

@@ -13,7 +13,7 @@ use super::files::{self, MAPPING_FILE};
 use super::sink::{count_docs, is_index, lock, open, real};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
-use crate::stage::part::{self, KEPT, PART};
+use crate::stage::partial_file::{self, KEPT, PART};
 
 /// The member of the file of the mapping that names the run that made the index.
 pub(super) const RUN: &str = "run";
@@ -26,7 +26,7 @@ pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Vec<Error
     } else {
         remove(part)
     };
-    let (mut kept, cut): (Vec<PathBuf>, _) = part::of_kind(dir, KEPT)
+    let (mut kept, cut): (Vec<PathBuf>, _) = partial_file::of_kind(dir, KEPT)
         .into_iter()
         .map(|(_, path)| path)
         .partition(|path| is_index(path));
@@ -38,7 +38,7 @@ pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Vec<Error
 
 /// Keeps what runs replaced that were killed before they could.
 pub(super) fn rescue(dir: &Path) -> Result<()> {
-    for (run, part) in part::of_kind(dir, PART) {
+    for (run, part) in partial_file::of_kind(dir, PART) {
         if !is_index(&part) || made_by(&part).as_deref() == Some(&run) {
             continue;
         }
@@ -55,11 +55,11 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     let dir = &real(dir);
     rescue(dir)?;
     // Where a run was killed while `dir` had another name, it has its own again now.
-    if part::clear(dir, None).is_some() {
-        return Err(part::busy(dir));
+    if partial_file::clear(dir, None).is_some() {
+        return Err(partial_file::busy(dir));
     }
     let shown = dir.display();
-    let mut kept = part::of_kind(dir, KEPT).into_iter();
+    let mut kept = partial_file::of_kind(dir, KEPT).into_iter();
     let Some((run, kept)) = kept.rfind(|(_, path)| is_index(path)) else {
         return Err(
             Error::failed(format!("no index from before the one in `{shown}` is kept"))
@@ -81,7 +81,7 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     }
     let _dir = (hold(dir)?, lock(dir)?);
     let newer = of(dir)?;
-    part::swap(&kept, dir, &run).map_err(fault)?;
+    partial_file::swap(&kept, dir, &run).map_err(fault)?;
     let named = if made_by(&kept).as_deref() == Some(&run) {
         String::new()
     } else {
@@ -97,8 +97,8 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
 pub(super) fn clean(dir: &Path) -> Result<Vec<String>> {
     let dir = &real(dir);
     rescue(dir)?;
-    let parts = part::of_kind(dir, PART);
-    part::clear(dir, None);
+    let parts = partial_file::of_kind(dir, PART);
+    partial_file::clear(dir, None);
     let done = parts.into_iter().map(|(run, part)| {
         let name = name(&part);
         if part.exists() {
@@ -124,13 +124,13 @@ fn name(path: &Path) -> String {
 /// Holds an index against runs that replace it.
 fn hold(dir: &Path) -> Result<Hold> {
     match disk::hold(dir) {
-        Hold::Busy => Err(part::busy(dir)),
+        Hold::Busy => Err(partial_file::busy(dir)),
         held => Ok(held),
     }
 }
 
 fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<()> {
-    let kept = part::beside(dir, run, KEPT);
+    let kept = partial_file::beside(dir, run, KEPT);
     std::fs::rename(part, &kept)
         .and_then(|()| disk::sync_folder(disk::parent(dir)))
         .map_err(|error| Error::io("keep the replaced index as", kept.display(), &error))

@@ -15,13 +15,13 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::{
-    self, Counts, Job, Note, Reject, Rest, Session, Setup, Stage, Strain, add_counts,
+    self, Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, WaitReason, add_counts,
 };
 use crate::stop::Stop;
 
 /// One stage of a hand, as a worker process is told of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Link {
+pub struct StageSpec {
     /// The stage's name.
     pub name: String,
     /// Its kind, by name.
@@ -33,19 +33,19 @@ pub struct Link {
     /// The output's columns.
     pub output: Schema,
     /// What the stage told its sessions.
-    pub told: Value,
+    pub session_config: Value,
     /// Whether its rows end in a sink, so that a digest is over what came in.
     pub sink: bool,
     /// Where its sessions say what they wait for, in this process.
     #[serde(skip)]
-    pub note: Note,
+    pub wait_reason: WaitReason,
 }
 
 /// What is played in one hand: links, their stages, and the rows broadcast to them.
 #[derive(Clone)]
-pub struct Chain {
+pub struct Fragment {
     /// The stages in order, as they can be told.
-    pub links: Vec<Link>,
+    pub specs: Vec<StageSpec>,
     /// The stages themselves, where this process has them already.
     pub stages: Vec<Arc<dyn Stage>>,
     /// For each link, for each of its inputs, all its rows if it is broadcast.
@@ -57,36 +57,36 @@ pub struct Chain {
     /// Whether the run is to stop.
     pub stop: Stop,
     /// Who hears that the outside has enough.
-    pub strain: Strain,
+    pub backpressure: Backpressure,
 }
 
-impl Chain {
+impl Fragment {
     /// The chain that a worker was told of.
     pub fn of(
-        links: Vec<Link>,
+        specs: Vec<StageSpec>,
         broadcast: Vec<Vec<Option<Batch>>>,
         digest: bool,
         processes: usize,
-    ) -> Result<Chain> {
-        let stages = links.iter().map(|link| {
-            let kind = stage::kind(&link.kind).ok_or_else(|| {
-                Error::failed(format!("this worker knows no kind `{}`", link.kind))
+    ) -> Result<Fragment> {
+        let stages = specs.iter().map(|spec| {
+            let kind = stage::kind(&spec.kind).ok_or_else(|| {
+                Error::failed(format!("this worker knows no kind `{}`", spec.kind))
             })?;
-            let options: toml::Table = serde_json::from_value(link.options.clone())
+            let options: toml::Table = serde_json::from_value(spec.options.clone())
                 .map_err(|error| Error::failed("cannot decode a stage's options").cause(error))?;
             (kind.decode)(options)
                 .map(Arc::from)
-                .map_err(|error| error.stage(&link.name))
+                .map_err(|error| error.stage(&spec.name))
         });
-        Ok(Chain {
+        Ok(Fragment {
             stages: stages.collect::<Result<_>>()?,
-            links,
+            specs,
             broadcast,
             digest,
             processes,
             // Who started the worker ends it.
             stop: Stop::default(),
-            strain: Strain::default(),
+            backpressure: Backpressure::default(),
         })
     }
 
@@ -102,8 +102,8 @@ impl Chain {
     /// Its last `n` stages alone.
     #[must_use]
     pub fn last(mut self, n: usize) -> Self {
-        let before = self.links.len() - n;
-        self.links.drain(..before);
+        let before = self.specs.len() - n;
+        self.specs.drain(..before);
         self.stages.drain(..before);
         self.broadcast.drain(..self.broadcast.len() - n);
         self
@@ -111,26 +111,26 @@ impl Chain {
 
     /// Opens a session of every stage, the last one's first: as if each were played in a hand of its
     /// own, and pulled the one above when it is ready.
-    pub fn open(self) -> Result<Hand> {
+    pub fn open(self) -> Result<OpenFragment> {
         let start = clock::monotonic();
-        let mut opened = Vec::with_capacity(self.links.len());
-        let links = self.links.into_iter().zip(self.stages).zip(self.broadcast);
-        for ((link, stage), broadcast) in links.rev() {
+        let mut opened = Vec::with_capacity(self.specs.len());
+        let specs = self.specs.into_iter().zip(self.stages).zip(self.broadcast);
+        for ((spec, stage), broadcast) in specs.rev() {
             let setup = Setup {
-                inputs: link.inputs.clone(),
-                output: link.output.clone(),
-                told: link.told.clone(),
+                inputs: spec.inputs.clone(),
+                output: spec.output.clone(),
+                session_config: spec.session_config.clone(),
                 broadcast,
                 sessions: self.processes,
                 stop: self.stop.clone(),
-                strain: self.strain.clone(),
-                note: link.note.clone(),
+                backpressure: self.backpressure.clone(),
+                wait_reason: spec.wait_reason.clone(),
             };
-            let session = stage.open(setup).map_err(|error| error.stage(&link.name))?;
-            opened.push(Opened { link, session });
+            let session = stage.open(setup).map_err(|error| error.stage(&spec.name))?;
+            opened.push(Opened { spec, session });
         }
         opened.reverse();
-        Ok(Hand {
+        Ok(OpenFragment {
             opened,
             digest: self.digest,
             open: clock::monotonic().saturating_sub(start),
@@ -140,19 +140,19 @@ impl Chain {
 }
 
 /// What a stage gives, beside its mark.
-struct Outcome {
+struct StageOutput {
     batch: Batch,
     rest: Option<Rest>,
     fault: Option<Error>,
 }
 
 struct Opened {
-    link: Link,
+    spec: StageSpec,
     session: Box<dyn Session>,
 }
 
 /// Open sessions of stages that follow each other.
-pub struct Hand {
+pub struct OpenFragment {
     opened: Vec<Opened>,
     digest: bool,
     /// What opening them took.
@@ -163,9 +163,9 @@ pub struct Hand {
 
 /// What became of a batch.
 #[derive(Debug)]
-pub struct Played {
+pub struct BatchOutcome {
     /// What each stage did, up to the one that failed.
-    pub marks: Vec<Mark>,
+    pub metrics: Vec<StageMetrics>,
     /// The rows behind the last stage; without a stage to end them (an error before), none.
     pub batch: Option<Batch>,
     /// What ended the stream behind them.
@@ -191,11 +191,11 @@ enum Work {
     Rest(Rest),
 }
 
-impl Played {
+impl BatchOutcome {
     /// A batch that met an error before any stage saw it.
     pub fn failed(error: Error) -> Self {
-        Played {
-            marks: Vec::new(),
+        BatchOutcome {
+            metrics: Vec::new(),
             batch: None,
             fault: Some(error),
             first: 0,
@@ -205,27 +205,30 @@ impl Played {
 
     /// The requests that it took beyond the one that was dealt.
     pub fn extra(&self) -> u64 {
-        let jobs = self.marks.iter().filter_map(|mark| mark.job.as_ref());
+        let jobs = self
+            .metrics
+            .iter()
+            .filter_map(|stage_metrics| stage_metrics.job.as_ref());
         jobs.map(|job| job.extra).sum()
     }
 
-    /// A batch of a hand of one stage, `link`, that died with its worker and may not be played again: its
+    /// A batch of a hand of one stage, `spec`, that died with its worker and may not be played again: its
     /// rows are rejects.
-    pub fn died(link: &Link, batch: &Batch, digest: bool) -> Self {
-        let Some(input) = link.inputs.first() else {
-            return Played::failed(Error::failed("its worker died").stage(&link.name));
+    pub fn died(spec: &StageSpec, batch: &Batch, digest: bool) -> Self {
+        let Some(input) = spec.inputs.first() else {
+            return BatchOutcome::failed(Error::failed("its worker died").stage(&spec.name));
         };
         let reject = |row| Reject::of(batch, input, row, None, None, "worker died".into());
-        let types = link.output.fields.iter().map(|field| &field.ty);
+        let types = spec.output.fields.iter().map(|field| &field.ty);
         let rows = Batch::new(types.map(Column::empty).collect(), 0);
-        let mark = Mark {
+        let stage_metrics = StageMetrics {
             rows_in: batch.rows() as u64,
             rejects: (0..batch.rows()).map(reject).collect(),
-            digest: digest.then(|| Digest::of(&link.output, &rows)),
-            ..Mark::default()
+            digest: digest.then(|| Digest::of(&spec.output, &rows)),
+            ..StageMetrics::default()
         };
-        Played {
-            marks: vec![mark],
+        BatchOutcome {
+            metrics: vec![stage_metrics],
             batch: Some(rows),
             fault: None,
             first: 0,
@@ -238,7 +241,7 @@ impl Played {
 /// batch: what is nothing is left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Mark {
+pub struct StageMetrics {
     /// Rows that came in.
     pub rows_in: u64,
     /// Rows that went on.
@@ -272,32 +275,32 @@ fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl Hand {
+impl OpenFragment {
     /// Plays one batch through all stages. Rows in front of a faulty one go all the way: of several
     /// faults the one that is told is that of the first row, wherever batches are cut. A panic becomes
     /// an error that names stage and rows.
-    pub fn play(&self, batch: Batch) -> Played {
+    pub fn run(&self, batch: Batch) -> BatchOutcome {
         self.pass(0, Work::Batch(batch), Unfinished::default())
     }
 
     /// Plays the next part of a batch that was not finished, through the stages behind the one that gives it.
-    pub fn go_on(&self, mut unfinished: Unfinished) -> Played {
+    pub fn go_on(&self, mut unfinished: Unfinished) -> BatchOutcome {
         match unfinished.rests.pop() {
             Some((at, rest)) => self.pass(at, Work::Rest(rest), unfinished),
             None => unreachable!("what is finished has no rest"),
         }
     }
 
-    fn pass(&self, first: usize, work: Work, mut unfinished: Unfinished) -> Played {
-        let mut marks = Vec::with_capacity(self.opened.len() - first);
+    fn pass(&self, first: usize, work: Work, mut unfinished: Unfinished) -> BatchOutcome {
+        let mut metrics = Vec::with_capacity(self.opened.len() - first);
         let mut work = Some(work);
         for (at, opened) in self.opened.iter().enumerate().skip(first) {
             let Some(given) = work.take() else {
                 break;
             };
             let fault = match self.step(opened, given) {
-                Ok((mark, output)) => {
-                    marks.push(mark);
+                Ok((stage_metrics, output)) => {
+                    metrics.push(stage_metrics);
                     work = Some(Work::Batch(output.batch));
                     unfinished.rests.extend(output.rest.map(|rest| (at, rest)));
                     output.fault
@@ -307,7 +310,7 @@ impl Hand {
             if let Some(fault) = fault {
                 // Its row comes before what stages above have yet to give.
                 unfinished.rests.retain(|&(above, _)| above >= at);
-                unfinished.fault = Some(fault.stage(&opened.link.name));
+                unfinished.fault = Some(fault.stage(&opened.spec.name));
             }
         }
         let batch = match work {
@@ -315,8 +318,8 @@ impl Hand {
             _ => None,
         };
         let is_last = unfinished.rests.is_empty();
-        Played {
-            marks,
+        BatchOutcome {
+            metrics,
             batch,
             fault: unfinished.fault.take_if(|_| is_last),
             first,
@@ -324,7 +327,7 @@ impl Hand {
         }
     }
 
-    fn step(&self, opened: &Opened, work: Work) -> Result<(Mark, Outcome)> {
+    fn step(&self, opened: &Opened, work: Work) -> Result<(StageMetrics, StageOutput)> {
         let batch = match &work {
             Work::Batch(batch) => Some(batch),
             Work::Rest(_) => None,
@@ -333,7 +336,7 @@ impl Hand {
         let first = batch
             .filter(|_| rows_in > 0)
             .and_then(|batch| batch.origin(0));
-        let given = batch.filter(|_| self.digest && opened.link.sink).cloned();
+        let given = batch.filter(|_| self.digest && opened.spec.sink).cloned();
         let meter = clock::Meter::start();
         let ran = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Batch(batch) => opened.session.run(batch),
@@ -350,13 +353,13 @@ impl Hand {
             .hint("this is a bug in etl: please report it with these words"))
         })?;
         let digest = self.digest.then(|| match given {
-            None => Digest::of(&opened.link.output, &output.batch),
+            None => Digest::of(&opened.spec.output, &output.batch),
             Some(given) => {
                 let gone: Vec<u32> = output.rejects.iter().map(|reject| reject.row).collect();
-                Digest::of(&opened.link.inputs[0], &given.without(&gone))
+                Digest::of(&opened.spec.inputs[0], &given.without(&gone))
             }
         });
-        let mark = Mark {
+        let stage_metrics = StageMetrics {
             rows_in: output.rows_in.unwrap_or(rows_in),
             rows_out: output.rows_out.unwrap_or(output.batch.rows() as u64),
             added: output.added,
@@ -368,12 +371,12 @@ impl Hand {
             digest,
             span,
         };
-        let outcome = Outcome {
+        let stage_output = StageOutput {
             batch: output.batch,
             rest: output.rest,
             fault: output.fault,
         };
-        Ok((mark, outcome))
+        Ok((stage_metrics, stage_output))
     }
 
     /// Ends all sessions; their last counts, one a stage.
@@ -382,7 +385,7 @@ impl Hand {
             opened
                 .session
                 .close()
-                .map_err(|error| error.stage(&opened.link.name))
+                .map_err(|error| error.stage(&opened.spec.name))
         };
         self.opened.into_iter().map(close).collect()
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::window::LOOK;
+use super::window::POLL_INTERVAL;
 use crate::clock::monotonic;
 
 /// A step up is worth it if it brings this many times the rows a second.
@@ -16,11 +16,11 @@ const HOLD: u32 = 16;
 /// Rounds are measured over at least this long: shorter ones say nothing.
 const ROUND_MIN: Duration = Duration::from_millis(50);
 /// A step brought nothing only if it did not in so many round trips: one alone may have met a pause.
-const DOUBTS: usize = 4;
+const DOUBTFUL_ROUNDS: usize = 4;
 
 /// The limit, and what it is judged by.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ConcurrencyLimit {
     limit: usize,
     max: usize,
     doubling: bool,
@@ -49,10 +49,10 @@ struct Round {
     rows: u64,
 }
 
-impl Pace {
+impl ConcurrencyLimit {
     /// At most `max` batches in flight.
     pub(super) fn new(max: usize) -> Self {
-        Pace {
+        ConcurrencyLimit {
             limit: 1,
             max,
             doubling: true,
@@ -71,7 +71,7 @@ impl Pace {
 
     /// The batch that begins with `row` met with a refusal, or waited too long; `next_row` is the first
     /// one that is yet to be dealt.
-    pub(super) fn strained(&mut self, row: u64, next_row: u64) {
+    pub(super) fn refused_at(&mut self, row: u64, next_row: u64) {
         self.doubling = false;
         if row >= self.halved_at {
             self.refused = Some(self.limit);
@@ -84,7 +84,7 @@ impl Pace {
     }
 
     /// The batch of `rows` rows that begins with `row` is back.
-    pub(super) fn settled(&mut self, row: u64, rows: u64, now: Duration) {
+    pub(super) fn completed(&mut self, row: u64, rows: u64, now: Duration) {
         let Some(from) = self.round.from.filter(|_| row >= self.halved_at) else {
             // Its own time began before.
             self.round.from = Some(now);
@@ -101,7 +101,7 @@ impl Pace {
             rate: self.round.rows as f64 / time.as_secs_f64(),
         };
         let is_better = |than: Level| here.rate >= than.rate * GAIN_MIN;
-        let is_doubtful = self.round.batches < self.limit * DOUBTS;
+        let is_doubtful = self.round.batches < self.limit * DOUBTFUL_ROUNDS;
         match self.rival {
             // A step up, or one back that is taken to see whether the one up was worth it.
             Some(below) if below.limit < self.limit && is_better(below) => self.step_up(here),
@@ -146,15 +146,15 @@ impl Pace {
 
 /// A least time between batches, where the pipeline sets the pace.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct RateLimiter {
     every: Duration,
     next: Duration,
 }
 
-impl Rate {
+impl RateLimiter {
     /// At least `every` between two batches.
     pub(super) fn new(every: Duration) -> Self {
-        Rate {
+        RateLimiter {
             every,
             next: Duration::ZERO,
         }
@@ -172,7 +172,7 @@ impl Rate {
             if !wanted() {
                 return false;
             }
-            std::thread::sleep(left.min(LOOK));
+            std::thread::sleep(left.min(POLL_INTERVAL));
         }
     }
 
@@ -196,19 +196,19 @@ mod tests {
     use super::*;
 
     /// A server for which `n` requests at once take `time(n)` each, and which refuses beyond `most`.
-    fn play(max: usize, most: usize, rounds: usize, time: impl Fn(usize) -> f64) -> Vec<usize> {
-        let mut pace = Pace::new(max);
+    fn simulate(max: usize, most: usize, rounds: usize, time: impl Fn(usize) -> f64) -> Vec<usize> {
+        let mut concurrency = ConcurrencyLimit::new(max);
         let (mut now, mut row, mut limits) = (Duration::ZERO, 0, Vec::new());
         for _ in 0..rounds {
-            let at_once = pace.limit();
+            let at_once = concurrency.limit();
             limits.push(at_once);
             let all = row..row + 500 * at_once as u64;
             if at_once > most {
-                pace.strained(row, all.end);
+                concurrency.refused_at(row, all.end);
             }
             now += Duration::from_secs_f64(time(at_once));
             for row in all.clone().step_by(500) {
-                pace.settled(row, 500, now);
+                concurrency.completed(row, 500, now);
             }
             row = all.end;
         }
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_rate_is_kept_whatever_the_turns_were_late() {
         let ms = Duration::from_millis;
-        let rate = |next| Rate {
+        let rate = |next| RateLimiter {
             every: ms(100),
             next: ms(next),
         };
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn it_doubles_up_to_the_workers_where_that_brings_more() {
-        let limits = play(8, 8, 40, |_| 0.1);
+        let limits = simulate(8, 8, 40, |_| 0.1);
         assert_eq!(limits.first(), Some(&1));
         assert_eq!(limits.last(), Some(&8));
         let mut steps = limits.clone();
@@ -239,18 +239,18 @@ mod tests {
 
     #[test]
     fn it_halves_once_a_round_trip_and_never_goes_below_one() {
-        let limits = play(8, 4, 60, |_| 0.1);
+        let limits = simulate(8, 4, 60, |_| 0.1);
         assert_eq!(limits.iter().max(), Some(&8), "it has to find out");
         let fell = limits.windows(2).filter(|two| two[1] < two[0]);
         assert!(fell.clone().all(|two| two[1] == two[0] / 2), "{limits:?}");
         assert!(fell.count() >= 1);
-        assert_eq!(play(8, 0, 30, |_| 0.1).last(), Some(&1));
+        assert_eq!(simulate(8, 0, 30, |_| 0.1).last(), Some(&1));
     }
 
     #[test]
     fn a_step_that_brings_nothing_is_taken_back() {
         // One request at a time is all that the server does.
-        let limits = play(8, 8, 60, |n| 0.1 * n as f64);
+        let limits = simulate(8, 8, 60, |n| 0.1 * n as f64);
         let last = &limits[limits.len() - 10..];
         assert!(last.iter().all(|&limit| limit <= 2), "{limits:?}");
     }
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_was_refused_is_tried_again_only_after_a_while() {
         for most in [1, 2, 6] {
-            let limits = play(8, most, 400, |_| 0.1);
+            let limits = simulate(8, most, 400, |_| 0.1);
             let served: usize = limits.iter().map(|&limit| limit.min(most)).sum();
             let over = limits.iter().filter(|&&limit| limit > most).count();
             assert!(served * 10 >= most * 400 * 9, "{most}: {served} in 400");
@@ -270,7 +270,7 @@ mod tests {
     fn a_pause_of_the_server_is_no_reason_to_step_back_for_long() {
         // It serves four at once as fast as one, but stands still for a second every now and then.
         let turn = std::cell::Cell::new(0);
-        let limits = play(4, 4, 300, |_| {
+        let limits = simulate(4, 4, 300, |_| {
             turn.set(turn.get() + 1);
             if turn.get() % 7 == 3 { 1.1 } else { 0.1 }
         });

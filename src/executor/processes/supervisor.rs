@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Opening;
-use super::children::{last_words, obituary};
+use super::children::{exit_description, stderr_tail};
+use super::dispatch::{DispatchTable, InChild, Next, RESENDS_MAX};
 use super::frames::{Reply, read_frame};
-use super::table::{InChild, Next, RESENDS_MAX, Table};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::hand::{Played, add_closed};
+use crate::fragment::{BatchOutcome, add_closed};
 use crate::threads;
 
 /// Why a child is no more.
@@ -33,10 +33,10 @@ fn panicked() -> Error {
     Error::failed("a thread that talks to a worker process panicked").hint("this is a bug in etl")
 }
 
-impl Table {
+impl DispatchTable {
     /// Keeps one child at work until the stream has ended; replaces it if it dies.
-    pub(super) fn keep_child(self: &Arc<Self>, opening: &Opening) {
-        let mut stillborn = 0;
+    pub(super) fn supervise_child(self: &Arc<Self>, opening: &Opening) {
+        let mut failed_starts = 0;
         loop {
             let in_child = Arc::new(InChild::default());
             let ran = catch_unwind(AssertUnwindSafe(|| self.run_child(opening, &in_child)));
@@ -53,8 +53,8 @@ impl Table {
                 }
                 Err(Died::Lost(words)) => {
                     let born = in_child.has_opened();
-                    stillborn = if born { 0 } else { stillborn + 1 };
-                    if stillborn > RESENDS_MAX {
+                    failed_starts = if born { 0 } else { failed_starts + 1 };
+                    if failed_starts > RESENDS_MAX {
                         let error = Error::failed(format!(
                             "a worker process {words}, before it could begin"
                         ));
@@ -89,7 +89,7 @@ impl Table {
         let words = child
             .stderr
             .take()
-            .map(|stderr| threads::start("etl-words", move || last_words(stderr)))
+            .map(|stderr| threads::start("etl-words", move || stderr_tail(stderr)))
             .transpose();
         let writer = {
             let (table, opening, in_child) = (self.clone(), opening.clone(), in_child.clone());
@@ -126,7 +126,7 @@ impl Table {
             Ok(true) => Ok(!self.lock().ended && !self.window.is_closed()),
             Ok(false) if self.window.is_closed() => Ok(false),
             Ok(false) if with_the_run => Err(Died::WithTheRun),
-            Ok(false) => Err(Died::Lost(obituary(id, status.ok(), &said))),
+            Ok(false) => Err(Died::Lost(exit_description(id, status.ok(), &said))),
             Err(error) => Err(Died::Refused(error)),
         }
     }
@@ -176,42 +176,42 @@ impl Table {
                     in_child.more.notify_one();
                 }
                 Reply::Refused { error } => return Err(error),
-                Reply::Strained { row } => self.window.strained(row),
-                Reply::Played {
+                Reply::Backpressure { row } => self.window.on_backpressure(row),
+                Reply::Outcome {
                     number,
                     part,
                     more,
                     first,
-                    marks,
+                    metrics,
                     fault,
                     copy,
                 } => {
                     let rows = (!payload.is_empty())
                         .then(|| self.timed_copy(|| Batch::decode(&payload)))
                         .transpose();
-                    let played = match rows {
-                        Ok(batch) => Played {
-                            marks,
+                    let outcome = match rows {
+                        Ok(batch) => BatchOutcome {
+                            metrics,
                             batch,
                             fault,
                             first,
                             rest: None,
                         },
-                        Err(error) => Played::failed(error),
+                        Err(error) => BatchOutcome::failed(error),
                     };
                     self.costs
                         .lock()
                         .expect("no one panics holding this lock")
                         .copy += copy;
-                    if more && played.fault.is_none() {
+                    if more && outcome.fault.is_none() {
                         if Self::take_part(number, part, in_child) {
-                            self.window.fill_part(number, played);
+                            self.window.fill_part(number, outcome);
                         }
                         Self::go_on(number, in_child);
                         continue;
                     }
                     // First: behind a fault the child gets nothing more.
-                    self.window.fill_from(number, played, Some(&payload));
+                    self.window.fill_from(number, outcome, Some(&payload));
                     self.take_back(number, in_child);
                 }
                 Reply::Closed {

@@ -15,26 +15,26 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 impl LoadCsv {
     /// At most one doubt; none about files that cannot be read, since the run reports those.
-    pub(super) fn doubt_about_files(&self, folder: &Folder) -> Option<String> {
+    pub(super) fn lint_files(&self, folder: &Folder) -> Option<String> {
         let stop = Stop::of_signals();
         let paths = expand(&self.files, folder, &stop).ok()?;
         let path = paths.first()?;
         if is_once(path) {
             let begun = self.lock_begun();
             let (_, opened) = begun.as_ref()?;
-            return self.doubt_delimiter(path, opened);
+            return self.lint_delimiter(path, opened);
         }
         let seen = Seen::of(path).ok()?.0;
         let opened = self.open_file(&seen, Arc::default(), &stop);
         let opened = opened.ok()?;
         match &self.columns {
-            Some(columns) => self.doubt_columns(path, columns, opened),
-            None => self.doubt_delimiter(path, &opened),
+            Some(columns) => self.lint_columns(path, columns, opened),
+            None => self.lint_delimiter(path, &opened),
         }
     }
 
     /// Whether the first record repeats the names in `columns`.
-    fn doubt_columns(&self, path: &Path, columns: &[String], opened: Opened) -> Option<String> {
+    fn lint_columns(&self, path: &Path, columns: &[String], opened: Opened) -> Option<String> {
         let mut splitter = opened.splitter;
         let first = splitter.header().ok()??;
         let first = self.parser(Vec::new()).header(&first).ok()?;
@@ -54,7 +54,7 @@ impl LoadCsv {
     }
 
     /// Whether the header is one column because another delimiter stands in it, and in the first record.
-    fn doubt_delimiter(&self, path: &Path, opened: &Opened) -> Option<String> {
+    fn lint_delimiter(&self, path: &Path, opened: &Opened) -> Option<String> {
         let Some([name]) = opened.header.as_deref() else {
             return None;
         };
