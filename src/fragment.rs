@@ -1,5 +1,5 @@
-//! A hand: stages that follow each other under one executor, opened once in a process, through which
-//! a batch passes in one go. Each stage is measured by itself.
+//! A fragment: consecutive stages under one executor. A process opens them once, and each batch passes through
+//! all of them in one go. Each stage is measured by itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::stage::{
 };
 use crate::stop::Stop;
 
-/// One stage of a hand, as a worker process is told of it.
+/// One stage of a fragment, as it is sent to a worker process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageSpec {
     /// The stage's name.
@@ -32,7 +32,7 @@ pub struct StageSpec {
     pub inputs: Vec<Schema>,
     /// The output's columns.
     pub output: Schema,
-    /// What the stage told its sessions.
+    /// What the stage's sessions need to open.
     pub session_config: Value,
     /// Whether its rows end in a sink, so that a digest is over what came in.
     pub sink: bool,
@@ -41,10 +41,10 @@ pub struct StageSpec {
     pub wait_reason: WaitReason,
 }
 
-/// What is played in one hand: links, their stages, and the rows broadcast to them.
+/// The stages that process a batch in one pass, and the rows broadcast to them.
 #[derive(Clone)]
 pub struct Fragment {
-    /// The stages in order, as they can be told.
+    /// The stages in order, as plain data.
     pub specs: Vec<StageSpec>,
     /// The stages themselves, where this process has them already.
     pub stages: Vec<Arc<dyn Stage>>,
@@ -61,7 +61,7 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The chain that a worker was told of.
+    /// The fragment that a worker process received.
     pub fn of(
         specs: Vec<StageSpec>,
         broadcast: Vec<Vec<Option<Batch>>>,
@@ -109,8 +109,8 @@ impl Fragment {
         self
     }
 
-    /// Opens a session of every stage, the last one's first: as if each were played in a hand of its
-    /// own, and pulled the one above when it is ready.
+    /// Opens a session of every stage, the last one first: as if each stage were a fragment of its own and
+    /// pulled from the stage above once it is ready.
     pub fn open(self) -> Result<OpenFragment> {
         let start = clock::monotonic();
         let mut opened = Vec::with_capacity(self.specs.len());
@@ -203,7 +203,7 @@ impl BatchOutcome {
         }
     }
 
-    /// The requests that it took beyond the one that was dealt.
+    /// How many requests the batch took beyond its own one.
     pub fn extra(&self) -> u64 {
         let jobs = self
             .metrics
@@ -212,7 +212,7 @@ impl BatchOutcome {
         jobs.map(|job| job.extra).sum()
     }
 
-    /// A batch of a hand of one stage, `spec`, that died with its worker and may not be played again: its
+    /// The outcome of a batch whose worker died and which may not be repeated (the fragment is one stage, `spec`): its
     /// rows are rejects.
     pub fn died(spec: &StageSpec, batch: &Batch, digest: bool) -> Self {
         let Some(input) = spec.inputs.first() else {
@@ -276,14 +276,14 @@ fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl OpenFragment {
-    /// Plays one batch through all stages. Rows in front of a faulty one go all the way: of several
-    /// faults the one that is told is that of the first row, wherever batches are cut. A panic becomes
+    /// Runs one batch through all stages. Rows before a faulty row pass through every stage: of several
+    /// faults, the first row's is reported, wherever batches are cut. A panic becomes
     /// an error that names stage and rows.
     pub fn run(&self, batch: Batch) -> BatchOutcome {
         self.pass(0, Work::Batch(batch), Unfinished::default())
     }
 
-    /// Plays the next part of a batch that was not finished, through the stages behind the one that gives it.
+    /// Runs the next part of an unfinished batch through the stages after the one that produces it.
     pub fn go_on(&self, mut unfinished: Unfinished) -> BatchOutcome {
         match unfinished.rests.pop() {
             Some((at, rest)) => self.pass(at, Work::Rest(rest), unfinished),

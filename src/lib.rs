@@ -2,8 +2,8 @@
 //! with one and the same answer.
 //!
 //! # Bird's eye
-//! A pipeline is a list of stages. **A stage says how its rows may be dealt out
-//! ([`stage::Partitioning`]); an executor says where the dealt hands are played. Neither knows the
+//! A pipeline is a list of stages. **A stage declares how its rows may be partitioned
+//! ([`stage::Partitioning`]); an executor decides where the batches are processed. Neither knows the
 //! other.** So every stage runs unchanged under every executor, and the output is a function of the
 //! input alone.
 //!
@@ -19,9 +19,9 @@
 //! * a subcommand: one file in [`cli`]
 //! * what a pipeline file may say: [`pipeline`]
 //! * how streams are wired, measured and accounted for: [`run`]
-//! * where hands are played: [`executor`]; what is played in one hand: [`fragment`]
+//! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
-//! * grouping, joining and dealing by key: [`keys`], [`partition`]
+//! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
 //! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::part`
@@ -32,7 +32,7 @@
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
-//! * Arrows point down only: cli, bench, run, state, executor, hand, stage, format, error. A stage never sees an
+//! * Arrows point down only: cli, bench, run, state, executor, fragment, stage, format, error. A stage never sees an
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.

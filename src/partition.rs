@@ -1,5 +1,5 @@
-//! Dealing by key: rows with equal keys meet in one hand, and hands follow each other in key order,
-//! so that the hands' results, each in key order, only need to be put one behind the other.
+//! Partitioning by key: rows with equal keys are in one task, and tasks follow each other in key order. So the
+//! results of the tasks, each in key order, only need to be concatenated.
 
 use std::collections::HashSet;
 
@@ -7,12 +7,12 @@ use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::keys::{Keys, NullKeys, hash, prefix};
 
-/// Rows a hand is meant to hold: enough to be worth a trip, few enough to stay in cache.
+/// Rows per task: enough to be worth a trip, few enough to stay in cache.
 const TASK_ROWS: usize = 32_768;
-/// Keys looked at for each border between hands; more would make the hands more even.
+/// Keys sampled for each border between tasks; more would make the tasks more even.
 const SAMPLES: usize = 16;
 
-/// Deals the rows of `batch` into hands by the key that `columns` make, in input order within a hand.
+/// Partitions the rows of `batch` into tasks by the key in `columns`; a task keeps the input order.
 pub fn by_key(batch: &Batch, columns: &[usize]) -> Vec<Batch> {
     let tasks = batch.rows().div_ceil(TASK_ROWS);
     if tasks < 2 {
@@ -34,7 +34,7 @@ pub fn by_key(batch: &Batch, columns: &[usize]) -> Vec<Batch> {
         .collect()
 }
 
-/// Keys between hands, rising: a hand begins with its border. They depend on nothing but the keys.
+/// Keys between tasks, ascending: a task begins with its border. They depend on the keys alone.
 fn borders(keys: &Keys, tasks: usize) -> Vec<(u64, Option<&[u8]>)> {
     let step = (keys.len() / (tasks * SAMPLES)).max(1);
     let mut sample: Vec<_> = (0..keys.len())

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::{Column, NONE};
 
-/// Default rows a batch: large enough that dealing costs nothing, small enough to stay in cache.
+/// Default rows a batch: large enough that dispatching costs nothing, small enough to stay in cache.
 pub const ROWS_MAX: usize = 16_384;
 /// A batch is cut here even where it has fewer rows: long rows must not fill the memory.
 pub const BYTES_MAX: usize = 8 << 20;
@@ -69,7 +69,7 @@ pub struct Batch {
     bytes: Option<usize>,
 }
 
-/// How a batch was dealt, where rows are dealt by number.
+/// What a session must know of a batch's task, where batches are numbered by row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskContext {
     /// Which row of its stage's whole input the first one is, from 0.
@@ -118,14 +118,14 @@ impl Batch {
         self
     }
 
-    /// Says how it was dealt.
+    /// Sets its task context.
     #[must_use]
     pub fn with_task(mut self, task: Option<TaskContext>) -> Self {
         self.task = task;
         self
     }
 
-    /// How it was dealt, where rows are dealt by number.
+    /// Its task context, where batches are numbered by row.
     pub fn task(&self) -> Option<TaskContext> {
         self.task
     }

@@ -1,6 +1,6 @@
 //! Runs a pipeline in two ways, alternating, and sets them side by side: staged, so that a stage's time is its
 //! own; once for each side to warm up and to digest every output, then so many times to be timed. Digests are
-//! left out of the timed runs, whose walls they would lengthen; their books still have to agree.
+//! left out of the timed runs, whose walls they would lengthen; their ledgers still have to agree.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub struct Plan<'a> {
     pub state: &'a Path,
     /// What stops it.
     pub stop: Stop,
-    /// Is told of every run that has ended.
+    /// Receives a line for every run that has ended.
     pub report_line: &'a dyn Fn(&str),
 }
 

@@ -1,4 +1,4 @@
-//! `etl plan`: how a pipeline would be run, told from the pipeline file and the sizes of its files: of a
+//! `etl plan`: how a pipeline would be run, judged from the pipeline file and the sizes of its files: of a
 //! gzipped one a sample is inflated.
 
 use std::collections::BTreeSet;

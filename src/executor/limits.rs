@@ -70,7 +70,7 @@ impl ConcurrencyLimit {
     }
 
     /// The batch that begins with `row` met with a refusal, or waited too long; `next_row` is the first
-    /// one that is yet to be dealt.
+    /// one that is yet to be dispatched.
     pub(super) fn refused_at(&mut self, row: u64, next_row: u64) {
         self.doubling = false;
         if row >= self.halved_at {
@@ -144,7 +144,7 @@ impl ConcurrencyLimit {
     }
 }
 
-/// A least time between batches, where the pipeline sets the pace.
+/// A minimum time between batches, where the pipeline file limits the rate.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     every: Duration,
@@ -176,7 +176,7 @@ impl RateLimiter {
         }
     }
 
-    /// So many turns were taken by others: what is dealt makes room for them.
+    /// Others took so many turns: dispatched batches make room for them.
     pub(super) fn skip(&mut self, turns: u64) {
         self.next += self.every * u32::try_from(turns).unwrap_or(u32::MAX);
     }

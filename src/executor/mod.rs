@@ -1,6 +1,6 @@
-//! Executors: where the hands that a stage's rows are dealt into are played. An executor is an ordered
-//! map over a stream of batches: results come in input order, whatever finishes first, and of several
-//! failing batches the first one's error is the one reported. It never looks inside a batch.
+//! Executors decide where batches are processed. An executor is an ordered map over a stream of batches: results
+//! come in input order, whatever finishes first, and if several batches fail, it reports the first one's error.
+//! It never looks inside a batch.
 //!
 //! Two mechanisms, composed: a pool of threads in one process, and child processes. Hybrid is child
 //! processes that have pools.
@@ -29,7 +29,7 @@ use limits::RateLimiter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// On the thread that wants the rows.
+    /// On the thread that pulls the rows.
     Sequential,
     /// On a pool of threads.
     Threads,
@@ -66,14 +66,14 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// One hand after the other, on the thread that wants the rows.
+    /// One batch after another, on the thread that pulls the rows.
     pub const SEQUENTIAL: Grid = Grid {
         kind: Kind::Sequential,
         processes: 1,
         threads: 1,
     };
 
-    /// How many hands may be played at once.
+    /// How many batches may be processed at once.
     pub fn workers(self) -> usize {
         self.processes * self.threads
     }
@@ -83,7 +83,7 @@ impl Grid {
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 /// A stream of what became of them, in the same order; behind an error there are no more.
 pub type Results = Box<dyn Iterator<Item = BatchOutcome> + Send>;
-/// Makes a chain ready: collects what is broadcast to it.
+/// Prepares a fragment: collects the rows that are broadcast to it.
 pub type Prepare = Box<dyn FnOnce() -> Result<Fragment> + Send>;
 
 /// What executing cost beside the work itself.
@@ -105,7 +105,8 @@ pub struct Costs {
     pub peak_rss_bytes: u64,
     /// The most batches in flight at once, where that adapts to the outside.
     pub concurrency: u64,
-    /// Where a batch is a request: held by each hand in this process, so that one can wait for their end.
+    /// Where a batch is a request: each open fragment in this process holds it, so that the run can wait for all of
+    /// them to close.
     pub held: Option<Arc<()>>,
 }
 
@@ -123,12 +124,12 @@ pub enum Waits {
     ForReader,
 }
 
-/// The same, as it is told to those who watch.
+/// The same, as observers read it.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU8);
 
 impl Gauge {
-    /// What was told last.
+    /// The latest state.
     pub fn get(&self) -> Waits {
         match self.0.load(Ordering::Relaxed) {
             0 => Waits::ToBegin,
@@ -146,23 +147,23 @@ impl Gauge {
 /// Costs as threads share them.
 pub type SharedCosts = Arc<Mutex<Costs>>;
 
-/// What is remembered of batches that are requests, by their numbers.
+/// Outcomes of batches that are requests, by batch number.
 pub trait Journal: Send + Sync {
-    /// What became of a batch before, if it is not to be played again; called in the order of the batches.
+    /// The earlier outcome of a batch, if it is not to be processed again; called in the order of the batches.
     fn find(&self, number: u64, batch: &Batch) -> Option<BatchOutcome>;
 
-    /// Notes what became of a batch, as soon as it is known; `rows` are its rows as they came through a
-    /// pipe, where they did.
+    /// Records the outcome of a batch as soon as it is known; `rows` are its encoded rows, if they came through
+    /// a pipe.
     fn record(&self, number: u64, outcome: &mut BatchOutcome, rows: Option<&[u8]>) -> Result<()>;
 }
 
-/// A stream to be worked on.
+/// A stream to process, and everything that takes.
 pub struct Task {
     /// Where.
     pub grid: Grid,
     /// The batches.
     pub input: Batches,
-    /// Where rows are dealt `Exclusive`: the columns in which no two in flight may be equal.
+    /// For `UniqueInFlight` input: the columns in which no two rows in flight may be equal.
     pub unique_in_flight: Option<Vec<usize>>,
     /// Where a batch is one request: what may be done with it.
     pub requests: Option<Requests>,
@@ -170,7 +171,7 @@ pub struct Task {
     pub prepare: Prepare,
     /// What it costs.
     pub costs: SharedCosts,
-    /// Where it is told what the workers wait for.
+    /// Shows what the workers wait for.
     pub gauge: Arc<Gauge>,
     /// Whether to stop.
     pub stop: Stop,

@@ -36,7 +36,7 @@ pub(super) struct Window {
     unique_in_flight: Option<Vec<usize>>,
     /// Where a batch is a request.
     requests: Option<DispatchAhead>,
-    /// What is remembered of them.
+    /// Their recorded outcomes.
     journal: Option<Arc<dyn Journal>>,
     costs: SharedCosts,
     gauge: Arc<Gauge>,
@@ -54,11 +54,11 @@ struct State {
     bytes: usize,
     /// How many are being worked on, or wait for a worker.
     working: usize,
-    /// How many that may be, where the outside sets the pace.
+    /// How many may be in flight, where the other side limits it.
     concurrency: Option<ConcurrencyLimit>,
     /// How many workers there are at the moment: those of a child come when it has opened, and go with it.
     workers_open: usize,
-    /// Requests that were made beyond those that were dealt, and not made room for yet.
+    /// Requests sent beyond one per batch, for which the rate limiter has made no room yet.
     extra: u64,
     /// The keys of the rows that are being worked on, hashed: where two are alike one waits in vain.
     keys: HashSet<u64>,
@@ -68,7 +68,7 @@ struct State {
     faulted: Option<u64>,
     /// No more batches will come.
     ended: bool,
-    /// Nobody wants results any more.
+    /// The consumer has closed the window.
     closed: bool,
 }
 
@@ -82,7 +82,7 @@ struct Slot {
     outcome: Option<BatchOutcome>,
 }
 
-/// How requests are dealt: half as many as the workers make at once wait besides, so that the feeder is woken
+/// How requests are dispatched ahead: half as many as the workers send at once wait besides, so that the feeder is woken
 /// for several of them and not for each.
 struct DispatchAhead {
     /// How many may be worked on, or wait for a worker, where they have no pace.
@@ -227,7 +227,7 @@ impl Window {
         }
     }
 
-    /// Waits for a state; `false`: nobody wants results any more.
+    /// Waits for a state; `false`: the consumer has closed the window.
     fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         loop {
@@ -368,7 +368,7 @@ impl Window {
         }
     }
 
-    /// The outside has enough, says the batch that begins with this row.
+    /// The batch that begins with this row met backpressure.
     pub(super) fn on_backpressure(&self, row: u64) {
         let mut guard = self.lock();
         let next_row = guard.next_row;
@@ -394,14 +394,14 @@ impl Window {
         self.oldest.notify_one();
     }
 
-    /// Nobody wants results any more.
+    /// The consumer has closed the window.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.room.notify_one();
         self.oldest.notify_one();
     }
 
-    /// Whether nobody wants results any more.
+    /// Whether the consumer has closed the window or the run stops.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed || self.stop.is_set()
     }

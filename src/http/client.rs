@@ -114,7 +114,7 @@ impl HttpClient {
             lanes: Mutex::default(),
             stop,
         };
-        // A certificate that cannot be read is told now, not with the first request.
+        // Report an unreadable certificate now, not with the first request.
         if client.connect.ca_certificate.is_some() || client.connect.identity.is_some() {
             client.client(Way::Secure)?;
         }

@@ -142,7 +142,7 @@ impl Client {
             lanes: Mutex::default(),
             stop,
         };
-        // A certificate that cannot be read is told now, not with the first request.
+        // Report an unreadable certificate now, not with the first request.
         client.reach(&client.nodes[0])?;
         Ok(client)
     }

@@ -59,7 +59,7 @@ pub struct Step {
     pub kind: &'static StageKind,
     /// The steps it reads, by position; each lies above.
     pub inputs: Vec<usize>,
-    /// Where its hands are played.
+    /// Where its batches are processed.
     pub grid: Grid,
     /// Rows a batch, where the file says so.
     pub batch_rows: Option<usize>,

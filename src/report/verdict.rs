@@ -181,7 +181,7 @@ pub fn processes_s(stage: &StageReport) -> f64 {
     }
 }
 
-/// Whether the stage was played in child processes.
+/// Whether the stage ran in child processes.
 pub fn has_processes(stage: &StageReport) -> bool {
     matches!(stage.executor.as_str(), "processes" | "hybrid")
 }

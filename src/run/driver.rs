@@ -1,4 +1,4 @@
-//! Drives a run: begins its stages, pulls rows through them, ends the books, and publishes.
+//! Drives a run: begins its stages, pulls rows through them, closes the ledger, and publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,7 +221,7 @@ impl Driver<'_> {
         Ok(all)
     }
 
-    /// Makes ready to note what is settled, behind what an earlier run noted.
+    /// Prepares to write checkpoints after those of an earlier run.
     fn resume(&self, at: usize, begun: &mut Begun) -> Result<()> {
         let path = self.folder.checkpoint_file(&self.pipeline.steps[at].name);
         let (checkpoint, end) = Checkpoint::last(&path, &self.records[at].spool_file());
@@ -296,7 +296,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Ends the books: the kinds' last words, and the ledger.
+    /// Closes the ledger: the kinds add their last counts, then every stage must balance.
     fn account(&self) -> Result<()> {
         let before: Vec<Option<usize>> = (0..self.pipeline.steps.len())
             .map(|at| fused_before(self.pipeline, self.options, at))

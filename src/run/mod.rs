@@ -40,7 +40,7 @@ pub struct Options {
     pub digest: bool,
     /// Where runs keep their report and rejects.
     pub state: PathBuf,
-    /// What was typed, to be told how to go on; `None`: this cannot be gone on with.
+    /// The command line, for the hint on how to resume; `None`: the run cannot be resumed.
     pub command: Option<String>,
     /// The run to go on with; empty: the pipeline's newest unfinished one.
     pub resume: Option<String>,
@@ -193,7 +193,7 @@ pub fn unfinished(pipeline: &Pipeline, state: &Path) -> Option<String> {
     resume::unfinished(&state.join("runs"), pipeline)
 }
 
-/// Whether run `id` has kept something to go on with: how far a load is settled, or answers.
+/// Whether run `id` can be resumed: it has a checkpoint or a response journal.
 pub fn can_resume(id: &str, state: &Path) -> bool {
     history::can_resume(&state.join("runs").join(id))
 }

@@ -1,6 +1,5 @@
-//! Reading the parts of a source side by side, such as files of which each is inflated by one core: the
-//! batches come in the order of the parts, one part behind the other, while the parts behind the first
-//! are read ahead, each by a thread and up to a limit.
+//! Read-ahead: reads the parts of a source in parallel, for example files that one core each inflates. The batches
+//! come in the order of the parts, while threads read the parts after the first one ahead, up to a limit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! What is known of each stage while a run goes on: the ledger, the measures, how far it is settled.
+//! What is known of each stage while a run goes on: its ledger, its measurements, its checkpoints.
 
 use std::fs::File;
 use std::io::Write;
@@ -114,14 +114,14 @@ pub(super) struct Totals {
     /// In a staged run the bytes of its inputs and of what it gave.
     pub(super) moved: Option<u64>,
     pub(super) warnings: Vec<String>,
-    /// Where it is noted how far the work is settled, for stages of which a failed run can go on.
+    /// Where checkpoints are written, for stages after which a failed run can be resumed.
     pub(super) checkpoints: Option<CheckpointFile>,
-    /// What executing cost; `first`: whether this stage stands for the stages played with it.
+    /// What executing cost; `first`: whether this stage stands for its whole fragment.
     pub(super) costs: Option<(SharedCosts, bool)>,
 }
 
-/// The file that says how far the work is settled. It is brought to disk at most this often, and at the end:
-/// what a run does once more that goes on after a power cut is a second's work.
+/// The file of checkpoints. It is synced to disk at most once per [`SYNC_EVERY`] and at the end: after a power cut a
+/// resumed run repeats about a second's work.
 pub(super) struct CheckpointFile {
     file: File,
     /// When it was last brought to disk, by [`clock::monotonic`].
@@ -195,7 +195,7 @@ impl Record {
             .try_for_each(|reject| spool.write(reject, run))
     }
 
-    /// Goes on behind what an earlier run settled.
+    /// Resumes after the last checkpoint of an earlier run.
     pub(super) fn resume(&self, checkpoint: &Checkpoint, file: File) -> Result<()> {
         let mut totals = self.totals();
         totals.ledger = checkpoint.ledger.clone();
@@ -211,7 +211,7 @@ impl Record {
         spool.resume(checkpoint.ledger.rejected, checkpoint.rejects_bytes)
     }
 
-    /// Notes that all so far is settled, where that is wanted.
+    /// Writes a checkpoint of all work so far, if the stage keeps checkpoints.
     pub(super) fn checkpoint(&self) -> Result<()> {
         let mut totals = self.totals();
         let Totals {
@@ -241,7 +241,7 @@ impl Record {
         Ok(())
     }
 
-    /// Brings what is settled to disk.
+    /// Syncs the checkpoints to disk.
     pub(super) fn sync(&self) -> std::io::Result<()> {
         let mut totals = self.totals();
         let Some(checkpoint_file) = &mut totals.checkpoints else {
@@ -327,7 +327,7 @@ impl Record {
 }
 
 impl CheckpointFile {
-    /// The rejects first, which the notes count.
+    /// The rejects first: the checkpoints count them.
     fn sync(&mut self, spool: &Spool) -> std::io::Result<()> {
         spool.sync()?;
         self.file.sync_data()?;

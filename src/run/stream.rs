@@ -1,4 +1,4 @@
-//! Streams between stages: dealing, collecting, several readers of one output.
+//! Streams between stages: partitioning, collecting, several readers of one output.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -57,7 +57,7 @@ pub(super) fn unique_in_flight(
             rows += len;
             let skipped = resumed_rows.saturating_sub(first).min(len);
             let (from, left) = (usize_of(skipped), usize_of(len - skipped));
-            // A window that deals several at once knows better.
+            // A window with several batches in flight overrides this.
             let task = TaskContext {
                 first,
                 again: false,
@@ -117,7 +117,7 @@ fn usize_of(rows: u64) -> usize {
     usize::try_from(rows).expect("a batch fits the memory")
 }
 
-/// Collects a stream when its first batch is wanted, and deals it by key.
+/// Collects a stream when its first batch is pulled, and partitions it by key.
 pub(super) fn by_key(
     stream: Batches,
     schema: Schema,

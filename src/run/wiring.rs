@@ -1,4 +1,4 @@
-//! Wires stages into streams: which stages are played in one hand, what is collected, who reads what.
+//! Wires stages into streams: which stages share a fragment, what is collected, who reads what.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ enum Shared {
     Tee(Arc<Tee>, usize),
 }
 
-/// The stage that is played in one hand with `at`, right before it: both under one executor, `at`
+/// The stage right before `at` that shares a fragment with it: both under one executor, `at`
 /// dealing what comes, and nobody else reading the one above.
 pub(super) fn fused_before(pipeline: &Pipeline, options: &Options, at: usize) -> Option<usize> {
     if options.staged {
@@ -118,7 +118,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
         }
     }
 
-    /// The stream of stage `at`, with those that are played in one hand with it.
+    /// The stream of stage `at` and of the stages in its fragment.
     pub(super) fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
         let mut fragment = vec![at];
         while let Some(before) = self.before[fragment[0]] {

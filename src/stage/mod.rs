@@ -1,7 +1,7 @@
 //! What a stage is, and the registry of kinds. A kind is one file (or folder) here and one line in
 //! [`STAGES`]: name, options, docs, example, code and tests together.
 //!
-//! A stage says how its rows may be dealt out ([`Partitioning`]); it never learns who plays the hands.
+//! A stage declares how its rows may be partitioned ([`Partitioning`]); it never learns which executor runs it.
 
 pub mod answers;
 mod aside;
@@ -57,20 +57,20 @@ pub static STAGES: &[&StageKind] = &[
     &bulk_index::KIND,
 ];
 
-/// How the rows of one input may be dealt out.
+/// How the rows of one input may be partitioned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partitioning {
     /// Contiguous runs; results in input order.
     Any,
-    /// As `Any`, each batch numbered by its first row ([`Batch::task`]), and no two rows in flight equal
-    /// in these columns: a batch is cut before a row whose like is in it, and waits for one in flight.
-    /// How many are in flight follows [`Backpressure`].
+    /// As `Any`, each batch numbered by its first row ([`Batch::task`]), and no two rows in flight are equal
+    /// in these columns: a batch is cut before a row whose equal is in it, and waits for an equal row in flight.
+    /// How many batches are in flight follows [`Backpressure`].
     UniqueInFlight(Vec<String>),
     /// Each batch is one request of the outside: `batch_rows` rows, whatever they came in, so that row `r`
     /// of the input belongs to request `r / batch_rows` under every executor; numbered by its first row.
-    /// As many are in flight as there are workers, and never played in one hand with another stage.
+    /// As many are in flight as there are workers; the stage never shares a fragment with another one.
     Requests(Requests),
-    /// Collected; rows equal in these columns meet in one hand, in input order; results in key order.
+    /// Collected; rows equal in these columns are in one batch, in input order; results in key order.
     ByKey(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
@@ -79,9 +79,9 @@ pub enum Partitioning {
 /// What may be done with requests of the outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// The least time between two of them as they are dealt; zero: no limit.
+    /// The minimum time between two of them as they are dispatched; zero: no limit.
     pub every: Duration,
-    /// One that a dying worker had in hand is made again; otherwise its rows are rejects.
+    /// Whether the request of a worker that died is sent again; otherwise its rows are rejects.
     pub again: bool,
     /// More rejected rows than this end the run.
     pub rejects_max: Option<u64>,
@@ -96,7 +96,7 @@ pub struct Requests {
 }
 
 impl Partitioning {
-    /// What may be done with requests, where rows are dealt as such.
+    /// What may be done with requests, if each batch is one.
     pub fn requests(&self) -> Option<Requests> {
         match self {
             Partitioning::Requests(requests) => Some(*requests),
@@ -112,8 +112,8 @@ impl Partitioning {
 
 /// One step of a pipeline: what the TOML options decode to.
 pub trait Stage: Send + Sync {
-    /// How the rows of each input may be dealt out. The first input is the one that is dealt; further
-    /// ones are `Broadcast`. A stage with a source of its own deals that and says so here too.
+    /// How the rows of each input may be partitioned. Further inputs after the first are `Broadcast`. A stage
+    /// with a source of its own declares that source's partitioning here too.
     fn inputs(&self) -> Vec<Partitioning>;
 
     /// The output's columns from the inputs', before any row moves. A kind whose columns stand in a
@@ -147,7 +147,7 @@ pub trait Stage: Send + Sync {
         Ok(Begun::default())
     }
 
-    /// Once per process, shared by its threads. Opens no file: what a session needs from one was told.
+    /// Once per process, shared by its threads. Opens no file: the session config holds what a session needs from one.
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>>;
 
     /// Once, in the parent, after the last row: adds counts and warnings, or fails the run.
@@ -186,7 +186,7 @@ pub trait Sink: Send {
     fn finish(&mut self) -> Result<Counts>;
     /// Makes it visible; only when every stage has ended without error. What fails once it is visible is a warning.
     fn publish(self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts>;
-    /// In a resumed run, before the first batch: what became of the rows that are settled already.
+    /// In a resumed run, before the first batch: the outcome of the rows before the checkpoint.
     fn resume(&mut self, _rejected: u64, _counts: &Counts) {}
     /// What the user should know, behind [`Sink::finish`].
     fn notes(&mut self) -> Vec<String> {
@@ -215,22 +215,22 @@ pub struct Setup {
     pub inputs: Vec<Schema>,
     /// What [`Stage::schema`] made of them.
     pub output: Schema,
-    /// What [`Stage::begin`] told every session.
+    /// What [`Stage::begin`] made for every session.
     pub session_config: Value,
-    /// For each input dealt `Broadcast` all its rows, shared columns resolved.
+    /// For each `Broadcast` input all its rows, shared columns resolved.
     pub broadcast: Vec<Option<Batch>>,
     /// How many sessions the stage has at once, one a process.
     pub sessions: usize,
     /// Whether the run is to stop, for sessions that wait for something.
     pub stop: Stop,
-    /// Whom to tell that the outside has enough, for kinds that talk to it.
+    /// Where kinds that talk to a server signal that it is overloaded.
     pub backpressure: Backpressure,
     /// Where sessions say what they wait for.
     pub wait_reason: WaitReason,
 }
 
-/// Tells whoever deals, at once and from whatever process, that the outside refused rows of a batch, or
-/// was too slow for them: fewer batches are then in flight.
+/// Signals to the executor, at once and from any process, that the other side refused rows of a batch or was too
+/// slow for them: the executor then keeps fewer batches in flight.
 #[derive(Clone, Default)]
 pub struct Backpressure(Option<Arc<Signal>>);
 
@@ -430,11 +430,11 @@ pub struct Begun {
     pub source: Option<Source>,
     /// Where the rows leave the pipeline.
     pub sink: Option<Box<dyn Sink>>,
-    /// What every session is told.
+    /// What every session needs to open, as plain data.
     pub session_config: Value,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Whether what the sessions settled stays so, and a failed run can go on behind it.
+    /// Whether finished work stays done outside, so that a failed run can be resumed after it.
     pub resumable: bool,
 }
 

@@ -1,5 +1,5 @@
-//! How far the work of a stage is settled, for stages whose work stays done outside: a line a batch, appended
-//! to a file of the run's folder.
+//! Checkpoints: how far a stage has come whose work stays done outside. A run appends one line per batch to a file
+//! in its folder; the last line counts.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -11,10 +11,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::stage::Counts;
 
-/// The count of rows that earlier attempts at the same run have settled.
+/// The count of rows that earlier attempts at the same run have finished.
 pub(crate) const RESUMED_ROWS: &str = "resumed_rows";
 
-/// Brought to disk with every batch, it would cost a load as much time as small batches take.
+/// How often checkpoints are synced to disk: with every batch, that would take a load as long as small batches do.
 pub(crate) const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The rows of a stage, accounted for.
@@ -29,7 +29,7 @@ pub(crate) struct Ledger {
     pub(crate) counts: Counts,
 }
 
-/// How far a stage's work is settled: its books up to there.
+/// How far a stage has come: its ledger up to there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
     #[serde(flatten)]
@@ -42,9 +42,9 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// What the last line says that is borne out by the rejects in the file `rejects`, and where that line ends;
-    /// nothing is settled where there is none. After a power cut the line may be on disk, and the rejects that it
-    /// counts not: then an earlier line counts, and what came after it is done once more.
+    /// The last line whose count agrees with the file `rejects`, and where that line ends; without such a line, an
+    /// empty checkpoint. After a power cut a line may be on disk but not the rejects that it counts: then an earlier
+    /// line counts, and a resumed run repeats the work after it.
     pub(crate) fn last(path: &Path, rejects: &Path) -> (Checkpoint, u64) {
         let bytes = std::fs::read(path).unwrap_or_default();
         let mut end = bytes.len();

@@ -153,7 +153,7 @@ impl History {
         })
     }
 
-    /// What run `id` was told to run.
+    /// What run `id` runs.
     fn known(&self, id: &str) -> Value {
         let known = std::fs::read(self.runs.join(id).join(RUN_FILE)).unwrap_or_default();
         serde_json::from_slice(&known).unwrap_or_default()

@@ -1,6 +1,6 @@
-//! What a run keeps of the requests and commands of a stage: a log of them, with the columns of GNU
-//! parallel's, and their answers, so that a run that goes on asks for those that are not there, and gives
-//! the others to the next stage in their places.
+//! The response journal of a stage that sends requests or runs commands: a log with the columns of GNU parallel's,
+//! and the responses. A resumed run sends only the requests without a recorded response, and passes the recorded
+//! responses on in their places.
 //!
 //! The answers of a stage stand in one file, each behind the other and there before its line stands in the
 //! log: a file for each would cost more than many a request. Behind each stands its checksum; from the

@@ -1,5 +1,5 @@
-//! What outlives a run, in its folder under the state folder: how far the work of a stage is settled, the answers
-//! that it got, its report, and the rules by which another run goes on with all that.
+//! What outlives a run, in its folder under the state folder: checkpoints, response journals, the report, and the
+//! rules for resuming from them.
 
 pub(crate) mod checkpoint;
 pub mod history;

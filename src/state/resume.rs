@@ -1,7 +1,6 @@
-//! Going on where a run was interrupted. A run's folder says what it runs (`run.json`, locked as long as
-//! it runs), and for each stage whose work stays done outside, how far that is settled: a line a batch,
-//! appended behind its answer, the last one counts. A run that goes on reads its input again and works
-//! on the rows behind.
+//! Resuming an interrupted run. A run's folder says what it runs (`run.json`, locked as long as it runs), and holds
+//! the checkpoints of each stage whose work stays done outside. A resumed run reads its input again and works on
+//! the rows after the last checkpoint.
 
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Write};
@@ -25,7 +24,7 @@ const REPORT_FILE: &str = "report.json";
 /// What files a run reads.
 const INPUTS_FILE: &str = "inputs.json";
 
-/// What the names of files begin with that say how far a stage is settled.
+/// How the names of checkpoint files begin.
 pub(crate) const CHECKPOINT_PREFIX: &str = "settled-";
 
 /// How long a run that was killed is waited for: it gives its memory back first.
@@ -263,7 +262,7 @@ impl RunFolder {
         ))
     }
 
-    /// Where stage `name` says how far it is settled.
+    /// The checkpoint file of stage `name`.
     pub(crate) fn checkpoint_file(&self, name: &str) -> PathBuf {
         self.path.join(format!("{CHECKPOINT_PREFIX}{name}.ndjson"))
     }

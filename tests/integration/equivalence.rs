@@ -1,4 +1,4 @@
-//! The law: the output is a function of the input alone. Generated pipelines over generated files are run
+//! The equivalence suite: the output is a function of the input alone. Generated pipelines over generated files are run
 //! under every executor at several widths and batch sizes, streamed and staged, and whatever can be seen of
 //! a run must be what a plain sequential one shows. Where a naive model is cheap, it is asked too.
 //!

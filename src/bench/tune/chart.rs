@@ -105,7 +105,7 @@ fn table(outcome: &Outcome) -> String {
     text
 }
 
-/// Whether hands are played in child processes.
+/// Whether batches are processed in child processes.
 fn has_children(setting: Setting) -> bool {
     matches!(setting.grid.kind, Kind::Processes | Kind::Hybrid)
 }

@@ -1,5 +1,5 @@
-//! What waits for a child, and what each has in hand: a batch is in one of these places until its result is
-//! in the window, whoever dies.
+//! Which batches wait for a child, and which each child holds: a batch is in one of these places until its result
+//! is in the window, whichever process dies.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ChildStdin;
@@ -36,7 +36,7 @@ pub(super) struct DispatchTable {
     in_child_max: usize,
     /// Whether a batch that died with its child may not be sent again.
     once: bool,
-    /// The stage that children play, and whether digests are wanted, once that is known.
+    /// The last stage that children run, and whether it is digested, once that is known.
     pub(super) last_stage: OnceLock<(StageSpec, bool)>,
     /// How long a child takes to end what it has begun outside.
     pub(super) ending: Option<Duration>,
@@ -81,7 +81,7 @@ pub(super) enum Next {
     Nothing,
 }
 
-/// What one child has in hand.
+/// The batches that one child holds.
 #[derive(Default)]
 pub(super) struct InChild {
     /// As long as the child is heard, unless nothing is wanted of it any more: it ends with this.
@@ -120,7 +120,7 @@ impl State {
 }
 
 impl DispatchTable {
-    /// A table for a deal whose results go through `window`.
+    /// A table for a task whose results go through `window`.
     pub(super) fn new(task: &Task, window: Arc<Window>) -> Self {
         DispatchTable {
             name: task.name.clone(),
@@ -292,7 +292,7 @@ impl DispatchTable {
         }
     }
 
-    /// Sends again what a dead child had in hand; whether it had anything.
+    /// Sends the batches of a dead child again; whether it had any.
     pub(super) fn lost_child(&self, in_child: &InChild, words: Option<String>) -> bool {
         let fatal = self.lock().fatal.clone();
         if let Some(error) = fatal {
@@ -351,7 +351,7 @@ impl DispatchTable {
         self.wake_all(&state);
     }
 
-    /// The same, for what a child had in hand or in its pipe too.
+    /// The same, also for the batches that a child holds or that are in its pipe.
     pub(super) fn give_up(&self, in_child: &InChild, error: &Error) {
         for &number in in_child.lock_batches().keys() {
             self.window

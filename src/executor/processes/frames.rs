@@ -37,9 +37,9 @@ pub(super) enum Reply {
     Ready { open: Duration },
     /// They could not be opened.
     Refused { error: Error },
-    /// The outside has enough: the row is the first one of the batch that met with it.
+    /// The other side is overloaded: the row is the first one of the batch that noticed.
     Backpressure { row: u64 },
-    /// A batch was played; the rows, if any, are in the frame.
+    /// The outcome of a batch; the rows, if any, are in the frame.
     Outcome {
         number: u64,
         /// Which part of what the batch becomes this is, from 0, and whether another follows when the
@@ -63,7 +63,7 @@ pub(super) enum Reply {
 /// A frame to the child, behind the first ones.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Play the batch in this frame.
+    /// Process the batch in this frame.
     Run {
         number: u64,
         task: Option<TaskContext>,

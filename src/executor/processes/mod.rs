@@ -1,11 +1,11 @@
 //! Child processes: the program itself, started with the hidden subcommand `worker`.
 //!
 //! Parent and child talk in frames over the child's stdin and stdout: a JSON header and, where there
-//! are rows, an Arrow IPC stream. The first frame says what to open; nothing is told by arguments or
-//! environment, and the child opens no file of the parent's. At either end one thread reads and others
-//! write, so that pipes never fill both ways. A child is told to close; where its stdin just ends it breaks
-//! off, in the middle of a batch too: a killed parent leaves no orphan. What a child has begun outside, processes of its own or a
-//! login, it ends first, and is given the time for that.
+//! are rows, an Arrow IPC stream. The first frame says what to open; nothing goes through arguments or
+//! environment, and the child opens no file of the parent's. At either end one thread reads and others write, so
+//! that pipes never fill both ways. The parent sends an order to close. A child whose stdin just ends breaks off,
+//! in the middle of a batch too: a killed parent leaves no orphan. Before that the child ends what it has begun
+//! outside, processes of its own or a login, and has the time for it.
 
 mod children;
 mod dispatch;

@@ -1,5 +1,5 @@
-//! The life of a child, as its parent sees it: it is started, told what to open, given batches, heard out,
-//! and replaced if it dies.
+//! Supervises a child: starts it, sends it what to open and then batches, reads its replies, and replaces it if
+//! it dies.
 
 use std::io::BufReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ enum Died {
     WithTheRun,
 }
 
-/// What ends the run where a thread that keeps a child panics: what the child had in hand is lost.
+/// The error that ends the run if a supervising thread panics: the batches of its child are lost.
 fn panicked() -> Error {
     Error::failed("a thread that talks to a worker process panicked").hint("this is a bug in etl")
 }
@@ -65,7 +65,7 @@ impl DispatchTable {
             }
             let state = self.lock();
             if let Some(error) = state.fatal.clone() {
-                // What this child had in hand is not worked on by another.
+                // No other child processes the batches of this one.
                 drop(state);
                 return self.fail(&error);
             }

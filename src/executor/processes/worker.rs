@@ -1,5 +1,5 @@
-//! The child's side: opens what it is told, plays what it is sent, ends with its standard input, and
-//! ends what it started then.
+//! The child's side: opens the fragment that it receives, processes the batches that follow, and ends with its
+//! standard input, after it has ended what it started.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// More than sessions say that they take to end what they started: to notice, and to reap.
 const ENDING_SLACK: Duration = Duration::from_secs(1);
 
-/// The child's side: opens what the first frame says, plays what the others hold, ends with stdin.
+/// The child's side: opens what the first frame describes, processes the batches of the others, ends with stdin.
 pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
     // Ctrl-C goes to the foreground group: the parent decides what becomes of its children, and what they
     // start is known by their session.
@@ -118,7 +118,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
         read_frame(&mut stdin, &mut payload);
     }
     if open_fragment.is_some() || closing.load(Ordering::SeqCst) {
-        // The parent is gone, and what is in hand is wanted by nobody.
+        // The parent is gone: nobody reads the results of the batches in flight.
         stop.set();
         let until = monotonic() + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
         let is_busy = || in_flight.load(Ordering::SeqCst) > 0 || closing.load(Ordering::SeqCst);
@@ -137,7 +137,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     Ok(())
 }
 
-/// Passes on to the parent that the outside has enough.
+/// Passes backpressure on to the parent.
 fn backpressure(replies: Replies) -> Backpressure {
     Backpressure::new(move |row| {
         if let Ok(reply) = Frame::new(None, || Reply::Backpressure { row }) {
@@ -208,7 +208,7 @@ fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
     let _ = frame.write(&mut *stdout);
 }
 
-/// What the first frame, and those behind it that hold what is broadcast, say is to be played.
+/// The fragment that the first frame and the broadcast frames after it describe.
 fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Fragment> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
@@ -262,7 +262,7 @@ fn open(
 /// Batches that have given a part of what they become, with the number of the next one.
 type Parts = Mutex<HashMap<u64, (u64, Unfinished)>>;
 
-/// Plays a batch, or the next part of one; `None`: there is nothing of the kind.
+/// Processes a batch, or the next part of one; `None`: there is no such batch.
 fn obey(open_fragment: &OpenFragment, order: &Order, bytes: &[u8], parts: &Parts) -> Option<Frame> {
     let lock = || parts.lock().expect("no one panics holding this lock");
     let from = monotonic();

@@ -238,7 +238,7 @@ fn are_staged(before: &Side, after: &Side) -> bool {
     [before, after].iter().all(|side| side.mode() == STAGED)
 }
 
-/// Whether a stage was played the same way.
+/// Whether a stage ran the same way.
 fn alike(a: &StageReport, b: &StageReport) -> bool {
     let grid = |stage: &StageReport| (stage.executor.clone(), stage.processes, stage.threads);
     grid(a) == grid(b)

@@ -261,7 +261,7 @@ struct Exec {
     rejects_max: Option<u64>,
 }
 
-/// What every session is told: nothing of it is found in a worker's own surroundings.
+/// What every session needs to open: a worker process cannot find it in its own environment.
 #[derive(Debug, Serialize, Deserialize)]
 struct SessionConfig {
     folder: PathBuf,

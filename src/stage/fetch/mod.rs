@@ -132,7 +132,7 @@ struct Fetch {
     secrets: Secrets,
 }
 
-/// What every session is told.
+/// What every session needs to open.
 #[derive(Debug, Serialize, Deserialize)]
 struct SessionConfig {
     connect: Connect,

@@ -1,5 +1,5 @@
-//! One request until it is settled: tries, waits, redirects. What may be repeated is tried again as long
-//! as that may help, and no server is asked while it wants to be left alone.
+//! Sends a request until it is answered or has failed: tries, waits, redirects. What may be repeated is tried again
+//! as long as that may help, and no server is asked while it wants to be left alone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, RwLock};
@@ -27,12 +27,12 @@ pub(super) struct Sender {
     pub(super) backoff: Backoff,
     /// A server that wants to be left alone for longer is not waited for.
     pub(super) retry_after_max: Duration,
-    /// The least time between two requests beyond those that were dealt.
+    /// The minimum time between two requests beyond one per batch.
     pub(super) every: Duration,
     pub(super) next: Mutex<Duration>,
     /// Until when a server wants to be left alone.
     pub(super) holds: Mutex<HashMap<String, Duration>>,
-    /// What is never told.
+    /// What no message may hold.
     pub(super) secrets: RwLock<Secrets>,
     /// Why it waits, if it does.
     pub(super) wait_reason: WaitReason,
@@ -47,7 +47,7 @@ pub(super) struct Request {
     pub(super) body: Option<Bytes>,
     /// Whether it may be sent again when nobody knows what became of it.
     pub(super) repeatable: bool,
-    /// Whether it comes on top of those that were dealt.
+    /// Whether it comes on top of the one per batch.
     pub(super) extra: bool,
     /// A courtesy: what each of two tries may take.
     pub(super) time: Option<Duration>,
@@ -227,7 +227,7 @@ impl Sender {
         }
     }
 
-    /// A text without what is never told.
+    /// A text without secrets.
     pub(super) fn clean(&self, text: &str) -> String {
         let secrets = self
             .secrets
@@ -236,7 +236,7 @@ impl Sender {
         secrets.clean(text)
     }
 
-    /// One more thing that is never told.
+    /// One more secret.
     pub(super) fn keep_secret(&self, secret: &str) {
         let secrets = self.secrets.write();
         secrets
@@ -272,7 +272,7 @@ impl Sender {
         }
     }
 
-    /// Waits for the turn of a request beyond those that were dealt.
+    /// Waits for the turn of a request beyond one per batch.
     fn wait_for_turn(&self) -> Result<()> {
         if self.every.is_zero() {
             return Ok(());

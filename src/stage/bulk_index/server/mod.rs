@@ -43,7 +43,7 @@ const PATIENCE: u32 = 3;
 /// The longest wait for an answer of one who clears away while somebody waits for the end.
 const CLEARING: Duration = Duration::from_secs(2);
 
-/// What every session of a load is told.
+/// What every session of a load needs to open.
 #[derive(Debug, Serialize, Deserialize)]
 struct SessionConfig {
     connect: Connect,

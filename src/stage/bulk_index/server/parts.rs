@@ -12,7 +12,7 @@ pub(super) struct Bulk {
     pub(super) first_row: u64,
     /// They may have been sent before.
     pub(super) again: bool,
-    /// Nothing else was in flight when they were dealt.
+    /// Nothing else was in flight when they were dispatched.
     pub(super) alone: bool,
 }
 
@@ -115,7 +115,7 @@ impl Part {
 
 /// How one sending of a part ended.
 pub(super) enum Sent {
-    /// Every item is settled.
+    /// Every item has its outcome.
     Done,
     /// It is too large, or one of its items spoils the others.
     Halve(Part),

@@ -1,4 +1,4 @@
-//! Sends a request's documents until each is settled: only what was refused is sent again, what is too
+//! Sends a request's documents until each has an outcome: only what was refused is sent again, what is too
 //! large is halved, and nothing that the server has taken is sent twice.
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use crate::stage::{Backpressure, WaitReason};
 const FAILURES_MAX: u32 = 2;
 /// A batch that is refused this often, though nothing else is in flight, is halved.
 const ALONE_REFUSALS: u32 = 2;
-/// One that was dealt while others were in flight, in whatever process, is taken for alone only if it is
+/// One that was dispatched while others were in flight, in whatever process, is taken for alone only if it is
 /// refused this often: others have been settled by then.
 const LASTING_REFUSALS: u32 = 15;
 
@@ -53,7 +53,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Sends all items until each is settled.
+    /// Sends all items until each has an outcome.
     pub(super) fn send_until_done(
         &self,
         bulk: &Bulk,

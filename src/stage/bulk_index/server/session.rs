@@ -1,5 +1,5 @@
 //! The parallel part of a load: rows become bodies of the bulk API, one copy from column to body, and
-//! each body is settled before the next one is made.
+//! each body is sent until every document has an outcome, before the next one is made.
 
 use std::io::Write as _;
 use std::sync::Mutex;
