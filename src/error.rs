@@ -225,6 +225,11 @@ impl Error {
         own.chain(others).chain(unchecked).collect()
     }
 
+    /// The same as a part of a warning.
+    pub fn in_warning(&self) -> String {
+        self.render().replace("error: ", "").trim().to_owned()
+    }
+
     fn render_one(&self) -> String {
         let mut text = String::from("error: ");
         if let Some(stage) = &self.stage {

@@ -198,6 +198,16 @@ pub trait Sink: Send {
     }
 }
 
+/// Warns of what failed once a sink's results were visible: what was not done, and what that means (`next`).
+pub(crate) fn warn_published(warnings: &mut Vec<String>, done: Result<()>, next: &str) {
+    if let Err(error) = done {
+        warnings.push(format!(
+            "the load is published, but {}; {next}",
+            error.in_warning()
+        ));
+    }
+}
+
 /// Numbers that a kind keeps beside the ledger, by name; of several sessions they are added up.
 pub type Counts = BTreeMap<String, u64>;
 

@@ -122,19 +122,25 @@ impl PartialFile {
     }
 
     /// Makes it the target, at once and for good; a file that is there is replaced.
-    pub(super) fn publish(&self) -> std::io::Result<()> {
+    pub(super) fn publish(&self) -> std::io::Result<Placed> {
         std::fs::rename(&self.path, &self.target)?;
-        disk::sync_folder(disk::parent(&self.target))
+        Ok(disk::sync_folder(disk::parent(&self.target)))
     }
 
     /// Makes it the target, which is a folder. That one has the part's path afterwards.
-    pub(super) fn exchange(&self) -> std::io::Result<()> {
+    pub(super) fn exchange(&self) -> std::io::Result<Placed> {
         swap(&self.path, &self.target, &self.run)
     }
 }
 
+/// The target has its new content. An error is of what comes after that, and does not undo it.
+pub(super) type Placed = std::io::Result<()>;
+
+/// What an error in [`Placed`] means.
+pub(super) const UNSYNCED: &str = "a power failure now may undo it";
+
 /// Gives the folders `path` and `target` each other's names; run `run` made or replaced what is at `path`.
-pub(super) fn swap(path: &Path, target: &Path, run: &str) -> std::io::Result<()> {
+pub(super) fn swap(path: &Path, target: &Path, run: &str) -> std::io::Result<Placed> {
     if let Err(error) = exchange(path, target) {
         if !matches!(
             error,
@@ -150,10 +156,13 @@ pub(super) fn swap(path: &Path, target: &Path, run: &str) -> std::io::Result<()>
             std::fs::rename(&aside, target)?;
             return Err(error);
         }
-        disk::sync_folder(disk::parent(target))?;
-        std::fs::rename(&aside, path)?;
+        let synced = disk::sync_folder(disk::parent(target));
+        let renamed = std::fs::rename(&aside, path);
+        return Ok(synced
+            .and(renamed)
+            .and_then(|()| disk::sync_folder(disk::parent(target))));
     }
-    disk::sync_folder(disk::parent(target))
+    Ok(disk::sync_folder(disk::parent(target)))
 }
 
 impl Drop for PartialFile {

@@ -240,6 +240,35 @@ fn a_kill_at_any_call_leaves_the_old_index_or_the_new_one() {
 }
 
 #[test]
+fn a_result_that_is_visible_and_cannot_be_synced_is_a_warning() {
+    let folder = Folder::new("shim");
+    let Some(shim) = shim(&folder) else { return };
+    let sinks: [(&str, Published); 3] = [
+        (FILE, rows_of_file),
+        (INDEX, documents),
+        (&INDEX.replace("keep = 0", "keep = 1"), documents),
+    ];
+    for (sink, published) in sinks {
+        let folder = prepared("unsynced", sink, 10);
+        fs::create_dir(folder.join("out")).expect("the folder takes folders");
+        for (rows, no_exchange) in [(10, "0"), (11, "0"), (12, "1")] {
+            folder.write("in.csv", csv(rows));
+            let mut unsynced = run(folder.path())
+                .env("LD_PRELOAD", &shim)
+                .env("SHIM_NO_SYNC", folder.join("out"));
+            if no_exchange == "1" {
+                unsynced = unsynced.env("SHIM_NO_EXCHANGE", no_exchange);
+            }
+            let outcome = unsynced.outcome();
+            succeeds(&outcome, sink);
+            let warning = "a power failure now may undo it";
+            assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
+            assert_eq!(published(folder.path()), Some(rows), "{sink}");
+        }
+    }
+}
+
+#[test]
 fn a_kill_at_any_call_about_a_run_s_folder_leaves_nothing_that_stays() {
     let folder = Folder::new("shim");
     let Some(shim) = shim(&folder) else { return };

@@ -4,7 +4,8 @@
    SHIM_UNDER=DIR    counts calls about DIR and what lies directly in it, and removals of *.json anywhere below
    SHIM_KILL=N       kills the process at the N-th of these,
    SHIM_WHEN=after   behind the call, otherwise before it
-   SHIM_NO_EXCHANGE  the file system cannot exchange two names */
+   SHIM_NO_EXCHANGE  the file system cannot exchange two names
+   SHIM_NO_SYNC=DIR  the names in DIR cannot be brought to disk */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -100,6 +101,11 @@ int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned
 int fsync(int fd) {
     REAL(fsync);
     char a[PATH_MAX];
+    const char *fails = getenv("SHIM_NO_SYNC");
+    if (fails && strcmp(path_of(fd, a), fails) == 0) {
+        errno = EIO;
+        return -1;
+    }
     CALL("fsync", path_of(fd, a), "", 0, 0, real(fd));
 }
 

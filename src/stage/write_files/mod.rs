@@ -292,10 +292,10 @@ impl Out {
         }
     }
 
-    fn publish(self) -> Result<()> {
+    fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
         match self {
-            Out::Plain(target) => target.publish(),
-            Out::Gzip(members) => members.target.publish(),
+            Out::Plain(target) => target.publish(warnings),
+            Out::Gzip(members) => members.target.publish(warnings),
         }
     }
 }
@@ -312,8 +312,8 @@ impl Sink for TextSink {
         Ok(Counts::default())
     }
 
-    fn publish(self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
-        self.0.publish()?;
+    fn publish(self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
+        self.0.publish(warnings)?;
         Ok(Counts::default())
     }
 }
@@ -402,9 +402,9 @@ impl Sink for ArrowSink {
         Ok(Counts::default())
     }
 
-    fn publish(mut self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
+    fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
         if let Some(out) = self.ended.take() {
-            out.0.publish()?;
+            out.0.publish(warnings)?;
         }
         Ok(Counts::default())
     }

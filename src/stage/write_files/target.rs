@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 use crate::error::{Class, Error, Result};
-use crate::stage::Run;
 use crate::stage::direct::Direct;
-use crate::stage::partial_file::PartialFile;
+use crate::stage::partial_file::{PartialFile, UNSYNCED};
+use crate::stage::{Run, warn_published};
 
 /// The file while it is written; dropped without being published, it is gone.
 pub(super) struct Target {
@@ -92,9 +92,16 @@ impl Target {
         synced.map_err(|error| self.error(&error))
     }
 
-    pub(super) fn publish(self) -> Result<()> {
-        let published = self.part.as_ref().map_or(Ok(()), PartialFile::publish);
-        published.map_err(|error| Error::io("replace", &self.shown, &error))
+    pub(super) fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
+        let Some(part) = &self.part else {
+            return Ok(());
+        };
+        let placed = part
+            .publish()
+            .map_err(|error| Error::io("replace", &self.shown, &error))?;
+        let placed = placed.map_err(|error| Error::io("write", &self.shown, &error));
+        warn_published(warnings, placed, UNSYNCED);
+        Ok(())
     }
 }
 

@@ -219,6 +219,35 @@ fn whatever_fails_the_old_index_serves_and_the_run_can_go_on() {
 }
 
 #[test]
+fn what_fails_once_the_alias_has_moved_is_a_warning() {
+    let new_rows = texts(&rows(100), "new");
+    let cases = [
+        ("GET", "/things-*/_mapping", "--clean` takes `things-"),
+        ("DELETE", "/things-*", "the next load deletes them"),
+    ];
+    for (method, path, words) in cases {
+        let about = format!("{method} {path}");
+        let (server, job, _) = replaced(&rows(50), &[("keep", "0")]);
+        let old = holder(&server);
+        job.put_rows(&new_rows);
+        server.refuse(method, path, 400, refusal("illegal"));
+        let outcome = job.run_again(Variant::SEQUENTIAL, &[]).outcome();
+        assert_ended(&outcome, 0, 100, &about);
+        let said = warnings(&outcome);
+        assert!(
+            said.contains("the load is published, but"),
+            "{about}: {said}"
+        );
+        assert!(said.contains(words), "{about}: {said}");
+        assert_ne!(holder(&server), old, "{about}");
+        assert!(server.documents(INDEX) == documents(&new_rows), "{about}");
+        let outcome = job.run_again(Variant::SEQUENTIAL, &[]).outcome();
+        assert_ended(&outcome, 0, 100, &about);
+        assert_eq!(indices(&server).len(), 1, "{about}: it has tidied up");
+    }
+}
+
+#[test]
 fn settings_are_changed_for_the_load_and_put_back() {
     let rows = rows(100);
     let own = json!(["7s", "2", "0-3", "async"]);

@@ -13,7 +13,7 @@ use super::files::{self, MAPPING_FILE};
 use super::sink::{count_docs, is_index, lock, open, real};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
-use crate::stage::partial_file::{self, KEPT, PART};
+use crate::stage::partial_file::{self, KEPT, PART, UNSYNCED};
 
 /// The member of the file of the mapping that names the run that made the index.
 pub(super) const RUN: &str = "run";
@@ -22,7 +22,8 @@ pub(super) const RUN: &str = "run";
 /// newest `keep`. What could not be done: each error is of one index, which stays.
 pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Vec<Error> {
     let first = if keep > 0 {
-        put_aside(part, dir, run)
+        // That the folder cannot be synced was said when the two changed places.
+        put_aside(part, dir, run).map(drop)
     } else {
         remove(part)
     };
@@ -36,24 +37,27 @@ pub(super) fn keep(part: &Path, dir: &Path, run: &str, keep: usize) -> Vec<Error
     all.filter_map(Result::err).collect()
 }
 
-/// Keeps what runs replaced that were killed before they could.
-pub(super) fn rescue(dir: &Path) -> Result<()> {
+/// Keeps what runs replaced that were killed before they could. What it warns of is undone by nothing but a power cut.
+pub(super) fn rescue(dir: &Path) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     for (run, part) in partial_file::of_kind(dir, PART) {
         if !is_index(&part) || made_by(&part).as_deref() == Some(&run) {
             continue;
         }
         // A run that goes on does it itself.
         if let Hold::Held(_held) | Hold::NoLocks(_held) = disk::hold(&part) {
-            put_aside(&part, dir, &run)?;
+            let placed = put_aside(&part, dir, &run)?;
+            let warning = |error: Error| format!("{}; {UNSYNCED}", error.in_warning());
+            warnings.extend(placed.err().map(warning));
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// Puts the newest kept index in the place of `dir`, and that one in its place. What was done, in words.
 pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     let dir = &real(dir);
-    rescue(dir)?;
+    let mut done = rescue(dir)?;
     // Where a run was killed while `dir` had another name, it has its own again now.
     if partial_file::clear(dir, None).is_some() {
         return Err(partial_file::busy(dir));
@@ -73,7 +77,8 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     let fault = |error: std::io::Error| Error::io("put the index in place as", &shown, &error);
     if !dir.exists() {
         std::fs::rename(&kept, dir).map_err(fault)?;
-        return Ok(vec![format!("`{shown}` is the index of {older} again")]);
+        done.push(format!("`{shown}` is the index of {older} again"));
+        return Ok(done);
     }
     if !is_index(dir) {
         return Err(Error::failed(format!("`{shown}` is not an index"))
@@ -81,25 +86,30 @@ pub(super) fn roll_back(dir: &Path) -> Result<Vec<String>> {
     }
     let _dir = (hold(dir)?, lock(dir)?);
     let newer = of(dir)?;
-    partial_file::swap(&kept, dir, &run).map_err(fault)?;
+    let placed = partial_file::swap(&kept, dir, &run).map_err(fault)?;
     let named = if made_by(&kept).as_deref() == Some(&run) {
         String::new()
     } else {
         format!(", named after run `{run}`, which replaced it")
     };
-    Ok(vec![format!(
+    done.push(format!(
         "`{shown}` is the index of {older} again; that of {newer} is kept as `{}`{named}, and the same command brings it back",
         name(&kept)
-    )])
+    ));
+    if let Err(error) = placed {
+        let error = Error::io("write", &shown, &error);
+        done.push(format!("{}; {UNSYNCED}", error.in_warning()));
+    }
+    Ok(done)
 }
 
 /// Deletes what loads left half done, but for those that go on. What was done, in words.
 pub(super) fn clean(dir: &Path) -> Result<Vec<String>> {
     let dir = &real(dir);
-    rescue(dir)?;
+    let mut done = rescue(dir)?;
     let parts = partial_file::of_kind(dir, PART);
     partial_file::clear(dir, None);
-    let done = parts.into_iter().map(|(run, part)| {
+    let cleaned = parts.into_iter().map(|(run, part)| {
         let name = name(&part);
         if part.exists() {
             format!("`{name}` is being loaded by run `{run}`: kept")
@@ -107,7 +117,7 @@ pub(super) fn clean(dir: &Path) -> Result<Vec<String>> {
             format!("`{name}` is deleted, which run `{run}` left half loaded")
         }
     });
-    let mut done: Vec<String> = done.collect();
+    done.extend(cleaned);
     if done.is_empty() {
         done.push(format!(
             "nothing of `{}` was left half loaded",
@@ -129,11 +139,12 @@ fn hold(dir: &Path) -> Result<Hold> {
     }
 }
 
-fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<()> {
+/// The outer error: it is where it was. The inner one: it is kept, but a power cut may undo that.
+fn put_aside(part: &Path, dir: &Path, run: &str) -> Result<Result<()>> {
     let kept = partial_file::beside(dir, run, KEPT);
-    std::fs::rename(part, &kept)
-        .and_then(|()| disk::sync_folder(disk::parent(dir)))
-        .map_err(|error| Error::io("keep the replaced index as", kept.display(), &error))
+    let fault = |error| Error::io("keep the replaced index as", kept.display(), &error);
+    std::fs::rename(part, &kept).map_err(fault)?;
+    Ok(disk::sync_folder(disk::parent(dir)).map_err(fault))
 }
 
 /// Something in the folder of an index that neither this program nor tantivy made: what somebody else put there.

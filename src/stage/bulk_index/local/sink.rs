@@ -32,7 +32,7 @@ use crate::error::{DESCRIPTORS, Error, Result, is_out_of_descriptors};
 use crate::schema::{Schema, list};
 use crate::stage::aside::Aside;
 use crate::stage::partial_file::{self, PartialFile};
-use crate::stage::{Counts, Run, Sink, write_files};
+use crate::stage::{Counts, Run, Sink, warn_published, write_files};
 use crate::threads;
 
 /// What one indexing thread gathers before it writes a segment: some 50,000 donors documents. At half
@@ -197,7 +197,7 @@ pub(super) fn begin(
     with_ids: bool,
 ) -> Result<(LocalSink, Mapping)> {
     let dir = real(dir);
-    replaced::rescue(&dir)?;
+    let warnings = replaced::rescue(&dir)?;
     if partial_file::clear(&dir, None).is_some() {
         return Err(partial_file::busy(&dir));
     }
@@ -213,7 +213,8 @@ pub(super) fn begin(
         let searcher = reader(&index, &dir)?.searcher();
         members::refuse_mixed(&dir, &searcher, &stored, mapping.as_ref(), input)?;
         let place = Place::Within { _folder: folder };
-        let sink = LocalSink::new(run, dir, place, index, &stored, input, with_ids)?;
+        let mut sink = LocalSink::new(run, dir, place, index, &stored, input, with_ids)?;
+        sink.warnings = warnings;
         sink.remove_left()?;
         return Ok((sink, stored));
     }
@@ -229,7 +230,8 @@ pub(super) fn begin(
     let part = make_part(&dir, run)?;
     let index = create(&part.path, &mapping, &run.id)?;
     let place = Place::Beside { part, replaced };
-    let sink = LocalSink::new(run, dir, place, index, &mapping, input, with_ids)?;
+    let mut sink = LocalSink::new(run, dir, place, index, &mapping, input, with_ids)?;
+    sink.warnings = warnings;
     Ok((sink, mapping))
 }
 
@@ -542,15 +544,7 @@ impl Sink for LocalSink {
 
     fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
         // All is visible then: what fails later is no failure of the load.
-        let mut warn = |failed: Result<()>, next: &str| {
-            if let Err(error) = failed {
-                let error = error.render().replace("error: ", "");
-                warnings.push(format!(
-                    "the load is published, but {}; {next}",
-                    error.trim()
-                ));
-            }
-        };
+        let mut warn = |done: Result<()>, next: &str| warn_published(warnings, done, next);
         let docs = match &mut self.place {
             Place::Within { .. } => {
                 let writer = self.writer.take().ok_or_else(finished)?;
@@ -563,7 +557,7 @@ impl Sink for LocalSink {
                 // Tantivy brings its files to disk, but not the name of the newest.
                 let synced = disk::sync_folder(&self.dir);
                 let fault = |error| Error::io("write", self.dir.display(), &error);
-                warn(synced.map_err(fault), "a power failure now may lose it");
+                warn(synced.map_err(fault), partial_file::UNSYNCED);
                 // All is there: a run that is to stop now leaves the merging to the next.
                 if let Ok(merged) = writer.run(merge) {
                     let merged =
@@ -583,10 +577,12 @@ impl Sink for LocalSink {
                     Some(_) => part.exchange(),
                     None => part.publish(),
                 };
-                put.map_err(|error| {
+                let placed = put.map_err(|error| {
                     Error::io("put the index in place as", self.dir.display(), &error)
                 })?;
                 self.published = true;
+                let fault = |error| Error::io("write", self.dir.display(), &error);
+                warn(placed.map_err(fault), partial_file::UNSYNCED);
                 if replaced.is_some() {
                     let keep = self.replacing.map_or(0, |(_, keep)| keep);
                     for error in replaced::keep(&part.path, &self.dir, &self.run, keep) {

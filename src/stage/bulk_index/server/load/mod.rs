@@ -5,6 +5,7 @@
 
 mod publish;
 
+use self::publish::UNTIDY;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::http::{Backoff, Client, Connect, Method};
 use crate::schema::Schema;
-use crate::stage::{Begun, Counts, Run, Sink};
+use crate::stage::{Begun, Counts, Run, Sink, warn_published};
 use crate::stop::Stop;
 
 /// Tries again of a call before the first document.
@@ -349,7 +350,8 @@ impl Sink for ServerSink {
     fn finish(&mut self) -> Result<Counts> {
         self.refuse_all_rejected()?;
         if self.state.replacing.is_some() && !self.is_unpublished() {
-            self.doom()?;
+            let doomed = self.doom();
+            warn_published(&mut self.warnings, doomed, UNTIDY);
             return Ok(Counts::new());
         }
         let counts = self.verify()?;
@@ -376,28 +378,15 @@ impl Sink for ServerSink {
         Ok(counts)
     }
 
-    fn publish(mut self: Box<Self>, _: &mut Vec<String>) -> Result<Counts> {
+    fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
         self.settled = true;
         if self.state.replacing.is_none() {
             return Ok(Counts::new());
         }
-        self.switch().map_err(|error| {
-            let (new, alias) = (self.new_index(), &self.alias);
-            error.cause(format!("`{new}` is left loaded; `{alias}` is as it was"))
-        })?;
-        if let Some(replacing) = &mut self.state.replacing {
-            replacing.published = true;
+        if let Err(error) = self.switch() {
+            self.explain(error)?;
         }
-        self.state.write(&self.state_file)?;
-        indices::set_mark(
-            &self.api,
-            &self.new_index(),
-            &Mark {
-                state: indices::PUBLISHED.into(),
-                ..self.mark.clone()
-            },
-        )?;
-        self.tidy()?;
+        self.tidy_up(warnings)?;
         Ok(Counts::new())
     }
 

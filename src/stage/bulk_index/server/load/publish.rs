@@ -7,12 +7,18 @@ use serde_json::json;
 
 use super::super::super::Mode;
 use super::super::api::segment;
-use super::super::indices::{self, Holder, Ours};
+use super::super::indices::{self, Holder, Mark, Ours};
 use super::{ServerSink, check_uuid};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::http::Method;
 use crate::schema::count as in_words;
-use crate::stage::Counts;
+use crate::stage::{Counts, warn_published};
+
+/// What it means that older indices cannot be listed or deleted.
+pub(super) const UNTIDY: &str = "older indices are left, and the next load deletes them";
+
+/// Tries again of the call that finds out whether the alias has moved.
+const LAST_RETRIES: u32 = 2;
 
 /// The count of documents that an index holds after a load.
 const IN_INDEX: &str = "in_index";
@@ -261,15 +267,58 @@ impl ServerSink {
         Ok(())
     }
 
-    /// Deletes them, but for what somebody has given an alias meanwhile.
-    pub(super) fn tidy(&self) -> Result<()> {
+    /// What an error of [`Self::switch`] means: none where the change was made and only its answer was lost.
+    pub(super) fn explain(&mut self, error: Error) -> Result<()> {
+        let (new, alias) = (self.new_index(), &self.alias);
+        // The server was waited for already.
+        self.api.backoff.retries = self.api.backoff.retries.min(LAST_RETRIES);
+        match indices::holders(&self.api, alias) {
+            Ok(now) if indices::has_alone(&now, &new) => Ok(()),
+            Ok(_) => Err(error.cause(format!("`{new}` is left loaded; `{alias}` is as it was"))),
+            Err(_) => Err(error.cause(format!(
+                "`{new}` is left loaded; whether `{alias}` was given to it is not known: the server says nothing"
+            ))),
+        }
+    }
+
+    /// What is left to do once the alias has moved. None of it undoes that, so that what fails is a warning; a run
+    /// that is stopped goes on here when it is resumed.
+    pub(super) fn tidy_up(&mut self, warnings: &mut Vec<String>) -> Result<()> {
+        let mut warn = |done: Result<()>, next: &str| match done {
+            Err(error) if matches!(error.class, Class::Interrupted(_)) => Err(error),
+            done => {
+                warn_published(warnings, done, next);
+                Ok(())
+            }
+        };
+        if let Some(replacing) = &mut self.state.replacing {
+            replacing.published = true;
+        }
+        let new = self.new_index();
+        let written = self.state.write(&self.state_file);
+        warn(
+            written,
+            "nothing needs to be done: the alias itself says so too",
+        )?;
+        let mark = Mark {
+            state: indices::PUBLISHED.into(),
+            ..self.mark.clone()
+        };
+        let unmarked = format!(
+            "`etl rollback PIPELINE --clean` takes `{new}` for half loaded, and deletes it, once another load has replaced it"
+        );
+        warn(indices::set_mark(&self.api, &new, &mark), &unmarked)?;
         if self.doomed.is_empty() {
             return Ok(());
         }
-        let ours = indices::marked(&self.api, &self.alias)?;
+        let ours = match indices::marked(&self.api, &self.alias) {
+            Ok(ours) => ours,
+            Err(error) => return warn(Err(error), UNTIDY),
+        };
+        // What somebody has given an alias meanwhile stays.
         let doomed = |ours: &&Ours| ours.aliases.is_empty() && self.doomed.contains(&ours.name);
         ours.iter()
             .filter(doomed)
-            .try_for_each(|ours| indices::delete(&self.api, &ours.name))
+            .try_for_each(|ours| warn(indices::delete(&self.api, &ours.name), UNTIDY))
     }
 }
