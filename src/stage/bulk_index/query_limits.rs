@@ -65,6 +65,65 @@ fn compared(query: &str) -> Option<(&str, &str, &str)> {
     })
 }
 
+/// What a minus excludes in a group of a field though it is a number, `FIELD:(-3)`: the field and the number.
+pub(super) fn excluded_numbers(query: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    // The field of each group that is open, and where the word begins.
+    let (mut groups, mut begin) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_range, mut is_escaped) = (false, false, false);
+    for (at, character) in query.char_indices().chain([(query.len(), ' ')]) {
+        if std::mem::take(&mut is_escaped) {
+            continue;
+        }
+        match character {
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '[' | '{' => is_range = true,
+            ']' | '}' => is_range = false,
+            '(' => {
+                let named = query[begin..at].strip_suffix(':');
+                let named = named.map(|name| name.trim_start_matches(['+', '-', '!']));
+                groups.push(named.or(groups.last().copied()).unwrap_or_default());
+                begin = at + 1;
+            }
+            ')' | ' ' | '\t' | '\n' => {
+                let word = query.get(begin..at).unwrap_or_default();
+                let is_number = word.starts_with('-') && word.parse::<f64>().is_ok();
+                let field = groups.last().filter(|field| !field.is_empty());
+                found.extend(
+                    field
+                        .filter(|_| is_number && !is_range)
+                        .map(|&field| (field, word)),
+                );
+                if character == ')' {
+                    groups.pop();
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A number that an index can hold, as a query has it.
+pub(super) fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// The error for a number of [`excluded_numbers`], where the field `name` holds numbers.
+pub(super) fn excluded(query: &str, name: &str, number: &str) -> Error {
+    let without = &number[1..];
+    malformed(query)
+        .cause(format!(
+            "in a group `{number}` does not mean a negative number: it excludes `{without}`"
+        ))
+        .hint(format!(
+            "`{name}:{number}` or `{name}:(\"{number}\")` finds the negative number, `{name}:(NOT {without})` excludes"
+        ))
+}
+
 /// The error for a query that cannot be asked.
 pub(super) fn malformed(query: &str) -> Error {
     Error::usage(format!("cannot read the query `{query}`")).hint(
@@ -117,6 +176,20 @@ pub(super) fn reversed(query: &str, name: &str, lower: &str, upper: &str) -> Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minus_before_a_number_in_a_group_is_found() {
+        for (query, found) in [
+            ("n:(-3)", vec![("n", "-3")]),
+            ("a n:(1 OR (-3 -b)) (-4)", vec![("n", "-3")]),
+            ("-n:(-.5)", vec![("n", "-.5")]),
+            ("n:(\"-3\" NOT 3) AND n:-3 -3", vec![]),
+            ("n:([-3 TO -1] OR [ -3 TO 5 ]) m:IN [-3]", vec![]),
+            ("n:(a-3 \\-3 -x)", vec![]),
+        ] {
+            assert_eq!(excluded_numbers(query), found, "{query}");
+        }
+    }
 
     #[test]
     fn a_range_without_its_colon_is_refused() {

@@ -13,7 +13,8 @@ use tantivy::query_grammar::{
 use tantivy::schema::{Field, FieldType, Schema};
 
 use super::super::query_limits::{
-    DATE, DATES, FLAG, NUMBER, WHOLE_NUMBER, malformed, no_field, no_range, no_value, reversed,
+    DATE, DATES, FLAG, NUMBER, WHOLE_NUMBER, excluded, excluded_numbers, malformed, no_field,
+    no_range, no_value, number, reversed,
 };
 use super::coerce::DATES_US;
 use super::dates::{self, Span};
@@ -41,6 +42,12 @@ pub(super) fn parse(
         bare,
         members,
     };
+    for (name, number) in excluded_numbers(query) {
+        let values = fields.resolve(&mut name.to_owned())?;
+        if matches!(values, Values::Integers | Values::Numbers) {
+            return Err(excluded(query, name, number));
+        }
+    }
     fields.rewrite(&mut ast)?;
     Ok(UserInputAst::Clause(lift_negations(None, ast)))
 }
@@ -248,7 +255,7 @@ impl Fields<'_> {
     fn takes_value(&self, name: &str, values: Values, text: &str) -> Result<()> {
         let (fits, what) = match values {
             Values::Integers => (text.parse::<i64>().is_ok(), WHOLE_NUMBER),
-            Values::Numbers => (text.parse::<f64>().is_ok(), NUMBER),
+            Values::Numbers => (number(text).is_some(), NUMBER),
             Values::Flags => (text.parse::<bool>().is_ok(), FLAG),
             Values::Dates => (span(text).is_some(), DATE),
             Values::Other => return Ok(()),

@@ -1459,6 +1459,15 @@ fn a_query_that_cannot_be_asked_says_so() {
             "long:IN [1 abc]",
             "`long` is a whole number, and `abc` is not",
         ),
+        (
+            "double:[1 TO nan]",
+            "`double` is a number, and `nan` is not",
+        ),
+        ("double:<-inf", "`double` is a number, and `-inf` is not"),
+        ("double:1e999", "`double` is a number, and `1e999` is not"),
+        ("day:[2013-99-99 TO *]", "and `2013-99-99` is not"),
+        ("long:(-3)", "it excludes `3`"),
+        ("a OR double:(1 OR -2.5)", "it excludes `2.5`"),
         ("double:1*", "`double` is a `double` field"),
         ("member:begin*", "no field `member`"),
         ("\"open", "a quote is not closed, after `\"open`"),
@@ -1482,7 +1491,12 @@ fn a_query_that_cannot_be_asked_says_so() {
         assert!(error.contains(query) && error.contains("hint:"), "{error}");
         assert!(error.contains(cause), "{query}: {error}");
     }
-    for query in ["*:*", "long:[-10 TO 0] OR long:>0", "\"te*t\" OR *"] {
+    for query in [
+        "*:*",
+        "long:[-10 TO 0] OR long:>0",
+        "* AND long:(NOT 99)",
+        "\"te*t\" OR *",
+    ] {
         assert_eq!(ids(&place, query).len(), 2, "{query}");
     }
     let (exit, error) = failing(search(&place.0.join("nowhere"), "a", 10));

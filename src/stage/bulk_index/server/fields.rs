@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use chrono::NaiveDate;
 use serde_json::Value;
 
 use super::super::mixed::{is_integer, is_number};
 use super::super::query_limits::{
-    DATE, FLAG, NUMBER, WHOLE_NUMBER, malformed, no_field, no_range, no_value, reversed,
+    DATE, FLAG, NUMBER, WHOLE_NUMBER, excluded, excluded_numbers, malformed, no_field, no_range,
+    no_value, number, reversed,
 };
 use super::api::{Api, segment};
 use crate::error::{Result, nearest};
@@ -55,6 +57,12 @@ pub(super) fn check(api: &Api, index: &str, query: &str) -> Result<()> {
         // The search itself says what is wrong with the index.
         return Ok(());
     };
+    for (name, number) in excluded_numbers(query) {
+        let held = words(&types[name]);
+        if !held.is_empty() && held.iter().all(|ty| is_number(ty)) {
+            return Err(excluded(query, name, number));
+        }
+    }
     for term in &terms {
         let of = |name: &str| words(&types[name]);
         let held = of(&term.field);
@@ -126,7 +134,7 @@ fn range(query: &str, field: &str, types: &[&str], lower: &str, upper: &str) -> 
         return Err(no_range(query, field, &format!("a `{}` field", types[0])));
     }
     for bound in [lower, upper].into_iter().filter(|bound| *bound != "*") {
-        let fits = |ty: &&str| !is_number(ty) || bound.parse::<f64>().is_ok();
+        let fits = |ty: &&str| !is_number(ty) || number(bound).is_some();
         if !types.iter().any(fits) {
             return Err(no_value(query, field, NUMBER, bound));
         }
@@ -144,7 +152,7 @@ fn range(query: &str, field: &str, types: &[&str], lower: &str, upper: &str) -> 
 
 /// What fields of all these types hold, if they cannot hold `text`.
 fn missed(types: &[&str], text: &str) -> Option<&'static str> {
-    let number = text.parse::<f64>().ok();
+    let number = number(text);
     let is_whole = number.is_some_and(|number| number.fract() == 0.0);
     let all = |holds: fn(&str) -> bool| types.iter().all(|ty| holds(ty));
     match () {
@@ -160,9 +168,23 @@ fn is_date(ty: &str) -> bool {
     ty.starts_with("date") && !ty.ends_with("_range")
 }
 
-/// Whether a text may be a date: a mapping may have formats of its own, but none is without a digit.
+/// Whether a text may be a date: a mapping may have formats of its own, but none is without a digit, and none has
+/// the 99th of a month.
 fn may_be_date(text: &str) -> bool {
-    text.starts_with("now") || text.contains(char::is_numeric)
+    text.starts_with("now") || text.contains(char::is_numeric) && !is_no_day(text)
+}
+
+/// Whether a text begins as `2013-05-06` does, and is no day whichever of the last two is the month.
+fn is_no_day(text: &str) -> bool {
+    let parts: Vec<&str> = text.get(..10).unwrap_or_default().split('-').collect();
+    let [year, a, b] = parts[..] else {
+        return false;
+    };
+    let (Ok(year), Ok(a), Ok(b)) = (year.parse(), a.parse(), b.parse()) else {
+        return false;
+    };
+    let is_day = |month, day| NaiveDate::from_ymd_opt(year, month, day).is_some();
+    parts[0].len() == 4 && !is_day(a, b) && !is_day(b, a)
 }
 
 /// Whether a field of this type cannot be asked for parts of words.
@@ -393,6 +415,17 @@ mod tests {
                 "f:[soon TO *]",
                 &["date"],
                 Some("`f` is a date, and `soon` is not"),
+            ),
+            (
+                "f:[2013-99-99 TO *]",
+                &["date"],
+                Some("`f` is a date, and `2013-99-99` is not"),
+            ),
+            ("f:2013-25-12", &["date"], None),
+            (
+                "f:[nan TO inf]",
+                &["float"],
+                Some("`f` is a number, and `nan` is not"),
             ),
             ("f:[10.0.0.1 TO 10.0.0.9]", &["ip"], None),
             ("f:>5", &["integer_range"], None),
