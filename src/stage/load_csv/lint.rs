@@ -1,8 +1,10 @@
-//! Options that read a file and hardly mean it: `columns` over a file that has a header line, and a delimiter
-//! that splits nothing. Only the beginning of the first file is read for that.
+//! Options that read a file and hardly mean it: `columns` over a file that has a header line, a delimiter
+//! that splits nothing, and an encoding over UTF-8. Only the beginning of the first file is read for that.
 
 use std::path::Path;
 use std::sync::Arc;
+
+use encoding_rs::UTF_8;
 
 use super::super::files::{Seen, expand, is_once};
 use super::{LoadCsv, Opened};
@@ -13,31 +15,53 @@ use crate::stop::Stop;
 /// What stands between fields in most files.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
+/// So much of a word is shown that is read as another encoding.
+const WORD_CHARS_MAX: usize = 20;
+
 impl LoadCsv {
-    /// At most one doubt; none about files that cannot be read, since the run reports those.
-    pub(super) fn lint_files(&self, folder: &Folder) -> Option<String> {
+    /// What is doubtful; nothing about files that cannot be read, since the run reports those.
+    pub(super) fn lint_files(&self, folder: &Folder) -> Vec<String> {
+        let warnings = self.find_warnings(folder).unwrap_or_default();
+        warnings.into_iter().flatten().collect()
+    }
+
+    fn find_warnings(&self, folder: &Folder) -> Option<[Option<String>; 2]> {
         let stop = Stop::of_signals();
         let paths = expand(&self.files, folder, &stop).ok()?;
         let path = paths.first()?;
         if is_once(path) {
             let begun = self.lock_begun();
             let (_, opened) = begun.as_ref()?;
-            return self.lint_delimiter(path, opened);
+            return Some(self.lint_opened(path, opened));
         }
         let seen = Seen::of(path).ok()?.0;
         let opened = self.open_file(&seen, Arc::default(), &stop);
         let opened = opened.ok()?;
-        match &self.columns {
-            Some(columns) => self.lint_columns(path, columns, opened),
-            None => self.lint_delimiter(path, &opened),
-        }
+        let Some(columns) = &self.columns else {
+            return Some(self.lint_opened(path, &opened));
+        };
+        let mut splitter = opened.splitter;
+        let first = splitter.header().ok()??;
+        Some([
+            self.lint_columns(path, columns, &first),
+            self.lint_encoding(path, &[&first, splitter.rest()].concat()),
+        ])
+    }
+
+    /// What is doubtful about a file with a header.
+    fn lint_opened(&self, path: &Path, opened: &Opened) -> [Option<String>; 2] {
+        let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
+        let mut bytes = self.encoding.encode(&names).0.into_owned();
+        bytes.extend_from_slice(opened.splitter.rest());
+        [
+            self.lint_delimiter(path, opened),
+            self.lint_encoding(path, &bytes),
+        ]
     }
 
     /// Whether the first record repeats the names in `columns`.
-    fn lint_columns(&self, path: &Path, columns: &[String], opened: Opened) -> Option<String> {
-        let mut splitter = opened.splitter;
-        let first = splitter.header().ok()??;
-        let first = self.parser(Vec::new()).header(&first).ok()?;
+    fn lint_columns(&self, path: &Path, columns: &[String], first: &[u8]) -> Option<String> {
+        let first = self.parser(Vec::new()).header(first).ok()?;
         let alike = |(field, column): (&String, &String)| {
             let letters = letters(field);
             !letters.is_empty() && letters == self::letters(column)
@@ -51,6 +75,32 @@ impl LoadCsv {
                 self.skip_rows + 1
             )
         })
+    }
+
+    /// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.
+    fn lint_encoding(&self, path: &Path, text: &[u8]) -> Option<String> {
+        if self.encoding == UTF_8 || text.is_ascii() {
+            return None;
+        }
+        let text = match str::from_utf8(text) {
+            Ok(text) => text,
+            // Where the beginning ends, in the midst of a character.
+            Err(error) if error.error_len().is_none() => {
+                str::from_utf8(&text[..error.valid_up_to()]).ok()?
+            }
+            Err(_) => return None,
+        };
+        let mut words =
+            text.split(|character: char| character.is_ascii() && !character.is_alphanumeric());
+        let word = words.find(|word| !word.is_ascii())?;
+        let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+        let read = self.encoding.decode_without_bom_handling(word.as_bytes()).0;
+        Some(format!(
+            "`{}` begins as UTF-8 does, and is read as `{}`: `{word}` becomes `{read}`; if it is UTF-8, leave out \
+             `encoding`",
+            path.display(),
+            self.encoding.name()
+        ))
     }
 
     /// Whether the header is one column because another delimiter stands in it, and in the first record.

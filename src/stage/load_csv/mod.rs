@@ -315,7 +315,7 @@ impl Stage for LoadCsv {
     }
 
     fn lint(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
-        self.lint_files(folder).into_iter().collect()
+        self.lint_files(folder)
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
