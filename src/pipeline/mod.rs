@@ -255,7 +255,8 @@ impl Pipeline {
             });
             let schema = given.and_then(|(step, given)| {
                 let schema = step.stage.schema(&given, &self.folder);
-                let schema = schema.map_err(|error| mistakes.push(step.placed(error)));
+                let schema =
+                    schema.map_err(|error| mistakes.push(step.placed(&self.folder, error)));
                 schema.ok()
             });
             schemas.push(schema);
@@ -491,10 +492,17 @@ impl Step {
         self.scrub(self.locate(key.unwrap_or_default(), error))
     }
 
-    /// An error about its columns, with the line of the file that is at fault.
-    fn placed(&self, error: Error) -> Error {
+    /// An error about its columns, or about what its options name, with the line of the file that is at fault.
+    #[must_use]
+    pub fn placed(&self, folder: &Folder, error: Error) -> Error {
         let located = |error: Error| match &self.section {
             Some(section) if error.class == Class::Usage => section.locate_named(error),
+            Some(section) if error.class == Class::Failed => {
+                match source::blamed_file(&self.options, folder, &error) {
+                    Some(path) => section.locate_path(&path, error),
+                    None => error,
+                }
+            }
             _ => error,
         };
         let named = error.each(&|error: Error| located(error.stage(&self.name)));

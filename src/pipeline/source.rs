@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
-use crate::stage::WRITE_A_LIST;
+use crate::stage::{Folder, WRITE_A_LIST};
 
 /// A file's tables.
 pub(super) struct Document {
@@ -307,6 +307,25 @@ pub(super) fn blamed_first(table: &Table, error: &Error) -> Vec<String> {
         Some(std::iter::once(key.clone()).chain(below).collect())
     });
     paths.next().unwrap_or_default()
+}
+
+/// The same for an error about what an option names outside, a file most often: the message begins with the option,
+/// or with the file as it was resolved.
+pub(super) fn blamed_file(table: &Table, folder: &Folder, error: &Error) -> Option<Vec<String>> {
+    let first = words(&error.message).next()?;
+    if table.contains_key(first) {
+        return Some(vec![first.to_owned()]);
+    }
+    let is_meant = |text: &str| folder.resolve(text).display().to_string() == first;
+    table.iter().find_map(|(key, value)| match value {
+        Value::String(text) => is_meant(text).then(|| vec![key.clone()]),
+        Value::Array(items) => {
+            let mut items = items.iter().filter_map(Value::as_str);
+            let item = items.find(|item| is_meant(item))?;
+            Some(vec![key.clone(), item.to_owned()])
+        }
+        _ => None,
+    })
 }
 
 /// The path that a word spells: `key`, `key.member`, or `key = ...`.

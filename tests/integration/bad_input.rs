@@ -249,14 +249,22 @@ fn faults_of_files() -> Vec<Fault> {
             ],
         )
         .input("a,b,a\n1,2,3\n"),
-        Fault::new("a missing file", 1, &["stage `load`", "in.csv"]),
-        Fault::new("a glob without a match", 1, &["stage `load`", "no*.csv"])
-            .pipeline(pipeline("", "").replace("in.csv", "no*.csv")),
+        Fault::new(
+            "a missing file",
+            1,
+            &["stage `load`", "in.csv", "pipeline.toml:"],
+        ),
+        Fault::new(
+            "a glob without a match",
+            1,
+            &["stage `load`", "no*.csv", "pipeline.toml:"],
+        )
+        .pipeline(pipeline("", "").replace("in.csv", "no*.csv")),
         Fault::new("a directory", 1, &["stage `load`", "in.csv"]).file("in.csv/inside", "1,1,a\n"),
         Fault::new(
             "a mapping that is not JSON",
             1,
-            &["stage `index`", "mapping.json"],
+            &["stage `index`", "mapping.json:1:3", "pipeline.toml:"],
         )
         .input("1,1,a\n")
         .file("mapping.json", "{ properties: }")
@@ -264,7 +272,7 @@ fn faults_of_files() -> Vec<Fault> {
         Fault::new(
             "a mapping that is missing",
             1,
-            &["stage `index`", "mapping.json"],
+            &["stage `index`", "mapping.json", "pipeline.toml:"],
         )
         .input("1,1,a\n")
         .pipeline(pipeline("", "") + INDEX),

@@ -420,3 +420,11 @@ fn one(inputs: &[Schema]) -> Result<&Schema> {
         ))
     })
 }
+
+/// The error of a mapping file that is not JSON, with the place in it.
+fn not_json(file: &str, error: &serde_json::Error) -> Error {
+    let (words, at) = (error.to_string(), (error.line(), error.column()));
+    let words = words.split(" at line ").next().unwrap_or_default();
+    Error::failed(format!("mapping `{file}` is not JSON"))
+        .cause(format!("at {file}:{}:{}: {words}", at.0, at.1))
+}

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::not_json;
 use crate::error::{Error, Result, meant};
 use crate::schema::{Schema, Type, list};
 
@@ -185,8 +186,7 @@ impl Mapping {
 
     /// The mapping in the text of file `file`.
     pub(super) fn parse(text: &str, file: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| Error::failed(format!("mapping `{file}` is not JSON")).cause(error))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| not_json(file, &error))?;
         Self::read(&value, file)
     }
 

@@ -28,7 +28,7 @@ use serde_json::Value;
 pub(super) use self::options::{Op, Options};
 pub(super) use self::replay::{REJECTS, Replay};
 
-use super::{Mode, ids, one, refuse_reserved};
+use super::{Mode, ids, not_json, one, refuse_reserved};
 use crate::error::{Error, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
@@ -156,13 +156,12 @@ impl ServerIndex {
         let file = folder.resolve(path);
         let text = std::fs::read_to_string(&file)
             .map_err(|error| Error::io("read mapping", file.display(), &error))?;
-        let shown = file.display();
-        let json: Value = serde_json::from_str(&text)
-            .map_err(|error| Error::failed(format!("`{shown}` is not JSON")).cause(error))?;
+        let shown = file.display().to_string();
+        let json: Value = serde_json::from_str(&text).map_err(|error| not_json(&shown, &error))?;
         // `{mappings: {...}}`, as an index's body has it, or what stands in it.
         let mapping = json.get("mappings").unwrap_or(&json);
         if !mapping.is_object() {
-            return Err(Error::failed(format!("`{shown}` is not a mapping"))
+            return Err(Error::failed(format!("mapping `{shown}` is not a mapping"))
                 .hint("write `{\"properties\": {...}}`"));
         }
         Ok(Some(mapping.clone()))
