@@ -425,7 +425,51 @@ fn gather_value(value: &Value, secret: bool, secrets: &mut Secrets) {
             Value::String(text) => secrets.add(text),
             other => secrets.add(&other.to_string()),
         },
-        Value::String(text) => gather_urls(text, secrets),
+        Value::String(text) => {
+            gather_urls(text, secrets);
+            gather_json(text, secrets);
+        }
+        _ => {}
+    }
+}
+
+/// What a text holds of secrets that is JSON, or a template of it: the members that are named so.
+fn gather_json(text: &str, secrets: &mut Secrets) {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return;
+    }
+    if let Ok(json) = serde_json::from_str(text) {
+        return gather_member(&json, false, secrets);
+    }
+    // What stands for a value may be no JSON: names are looked for, and the text that each has.
+    for (at, _) in text.match_indices(':') {
+        let name = text[..at].trim_end().strip_suffix('"');
+        let name = name.and_then(|name| name.rsplit('"').next());
+        let value = text[at + 1..].trim_start().strip_prefix('"');
+        if let (Some(name), Some(value)) = (name, value)
+            && is_secret(name)
+        {
+            let ends = value.match_indices('"').map(|(end, _)| end);
+            let mut ends = ends.filter(|&end| !value[..end].ends_with('\\'));
+            secrets.add(&value[..ends.next().unwrap_or(value.len())]);
+        }
+    }
+}
+
+fn gather_member(json: &Json, secret: bool, secrets: &mut Secrets) {
+    match json {
+        Json::Object(members) => {
+            for (name, value) in members {
+                gather_member(value, secret || is_secret(name), secrets);
+            }
+        }
+        Json::Array(values) => {
+            for value in values {
+                gather_member(value, secret, secrets);
+            }
+        }
+        Json::String(text) if secret => secrets.add(text),
+        Json::Number(number) if secret => secrets.add(&number.to_string()),
         _ => {}
     }
 }
@@ -495,6 +539,26 @@ mod tests {
         for (set, shown) in cases {
             assert_eq!(masked_set(set), shown);
         }
+    }
+
+    #[test]
+    fn members_of_a_json_text_are_masked_by_their_names() {
+        let bodies = [
+            r#"{"user": "me", "password": "hunter2"}"#,
+            r#"[{"auth": {"api_key": ["hunter2", 4711007]}}]"#,
+            r#" {"id": {id}, "accessToken" : "hunter2", "rows": [{row}]}"#,
+        ];
+        for body in bodies {
+            let body = Table::from_iter([("body".to_owned(), Value::from(body))]);
+            let shown = masked(&body).to_string();
+            assert!(
+                shown.contains(MASK) && !shown.contains("hunter2"),
+                "{shown}"
+            );
+            assert!(!shown.contains("4711007"), "{shown}");
+        }
+        let plain = Table::from_iter([("body".to_owned(), Value::from(r#"{"user": "me"}"#))]);
+        assert!(!masked(&plain).to_string().contains(MASK));
     }
 
     #[test]
