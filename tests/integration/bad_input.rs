@@ -248,7 +248,8 @@ fn faults_of_files() -> Vec<Fault> {
                 "`skip_rows = 1`",
             ],
         )
-        .input("a,b,a\n1,2,3\n"),
+        .input("a,b,a\n1,2,3\n")
+        .pipeline(pipeline("", "").replace("columns = [\"id\", \"n\", \"text\"]", "")),
         Fault::new(
             "a missing file",
             1,

@@ -168,7 +168,7 @@ impl Stage for Fetch {
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         let input = inputs.first();
         let bound = self.question.clone().bind(input, self.batch);
-        both(bound, self.answers.schema(input)).map(|(_, schema)| schema)
+        both(bound, self.answers.schema(input)).map(|((), schema)| schema)
     }
 
     fn batch_rows(&self) -> Option<usize> {

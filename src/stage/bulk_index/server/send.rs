@@ -88,7 +88,7 @@ impl Wire {
                     parts.extend(part.halves());
                 }
                 Sent::Reject(part, refusal) => {
-                    outcomes.set(part.items[0], DocumentOutcome::Rejected(refusal))
+                    outcomes.set(part.items[0], DocumentOutcome::Rejected(refusal));
                 }
                 Sent::Again(part, why, retry_after) => {
                     self.again(part, &why, retry_after, &mut parts, &mut outcomes)?;
