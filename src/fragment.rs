@@ -19,8 +19,8 @@ use crate::stage::{
 };
 use crate::stop::Stop;
 
-/// One stage of a fragment, as it is sent to a worker process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// One stage of a fragment as the pipeline file states it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSpec {
     /// The stage's name.
     pub name: String,
@@ -28,24 +28,31 @@ pub struct StageSpec {
     pub kind: String,
     /// The kind's options.
     pub options: Value,
+    /// Whether its rows end in a sink, so that a digest is over what came in.
+    pub sink: bool,
+}
+
+/// One stage of a fragment once its run has begun, as it is sent to a worker process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BoundStage {
+    /// What was planned.
+    pub spec: StageSpec,
     /// The inputs' columns.
     pub inputs: Vec<Schema>,
     /// The output's columns.
     pub output: Schema,
     /// What the stage's sessions need to open.
     pub session_config: Value,
-    /// Whether its rows end in a sink, so that a digest is over what came in.
-    pub sink: bool,
     /// Where its sessions say what they wait for, in this process.
     #[serde(skip)]
     pub wait_reason: WaitReason,
 }
 
-/// The stages that process a batch in one pass, and the rows broadcast to them.
+/// A fragment of a plan once its run has begun: its stages, and the rows broadcast to them.
 #[derive(Clone)]
-pub struct Fragment {
+pub struct BoundFragment {
     /// The stages in order, as plain data.
-    pub specs: Vec<StageSpec>,
+    pub bound: Vec<BoundStage>,
     /// The stages themselves, where this process has them already.
     pub stages: Vec<Arc<dyn Stage>>,
     /// For each link, for each of its inputs, all its rows if it is broadcast.
@@ -60,15 +67,15 @@ pub struct Fragment {
     pub backpressure: Backpressure,
 }
 
-impl Fragment {
+impl BoundFragment {
     /// The fragment that a worker process received.
     pub fn of(
-        specs: Vec<StageSpec>,
+        bound: Vec<BoundStage>,
         broadcast: Vec<Vec<Option<Batch>>>,
         digest: bool,
         processes: usize,
-    ) -> Result<Fragment> {
-        let stages = specs.iter().map(|spec| {
+    ) -> Result<BoundFragment> {
+        let stages = bound.iter().map(|BoundStage { spec, .. }| {
             let kind = stage::kind(&spec.kind).ok_or_else(|| {
                 Error::failed(format!("this worker knows no kind `{}`", spec.kind))
             })?;
@@ -78,9 +85,9 @@ impl Fragment {
                 .map(Arc::from)
                 .map_err(|error| error.stage(&spec.name))
         });
-        Ok(Fragment {
+        Ok(BoundFragment {
             stages: stages.collect::<Result<_>>()?,
-            specs,
+            bound,
             broadcast,
             digest,
             processes,
@@ -102,8 +109,8 @@ impl Fragment {
     /// Its last `n` stages alone.
     #[must_use]
     pub fn last(mut self, n: usize) -> Self {
-        let before = self.specs.len() - n;
-        self.specs.drain(..before);
+        let before = self.bound.len() - n;
+        self.bound.drain(..before);
         self.stages.drain(..before);
         self.broadcast.drain(..self.broadcast.len() - n);
         self
@@ -113,21 +120,22 @@ impl Fragment {
     /// pulled from the stage above once it is ready.
     pub fn open(self) -> Result<OpenFragment> {
         let start = clock::monotonic();
-        let mut opened = Vec::with_capacity(self.specs.len());
-        let specs = self.specs.into_iter().zip(self.stages).zip(self.broadcast);
-        for ((spec, stage), broadcast) in specs.rev() {
+        let mut opened = Vec::with_capacity(self.bound.len());
+        let bound = self.bound.into_iter().zip(self.stages).zip(self.broadcast);
+        for ((bound, stage), broadcast) in bound.rev() {
             let setup = Setup {
-                inputs: spec.inputs.clone(),
-                output: spec.output.clone(),
-                session_config: spec.session_config.clone(),
+                inputs: bound.inputs.clone(),
+                output: bound.output.clone(),
+                session_config: bound.session_config.clone(),
                 broadcast,
                 sessions: self.processes,
                 stop: self.stop.clone(),
                 backpressure: self.backpressure.clone(),
-                wait_reason: spec.wait_reason.clone(),
+                wait_reason: bound.wait_reason.clone(),
             };
-            let session = stage.open(setup).map_err(|error| error.stage(&spec.name))?;
-            opened.push(Opened { spec, session });
+            let opened_session = stage.open(setup);
+            let session = opened_session.map_err(|error| error.stage(&bound.spec.name))?;
+            opened.push(Opened { bound, session });
         }
         opened.reverse();
         Ok(OpenFragment {
@@ -147,7 +155,7 @@ struct StageOutput {
 }
 
 struct Opened {
-    spec: StageSpec,
+    bound: BoundStage,
     session: Box<dyn Session>,
 }
 
@@ -214,17 +222,17 @@ impl BatchOutcome {
 
     /// The outcome of a batch whose worker died and which may not be repeated (the fragment is one stage, `spec`): its
     /// rows are rejects.
-    pub fn died(spec: &StageSpec, batch: &Batch, digest: bool) -> Self {
-        let Some(input) = spec.inputs.first() else {
-            return BatchOutcome::failed(Error::failed("its worker died").stage(&spec.name));
+    pub fn died(bound: &BoundStage, batch: &Batch, digest: bool) -> Self {
+        let Some(input) = bound.inputs.first() else {
+            return BatchOutcome::failed(Error::failed("its worker died").stage(&bound.spec.name));
         };
         let reject = |row| Reject::of(batch, input, row, None, None, "worker died".into());
-        let types = spec.output.fields.iter().map(|field| &field.ty);
+        let types = bound.output.fields.iter().map(|field| &field.ty);
         let rows = Batch::new(types.map(Column::empty).collect(), 0);
         let stage_metrics = StageMetrics {
             rows_in: batch.rows() as u64,
             rejects: (0..batch.rows()).map(reject).collect(),
-            digest: digest.then(|| Digest::of(&spec.output, &rows)),
+            digest: digest.then(|| Digest::of(&bound.output, &rows)),
             ..StageMetrics::default()
         };
         BatchOutcome {
@@ -310,7 +318,7 @@ impl OpenFragment {
             if let Some(fault) = fault {
                 // Its row comes before what stages above have yet to give.
                 unfinished.rests.retain(|&(above, _)| above >= at);
-                unfinished.fault = Some(fault.stage(&opened.spec.name));
+                unfinished.fault = Some(fault.stage(&opened.bound.spec.name));
             }
         }
         let batch = match work {
@@ -336,7 +344,9 @@ impl OpenFragment {
         let first = batch
             .filter(|_| rows_in > 0)
             .and_then(|batch| batch.origin(0));
-        let given = batch.filter(|_| self.digest && opened.spec.sink).cloned();
+        let given = batch
+            .filter(|_| self.digest && opened.bound.spec.sink)
+            .cloned();
         let meter = clock::Meter::start();
         let ran = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Batch(batch) => opened.session.run(batch),
@@ -353,10 +363,10 @@ impl OpenFragment {
             .hint("this is a bug in etl: please report it with these words"))
         })?;
         let digest = self.digest.then(|| match given {
-            None => Digest::of(&opened.spec.output, &output.batch),
+            None => Digest::of(&opened.bound.output, &output.batch),
             Some(given) => {
                 let gone: Vec<u32> = output.rejects.iter().map(|reject| reject.row).collect();
-                Digest::of(&opened.spec.inputs[0], &given.without(&gone))
+                Digest::of(&opened.bound.inputs[0], &given.without(&gone))
             }
         });
         let stage_metrics = StageMetrics {
@@ -385,7 +395,7 @@ impl OpenFragment {
             opened
                 .session
                 .close()
-                .map_err(|error| error.stage(&opened.spec.name))
+                .map_err(|error| error.stage(&opened.bound.spec.name))
         };
         self.opened.into_iter().map(close).collect()
     }

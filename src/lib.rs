@@ -8,23 +8,24 @@
 //! input alone.
 //!
 //! ```text
-//! pipeline.toml -> pipeline -> run -> executor -> fragment -> stage -> format
-//!                  decode,    wires   orders      a batch  one     CSV, JSON,
-//!                  check      streams results     through  kind    Arrow, dates
-//!                                                 stages
+//! pipeline.toml -> pipeline -> plan -> run -> executor -> fragment -> stage -> format
+//!                  decode,     what    wires  orders      a batch     one      CSV, JSON,
+//!                  check       runs    it     results     through     kind     Arrow, dates
+//!                              where                      stages
 //! ```
 //!
 //! # Code map: which file do I change?
 //! * a new kind of stage: one file in [`stage`], one line in [`stage::STAGES`]
 //! * a subcommand: one file in [`cli`]
 //! * what a pipeline file may say: [`pipeline`]
-//! * how streams are wired, measured and accounted for: [`run`]
+//! * which stages run together, where, and how rows reach them: [`plan`]; `etl plan` prints it
+//! * how a plan is wired into streams, measured and accounted for: [`run`]
 //! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
 //! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
-//! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::part`
+//! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::partial_file`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * how text becomes columns and columns text: [`mod@format`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
@@ -32,7 +33,7 @@
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
-//! * Arrows point down only: cli, bench, run, state, executor, fragment, stage, format, error. A stage never sees an
+//! * Arrows point down only: cli, bench, run, plan, executor, fragment, stage, format, error. A stage never sees an
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
@@ -61,6 +62,7 @@ pub mod http;
 pub mod keys;
 pub mod partition;
 pub mod pipeline;
+pub mod plan;
 mod procs;
 pub mod progress;
 pub mod report;

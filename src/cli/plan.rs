@@ -11,7 +11,8 @@ use super::{PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
 use crate::format::gzip;
-use crate::pipeline::{Pipeline, Step, masked};
+use crate::pipeline::{Pipeline, masked};
+use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::report::bytes;
 use crate::schema::count;
 use crate::shown;
@@ -55,61 +56,45 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
 
 /// A paragraph a stage.
 fn as_text(pipeline: &Pipeline) -> String {
+    let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
-    let collected = pipeline.collected();
     let mut text = format!(
-        "{}: {}\n",
+        "{}: {} in {}\n",
         pipeline.name,
-        count(pipeline.steps.len(), "stage")
+        count(pipeline.steps.len(), "stage"),
+        count(plan.fragments.len(), "fragment"),
     );
-    let longest = |word: fn(&Step) -> &str| {
-        let words = pipeline.steps.iter().map(|step| word(step).chars().count());
-        words.max().unwrap_or(0)
-    };
-    let name_width = longest(|step| &step.name);
-    let kind_width = longest(|step| step.kind.name);
-    let number_width = pipeline.steps.len().to_string().len();
-    for (at, step) in pipeline.steps.iter().enumerate() {
-        text.push_str(&format!(
-            "\n{:>number_width$} {:name_width$}  {:kind_width$}  {}\n",
-            at + 1,
-            step.name,
-            step.kind.name,
-            grid(step.grid)
-        ));
-        for line in details(pipeline, &sizes, at, collected[at]) {
-            let indent = " ".repeat(number_width + 1);
-            let line = output::wrap(
-                &shown::line(&line),
-                WIDTH - indent.len(),
-                &format!("{indent}  "),
-            );
-            text.push_str(&format!("{indent}{line}\n"));
+    let names = pipeline.steps.iter().map(|step| step.name.chars().count());
+    let width = names.max().unwrap_or(0);
+    for (number, fragment) in plan.fragments.iter().enumerate() {
+        let executor = grid(fragment.executor);
+        text.push_str(&format!("\nfragment {}: {executor}\n", number + 1));
+        for Stage { at, spec } in &fragment.stages {
+            text.push_str(&format!("  {:width$}  {}\n", spec.name, spec.kind));
+            for line in details(pipeline, &plan, &sizes, *at) {
+                let line = output::wrap(&shown::line(&line), WIDTH - 4, "      ");
+                text.push_str(&format!("    {line}\n"));
+            }
         }
     }
     text
 }
 
 /// What is said of a step below its name.
-fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> Vec<String> {
+fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<String> {
     let step = &pipeline.steps[at];
-    let partitioning = step.stage.inputs();
+    let fragment = plan.fragment_of(at);
     let mut lines = Vec::new();
-    for (number, &input) in step.inputs.iter().enumerate() {
-        let name = &pipeline.steps[input].name;
-        let mut line = match partitioning.get(number) {
-            Some(partitioning) => format!("reads {name}: {}", in_words(partitioning)),
-            None => format!("reads {name}"),
-        };
-        if let Some(text) = sizes[input].behind {
+    for edge in fragment.edges.iter().filter(|edge| edge.to == at) {
+        let name = &pipeline.steps[edge.from].name;
+        let mut line = format!("reads {name}: {}", in_words(&edge.partitioning));
+        if let Some(text) = sizes[edge.from].behind {
             line.push_str(&format!("; from about {} of text", bytes(text)));
         }
         lines.push(line);
     }
-    if step.inputs.is_empty()
-        && let Some(partitioning) = partitioning.first()
-    {
-        lines.push(format!("reads its own source: {}", in_words(partitioning)));
+    if let (Some(source), true) = (&fragment.source, at == fragment.first()) {
+        lines.push(format!("reads its own source: {}", in_words(source)));
         match &sizes[at].files {
             Ok((0, _)) => {}
             Ok((files, size)) => {
@@ -124,19 +109,19 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
     if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {
         lines.push(format!("{} a batch", count(rows, "row")));
     }
-    let mut readers = pipeline.readers(at);
-    readers.dedup();
+    let mut readers: Vec<&Edge> = plan.edges_from(at).collect();
+    readers.dedup_by_key(|edge| edge.to);
+    let names = readers
+        .iter()
+        .map(|edge| pipeline.steps[edge.to].name.as_str());
+    let names = names.collect::<Vec<&str>>().join(", ");
+    let how = match readers.first().map(|edge| edge.delivery) {
+        Some(Delivery::Collected) => "collected, as its readers could wait for each other",
+        Some(Delivery::Shared) => "each batch to each of them; the slowest sets the pace",
+        _ => "",
+    };
     if readers.len() > 1 {
-        let names: Vec<&str> = readers
-            .iter()
-            .map(|&reader| pipeline.steps[reader].name.as_str())
-            .collect();
-        let how = if collected {
-            "collected, as its readers could wait for each other"
-        } else {
-            "each batch to each of them; the slowest sets the pace"
-        };
-        lines.push(format!("read by {}: {how}", names.join(", ")));
+        lines.push(format!("read by {names}: {how}"));
     }
     if let Some(place) = step.publishes_to() {
         lines.push(if step.writes_in_place() {
@@ -144,7 +129,7 @@ fn details(pipeline: &Pipeline, sizes: &[Size], at: usize, collected: bool) -> V
         } else {
             format!("publishes {place}, when every stage has ended without error")
         });
-    } else if readers.is_empty() && !step.kind.sink {
+    } else if pipeline.readers(at).is_empty() && !step.kind.sink {
         lines.push("read by no stage: its rows are counted and dropped".into());
     }
     lines
@@ -226,25 +211,29 @@ fn grid(grid: Grid) -> String {
 
 fn in_words(partitioning: &Partitioning) -> String {
     match partitioning {
-        Partitioning::Any => "dealt as it comes".into(),
+        Partitioning::Any => "batches as they come".into(),
         Partitioning::UniqueInFlight(columns) if columns.is_empty() => {
-            "dealt by row number, as many at once as the other side takes".into()
+            "batches by row number, as many at once as the other side takes".into()
         }
         Partitioning::UniqueInFlight(columns) => format!(
-            "dealt by row number, no two at once of one {}",
+            "batches by row number, never two rows of one {} at once",
             columns.join(", ")
         ),
-        Partitioning::Requests(_) => "dealt by row number, a batch a request".into(),
+        Partitioning::Requests(_) => "batches by row number, each one request".into(),
         Partitioning::ByKey(columns) => {
-            format!("collected, then dealt by {}", columns.join(", "))
+            format!("collected, then partitioned by {}", columns.join(", "))
         }
         Partitioning::Broadcast => "collected, then all of it to every session".into(),
     }
 }
 
 fn as_json(pipeline: &Pipeline) -> Value {
+    let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
-    let collected = pipeline.collected();
+    let is_collected = |at: usize| {
+        let mut edges = plan.edges_from(at);
+        edges.any(|edge| edge.delivery == Delivery::Collected)
+    };
     let stages = pipeline.steps.iter().enumerate().map(|(at, step)| {
         let partitioning = step.stage.inputs();
         let inputs: Vec<Value> = step
@@ -268,7 +257,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "threads": step.grid.threads,
             "batch_rows": step.batch_rows.or_else(|| step.stage.batch_rows()),
             "inputs": inputs,
-            "output_collected": collected[at],
+            "output_collected": is_collected(at),
             "publishes": step.publishes_to(),
         });
         if step.inputs.is_empty()
@@ -287,18 +276,48 @@ fn as_json(pipeline: &Pipeline) -> Value {
         "pipeline_file": pipeline.file,
         "max_rejects": pipeline.max_rejects,
         "stages": stages.collect::<Vec<_>>(),
+        "fragments": plan.fragments.iter().map(|fragment| fragment_as_json(pipeline, fragment)).collect::<Vec<_>>(),
+    })
+}
+
+/// A fragment; what its stages' options are stands with the stages.
+fn fragment_as_json(pipeline: &Pipeline, fragment: &Fragment) -> Value {
+    let name = |at: usize| &pipeline.steps[at].name;
+    let edges = fragment.edges.iter().map(|edge| {
+        let mut json = json!({
+            "from": name(edge.from),
+            "to": name(edge.to),
+            "input": edge.input,
+            "delivery": edge.delivery,
+        });
+        describe(&edge.partitioning, &mut json);
+        json
+    });
+    let source = fragment.source.as_ref().map(|partitioning| {
+        let mut json = json!({});
+        describe(partitioning, &mut json);
+        json
+    });
+    json!({
+        "stages": fragment.stages.iter().map(|stage| &stage.spec.name).collect::<Vec<_>>(),
+        "source": source,
+        "edges": edges.collect::<Vec<_>>(),
+        "executor": fragment.executor.kind.as_str(),
+        "processes": fragment.executor.processes,
+        "threads": fragment.executor.threads,
+        "batch_rows": fragment.batch_rows,
     })
 }
 
 fn describe(partitioning: &Partitioning, input: &mut Value) {
     let (word, columns) = match partitioning {
         Partitioning::Any => ("any", None),
-        Partitioning::UniqueInFlight(columns) => ("exclusive", Some(columns)),
+        Partitioning::UniqueInFlight(columns) => ("unique_in_flight", Some(columns)),
         Partitioning::Requests(_) => ("requests", None),
-        Partitioning::ByKey(columns) => ("key", Some(columns)),
+        Partitioning::ByKey(columns) => ("by_key", Some(columns)),
         Partitioning::Broadcast => ("broadcast", None),
     };
-    input["dealt"] = word.into();
+    input["partitioning"] = word.into();
     if let Some(columns) = columns {
         input["columns"] = json!(columns);
     }
@@ -315,27 +334,34 @@ mod tests {
         let pipeline = read(FILE, &["d.path=https://me:pw@host/x"]).unwrap();
         let text = as_text(&pipeline);
         let expected = "\
-job: 4 stages
+job: 4 stages in 3 fragments
 
-1 a  load   sequential
-  reads its own source: dealt as it comes
-  read by b, c: collected, as its readers could wait for each other
+fragment 1: sequential
+  a  load
+    reads its own source: batches as they come
+    read by b, c: collected, as its readers could wait for each other
 
-2 b  group  hybrid 2 x 3
-  reads a: collected, then dealt by k
+fragment 2: hybrid 2 x 3
+  b  group
+    reads a: collected, then partitioned by k
 
-3 c  join   sequential
-  reads a: dealt as it comes
-  reads b: collected, then all of it to every session
-
-4 d  write  sequential
-  reads c: dealt as it comes
-  publishes https://***@host/x, when every stage has ended without error
+fragment 3: sequential
+  c  join
+    reads a: batches as they come
+    reads b: collected, then all of it to every session
+  d  write
+    publishes https://***@host/x, when every stage has ended without error
 ";
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        let stages = &as_json(&pipeline)["stages"];
-        assert_eq!(stages[2]["inputs"][1]["dealt"], "broadcast");
+        let json = as_json(&pipeline);
+        let fragment = &json["fragments"][2];
+        assert_eq!(fragment["stages"], json!(["c", "d"]));
+        assert_eq!(fragment["edges"][1]["from"], "b");
+        assert_eq!(fragment["edges"][1]["partitioning"], "broadcast");
+        assert_eq!(fragment["edges"][0]["delivery"], "collected");
+        let stages = &json["stages"];
+        assert_eq!(stages[2]["inputs"][1]["partitioning"], "broadcast");
         assert_eq!(stages[0]["source"]["collected"], false);
         assert_eq!(stages[3]["options"]["path"], "https://***@host/x");
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::fragment::{BatchOutcome, Fragment, OpenFragment, Unfinished, add_closed};
+use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished, add_closed};
 use crate::stage::{Counts, Requests};
 use crate::stop::Stop;
 use limits::RateLimiter;
@@ -84,7 +84,7 @@ pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 /// A stream of what became of them, in the same order; behind an error there are no more.
 pub type Results = Box<dyn Iterator<Item = BatchOutcome> + Send>;
 /// Prepares a fragment: collects the rows that are broadcast to it.
-pub type Prepare = Box<dyn FnOnce() -> Result<Fragment> + Send>;
+pub type Prepare = Box<dyn FnOnce() -> Result<BoundFragment> + Send>;
 
 /// What executing cost beside the work itself.
 #[derive(Debug, Clone, Default)]
@@ -296,7 +296,7 @@ impl Iterator for Sequential {
     }
 }
 
-fn open(fragment: Fragment, costs: &SharedCosts) -> Result<OpenFragment> {
+fn open(fragment: BoundFragment, costs: &SharedCosts) -> Result<OpenFragment> {
     let mut open_fragment = fragment.open()?;
     let mut costs = costs.lock().expect("no one panics holding this lock");
     open_fragment.held.clone_from(&costs.held);

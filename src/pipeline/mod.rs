@@ -329,40 +329,6 @@ impl Pipeline {
         readers
     }
 
-    /// Which outputs are collected because several read them and could wait for each other: those whose
-    /// readers meet again downstream, or on the way from which rows are collected anyway.
-    pub fn collected(&self) -> Vec<bool> {
-        let reached: Vec<BTreeSet<usize>> = (0..self.steps.len())
-            .map(|from| self.downstream(from))
-            .collect();
-        (0..self.steps.len())
-            .map(|at| {
-                let readers = self.readers(at);
-                let meet = readers.iter().enumerate().any(|(i, a)| {
-                    readers[i + 1..]
-                        .iter()
-                        .any(|b| !reached[*a].is_disjoint(&reached[*b]))
-                });
-                let held = || readers.iter().any(|&reader| self.holds(reader, at));
-                readers.len() > 1 && (meet || held())
-            })
-            .collect()
-    }
-
-    /// Whether step `reader`, or one that its rows reach, needs all rows before it can work on one.
-    fn holds(&self, reader: usize, input: usize) -> bool {
-        let step = &self.steps[reader];
-        let partitioning = step.stage.inputs();
-        let held = partitioning
-            .iter()
-            .zip(&step.inputs)
-            .any(|(partitioning, &at)| at == input && partitioning.is_collected());
-        held || self
-            .readers(reader)
-            .into_iter()
-            .any(|next| self.holds(next, reader))
-    }
-
     /// Step `from` and every step its rows can reach.
     pub fn downstream(&self, from: usize) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([from]);

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::Options;
 use super::record::Record;
 use super::stream::Tee;
-use super::wiring::{Wiring, fused_before};
+use super::wiring::Wiring;
 use crate::batch::ROWS_MAX;
 use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
+use crate::plan::Plan;
 use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 use crate::state::checkpoint::Checkpoint;
@@ -22,6 +23,7 @@ use crate::state::resume::{Reach, RunFolder};
 /// One run at work.
 pub(super) struct Driver<'a> {
     pub(super) pipeline: &'a Pipeline,
+    pub(super) plan: &'a Plan,
     pub(super) options: &'a Options,
     pub(super) run: Arc<Run>,
     pub(super) records: Vec<Arc<Record>>,
@@ -81,6 +83,7 @@ impl Driver<'_> {
         let mut begun = self.begin()?;
         let mut wiring = Wiring::new(
             self.pipeline,
+            self.plan,
             self.options,
             self.run.clone(),
             self.records.clone(),
@@ -239,8 +242,9 @@ impl Driver<'_> {
 
     /// All stages at once: each terminal is pulled, and pulls what lies above it.
     fn run_streamed(&self, wiring: &mut Wiring, terminals: &mut Vec<Terminal>) -> Result<()> {
-        for at in 0..self.pipeline.steps.len() {
-            if self.pipeline.readers(at).is_empty() {
+        for fragment in &self.plan.fragments {
+            let at = fragment.last();
+            if self.plan.edges_from(at).next().is_none() {
                 let mut tees = Vec::new();
                 let stream = Some(wiring.step(at, &mut tees));
                 let sink = wiring.begun[at].sink.take();
@@ -298,20 +302,16 @@ impl Driver<'_> {
 
     /// Closes the ledger: the kinds add their last counts, then every stage must balance.
     fn account(&self) -> Result<()> {
-        let before: Vec<Option<usize>> = (0..self.pipeline.steps.len())
-            .map(|at| fused_before(self.pipeline, self.options, at))
-            .collect();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let rows_out = |input: &usize| self.records[*input].totals().ledger.rows_out;
             let mut rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
             let mut totals = self.records[at].totals();
-            if let Some((costs, _)) = &totals.costs {
-                let position = std::iter::successors(before[at], |&above| before[above]).count();
+            if let Some((costs, position)) = &totals.costs {
                 let closed = costs
                     .lock()
                     .expect("no one panics holding this lock")
                     .closed
-                    .get(position)
+                    .get(*position)
                     .cloned()
                     .unwrap_or_default();
                 add_counts(&mut totals.ledger.counts, closed);

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::Pipeline;
+use crate::plan::Plan;
 use crate::report::{Failure, Machine, Rejects, Report, StageReport, Status};
 use crate::stage::{REJECTS_FILE, Run};
 use crate::state::history::{self, History};
@@ -101,8 +102,10 @@ fn run_held(
     run.resumed = resumed;
     run.pipeline.clone_from(&pipeline.name);
     let run = Arc::new(run);
+    let plan = Plan::of(pipeline, options.staged);
     let mut driver = Driver {
         pipeline,
+        plan: &plan,
         options,
         run: run.clone(),
         records,

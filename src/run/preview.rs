@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::executor::Grid;
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
+use crate::plan::Plan;
 use crate::report::Reason;
 use crate::schema::Schema;
 use crate::stage::{Begun, Run};
@@ -66,8 +67,10 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
     let schemas = pipeline.schemas()?;
     let lint_warnings = pipeline.lint(&schemas);
     let mut begun = begin(&pipeline, &run, &schemas)?;
+    let plan = Plan::of(&pipeline, options.staged);
     let mut wiring = Wiring::new(
         &pipeline,
+        &plan,
         &options,
         run.clone(),
         records.clone(),

@@ -116,8 +116,8 @@ pub(super) struct Totals {
     pub(super) warnings: Vec<String>,
     /// Where checkpoints are written, for stages after which a failed run can be resumed.
     pub(super) checkpoints: Option<CheckpointFile>,
-    /// What executing cost; `first`: whether this stage stands for its whole fragment.
-    pub(super) costs: Option<(SharedCosts, bool)>,
+    /// What executing its fragment cost, and its position there: the first stage stands for the whole fragment.
+    pub(super) costs: Option<(SharedCosts, usize)>,
 }
 
 /// The file of checkpoints. It is synced to disk at most once per [`SYNC_EVERY`] and at the end: after a power cut a
@@ -260,25 +260,19 @@ impl Record {
     pub(super) fn report(&self, step: &Step, digest: bool) -> StageReport {
         let totals = self.totals();
         let seconds = |duration: Duration| duration.as_secs_f64();
-        let (costs, first) =
-            totals
-                .costs
-                .as_ref()
-                .map_or_else(Default::default, |(costs, first)| {
-                    (
-                        costs
-                            .lock()
-                            .expect("no one panics holding this lock")
-                            .clone(),
-                        *first,
-                    )
-                });
+        let shared = totals.costs.as_ref();
+        let is_first = shared.is_some_and(|(_, position)| *position == 0);
+        let costs = shared.map(|(costs, _)| {
+            let costs = costs.lock().expect("no one panics holding this lock");
+            costs.clone()
+        });
+        let costs = costs.unwrap_or_default();
         let mut counts = totals.ledger.counts.clone();
         if costs.concurrency > 0 {
             counts.insert("concurrency".into(), costs.concurrency);
         }
         let mut warnings = totals.warnings.clone();
-        let stands = if first {
+        let stands = if is_first {
             costs.clone()
         } else {
             crate::executor::Costs::default()

@@ -17,7 +17,7 @@ impl Driver<'_> {
         let mut given: Vec<u64> = Vec::new();
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let taken: u64 = step.inputs.iter().map(|&input| given[input]).sum();
-            let readers = self.pipeline.readers(at).len();
+            let readers = self.plan.edges_from(at).count();
             if readers == 0 {
                 terminals.push(self.own(at, || self.run_terminal(at, wiring))?);
                 given.push(0);

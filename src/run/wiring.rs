@@ -1,4 +1,4 @@
-//! Wires stages into streams: which stages share a fragment, what is collected, who reads what.
+//! Wires the fragments of a plan into streams.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
 use crate::executor::{self, Batches, Gauge, Journal, Task};
-use crate::fragment::{Fragment, StageSpec};
+use crate::fragment::{BoundFragment, BoundStage};
 use crate::pipeline::Pipeline;
+use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::schema::Schema;
 use crate::stage::{Backpressure, Begun, Partitioning, Run};
 use crate::state::journal::ResponseJournal;
@@ -21,31 +22,15 @@ enum Shared {
     Tee(Arc<Tee>, usize),
 }
 
-/// The stage right before `at` that shares a fragment with it: both under one executor, `at`
-/// dealing what comes, and nobody else reading the one above.
-pub(super) fn fused_before(pipeline: &Pipeline, options: &Options, at: usize) -> Option<usize> {
-    if options.staged {
-        return None;
-    }
-    let step = &pipeline.steps[at];
-    let before = *step.inputs.first()?;
-    let above = &pipeline.steps[before];
-    let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let is_any =
-        step.stage.inputs().first() == Some(&Partitioning::Any) && above.requests().is_none();
-    (alike && is_any && pipeline.readers(before).len() == 1).then_some(before)
-}
-
 /// Makes streams of stages.
 pub(super) struct Wiring<'a, 'b> {
     pub(super) pipeline: &'a Pipeline,
+    pub(super) plan: &'a Plan,
     pub(super) options: &'a Options,
     pub(super) run: Arc<Run>,
     pub(super) records: Vec<Arc<Record>>,
     pub(super) schemas: Vec<Schema>,
-    pub(super) before: Vec<Option<usize>>,
     pub(super) begun: &'b mut Vec<Begun>,
-    pub(super) collected: Vec<bool>,
     shared: HashMap<usize, Shared>,
     /// In a staged run: outputs that wait for their readers, and for how many.
     pub(super) held: HashMap<usize, (Held, usize)>,
@@ -57,19 +42,16 @@ pub(super) struct Wiring<'a, 'b> {
 impl<'a, 'b> Wiring<'a, 'b> {
     pub(super) fn new(
         pipeline: &'a Pipeline,
+        plan: &'a Plan,
         options: &'a Options,
         run: Arc<Run>,
         records: Vec<Arc<Record>>,
         schemas: Vec<Schema>,
         begun: &'b mut Vec<Begun>,
     ) -> Self {
-        let steps = 0..pipeline.steps.len();
         Wiring {
-            before: steps
-                .map(|at| fused_before(pipeline, options, at))
-                .collect(),
-            collected: pipeline.collected(),
             pipeline,
+            plan,
             options,
             run,
             records,
@@ -90,20 +72,19 @@ impl<'a, 'b> Wiring<'a, 'b> {
             }
             return held.stream();
         }
-        let readers = self.pipeline.readers(at).len();
-        if readers < 2 {
+        let deliveries: Vec<Delivery> =
+            self.plan.edges_from(at).map(|edge| edge.delivery).collect();
+        let delivery = deliveries.first().copied().unwrap_or(Delivery::Forward);
+        if delivery == Delivery::Forward {
             return self.step(at, tees);
         }
         if !self.shared.contains_key(&at) {
-            let mut above = Vec::new();
-            let stream = self.step(at, &mut above);
-            let shared = if self.collected[at] {
+            let stream = self.step(at, &mut Vec::new());
+            let shared = if delivery == Delivery::Collected {
                 Shared::Collected(Arc::new(Collected::new(stream)))
             } else {
-                Shared::Tee(
-                    Arc::new(Tee::new(stream, readers, self.options.stop.clone())),
-                    0,
-                )
+                let stop = self.options.stop.clone();
+                Shared::Tee(Arc::new(Tee::new(stream, deliveries.len(), stop)), 0)
             };
             self.shared.insert(at, shared);
         }
@@ -118,100 +99,117 @@ impl<'a, 'b> Wiring<'a, 'b> {
         }
     }
 
-    /// The stream of stage `at` and of the stages in its fragment.
+    /// The stream of stage `at`, the last one of its fragment.
     pub(super) fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        let mut fragment = vec![at];
-        while let Some(before) = self.before[fragment[0]] {
-            fragment.insert(0, before);
-        }
-        let first = fragment[0];
-        let pipeline = self.pipeline;
-        let step = &pipeline.steps[first];
-        let input = match (self.begun[first].source.take(), step.inputs.first()) {
-            (Some(source), _) => {
-                let record = &self.records[first];
-                let readers = match step.grid.kind {
-                    executor::Kind::Sequential => 1,
-                    _ => step.grid.workers().min(source.parts.len()),
-                };
-                let alone = readers < 2;
-                let metered = |part| stream::metered(part, record.clone(), &step.name, alone);
-                let parts = source.parts.into_iter().map(metered).collect();
-                read_ahead::batches(parts, readers, &step.name, self.options.stop.clone())
-            }
-            (None, Some(&above)) => self.output(above, tees),
-            (None, None) => Box::new(std::iter::empty()),
-        };
-        let unique_in_flight = match (step.stage.inputs().first(), step.inputs.first()) {
-            (Some(Partitioning::UniqueInFlight(columns)), Some(&above)) => {
-                Some(self.schemas[above].indices(columns).unwrap_or_default())
-            }
-            _ => None,
-        };
-        let input = match (step.stage.inputs().first(), step.inputs.first()) {
-            (Some(Partitioning::ByKey(columns)), Some(&above)) => {
-                let schema = self.schemas[above].clone();
-                match schema.indices(columns) {
-                    Ok(columns) => {
-                        stream::by_key(input, schema, columns, self.records[first].clone())
-                    }
-                    Err(error) => Box::new(std::iter::once(Err(error.stage(&step.name)))),
-                }
-            }
-            (Some(Partitioning::Requests(_)), _) => stream::requests(input, step.rows_max()),
-            (Some(Partitioning::UniqueInFlight(_)), _) => {
-                let columns = unique_in_flight.clone().unwrap_or_default();
-                let resumed_rows = self.records[first].totals().ledger.rows_in;
-                stream::unique_in_flight(input, columns, step.rows_max(), resumed_rows)
-            }
-            _ => stream::cut(input, step.rows_max()),
+        let fragment = self.plan.fragment_of(at);
+        let first = fragment.first();
+        let name = &self.pipeline.steps[first].name;
+        let unique_in_flight = self.unique_in_flight(fragment);
+        let input = self.input(fragment, tees);
+        let input = match self.partitioned(fragment, input, unique_in_flight.as_deref()) {
+            Ok(input) => input,
+            Err(error) => Box::new(std::iter::once(Err(error.stage(name)))),
         };
         let costs = executor::SharedCosts::default();
-        if step.requests().is_some() {
+        if fragment.requests.is_some() {
             let mut costs = costs.lock().expect("no one panics holding this lock");
             costs.held = Some(Arc::default());
         }
         self.costs.push(costs.clone());
         let gauge = Arc::new(Gauge::default());
-        for (position, &member) in fragment.iter().enumerate() {
-            self.records[member].live.watch(gauge.clone());
-            self.records[member].totals().costs = Some((costs.clone(), position == 0));
+        for (position, stage) in fragment.stages.iter().enumerate() {
+            let record = &self.records[stage.at];
+            record.live.watch(gauge.clone());
+            record.totals().costs = Some((costs.clone(), position));
         }
-        let names: Vec<&str> = fragment
-            .iter()
-            .map(|&member| pipeline.steps[member].name.as_str())
-            .collect();
-        let journal = match self.journal_of(first) {
+        let journal = match self.journal_of(fragment) {
             Ok(journal) => journal,
-            Err(error) => return Box::new(std::iter::once(Err(error.stage(&step.name)))),
+            Err(error) => return Box::new(std::iter::once(Err(error.stage(name)))),
         };
         let results = executor::map(Task {
-            grid: step.grid,
-            name: names.join("+"),
-            prepare: self.prepare(&fragment),
+            grid: fragment.executor,
+            name: fragment.name(),
+            prepare: self.prepare(fragment),
             input,
             unique_in_flight,
-            requests: step.requests(),
+            requests: fragment.requests,
             journal,
             costs,
             gauge,
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
         });
-        let records = fragment
-            .iter()
-            .map(|&member| self.records[member].clone())
-            .collect();
-        let rejects_max = step.requests().and_then(|requests| requests.rejects_max);
-        stream::recorded(results, records, self.run.clone(), rejects_max)
+        let records = fragment.stages.iter();
+        let records = records.map(|stage| self.records[stage.at].clone());
+        let requests = fragment.requests;
+        let rejects_max = requests.and_then(|requests| requests.rejects_max);
+        stream::recorded(results, records.collect(), self.run.clone(), rejects_max)
     }
 
-    /// What the run keeps of stage `at`, if its batches are requests; a preview, which has no folder, nothing.
-    fn journal_of(&mut self, at: usize) -> Result<Option<Arc<dyn Journal>>> {
-        let step = &self.pipeline.steps[at];
-        if step.requests().is_none() || self.run.state.as_os_str().is_empty() {
+    /// The rows that enter a fragment, as they come.
+    fn input(&mut self, fragment: &Fragment, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
+        let first = fragment.first();
+        let name = &self.pipeline.steps[first].name;
+        if let Some(source) = self.begun[first].source.take() {
+            let record = &self.records[first];
+            let grid = fragment.executor;
+            let readers = match grid.kind {
+                executor::Kind::Sequential => 1,
+                _ => grid.workers().min(source.parts.len()),
+            };
+            let alone = readers < 2;
+            let metered = |part| stream::metered(part, record.clone(), name, alone);
+            let parts = source.parts.into_iter().map(metered).collect();
+            return read_ahead::batches(parts, readers, name, self.options.stop.clone());
+        }
+        match fragment.input() {
+            Some(edge) => self.output(edge.from, tees),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// The columns in which no two rows in flight may be equal, where the fragment asks for that.
+    fn unique_in_flight(&self, fragment: &Fragment) -> Option<Vec<usize>> {
+        let Partitioning::UniqueInFlight(columns) = fragment.partitioning() else {
+            return None;
+        };
+        let from = fragment.input()?.from;
+        Some(self.schemas[from].indices(columns).unwrap_or_default())
+    }
+
+    /// The same rows, partitioned as the fragment asks.
+    fn partitioned(
+        &self,
+        fragment: &Fragment,
+        input: Batches,
+        unique_in_flight: Option<&[usize]>,
+    ) -> Result<Batches> {
+        let record = &self.records[fragment.first()];
+        let rows = fragment.batch_rows;
+        Ok(match (fragment.partitioning(), fragment.input()) {
+            (Partitioning::ByKey(columns), Some(edge)) => {
+                let schema = self.schemas[edge.from].clone();
+                let columns = schema.indices(columns)?;
+                stream::by_key(input, schema, columns, record.clone())
+            }
+            (Partitioning::Requests(_), _) => stream::requests(input, rows),
+            (Partitioning::UniqueInFlight(_), _) => {
+                let columns = unique_in_flight.unwrap_or_default().to_vec();
+                let resumed_rows = record.totals().ledger.rows_in;
+                stream::unique_in_flight(input, columns, rows, resumed_rows)
+            }
+            _ => stream::cut(input, rows),
+        })
+    }
+
+    /// What the run keeps of a fragment's responses, if its batches are requests; a preview, which has no folder,
+    /// keeps nothing.
+    fn journal_of(&mut self, fragment: &Fragment) -> Result<Option<Arc<dyn Journal>>> {
+        if fragment.requests.is_none() || self.run.state.as_os_str().is_empty() {
             return Ok(None);
         }
+        let at = fragment.first();
+        let step = &self.pipeline.steps[at];
         let input = step
             .inputs
             .first()
@@ -227,52 +225,36 @@ impl<'a, 'b> Wiring<'a, 'b> {
         Ok(Some(journal))
     }
 
-    /// What makes the chain ready: its links, and what is broadcast to them, collected.
-    fn prepare(&mut self, fragment: &[usize]) -> executor::Prepare {
-        let pipeline = self.pipeline;
-        let mut specs = Vec::new();
+    /// What makes a fragment ready: its stages bound, and what is broadcast to them collected.
+    fn prepare(&mut self, fragment: &Fragment) -> executor::Prepare {
+        let mut bound = Vec::new();
+        let mut stages = Vec::new();
         let mut broadcast: Vec<Vec<Option<(Batches, Schema)>>> = Vec::new();
-        for &at in fragment {
-            let step = &pipeline.steps[at];
-            specs.push(StageSpec {
-                name: step.name.clone(),
-                kind: step.kind.name.into(),
-                options: serde_json::to_value(&step.options)
-                    .expect("a table of options is plain data"),
-                inputs: step
-                    .inputs
-                    .iter()
-                    .map(|&input| self.schemas[input].clone())
-                    .collect(),
-                output: self.schemas[at].clone(),
-                session_config: std::mem::take(&mut self.begun[at].session_config),
-                sink: step.kind.sink,
-                wait_reason: self.records[at].live.wait_reason.clone(),
+        for Stage { at, spec } in &fragment.stages {
+            let step = &self.pipeline.steps[*at];
+            bound.push(BoundStage {
+                spec: spec.clone(),
+                inputs: step.given(&self.schemas),
+                output: self.schemas[*at].clone(),
+                session_config: std::mem::take(&mut self.begun[*at].session_config),
+                wait_reason: self.records[*at].live.wait_reason.clone(),
             });
-            let partitioning = step.stage.inputs();
-            let inputs = partitioning
-                .iter()
-                .zip(&step.inputs)
-                .map(|(partitioning, &input)| {
-                    (*partitioning == Partitioning::Broadcast).then(|| {
-                        (
-                            self.output(input, &mut Vec::new()),
-                            self.schemas[input].clone(),
-                        )
-                    })
-                });
-            broadcast.push(inputs.collect());
+            stages.push(step.stage.clone());
+            let mut inputs: Vec<_> = step.inputs.iter().map(|_| None).collect();
+            let is_broadcast =
+                |edge: &&Edge| edge.to == *at && edge.partitioning == Partitioning::Broadcast;
+            for edge in fragment.edges.iter().filter(is_broadcast) {
+                let rows = self.output(edge.from, &mut Vec::new());
+                inputs[edge.input] = Some((rows, self.schemas[edge.from].clone()));
+            }
+            broadcast.push(inputs);
         }
-        let stages = fragment
-            .iter()
-            .map(|&at| pipeline.steps[at].stage.clone())
-            .collect();
         let digest = self.options.digest;
-        let processes = pipeline.steps[fragment[0]].grid.processes;
+        let processes = fragment.executor.processes;
         let stop = self.options.stop.clone();
         Box::new(move || {
-            let mut fragment = Fragment {
-                specs,
+            let mut fragment = BoundFragment {
+                bound,
                 stages,
                 broadcast: Vec::new(),
                 digest,

@@ -58,7 +58,7 @@ pub static STAGES: &[&StageKind] = &[
 ];
 
 /// How the rows of one input may be partitioned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Partitioning {
     /// Contiguous runs; results in input order.
     Any,
@@ -77,7 +77,7 @@ pub enum Partitioning {
 }
 
 /// What may be done with requests of the outside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
     /// The minimum time between two of them as they are dispatched; zero: no limit.
     pub every: Duration,

@@ -286,14 +286,15 @@ fn arrows_point_down() {
         (
             "src/stage",
             &[
-                "cli", "bench", "run", "state", "pipeline", "executor", "report", "progress",
+                "cli", "bench", "run", "state", "plan", "pipeline", "executor", "report",
+                "progress",
             ],
         ),
         (
             "src/executor",
             &[
-                "cli", "bench", "run", "state", "pipeline", "report", "progress", "columns",
-                "format",
+                "cli", "bench", "run", "state", "plan", "pipeline", "report", "progress",
+                "columns", "format",
             ],
         ),
         (
@@ -304,10 +305,16 @@ fn arrows_point_down() {
         (
             "src/pipeline",
             &[
-                "cli", "bench", "run", "state", "report", "progress", "format",
+                "cli", "bench", "run", "state", "plan", "report", "progress", "format",
             ],
         ),
-        ("src/state", &["cli", "bench", "run", "progress"]),
+        (
+            "src/plan",
+            &[
+                "cli", "bench", "run", "state", "report", "progress", "format", "columns", "batch",
+            ],
+        ),
+        ("src/state", &["cli", "bench", "run", "plan", "progress"]),
         ("src/run", &["cli", "bench"]),
         ("src/bench", &["cli"]),
     ];

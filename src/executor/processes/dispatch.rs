@@ -16,7 +16,7 @@ use super::frames::{Frame, Order};
 use crate::batch::{Batch, TaskContext};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::fragment::{BatchOutcome, StageSpec};
+use crate::fragment::{BatchOutcome, BoundStage};
 use crate::schema::count;
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
@@ -37,7 +37,7 @@ pub(super) struct DispatchTable {
     /// Whether a batch that died with its child may not be sent again.
     once: bool,
     /// The last stage that children run, and whether it is digested, once that is known.
-    pub(super) last_stage: OnceLock<(StageSpec, bool)>,
+    pub(super) last_stage: OnceLock<(BoundStage, bool)>,
     /// How long a child takes to end what it has begun outside.
     pub(super) ending: Option<Duration>,
     pub(super) window: Arc<Window>,

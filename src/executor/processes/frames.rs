@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::batch::{Batch, TaskContext};
 use crate::error::{Error, Result};
-use crate::fragment::{StageMetrics, StageSpec};
+use crate::fragment::{BoundStage, StageMetrics};
 use crate::stage::Counts;
 
 /// Bytes of a frame's two lengths.
@@ -22,7 +22,7 @@ const ROOM_MAX: usize = 64 << 20;
 /// The first frame: what to open.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Hello {
-    pub(super) specs: Vec<StageSpec>,
+    pub(super) bound: Vec<BoundStage>,
     pub(super) threads: usize,
     pub(super) digest: bool,
     pub(super) processes: usize,

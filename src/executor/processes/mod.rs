@@ -20,7 +20,7 @@ use super::ordered::{self, Ordered};
 use super::window::Window;
 use super::{Results, Task};
 use crate::error::Result;
-use crate::fragment::Fragment;
+use crate::fragment::BoundFragment;
 use crate::threads;
 
 pub use children::Workers;
@@ -48,8 +48,8 @@ type Opening = Arc<Vec<Frame>>;
 
 fn feed(task: Task, table: &Arc<DispatchTable>) -> Result<Vec<JoinHandle<()>>> {
     let fragment = (task.prepare)()?;
-    if let Some(spec) = fragment.specs.last() {
-        let _ = table.last_stage.set((spec.clone(), fragment.digest));
+    if let Some(stage) = fragment.bound.last() {
+        let _ = table.last_stage.set((stage.clone(), fragment.digest));
     }
     let opening = Arc::new(table.timed_copy(|| opening(&fragment, task.grid.threads))?);
     drop(fragment);
@@ -69,9 +69,9 @@ fn feed(task: Task, table: &Arc<DispatchTable>) -> Result<Vec<JoinHandle<()>>> {
     Ok(readers)
 }
 
-fn opening(fragment: &Fragment, threads: usize) -> Result<Vec<Frame>> {
+fn opening(fragment: &BoundFragment, threads: usize) -> Result<Vec<Frame>> {
     let hello = Hello {
-        specs: fragment.specs.clone(),
+        bound: fragment.bound.clone(),
         threads,
         digest: fragment.digest,
         processes: fragment.processes,

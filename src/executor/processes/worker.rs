@@ -14,7 +14,7 @@ use super::frames::{Frame, Hello, Order, Reply, read_frame};
 use crate::batch::Batch;
 use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
-use crate::fragment::{BatchOutcome, Fragment, OpenFragment, Unfinished};
+use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished};
 use crate::procs::end_session;
 use crate::stage::Backpressure;
 use crate::stop::Stop;
@@ -57,7 +57,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     });
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
-    let ending = received.as_ref().ok().and_then(Fragment::ending);
+    let ending = received.as_ref().ok().and_then(BoundFragment::ending);
     let opened = Arc::new(AtomicBool::new(false));
     let (opening, open_fragment) = mpsc::channel();
     {
@@ -209,7 +209,7 @@ fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
 }
 
 /// The fragment that the first frame and the broadcast frames after it describe.
-fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<Fragment> {
+fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<BoundFragment> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -223,8 +223,8 @@ fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Resu
         }
         broadcast.push(batches);
     }
-    Fragment::of(
-        hello.specs.clone(),
+    BoundFragment::of(
+        hello.bound.clone(),
         broadcast,
         hello.digest,
         hello.processes,
@@ -233,12 +233,12 @@ fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Resu
 
 /// Opens the sessions, and says so; `None`: they could not be opened.
 fn open(
-    received: Result<Fragment>,
+    received: Result<BoundFragment>,
     replies: &Replies,
     opened: &AtomicBool,
     stop: &Stop,
 ) -> Option<OpenFragment> {
-    let (open_fragment, reply) = match received.and_then(Fragment::open) {
+    let (open_fragment, reply) = match received.and_then(BoundFragment::open) {
         Ok(open_fragment) => {
             let open = open_fragment.open;
             (
