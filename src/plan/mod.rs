@@ -89,9 +89,9 @@ impl Plan {
         let is_last = |at: &usize| !before.contains(&Some(*at));
         let fragments = (0..count).filter(is_last).map(|last| {
             let above = |&at: &usize| before[at];
-            let mut stages: Vec<usize> = std::iter::successors(Some(last), above).collect();
-            stages.reverse();
-            fragment(pipeline, &stages)
+            let mut members: Vec<usize> = std::iter::successors(Some(last), above).collect();
+            members.reverse();
+            fragment(pipeline, &members)
         });
         Plan {
             pipeline: pipeline.name.clone(),

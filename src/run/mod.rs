@@ -13,6 +13,7 @@ mod wiring;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -77,13 +78,10 @@ fn run_held(
     options: &Options,
     live: &[Arc<Live>],
 ) -> (Report, Option<Error>, Option<RunFolder>) {
-    let started = clock::monotonic();
-    // What the process was before (a shell, cargo) may have used some too.
-    let cpu_before = clock::process_cpu();
-    let now = clock::now();
+    let began = Began::now();
     let _in_order = InOrder::begin();
     let mut notes = Vec::new();
-    let (held, resumed) = match open_folder(pipeline, options, now) {
+    let (held, resumed) = match open_folder(pipeline, options, began.at) {
         Ok(held) => held,
         Err(error) => return (Report::of_no_run(&pipeline.file, &error), Some(error), None),
     };
@@ -146,43 +144,72 @@ fn run_held(
             "nothing is lost: `{command} --resume={id}` goes on where this run ended"
         ));
     }
-    let stages = pipeline
-        .steps
-        .iter()
-        .zip(&driver.records)
-        .map(|(step, record)| StageReport {
-            published: results::published(step, &pipeline.folder).filter(|_| error.is_none()),
-            ..record.report(step, options.digest)
-        });
+    let report = report(&mut driver, live, &began, error.as_ref());
+    let report = Report {
+        rejects,
+        notes,
+        ..report
+    };
+    // The report of a run that could not go on stays the one of its end.
+    let is_kept = driver.reach >= Reach::Begun || !resumed;
+    (report, error, is_kept.then_some(driver.folder))
+}
+
+/// When a run began.
+struct Began {
+    at: DateTime<Utc>,
+    monotonic: Duration,
+    /// What the process was before (a shell, cargo) may have used some CPU time too.
+    cpu: Duration,
+}
+
+impl Began {
+    fn now() -> Self {
+        Began {
+            at: clock::now(),
+            monotonic: clock::monotonic(),
+            cpu: clock::process_cpu(),
+        }
+    }
+}
+
+/// The report of a run that has ended, without its rejects and notes.
+fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<&Error>) -> Report {
+    let (pipeline, options) = (driver.pipeline, driver.options);
+    let stages = pipeline.steps.iter().zip(&driver.records);
+    let stages = stages.map(|(step, record)| StageReport {
+        published: results::published(step, &pipeline.folder).filter(|_| error.is_none()),
+        ..record.report(step, options.digest)
+    });
     let mut report = Report {
         pipeline: pipeline.name.clone(),
         pipeline_file: pipeline.file.display().to_string(),
-        run: id,
-        status: match error.as_ref().map(|error| error.class) {
+        run: driver.folder.id.clone(),
+        status: match error.map(|error| error.class) {
             None => Status::Done,
             Some(Class::Interrupted(_)) => Status::Interrupted,
             Some(_) => Status::Failed,
         },
-        error: error.as_ref().map(Failure::of),
+        error: error.map(Failure::of),
         mode: if options.staged { "staged" } else { "streamed" }.into(),
-        started_at: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        wall_s: clock::monotonic().saturating_sub(started).as_secs_f64(),
-        cpu_s: clock::process_cpu()
-            .saturating_sub(cpu_before)
+        started_at: began
+            .at
+            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        wall_s: clock::monotonic()
+            .saturating_sub(began.monotonic)
             .as_secs_f64(),
+        cpu_s: clock::process_cpu().saturating_sub(began.cpu).as_secs_f64(),
         peak_rss_bytes: clock::peak_rss_bytes() + driver.children_peak,
         s_per_gb: None,
-        read_bytes: error.as_ref().map(|_| read_bytes(live)),
+        read_bytes: error.map(|_| read_bytes(live)),
         machine: Machine::this(),
         inputs: std::mem::take(&mut driver.inputs),
         stages: stages.collect(),
-        rejects,
-        notes,
+        rejects: Rejects::default(),
+        notes: Vec::new(),
     };
     report.s_per_gb = report.per_gb().filter(|_| error.is_none());
-    // The report of a run that could not go on stays the one of its end.
-    let is_kept = driver.reach >= Reach::Begun || !resumed;
-    (report, error, is_kept.then_some(driver.folder))
+    report
 }
 
 /// About how many bytes of its files a run has worked on.
