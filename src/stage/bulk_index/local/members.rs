@@ -9,7 +9,7 @@ use tantivy::columnar::ColumnType;
 use super::super::mixed::{Class, cuts, mixed};
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::mapping::{Kind, Mapping};
-use super::sink::failed;
+use super::opening::failed;
 use crate::error::{Result, nearest};
 use crate::schema::{Field, Schema};
 

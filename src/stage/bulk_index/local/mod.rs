@@ -6,6 +6,7 @@ mod document;
 mod files;
 pub(super) mod mapping;
 mod members;
+mod opening;
 mod query;
 mod replaced;
 mod search;
@@ -70,7 +71,7 @@ impl LocalIndex {
 
 /// Whether there is something to search in `dir`; while it is replaced it may have another name.
 pub fn is_there(dir: &Path) -> bool {
-    partial_file::standing(&sink::real(dir)).exists()
+    partial_file::standing(&opening::real(dir)).exists()
 }
 
 impl Stage for LocalIndex {
@@ -90,8 +91,8 @@ impl Stage for LocalIndex {
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let dir = folder.resolve(&self.dir);
         let found = self.read_mapping(folder).and_then(|mapping| {
-            let there = partial_file::standing(&sink::real(&dir));
-            let added_to = sink::fits(&there, self.load, mapping.as_ref())?.is_some();
+            let there = partial_file::standing(&opening::real(&dir));
+            let added_to = opening::fits(&there, self.load, mapping.as_ref())?.is_some();
             partial_file::place(&dir)?;
             Ok(match (added_to, there.exists()) {
                 (true, _) => "an index that is added to".into(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::files::{self, MAPPING_FILE};
-use super::sink::{count_docs, is_index, lock, open, real};
+use super::opening::{count_docs, is_index, lock, open, real};
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
 use crate::stage::partial_file::{self, KEPT, PART, UNSYNCED};

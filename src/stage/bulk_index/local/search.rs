@@ -18,8 +18,8 @@ use tantivy::{
 use super::super::query_limits;
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::members::Members;
+use super::opening::{failed, open, real, stored_mapping};
 use super::query;
-use super::sink::{failed, open, real, stored_mapping};
 use crate::error::Result;
 use crate::stage::partial_file;
 

@@ -874,7 +874,7 @@ fn an_error_of_the_system_in_one_of_tantivys_says_what_next() {
         ),
     ];
     for (error, next) in errors {
-        let error = sink::failed("search", Path::new("ix"), &error);
+        let error = opening::failed("search", Path::new("ix"), &error);
         assert!(error.hint.is_some_and(|hint| hint.contains(next)), "{next}");
     }
 }
