@@ -13,6 +13,7 @@ pub mod machine;
 pub mod masks;
 pub mod parse;
 pub mod split;
+mod table;
 pub mod values;
 pub mod write;
 
