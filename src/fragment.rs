@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::{
-    self, Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, WaitReason, add_counts,
+    Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, WaitReason, add_counts,
 };
 use crate::stop::Stop;
 
@@ -68,15 +68,17 @@ pub struct BoundFragment {
 }
 
 impl BoundFragment {
-    /// The fragment that a worker process received.
+    /// The fragment that a worker process received, whose kinds are in the registry.
     pub fn of(
+        registry: &[&'static StageKind],
         bound: Vec<BoundStage>,
         broadcast: Vec<Vec<Option<Batch>>>,
         digest: bool,
         processes: usize,
     ) -> Result<BoundFragment> {
         let stages = bound.iter().map(|BoundStage { spec, .. }| {
-            let kind = stage::kind(&spec.kind).ok_or_else(|| {
+            let mut kinds = registry.iter().copied();
+            let kind = kinds.find(|kind| kind.name == spec.kind).ok_or_else(|| {
                 Error::failed(format!("this worker knows no kind `{}`", spec.kind))
             })?;
             let options: toml::Table = serde_json::from_value(spec.options.clone())

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::executor::processes;
+use crate::stage::STAGES;
 
 /// Serve a parent process over standard input and output
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,6 @@ pub fn run(_args: &WorkerArgs) -> Result<ExitCode> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| Error::failed("cannot use standard output").cause(error))?;
-    processes::work(std::io::stdin().lock(), File::from(stdout))?;
+    processes::work(STAGES, std::io::stdin().lock(), File::from(stdout))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -149,7 +149,7 @@ pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Pipeline>
 }
 
 /// [`parse`] with a registry and an environment of the caller's.
-fn decode(
+pub fn decode(
     registry: &[&'static StageKind],
     path: &Path,
     text: &str,

@@ -662,11 +662,6 @@ pub enum OnError {
 /// The count of values that could not be used and became null ([`OnError::Null`]).
 pub const NULLED: &str = "nulled";
 
-/// The kind named `name`.
-pub fn kind(name: &str) -> Option<&'static StageKind> {
-    STAGES.iter().copied().find(|kind| kind.name == name)
-}
-
 /// Decodes an option table into a kind's options; unknown keys were refused before.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
     table.try_into().map_err(|error: toml::de::Error| {

@@ -16,7 +16,7 @@ use crate::clock::{monotonic, peak_rss_bytes};
 use crate::error::{Error, Result};
 use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished};
 use crate::procs::end_session;
-use crate::stage::Backpressure;
+use crate::stage::{Backpressure, StageKind};
 use crate::stop::Stop;
 use crate::threads;
 
@@ -26,7 +26,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const ENDING_SLACK: Duration = Duration::from_secs(1);
 
 /// The child's side: opens what the first frame describes, processes the batches of the others, ends with stdin.
-pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result<()> {
+/// It knows the kinds of the registry.
+pub fn work(
+    registry: &[&'static StageKind],
+    mut stdin: impl Read,
+    stdout: impl Write + Send + 'static,
+) -> Result<()> {
     // Ctrl-C goes to the foreground group: the parent decides what becomes of its children, and what they
     // start is known by their session.
     let _ = nix::unistd::setsid();
@@ -50,7 +55,7 @@ pub fn work(mut stdin: impl Read, stdout: impl Write + Send + 'static) -> Result
     };
     let stop = Stop::default();
     let backpressure = backpressure(replies.clone());
-    let received = received(&mut stdin, &mut payload, &hello).map(|mut fragment| {
+    let received = received(registry, &mut stdin, &mut payload, &hello).map(|mut fragment| {
         fragment.backpressure = backpressure;
         fragment.stop = stop.clone();
         fragment
@@ -209,7 +214,12 @@ fn write(stdout: &Mutex<dyn Write + Send>, frame: &Frame) {
 }
 
 /// The fragment that the first frame and the broadcast frames after it describe.
-fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Result<BoundFragment> {
+fn received(
+    registry: &[&'static StageKind],
+    stdin: &mut impl Read,
+    payload: &mut Vec<u8>,
+    hello: &Hello,
+) -> Result<BoundFragment> {
     let mut broadcast = Vec::new();
     for inputs in &hello.broadcast {
         let mut batches = Vec::new();
@@ -224,6 +234,7 @@ fn received(stdin: &mut impl Read, payload: &mut Vec<u8>, hello: &Hello) -> Resu
         broadcast.push(batches);
     }
     BoundFragment::of(
+        registry,
         hello.bound.clone(),
         broadcast,
         hello.digest,
