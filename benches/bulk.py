@@ -19,7 +19,7 @@ refuses OpenSearch, so that it is left out there. A server's own pace changes by
 short rounds show more than a few long ones.
 
 Writes every figure with machine and versions to benches/runs/DATE-bulk.json (with --real: DATE-bulk-SERVER.json),
-and the medians into the README.
+and the medians into docs/benchmarks.md.
 """
 import contextlib, json, os, re, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
@@ -53,7 +53,7 @@ load = "append"
 """
 GO = "Go BulkIndexer"
 PYTHON = "Python parallel_bulk"
-# Named as in the README.
+# Named as in docs/benchmarks.md.
 TOOLS = {
     f"etl, {WORKERS} workers": ["etl"],
     GO: ["go"],

@@ -21,7 +21,7 @@ expected comes from an undisturbed sequential run into a file. The parts:
 All executors take turns. `--seed` makes the same checks again, although a moment is never quite the same. `--kills` is how many
 kills the first three parts share; the others are scaled with it. `--minutes` ends the campaign early. A check that
 fails keeps its folder and prints the command that repeats it; the exit code is then 1. A whole campaign writes
-benches/runs/DATE-campaign.json and the README's table, one with `--only` writes nothing.
+benches/runs/DATE-campaign.json and the table in docs/benchmarks.md, one with `--only` writes nothing.
 """
 import argparse, collections, contextlib, os, platform, re, shutil, signal, subprocess, sys, tempfile, time, traceback
 

@@ -94,12 +94,12 @@ def write_result(name, result):
 
 
 def write_table(name, text):
-    """Puts a table into the README, between its marks."""
-    path = os.path.join(ROOT, "README.md")
+    """Puts a table into docs/benchmarks.md, between its marks."""
+    path = os.path.join(ROOT, "docs/benchmarks.md")
     with open(path) as file:
-        readme = file.read()
+        page = file.read()
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    before, rest = readme.split(begin)
+    before, rest = page.split(begin)
     _, after = rest.split(end)
     with open(path, "w") as file:
         file.write(before + begin + text + end + after)

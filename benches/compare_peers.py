@@ -7,14 +7,14 @@ PEERS is the folder of the peers' scripts (gen_donors.py, pandas_donors.py, duck
 polars_donors.py), PYTHON one that has their packages. Everything is run once a round, one after the other,
 so that what else the machine does falls on all alike; pandas, which takes minutes, in the first round only.
 Writes every figure with machine and versions to benches/runs/DATE-compare_peers.json, and the medians
-into the README's tables.
+into the tables of docs/benchmarks.md.
 """
 import os, re, subprocess, tempfile
 
 import common
 from common import median
 
-# Named as in the README.
+# Named as in docs/benchmarks.md.
 ETL = {
     "etl, threads": [],
     "etl, threads, staged": ["--staged"],

@@ -13,7 +13,7 @@ The article (LSEG's DataProcessor: 7,500 instruments x 59 fields) took 103 s nat
 with 2 processes and 33 s with both: each child process pays for a session of its own. Here the same is asked
 of the mock server: one request a batch, one session a process, each answer after the same wait.
 
-Writes every figure with machine and versions to benches/runs/DATE-fetch.json, and the medians into the README.
+Writes every figure with machine and versions to benches/runs/DATE-fetch.json, and the medians into docs/benchmarks.md.
 """
 import argparse, json, os, re, subprocess, sys, tempfile
 

@@ -5,7 +5,7 @@ usage: benches/scale.py [--projects 15000] [--rounds 3]
 
 Time should be linear within 10 %, and memory flat but for what is built to be joined (resources and
 projects grow too; the last line grows the donations alone). Also what one more worker brings, stage by
-stage, staged. Writes benches/runs/DATE-scale.json and the README's table.
+stage, staged. Writes benches/runs/DATE-scale.json and the table in docs/benchmarks.md.
 """
 import argparse, os, shutil, tempfile
 

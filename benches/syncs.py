@@ -5,7 +5,7 @@ a memory file system, where a sync costs nothing. What is slower on the disk alo
 usage: benches/syncs.py BEFORE [--disk DIR] [--memory /dev/shm] [--projects 60000] [--rounds 7]
 
 BEFORE is a release binary of commit 89abc39, the last that did not sync. DIR lies on the disk (default: beside the
-build). Writes benches/runs/DATE-syncs.json and puts its table into the README.
+build). Writes benches/runs/DATE-syncs.json and puts its table into docs/benchmarks.md.
 """
 import argparse, os, re, shutil, subprocess, tempfile
 

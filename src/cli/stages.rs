@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::output;
 use crate::error::{Error, Result, nearest};
+use crate::pipeline::json_schema;
 use crate::schema::list;
 use crate::stage::{OptionDoc, STAGES, StageKind};
 
@@ -22,7 +23,7 @@ pub struct StagesArgs {
     /// Print it as JSON
     #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
-    /// Print it as a Markdown table
+    /// Print it as Markdown, as in docs/stages.md
     #[arg(long)]
     pub markdown: bool,
 }
@@ -43,7 +44,10 @@ pub fn run(args: &StagesArgs) -> Result<ExitCode> {
             _ => output::print_json(&values.into())?,
         }
     } else if args.markdown {
-        output::print(&as_markdown(&kinds))?;
+        match (&args.kind, &kinds[..]) {
+            (Some(_), [kind]) => output::print(&as_section(kind))?,
+            _ => output::print(&as_page(&kinds))?,
+        }
     } else if args.kind.is_some() {
         output::print(&about(kinds[0]))?;
     } else {
@@ -120,26 +124,80 @@ fn default(option: &OptionDoc) -> String {
     }
 }
 
-/// The table of the README.
-fn as_markdown(kinds: &[&StageKind]) -> String {
-    let mut text =
-        String::from("| kind | inputs | what it does | options (default) |\n|---|---|---|---|\n");
+/// The page `docs/stages.md`: a table of the kinds, the keys of every stage, and a section for each kind.
+fn as_page(kinds: &[&StageKind]) -> String {
+    let mut text = String::from(
+        "# Stages\n\n\
+         <!-- This page is what `etl stages --markdown` prints; a test compares them. -->\n\n\
+         Each `[[stage]]` of a [pipeline file](pipeline-file.md) has one of these kinds. `etl stages KIND` prints \
+         the same in a terminal.\n\n\
+         | kind | inputs | what it does |\n|---|---|---|\n",
+    );
     for kind in kinds {
-        let options: Vec<String> = kind
-            .all_options()
-            .map(|option| match option.default {
-                Some(default) => format!("`{}` ({default})", option.name),
-                None => format!("`{}`", option.name),
-            })
-            .collect();
         text.push_str(&format!(
-            "| `{}` | {} | {} | {} |\n",
+            "| [`{0}`](#{0}) | {1} | {2} |\n",
             kind.name,
             kind.input_counts(),
-            cell(kind.summary),
-            cell(&options.join(", "))
+            cell(kind.summary)
         ));
     }
+    text.push_str(&common_keys(kinds));
+    for kind in kinds {
+        text.push_str(&format!("\n{}", as_section(kind)));
+    }
+    text
+}
+
+/// The keys of every stage, as the schema of the pipeline file describes them.
+fn common_keys(kinds: &[&StageKind]) -> String {
+    let mut text = String::from(
+        "\n## Keys of every stage\n\nWhat `parallel` and the keys below it do stands in \
+         [Executors](pipeline-file.md#executors).\n\n| key | what it is |\n|---|---|\n",
+    );
+    let Some(kind) = kinds.iter().find(|kind| kind.takes_batch_rows) else {
+        return text;
+    };
+    let schema = json_schema(&[*kind]);
+    let keys = schema["properties"]["stage"]["items"]["oneOf"][0]["properties"].as_object();
+    for (key, value) in keys.into_iter().flatten() {
+        let doc = match key.as_str() {
+            "kind" => "one of the kinds above",
+            "executor" => "`sequential` (the default), `threads`, `processes` or `hybrid`",
+            "batch_rows" => "rows a batch; kinds that have a batch of their own do not take it",
+            key if kind.all_options().any(|option| option.name == key) => continue,
+            _ => value["description"].as_str().unwrap_or_default(),
+        };
+        text.push_str(&format!("| `{key}` | {} |\n", cell(doc)));
+    }
+    text
+}
+
+/// All about one kind.
+fn as_section(kind: &StageKind) -> String {
+    let mut summary = kind.summary.to_owned();
+    if let Some(first) = summary.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let sink = match kind.sink {
+        true => "; its rows leave the pipeline",
+        false => "",
+    };
+    let mut text = format!(
+        "## {}\n\n{summary}. Reads {}{sink}.\n\n\
+         | option | value | default | what it does |\n|---|---|---|---|\n",
+        kind.name,
+        kind.inputs_in_words(),
+    );
+    for option in kind.all_options() {
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} |\n",
+            option.name,
+            cell(option.ty),
+            cell(option.default.unwrap_or("**required**")),
+            cell(option.doc)
+        ));
+    }
+    text.push_str(&format!("\n```toml\n{}\n```\n", kind.example.trim()));
     text
 }
 
@@ -218,9 +276,19 @@ name = \"s\"
 kind = \"split\"
 ";
         assert_eq!(about(&KIND), expected);
-        assert_eq!(
-            as_markdown(&[&KIND]).lines().last(),
-            Some("| `split` | 1 | Cuts text at `\\|` | `column`, `at` (\\|) |")
+        let page = as_page(&[&KIND]);
+        for line in [
+            "| [`split`](#split) | 1 | Cuts text at `\\|` |",
+            "| `inputs` | the stages above that it reads |",
+            "Cuts text at `|`. Reads 1 input.",
+            "| `column` | column name | **required** | the column to cut |",
+        ] {
+            assert!(page.lines().any(|it| it == line), "{line} in\n{page}");
+        }
+        assert!(page.contains("| `at` | text | \\| | where to cut; "));
+        assert!(
+            !page.contains("| `at` | where to cut"),
+            "it is no key of every stage"
         );
         assert_eq!(as_json(&KIND)["options"][0]["required"], true);
         let error = find(&[&KIND], "spilt").err().map(|error| error.render());

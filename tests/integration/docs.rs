@@ -1,5 +1,6 @@
-//! What the documentation and the layout promise: kinds whose examples decode, pipelines that check, crates
-//! that stay in their home, arrows that point down, and a process-wide pool that is never entered.
+//! What the kinds, the pipelines and the layout promise: examples that decode, pipelines that check, crates that
+//! stay in their home, arrows that point down, and a process-wide pool that is never entered. `pages` has the pages
+//! that people read.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -52,19 +53,6 @@ fn the_example_of_every_kind_decodes() {
             panic!("the example of {} does not decode: {error}", kind.name);
         }
     }
-}
-
-#[test]
-fn the_readme_lists_the_kinds_as_the_program_does() {
-    let folder = Folder::new("kinds");
-    let printed = Etl::new(folder.path(), &["stages", "--markdown"]).outcome();
-    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
-    let readme = fs::read_to_string(project().join("README.md")).expect("it can be read");
-    assert!(
-        readme.contains(&printed.stdout),
-        "the table of kinds in README.md should be what `etl stages --markdown` prints:\n{}",
-        printed.stdout
-    );
 }
 
 #[test]

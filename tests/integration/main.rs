@@ -23,6 +23,7 @@ mod limits;
 mod local_index;
 mod oracle;
 mod outputs;
+mod pages;
 mod plans;
 mod real;
 mod screen;
