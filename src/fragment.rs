@@ -15,7 +15,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::{
-    Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, WaitReason, add_counts,
+    Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, WaitReason,
+    add_counts,
 };
 use crate::stop::Stop;
 

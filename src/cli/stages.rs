@@ -178,9 +178,10 @@ fn as_section(kind: &StageKind) -> String {
     if let Some(first) = summary.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    let sink = match kind.sink {
-        true => "; its rows leave the pipeline",
-        false => "",
+    let sink = if kind.sink {
+        "; its rows leave the pipeline"
+    } else {
+        ""
     };
     let mut text = format!(
         "## {}\n\n{summary}. Reads {}{sink}.\n\n\

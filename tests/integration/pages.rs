@@ -229,8 +229,8 @@ fn the_readmes_pipeline_does_what_is_said_of_it() {
     );
 }
 
-/// A block's commands as they run here: the program and the examples that are built already, and less patience where
-/// something is measured. `None`: an example is not built.
+/// A block's commands as they run here: with the program and the examples that are built already, and one run of each
+/// side of a comparison. `None`: an example is not built.
 fn runnable(block: &str) -> Option<String> {
     let mut script = String::new();
     for line in block.lines() {
@@ -245,7 +245,6 @@ fn runnable(block: &str) -> Option<String> {
             line = format!("{before}{} {rest}", program.display());
         }
         line = line.replace("etl compare ", "etl compare --runs 1 ");
-        line = line.replace("etl tune ", "etl tune --budget 1 ");
         script.push_str(&line);
         script.push('\n');
     }

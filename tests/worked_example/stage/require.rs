@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Partitioning, Folder, OptionDoc, Output, Reject, Session, Setup, Stage, StageKind, options,
+    Folder, OptionDoc, Output, Partitioning, Reject, Session, Setup, Stage, StageKind, options,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
