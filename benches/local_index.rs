@@ -14,6 +14,7 @@ use std::time::Instant;
 use etl::batch::{Batch, ROWS_MAX};
 use etl::format::dates::Format;
 use etl::stage::bulk_index;
+use etl::stage::index::{At, Hit};
 use serde_json::{Map, Value};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::schema::{FieldType, Schema};
@@ -84,11 +85,13 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 /// The fields of the index in `dir`, and its documents as tantivy's own.
 fn documents(dir: &Path) -> (Schema, Vec<TantivyDocument>) {
     let schema = Index::open_in_dir(dir).expect("it was loaded").schema();
-    let hits = bulk_index::search(dir, "*", usize::MAX >> 1)
+    let index = bulk_index::KIND.index.expect("it loads one");
+    let hits = index
+        .search(At::Folder(dir), "*", usize::MAX >> 1)
         .expect("it was loaded")
         .hits;
     let iso = Format::compile("%Y-%m-%dT%H:%M:%S%.f").expect("it is a format");
-    let document = |hit: bulk_index::Hit| {
+    let document = |hit: Hit| {
         let source: Map<String, Value> = serde_json::from_str(&hit.source).expect("it is JSON");
         let mut document = TantivyDocument::new();
         let mut add = |name: &str, value: &Value| {

@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Files of the state folder: rejects hold whole rows, which the input may keep from others.
@@ -20,6 +20,21 @@ pub(crate) const SHARED_FOLDER: u32 = 0o777;
 /// whether a run has ended holds its lock for less than a millisecond.
 const TRIES: u32 = 500;
 const TRY_EVERY: Duration = Duration::from_millis(2);
+
+/// What a symbolic link stands for, there or not: the link stays, its target is replaced.
+pub(crate) fn follow(path: PathBuf) -> PathBuf {
+    let mut path = path;
+    // A chain of links longer than this is a circle: opening it says so.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path
+            .parent()
+            .map_or_else(|| target.clone(), |folder| folder.join(&target));
+    }
+    path
+}
 
 /// The folder that has `path`.
 pub(crate) fn parent(path: &Path) -> &Path {

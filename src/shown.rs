@@ -107,6 +107,60 @@ fn escaped(
     Cow::Owned(out)
 }
 
+/// So many rows, in words.
+pub fn rows(count: u64) -> String {
+    things(count, "row")
+}
+
+/// So many things of a name that takes an `s`, with commas between thousands.
+pub fn things(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(count))
+}
+
+/// Seconds with as many digits as mean something.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.995 => format!("{s:.2}"),
+        s if s < 99.95 => format!("{s:.1}"),
+        s => format!("{s:.0}"),
+    }
+}
+
+/// So many bytes, in three digits.
+pub fn bytes(count: u64) -> String {
+    if count == 1 {
+        return "1 byte".into();
+    }
+    let mut left = count as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if left < 999.5 {
+            let digits = match left {
+                _ if unit == "bytes" => 0,
+                left if left < 9.995 => 2,
+                left if left < 99.95 => 1,
+                _ => 0,
+            };
+            return format!("{left:.digits$} {unit}");
+        }
+        left /= 1e3;
+    }
+    format!("{left:.2} TB")
+}
+
+/// A number with commas between thousands.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +199,45 @@ mod tests {
         assert!(!shown.chars().any(|char| char != '\n' && is_hidden(char)));
         let back: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(back, value);
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
+        for (number, text) in cases {
+            assert_eq!(thousands(number), text);
+        }
+        assert_eq!(
+            [
+                0,
+                1,
+                999,
+                1500,
+                59_400_000,
+                166_200_000,
+                999_600_000,
+                12_000_000_000_000
+            ]
+            .map(bytes),
+            [
+                "0 bytes",
+                "1 byte",
+                "999 bytes",
+                "1.50 kB",
+                "59.4 MB",
+                "166 MB",
+                "1.00 GB",
+                "12.00 TB"
+            ]
+        );
+        assert_eq!(
+            [0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds),
+            ["0.00", "9.99", "10.0", "99.9", "100", "8223"]
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
-use crate::pipeline::{NotTimed, Pipeline, Scratch, delete_index, masked};
+use crate::pipeline::{NotTimed, Pipeline, Scratch, masked};
 use crate::report::comparison::{Comparison, LargestGz, Side};
 use crate::report::{Report, StageReport};
 use crate::run::{Options, run, watch};
@@ -84,8 +84,7 @@ pub fn compare(plan: &Plan) -> Result<Comparison> {
 /// What is read from standard input is gone after the first run.
 fn refuse_stdin(pipeline: &Pipeline) -> Result<()> {
     for step in &pipeline.steps {
-        let files = step.options.get("files").and_then(toml::Value::as_array);
-        if files.is_some_and(|files| files.iter().any(|file| file.as_str() == Some("-"))) {
+        if step.stage.properties().reads_stdin() {
             return Err(Error::usage(
                 "standard input can be read once, and a comparison reads it again and again",
             )
@@ -217,11 +216,10 @@ impl Bench<'_> {
 /// Deletes the fresh indices; each is tried, whatever became of the one before.
 fn delete_indices(scratch: &Scratch) -> Result<()> {
     let mut all = Ok(());
-    for options in &scratch.indices {
-        let deleted = delete_index(options, &scratch.pipeline).map_err(|error| {
-            let index = options.get("index").and_then(toml::Value::as_str);
-            let index = index.unwrap_or_default();
-            error.hint(format!("delete what begins with `{index}` on the server"))
+    for index in &scratch.indices {
+        let deleted = index.delete(&scratch.pipeline.folder).map_err(|error| {
+            let name = &index.name;
+            error.hint(format!("delete what begins with `{name}` on the server"))
         });
         all = all.and(deleted);
     }

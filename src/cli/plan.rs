@@ -106,7 +106,10 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
             Err(error) => lines.push(format!("error: {}", step.scrub(error.clone()))),
         }
     }
-    if let Some(rows) = step.batch_rows.or_else(|| step.stage.batch_rows()) {
+    if let Some(rows) = step
+        .batch_rows
+        .or_else(|| step.stage.properties().batch_rows)
+    {
         lines.push(format!("{} a batch", count(rows, "row")));
     }
     let mut readers: Vec<&Edge> = plan.edges_from(at).collect();
@@ -148,11 +151,7 @@ fn sizes(pipeline: &Pipeline) -> Vec<Size> {
     let mut sources: Vec<BTreeSet<usize>> = Vec::new();
     let mut sizes = Vec::new();
     for (at, step) in pipeline.steps.iter().enumerate() {
-        let (files, text) = match step
-            .stage
-            .files(&pipeline.folder)
-            .and_then(|f| of_files(&f))
-        {
+        let (files, text) = match step.files(&pipeline.folder).and_then(|f| of_files(&f)) {
             Ok((files, size, text)) => (Ok((files, size)), text),
             Err(error) => (Err(error), None),
         };
@@ -255,7 +254,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "executor": step.grid.kind.as_str(),
             "processes": step.grid.processes,
             "threads": step.grid.threads,
-            "batch_rows": step.batch_rows.or_else(|| step.stage.batch_rows()),
+            "batch_rows": step.batch_rows.or_else(|| step.stage.properties().batch_rows),
             "inputs": inputs,
             "output_collected": is_collected(at),
             "publishes": step.publishes_to(),

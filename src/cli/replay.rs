@@ -9,7 +9,7 @@ use super::{Color, PipelineArgs, Progress, SetArgs, TellArgs};
 use crate::error::{Error, Result, nearest_file};
 use crate::executor::Grid;
 use crate::pipeline::{self, Pipeline, Step};
-use crate::stage::{RUN_FILE, bulk_index};
+use crate::stage::RUN_FILE;
 
 /// Send again what a run's load into a server rejected
 #[derive(Debug, clap::Args)]
@@ -53,8 +53,8 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
     };
     let pipeline = pipeline::load(file.as_ref(), &args.set.overrides())?;
     let loads = pipeline.steps.iter();
-    let mut loads = loads.filter(|step| step.kind.name == bulk_index::KIND.name);
-    let load = match (loads.next(), loads.next()) {
+    let mut loads = loads.filter_map(|step| Some((step, step.kind.index?)));
+    let (load, index) = match (loads.next(), loads.next()) {
         (Some(load), None) => load,
         (None, _) => {
             return Err(Error::usage(format!(
@@ -72,14 +72,14 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
             .hint("correct the input, and run the pipeline again"));
         }
     };
-    let stages = bulk_index::replay(
+    let replayed = index.replay(
         &load.options,
         &pipeline.folder,
         &folder,
         &load.name,
         args.force,
-    )
-    .map_err(|error| load.scrub(error.stage(&load.name)))?;
+    );
+    let stages = replayed.map_err(|error| load.scrub(error.stage(&load.name)))?;
     let [(rejects, gives), (kind, takes)] = stages;
     let step = |name: &str, kind, inputs, options, stage| Step {
         name: name.to_owned(),

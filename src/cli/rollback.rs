@@ -7,7 +7,6 @@ use super::{STATE, SetArgs, output};
 use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::shown;
-use crate::stage::bulk_index;
 
 /// Go back to the index that served before the last load
 #[derive(Debug, clap::Args)]
@@ -46,16 +45,20 @@ pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
         ));
     }
     let pipeline = pipeline::load(&args.pipeline, &args.set.overrides())?;
-    let loads = pipeline.steps.iter().filter(|step| {
-        let load = step.options.get("load").and_then(toml::Value::as_str);
-        step.kind.name == bulk_index::KIND.name && load == Some("replace")
-    });
+    let steps = pipeline.steps.iter();
+    let loads = steps.filter_map(|step| Some((step, step.kind.index?)));
     let mut none = true;
-    for step in loads {
+    for (step, index) in loads.clone() {
+        let (option, replace) = index.replacing();
+        let load = step.options.get(option).and_then(toml::Value::as_str);
+        if load != Some(replace) {
+            continue;
+        }
         none = false;
         let runs = args.state.join("runs");
         let folder = &pipeline.folder;
-        let done = bulk_index::rollback(&step.options, folder, &runs, args.clean, args.force)
+        let done = index
+            .rollback(&step.options, folder, &runs, args.clean, args.force)
             .map_err(|error| step.scrub(error.stage(&step.name)))?;
         for line in done {
             output::print_prose(&(line + "\n"))?;
@@ -66,13 +69,9 @@ pub fn run(args: &RollbackArgs) -> Result<ExitCode> {
             "no stage of `{}` replaces an index",
             args.pipeline.display()
         ));
-        let load = pipeline
-            .steps
-            .iter()
-            .find(|step| step.kind.name == bulk_index::KIND.name);
-        return Err(match load {
-            Some(load) => error.hint(format!(
-                "if the run had it from `--set`, give it the same again: `etl rollback {} --set {}.load=replace`",
+        return Err(match loads.map(|(step, index)| (step, index.replacing())).next() {
+            Some((load, (option, replace))) => error.hint(format!(
+                "if the run had it from `--set`, give it the same again: `etl rollback {} --set {}.{option}={replace}`",
                 shown::word(&args.pipeline.to_string_lossy()),
                 load.name
             )),

@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, TellArgs, output};
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
-use crate::pipeline::{Pipeline, Step, masked_set};
+use crate::pipeline::{Pipeline, masked_set};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::{self, Options};
 use crate::schema::list;
 use crate::shown;
-use crate::stage::{bulk_index, write_files};
+use crate::stage::{self, REQUESTS, Storage};
 use crate::state::history::History;
 use crate::stop::Stop;
 
@@ -210,17 +210,15 @@ fn to_allow(pipeline: &Pipeline, report: &Report) -> String {
     let mut text = "`--set max_rejects=N` allows so many, -1 any number".to_owned();
     let rejected = report.stages.iter().filter(|stage| stage.rejected > 0);
     let names: Vec<&str> = rejected.map(|stage| stage.name.as_str()).collect();
-    let takes_null = |step: &&Step| {
-        let mut options = step.kind.all_options();
-        options.any(|option| option.name == "on_error" && option.ty.contains("`null`"))
-    };
-    let steps = pipeline.steps.iter().filter(takes_null);
-    let step = steps
-        .into_iter()
-        .find(|step| names.contains(&step.name.as_str()));
-    if let Some(Step { name, .. }) = step {
+    let mut steps = pipeline.steps.iter();
+    let setting = steps.find_map(|step| {
+        let setting = step.kind.null_setting()?;
+        let is_named = names.contains(&step.name.as_str());
+        is_named.then_some((&step.name, setting))
+    });
+    if let Some((name, setting)) = setting {
         text.push_str(&format!(
-            "; `--set {name}.on_error=null` keeps the rows of `{name}` with null in place of such a value"
+            "; `--set {name}.{setting}` keeps the rows of `{name}` with null in place of such a value"
         ));
     }
     text
@@ -265,9 +263,9 @@ impl RunArgs {
     /// What to type to send again what a server rejected.
     fn replay_note(&self, report: &Report) -> Option<String> {
         let refused = |stage: &report::StageReport| {
-            stage.kind == bulk_index::KIND.name
+            stage::kind(&stage.kind).is_some_and(|kind| kind.index.is_some())
                 && stage.rejected > 0
-                && stage.counts.contains_key("requests")
+                && stage.counts.contains_key(REQUESTS)
         };
         report.stages.iter().find(|stage| refused(stage))?;
         let words = format!("etl replay {}{}", report.run, self.changed());
@@ -317,8 +315,8 @@ fn since(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> String {
 /// The table, or the report as JSON. A run that writes rows to standard output keeps it for them.
 fn print_report(args: &RunArgs, pipeline: &Pipeline, report: &Report) -> Result<()> {
     let stdout_taken = pipeline.steps.iter().any(|step| {
-        let path = step.options.get("path").and_then(toml::Value::as_str);
-        step.kind.sink && path.is_some_and(write_files::is_stdout)
+        let destination = step.destination();
+        destination.is_some_and(|destination| destination.storage == Storage::Stdout)
     });
     let text = if args.tell.json {
         let json = serde_json::to_string_pretty(report).expect("a report is plain data") + "\n";

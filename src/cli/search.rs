@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::{Color, SetArgs, output};
 use crate::error::{Error, Result, nearest_file};
 use crate::format::json::raw;
-use crate::pipeline::{self, Pipeline, Step};
+use crate::pipeline::{self, Pipeline};
 use crate::report::thousands;
-use crate::stage::bulk_index::{self, Facet, Hits};
+use crate::stage::STAGES;
+use crate::stage::index::{At, Facet, Hits, Index};
 
 /// Search what a pipeline has indexed
 #[derive(Debug, clap::Args)]
@@ -75,7 +76,13 @@ pub fn run(args: &SearchArgs, color: Color) -> Result<ExitCode> {
 }
 
 /// What is asked: an index's folder, or the index that a stage loads.
-enum Asked {
+struct Asked {
+    index: &'static dyn Index,
+    place: Place,
+}
+
+/// Where it is.
+enum Place {
     Folder(PathBuf),
     Loaded(Box<Pipeline>, usize),
 }
@@ -85,8 +92,12 @@ impl SearchArgs {
         if self.target.is_file() {
             return self.loaded();
         }
-        if bulk_index::is_there(&self.target) {
-            return Ok(Asked::Folder(self.target.clone()));
+        let mut indices = STAGES.iter().filter_map(|kind| kind.index);
+        if let Some(index) = indices.find(|index| index.is_there(&self.target)) {
+            return Ok(Asked {
+                index,
+                place: Place::Folder(self.target.clone()),
+            });
         }
         let target = self.target.display();
         let what = || "name the folder of an index, or the pipeline that loads it".to_owned();
@@ -96,11 +107,14 @@ impl SearchArgs {
 
     fn loaded(&self) -> Result<Asked> {
         let pipeline = pipeline::load(&self.target, &self.set.overrides())?;
-        let loads = |step: &Step| step.kind.name == bulk_index::KIND.name;
-        let mut loads = (0..pipeline.steps.len()).filter(|&at| loads(&pipeline.steps[at]));
+        let steps = pipeline.steps.iter().enumerate();
+        let mut loads = steps.filter_map(|(at, step)| Some((at, step.kind.index?)));
         let file = self.target.display();
         match (loads.next(), loads.next()) {
-            (Some(at), None) => Ok(Asked::Loaded(Box::new(pipeline), at)),
+            (Some((at, index)), None) => Ok(Asked {
+                index,
+                place: Place::Loaded(Box::new(pipeline), at),
+            }),
             (None, _) => Err(Error::usage(format!("no stage of `{file}` loads an index"))
                 .hint("name the index's folder")),
             _ => Err(
@@ -113,24 +127,28 @@ impl SearchArgs {
 
 impl Asked {
     fn search(&self, query: &str, limit: usize) -> Result<Hits> {
-        match self {
-            Asked::Folder(dir) => bulk_index::search(dir, query, limit),
-            Asked::Loaded(pipeline, at) => {
-                let step = &pipeline.steps[*at];
-                bulk_index::search_loaded(&step.options, &pipeline.folder, query, limit)
-                    .map_err(|error| step.scrub(error))
+        let found = self.index.search(self.at(), query, limit);
+        found.map_err(|error| self.scrub(error))
+    }
+
+    fn facet(&self, query: &str, field: &str, limit: usize) -> Result<Facet> {
+        let found = self.index.facet(self.at(), query, field, limit);
+        found.map_err(|error| self.scrub(error))
+    }
+
+    fn at(&self) -> At<'_> {
+        match &self.place {
+            Place::Folder(dir) => At::Folder(dir),
+            Place::Loaded(pipeline, at) => {
+                At::Loaded(&pipeline.steps[*at].options, &pipeline.folder)
             }
         }
     }
 
-    fn facet(&self, query: &str, field: &str, limit: usize) -> Result<Facet> {
-        match self {
-            Asked::Folder(dir) => bulk_index::facet(dir, query, field, limit),
-            Asked::Loaded(pipeline, at) => {
-                let step = &pipeline.steps[*at];
-                bulk_index::facet_loaded(&step.options, &pipeline.folder, query, field, limit)
-                    .map_err(|error| step.scrub(error))
-            }
+    fn scrub(&self, error: Error) -> Error {
+        match &self.place {
+            Place::Folder(_) => error,
+            Place::Loaded(pipeline, at) => pipeline.steps[*at].scrub(error),
         }
     }
 }
@@ -244,7 +262,7 @@ fn facet_total(facet: &Facet, field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::bulk_index::Hit;
+    use crate::stage::index::Hit;
 
     #[test]
     fn a_line_is_a_hit() {

@@ -255,6 +255,7 @@ mod tests {
         shared_options: &[],
         example: "[[stage]]\nname = \"s\"\nkind = \"split\"\n",
         decode: |_| Err(Error::usage("an example")),
+        ..StageKind::BASE
     };
 
     #[test]

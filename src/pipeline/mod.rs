@@ -24,16 +24,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
+use crate::disk;
 use crate::error::{Class, Error, Result, nearest, nearest_file, note};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
-use crate::stage::{Folder, Partitioning, Requests, STAGES, Stage, StageKind};
-use crate::stage::{bulk_index, files, write_files};
+use crate::stage::files;
+use crate::stage::{
+    Destination, Folder, Partitioning, Requests, STAGES, Stage, StageKind, Storage,
+};
+use crate::stop::Stop;
 
 pub use crate::secrets::{masked, masked_set};
 pub use json_schema::json_schema;
-pub use scratch::{NotTimed, Scratch, delete_index};
+pub use scratch::{FreshIndex, NotTimed, Scratch};
 
 /// A pipeline file, decoded and checked as far as the file alone allows.
 #[derive(Clone)]
@@ -178,7 +182,7 @@ fn assemble(
     let of_sets = overrides::apply(overrides, &mut document.top, &mut drafts);
 
     let mut top = document.top;
-    let unset = variables::replace(&mut top.table, environment);
+    let unset = variables::replace(&mut top.table, None, environment);
     mistakes.extend(
         unset
             .into_iter()
@@ -344,54 +348,59 @@ impl Pipeline {
     fn shared_paths(&self, steps: &[Option<Step>]) -> Vec<Error> {
         let steps = || steps.iter().flatten();
         let mut mistakes = Vec::new();
-        let mut writers: HashMap<PathBuf, &Step> = HashMap::new();
-        for step in steps().filter(|step| step.kind.sink) {
-            let place = ["path", "to"]
-                .iter()
-                .find_map(|key| step.options.get(*key)?.as_str());
-            let Some(path) = place else { continue };
-            let index = step.options.get("index").and_then(toml::Value::as_str);
-            // On a server it is the index that is written.
-            let written = match index.filter(|_| path.contains("://")) {
-                Some(index) => PathBuf::from(format!("{path}#{index}")),
-                None => self.written(path),
+        let mut writers: HashMap<PathBuf, (&Step, Destination)> = HashMap::new();
+        for step in steps() {
+            let Some(destination) = step.destination() else {
+                continue;
             };
-            if let Some(other) = writers.get(&written) {
-                let error = Error::usage(format!("stage `{}` writes `{path}` already", other.name));
-                mistakes.push(step.of_its_place(error.hint("give each a place of its own")));
+            let [named] = &destination.named[..] else {
+                continue;
+            };
+            // On a server it is the index that is written.
+            let written = match &destination.storage {
+                Storage::Index { name, .. } => PathBuf::from(format!("{named}#{name}")),
+                Storage::Disk { path, .. } => self.written(path),
+                Storage::Stdout => PathBuf::from(named),
+            };
+            if let Some((other, _)) = writers.get(&written) {
+                let error =
+                    Error::usage(format!("stage `{}` writes `{named}` already", other.name));
+                let error = error.hint("give each a place of its own");
+                mistakes.push(step.of_its_place(&destination, error));
             } else {
-                writers.insert(written, step);
+                writers.insert(written, (step, destination));
             }
         }
         for step in steps() {
-            let read = step.options.get("files").and_then(toml::Value::as_array);
-            let files = read.into_iter().flatten().filter_map(toml::Value::as_str);
-            for file in files.filter(|file| !write_files::is_stdout(file)) {
+            for file in step.stage.properties().files() {
                 let read = self.written(file);
                 // What a pattern means depends on what is there.
                 let is_read = |path: &Path| {
                     path == read || files::stands_for(file, &self.folder, path) && path.is_file()
                 };
-                for (_, writer) in writers.iter().filter(|(path, _)| is_read(path)) {
+                let on_disk = |destination: &Destination| destination.storage != Storage::Stdout;
+                for (path, (writer, destination)) in &writers {
+                    if !on_disk(destination) || !is_read(path) {
+                        continue;
+                    }
                     let message = format!(
                         "`{file}`, which stage `{}` reads, would be replaced",
                         step.name
                     );
                     let error = Error::usage(message).hint("write to another place");
-                    mistakes.push(writer.of_its_place(error));
+                    mistakes.push(writer.of_its_place(destination, error));
                 }
             }
         }
         mistakes
     }
 
-    /// The file that an option `path` means, the same for all spellings of it.
+    /// The file that a path means, the same for all spellings of it.
     fn written(&self, path: &str) -> PathBuf {
-        if write_files::is_stdout(path) || path.contains("://") {
+        if path.contains("://") {
             return PathBuf::from(path);
         }
-        let path = path.strip_prefix("local:").unwrap_or(path);
-        let path = write_files::follow(self.folder.resolve(path));
+        let path = disk::follow(self.folder.resolve(path));
         let path = std::path::absolute(&path).unwrap_or(path);
         match (path.parent().map(Path::canonicalize), path.file_name()) {
             (Some(Ok(folder)), Some(name)) => folder.join(name),
@@ -409,7 +418,7 @@ impl Step {
     /// The most rows that a batch of it has: the file's word, the kind's own, or the default.
     pub fn rows_max(&self) -> usize {
         self.batch_rows
-            .or_else(|| self.stage.batch_rows())
+            .or_else(|| self.stage.properties().batch_rows)
             .unwrap_or(ROWS_MAX)
     }
 
@@ -418,29 +427,36 @@ impl Step {
         self.stage.inputs().first().and_then(Partitioning::requests)
     }
 
-    /// Where its rows leave the pipeline, if they do, secrets masked.
-    pub fn publishes_to(&self) -> Option<String> {
-        if !self.kind.sink {
-            return None;
-        }
-        let place = ["path", "to"]
-            .iter()
-            .find_map(|key| self.options.get(*key))?;
-        let words: Vec<&str> = match place {
-            toml::Value::Array(places) => places.iter().filter_map(toml::Value::as_str).collect(),
-            place => place.as_str().into_iter().collect(),
-        };
-        let words: Vec<String> = words.into_iter().map(secrets::mask_url).collect();
-        Some(self.secrets().clean(&words.join(", ")))
+    /// Where its rows leave the pipeline, if they do.
+    pub fn destination(&self) -> Option<Destination> {
+        self.stage.properties().writes
     }
 
-    /// Whether what it writes is visible at once: documents that are added to a server's index.
+    /// Whether what it writes is visible at once.
     pub fn writes_in_place(&self) -> bool {
-        let option = |name: &str| self.options.get(name).and_then(toml::Value::as_str);
-        let local = option("to").and_then(bulk_index::local_dir);
-        self.kind.name == bulk_index::KIND.name
-            && option("load") != Some("replace")
-            && local.is_none()
+        self.destination()
+            .is_some_and(|destination| destination.in_place)
+    }
+
+    /// The files that it reads.
+    pub fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
+        files::expand(&self.stage.properties().reads, folder, &Stop::of_signals())
+    }
+
+    /// Where its rows leave the pipeline in words, secrets masked.
+    pub fn publishes_to(&self) -> Option<String> {
+        let named = self.destination()?.named;
+        let named: Vec<String> = named.iter().map(|name| secrets::mask_url(name)).collect();
+        Some(self.secrets().clean(&named.join(", ")))
+    }
+
+    /// Sets one of its options.
+    pub(crate) fn set_option(&mut self, key: &str, value: impl Into<toml::Value>) -> Result<()> {
+        self.options.insert(key.into(), value.into());
+        self.stage = (self.kind.decode)(self.options.clone())
+            .map_err(|error| self.scrub(error.stage(&self.name)))?
+            .into();
+        Ok(())
     }
 
     /// Says of an error where its key was said.
@@ -452,10 +468,8 @@ impl Step {
     }
 
     /// An error about where it writes, with the line of the file that says so.
-    fn of_its_place(&self, error: Error) -> Error {
-        let mut keys = ["path", "to"].into_iter();
-        let key = keys.find(|key| self.options.contains_key(*key));
-        self.scrub(self.locate(key.unwrap_or_default(), error))
+    fn of_its_place(&self, destination: &Destination, error: Error) -> Error {
+        self.scrub(self.locate(destination.option, error))
     }
 
     /// An error about its columns, or about what its options name, with the line of the file that is at fault.

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 
 use super::{Pipeline, Step};
 use crate::error::Result;
-use crate::stage::bulk_index;
+use crate::stage::{Folder, StageKind, Storage};
 
 /// What takes everything and keeps nothing needs no scratch place.
 const NOWHERE: &str = "/dev/null";
@@ -32,8 +32,18 @@ pub struct Scratch {
     pub pipeline: Pipeline,
     /// The stages that it leaves out.
     pub not_timed: Vec<NotTimed>,
-    /// Of each stage that loads a server the options: the fresh index is to be deleted behind the run.
-    pub indices: Vec<Table>,
+    /// The indices that a run of it makes on servers.
+    pub indices: Vec<FreshIndex>,
+}
+
+/// An index that a run of a [`Scratch`] makes, to be deleted after it.
+pub struct FreshIndex {
+    /// Its name.
+    pub name: String,
+    /// The kind that loads it.
+    kind: &'static StageKind,
+    /// The options of the stage that loads it.
+    options: Table,
 }
 
 impl Pipeline {
@@ -44,33 +54,14 @@ impl Pipeline {
         let mut not_timed = Vec::new();
         let mut indices = Vec::new();
         for step in pipeline.steps.iter_mut().filter(|step| step.kind.sink) {
-            let aside = folder.join(&step.name);
-            let why = match (step.place(), id) {
-                (Some(("path", NOWHERE)), _) => continue,
-                (Some(("path", path)), _) => {
-                    // Its extension may say what it holds.
-                    let name = Path::new(path).file_name().unwrap_or("out".as_ref());
-                    step.redirect("path", aside.join(name).display().to_string())?;
-                    continue;
-                }
-                (Some(("to", to)), _) if bulk_index::local_dir(to).is_some() => {
-                    step.redirect("to", bulk_index::local(&aside))?;
-                    continue;
-                }
-                (_, Some(id)) => match step.fresh_index(id) {
-                    Ok(index) => {
-                        step.redirect("index", index)?;
-                        indices.push(step.options.clone());
-                        continue;
-                    }
-                    Err(why) => why,
-                },
-                (_, None) => "it loads a server; `--with-sinks` times that, into a fresh index",
-            };
-            not_timed.push(NotTimed {
-                name: step.name.clone(),
-                why: why.into(),
-            });
+            match step.write_aside(folder, id)? {
+                Aside::Written => {}
+                Aside::Fresh(index) => indices.push(index),
+                Aside::Not(why) => not_timed.push(NotTimed {
+                    name: step.name.clone(),
+                    why: why.into(),
+                }),
+            }
         }
         for NotTimed { name, .. } in &not_timed {
             // Nobody reads a sink.
@@ -89,45 +80,78 @@ impl Pipeline {
     }
 }
 
+/// What came of sending the rows of a sink aside.
+enum Aside {
+    /// They go to a file or a folder, or nowhere.
+    Written,
+    /// They go into this index.
+    Fresh(FreshIndex),
+    /// They cannot go aside, and why.
+    Not(&'static str),
+}
+
 impl Step {
-    /// The option that says where its rows leave the pipeline, where that is one place.
-    fn place(&self) -> Option<(&'static str, &str)> {
-        let of = |key| Some((key, self.options.get(key)?.as_str()?));
-        of("path").or_else(|| of("to"))
+    /// Lets its rows go into `folder`, or into a fresh index whose name ends in `id`.
+    fn write_aside(&mut self, folder: &Path, id: Option<&str>) -> Result<Aside> {
+        let aside = folder.join(&self.name);
+        let Some(destination) = self.destination() else {
+            return Ok(Aside::Not(
+                "its rows leave to a place that has no scratch one beside it",
+            ));
+        };
+        // Its extension may say what it holds.
+        let named = |path: &str| aside.join(Path::new(path).file_name().unwrap_or("out".as_ref()));
+        let place = match destination.storage {
+            Storage::Disk { path, .. } if path == NOWHERE => return Ok(Aside::Written),
+            Storage::Disk { path, prefix: "" } => named(&path).display().to_string(),
+            Storage::Disk { prefix, .. } => format!("{prefix}{}", aside.display()),
+            Storage::Stdout => named(&destination.named.concat()).display().to_string(),
+            Storage::Index {
+                option,
+                name,
+                bound,
+                ..
+            } => return self.load_fresh(option, &name, bound, id),
+        };
+        self.set_option(destination.option, place)?;
+        Ok(Aside::Written)
     }
 
-    fn redirect(&mut self, key: &str, place: String) -> Result<()> {
-        self.options.insert(key.into(), Value::String(place));
-        self.stage = (self.kind.decode)(self.options.clone())
-            .map_err(|error| self.scrub(error.stage(&self.name)))?
-            .into();
-        Ok(())
-    }
-
-    /// The name of a fresh index beside its own, so that rights and templates for that one hold for it too.
-    fn fresh_index(&self, id: &str) -> Result<String, &'static str> {
-        if self.kind.name != bulk_index::KIND.name {
-            return Err("its rows leave to a place that has no scratch one beside it");
+    /// Lets it load an index beside its own, so that rights and templates for that one hold for it too.
+    fn load_fresh(
+        &mut self,
+        option: &str,
+        name: &str,
+        bound: Option<&'static str>,
+        id: Option<&str>,
+    ) -> Result<Aside> {
+        let Some(id) = id else {
+            return Ok(Aside::Not(
+                "it loads a server; `--with-sinks` times that, into a fresh index",
+            ));
+        };
+        if let Some(why) = bound {
+            return Ok(Aside::Not(why));
         }
-        let of = |key: &str| self.options.get(key).and_then(Value::as_str);
-        match (of("op"), of("index")) {
-            (Some("update" | "delete"), _) => {
-                Err("it changes documents that are there, and a fresh index has none")
-            }
-            (_, Some(index)) => Ok(format!("{index}{COMPARE}{}", id.to_ascii_lowercase())),
-            (_, None) => Err("it names no index"),
-        }
+        let name = format!("{name}{COMPARE}{}", id.to_ascii_lowercase());
+        self.set_option(option, name.clone())?;
+        Ok(Aside::Fresh(FreshIndex {
+            name,
+            kind: self.kind,
+            options: self.options.clone(),
+        }))
     }
 }
 
-/// Deletes the fresh index that a run of a [`Scratch`] loaded with these options.
-pub fn delete_index(options: &Table, pipeline: &Pipeline) -> Result<()> {
-    let index = options.get("index").and_then(Value::as_str);
-    // No other index is ever deleted here.
-    if index.is_some_and(|index| index.contains(COMPARE)) {
-        bulk_index::delete(options, &pipeline.folder)?;
+impl FreshIndex {
+    /// Deletes it, after a run of a pipeline in `folder`.
+    pub fn delete(&self, folder: &Folder) -> Result<()> {
+        match self.kind.index {
+            // No other index is ever deleted here.
+            Some(index) if self.name.contains(COMPARE) => index.delete(&self.options, folder),
+            _ => Ok(()),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -183,13 +207,8 @@ op = "update"
         let pipeline = parse(Path::new("p.toml"), FILE, &Overrides::default()).unwrap();
         let places = |scratch: &Scratch| -> Vec<String> {
             let steps = scratch.pipeline.steps.iter().filter(|step| step.kind.sink);
-            steps
-                .map(|step| {
-                    step.place()
-                        .map_or(step.name.as_str(), |place| place.1)
-                        .into()
-                })
-                .collect()
+            let named = |step: &Step| step.destination().expect("a sink").named.join(" ");
+            steps.map(named).collect()
         };
         let aside = pipeline.scratch(Path::new("/s"), None).unwrap();
         assert_eq!(
@@ -220,12 +239,11 @@ op = "update"
             .unwrap();
         assert_eq!(left_out(&all), ["change"]);
         let [index] = &all.indices[..] else {
-            panic!("{:?}", all.indices);
+            panic!("{} indices", all.indices.len());
         };
-        assert_eq!(
-            index["index"].as_str(),
-            Some("docs-compare-20261122t1-0a-2")
-        );
+        let name = "docs-compare-20261122t1-0a-2";
+        assert_eq!(index.name, name);
+        assert_eq!(index.options["index"].as_str(), Some(name));
         // What the caller has is as it was.
         assert_eq!(pipeline.steps[1].options["index"].as_str(), Some("docs"));
         assert_eq!(pipeline.steps.len(), 7);

@@ -85,7 +85,7 @@ impl Draft {
         let options: Vec<&str> = kind.all_options().map(|option| option.name).collect();
         if key == BATCH_ROWS {
             let error = Error::usage(format!("kind `{}` does not take `{key}`", kind.name));
-            return match options.iter().find(|option| option.starts_with("batch")) {
+            return match kind.batch_option {
                 Some(own) => error.hint(format!("its unit is `{own}`")),
                 None => error,
             };
@@ -118,7 +118,7 @@ pub(super) fn drafts(
             .iter()
             .filter_map(|key| section.table.remove_entry(*key))
             .collect();
-        let unset = variables::replace(&mut fixed, environment);
+        let unset = variables::replace(&mut fixed, None, environment);
         section.table.extend(fixed);
         let is_given = |key: &str| unset.iter().all(|(path, _)| path[0] != key);
         let mistakes = &mut drafts.mistakes;
@@ -219,7 +219,11 @@ fn decode_one(
         .map(|key| draft.section.locate(key, draft.unknown_key(key)))
         .collect();
     let unknown = mistakes.len();
-    let unset = variables::replace(&mut draft.section.table, environment);
+    let unset = variables::replace(
+        &mut draft.section.table,
+        draft.kind.patterns_option,
+        environment,
+    );
     let is_unset = |key: &str| unset.iter().any(|(path, _)| path[0] == key);
     let keys_here = [EVERY_STAGE, &[BATCH_ROWS]].concat();
     for key in keys_here.into_iter().filter(|key| is_unset(key)) {

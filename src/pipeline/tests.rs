@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::*;
-use crate::stage::{self, OptionDoc, Partitioning, Session, Setup};
+use crate::stage::{
+    self, Destination, OptionDoc, Partitioning, Properties, Session, Setup, Storage,
+};
 
 /// A stage that does nothing, of as many inputs as its kind says.
 struct Idle(Vec<Partitioning>);
@@ -18,6 +20,39 @@ impl Stage for Idle {
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         Ok(inputs.first().cloned().unwrap_or_default())
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Err(Error::failed("never opened"))
+    }
+}
+
+/// A sink that writes nothing into a file.
+struct Write(Option<String>);
+
+impl Stage for Write {
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
+    }
+
+    fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
+        Ok(inputs[0].clone())
+    }
+
+    fn properties(&self) -> Properties {
+        let destination = |path: &String| Destination {
+            option: "path",
+            named: vec![path.clone()],
+            storage: Storage::Disk {
+                path: path.clone(),
+                prefix: "",
+            },
+            in_place: false,
+        };
+        Properties {
+            writes: self.0.as_ref().map(destination),
+            ..Properties::default()
+        }
     }
 
     fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
@@ -50,6 +85,7 @@ const fn kind(
         shared_options: &[],
         example: "",
         decode,
+        ..StageKind::BASE
     }
 }
 
@@ -61,15 +97,18 @@ struct Load {
     password: Option<u32>,
 }
 
-static LOAD: StageKind = kind(
-    "load",
-    &[0],
-    &[option("files"), option("types"), option("password")],
-    |table| {
-        stage::options::<Load>(table)?;
-        Ok(Box::new(Idle(vec![Partitioning::Any])))
-    },
-);
+static LOAD: StageKind = StageKind {
+    patterns_option: Some("files"),
+    ..kind(
+        "load",
+        &[0],
+        &[option("files"), option("types"), option("password")],
+        |table| {
+            stage::options::<Load>(table)?;
+            Ok(Box::new(Idle(vec![Partitioning::Any])))
+        },
+    )
+};
 static GROUP: StageKind = kind("group", &[1], &[option("by"), option("separator")], |_| {
     Ok(Box::new(Idle(vec![Partitioning::ByKey(vec!["k".into()])])))
 });
@@ -82,11 +121,15 @@ static JOIN: StageKind = kind("join", &[2], &[option("on")], |_| {
 static WRITE: StageKind = StageKind {
     sink: true,
     takes_batch_rows: false,
+    batch_option: Some("batch_docs"),
     ..kind(
         "write",
         &[1],
         &[option("path"), option("batch_docs")],
-        |_| Ok(Box::new(Idle(vec![Partitioning::Any]))),
+        |table| {
+            let path = table.get("path").and_then(toml::Value::as_str);
+            Ok(Box::new(Write(path.map(str::to_owned))))
+        },
     )
 };
 

@@ -13,11 +13,25 @@ use crate::stage::files::quote;
 /// Where variables come from.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Replaces the variables in every string of a table; each error comes with the path to its string.
-pub(super) fn replace(table: &mut Table, environment: Environment) -> Vec<(Vec<String>, Error)> {
+/// What one string becomes.
+type Expand<'a> = &'a dyn Fn(&str) -> Result<String>;
+
+/// Replaces the variables in every string of a table; under the key `patterns` stand paths and patterns. Each error
+/// comes with the path to its string.
+pub(super) fn replace(
+    table: &mut Table,
+    patterns: Option<&str>,
+    environment: Environment,
+) -> Vec<(Vec<String>, Error)> {
     let mut unset = Vec::new();
     for (key, value) in table.iter_mut() {
-        replace_value(value, std::slice::from_ref(key), environment, &mut unset);
+        let expand = if patterns == Some(key) {
+            expand_pattern
+        } else {
+            expand
+        };
+        let how = |text: &str| expand(text, environment);
+        replace_value(value, std::slice::from_ref(key), &how, &mut unset);
     }
     unset
 }
@@ -25,12 +39,12 @@ pub(super) fn replace(table: &mut Table, environment: Environment) -> Vec<(Vec<S
 fn replace_value(
     value: &mut Value,
     keys: &[String],
-    environment: Environment,
+    expand: Expand,
     unset: &mut Vec<(Vec<String>, Error)>,
 ) {
     match value {
         Value::String(text) => {
-            if let Err(error) = replace_text(text, keys, environment) {
+            if let Err(error) = replace_text(text, keys, expand) {
                 unset.extend(error.split().map(|error| (keys.to_vec(), error)));
             }
         }
@@ -38,7 +52,7 @@ fn replace_value(
             for value in values {
                 let item = value.as_str().map(str::to_owned);
                 let first = unset.len();
-                replace_value(value, keys, environment, unset);
+                replace_value(value, keys, expand, unset);
                 // An item is known by its text.
                 for (path, _) in &mut unset[first..] {
                     path.extend(item.clone());
@@ -48,28 +62,20 @@ fn replace_value(
         Value::Table(table) => {
             for (key, value) in table.iter_mut() {
                 let keys = [keys, std::slice::from_ref(key)].concat();
-                replace_value(value, &keys, environment, unset);
+                replace_value(value, &keys, expand, unset);
             }
         }
         _ => {}
     }
 }
 
-fn replace_text(text: &mut String, keys: &[String], environment: Environment) -> Result<()> {
+fn replace_text(text: &mut String, keys: &[String], expand: Expand) -> Result<()> {
     if text.contains('$') {
-        let replaced = if *keys == [PATTERNS] {
-            expand_pattern(text, environment)
-        } else {
-            expand(text, environment)
-        };
         let key = keys.join(".");
-        *text = replaced.map_err(|error| error.each(&|error: Error| error.about(&key)))?;
+        *text = expand(text).map_err(|error| error.each(&|error: Error| error.about(&key)))?;
     }
     Ok(())
 }
-
-/// The key under which paths and patterns stand, in all kinds that read files.
-const PATTERNS: &str = "files";
 
 /// A pattern with its variables replaced: what they hold is never part of the pattern itself. (A default
 /// is: it stands in the file.)
@@ -187,14 +193,14 @@ mod tests {
             files = ["${DATA}/*.csv", "${NO:-a*}"]
             path = "${DATA}/out"
         };
-        assert!(replace(&mut table, &environment).is_empty());
+        assert!(replace(&mut table, Some("files"), &environment).is_empty());
         let wanted: Table = toml::toml! {
             files = ["/data/[[]x][*]/*.csv", "a*"]
             path = "/data/[x]*/out"
         };
         assert_eq!(table, wanted);
         let mut empty: Table = toml::toml! { files = ["${EMPTY:-}"] };
-        let mut unset = replace(&mut empty, &environment);
+        let mut unset = replace(&mut empty, Some("files"), &environment);
         let (path, error) = unset.pop().expect("it is empty");
         assert_eq!(path, ["files", "${EMPTY:-}"]);
         assert!(error.message.contains("`${EMPTY:-}` is empty"), "{error}");

@@ -12,13 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Place};
-use crate::stage::{Counts, InputFile};
+use crate::stage::{Counts, InputFile, TEXT_BYTES};
 
+pub use crate::shown::{bytes, rows, seconds, things, thousands};
 pub use comparison::Comparison;
-pub use table::{
-    Align, as_markdown, both_ends, bytes, markdown, plain, render, rows, seconds, things,
-    thousands, whole,
-};
+pub use table::{Align, as_markdown, both_ends, markdown, plain, render, whole};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +106,7 @@ impl Report {
     fn bytes_read(&self) -> (u64, u64) {
         let files = self.inputs.iter().map(|file| file.bytes).sum();
         let counts = self.stages.iter().map(|stage| &stage.counts);
-        let text = counts.filter_map(|counts| counts.get("text_bytes")).sum();
+        let text = counts.filter_map(|counts| counts.get(TEXT_BYTES)).sum();
         (files, text)
     }
 

@@ -1,9 +1,8 @@
 //! The report as text: a table that fits 80 columns, then what else the user should know.
 
 use super::{Report, StageReport, Status};
-use crate::shown;
-use crate::stage::NULLED;
-use crate::stage::geo_point::HALF;
+use crate::shown::{self, bytes, rows, seconds, thousands};
+use crate::stage::{self, Figures, NULLED};
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
@@ -31,12 +30,8 @@ pub fn markdown(report: &Report) -> String {
 fn below(report: &Report) -> String {
     let mut text = totals(report) + &inputs(report);
     for stage in &report.stages {
-        text.push_str(&matches(stage));
         text.push_str(&nulled(stage));
-        text.push_str(&halves(stage));
-        text.push_str(&documents(stage));
-        text.push_str(&requests(stage));
-        text.push_str(&asked(stage));
+        text.push_str(&of_kind(stage));
         text.push_str(&processes(stage));
     }
     text.push_str(&rejects(report));
@@ -236,33 +231,6 @@ fn inputs(report: &Report) -> String {
     }
 }
 
-/// How many left rows of a join found a right one.
-fn matches(stage: &StageReport) -> String {
-    let (Some(matched), Some(unmatched)) =
-        (stage.counts.get("matched"), stage.counts.get("unmatched"))
-    else {
-        return String::new();
-    };
-    let all = matched + unmatched;
-    let share = if all == 0 {
-        0.0
-    } else {
-        *matched as f64 * 100.0 / all as f64
-    };
-    // Rounded down, so that 100 % means all.
-    let share = (share * 10.0).floor() / 10.0;
-    let added = match stage.added {
-        0 => String::new(),
-        added => format!(", {} added by further matches", rows(added)),
-    };
-    format!(
-        "{}: {} of {} matched ({share:.1} %){added}\n",
-        stage.name,
-        thousands(*matched),
-        rows(all)
-    )
-}
-
 /// How many values a stage could not use and made null.
 fn nulled(stage: &StageReport) -> String {
     let Some(&count) = stage.counts.get(NULLED).filter(|&&count| count > 0) else {
@@ -285,129 +253,20 @@ fn nulled(stage: &StageReport) -> String {
     format!("{}: {values}{columns}\n", stage.name)
 }
 
-/// How many points have one coordinate only.
-fn halves(stage: &StageReport) -> String {
-    match stage.counts.get(HALF).filter(|&&count| count > 0) {
-        Some(&count) => {
-            let (name, rows) = (&stage.name, rows(count));
-            format!("{name}: {rows} with only one of the two coordinates: no point there\n")
-        }
-        None => String::new(),
-    }
-}
-
-/// What became of the documents of a load: rows of one id are one document.
-fn documents(stage: &StageReport) -> String {
-    let ends = [
-        ("created", "created"),
-        ("updated", "updated"),
-        ("unchanged", "unchanged"),
-        ("deleted", "deleted"),
-        ("confirmed", "confirmed"),
-        ("not_found", "not found"),
-        ("dropped", "dropped by a pipeline"),
-        ("conflicts", "left as they were"),
-    ];
-    let of = |(name, words): &(&str, &str)| {
-        let count = stage.counts.get(*name).filter(|&&count| count > 0)?;
-        Some(format!("{} {words}", thousands(*count)))
+/// What the stage's kind makes of the figures.
+fn of_kind(stage: &StageReport) -> String {
+    let figures = Figures {
+        counts: &stage.counts,
+        rows_in: stage.rows_in,
+        added: stage.added,
+        wall_s: stage.wall_s,
+        cpu_s: stage.cpu_s,
+        open_s: stage.open_s,
+        sessions: stage.sessions,
     };
-    let told: Vec<String> = ends.iter().filter_map(of).collect();
-    if told.is_empty() || stage.kind != "bulk_index" {
-        return String::new();
-    }
-    let text = format!("{}: documents: {}", stage.name, told.join(", "));
-    match stage.counts.get("in_index") {
-        Some(count) => format!("{text}; {} in the index\n", thousands(*count)),
-        None => text + "\n",
-    }
-}
-
-/// How fast a load into servers went, and what its time went into: so one sees whether client, wire
-/// or server is the bound.
-fn requests(stage: &StageReport) -> String {
-    let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
-    let time = stage.wall_s;
-    if of("requests") == 0 || time == 0.0 || stage.kind != "bulk_index" {
-        return String::new();
-    }
-    let before = of("resumed_rows");
-    let mut text = format!(
-        "{}: {:.0} documents/s",
-        stage.name,
-        (stage.rows_in - before) as f64 / time
-    );
-    if before == 0 {
-        text.push_str(&format!(
-            ", {:.1} MB/s",
-            of("body_bytes") as f64 / 1e6 / time
-        ));
-    } else {
-        text.push_str(&format!(
-            " behind the {} of earlier attempts; in all",
-            thousands(before)
-        ));
-    }
-    text.push_str(&format!(
-        " in {}, at most {} at once",
-        things(of("requests"), "request"),
-        of("concurrency").max(1),
-    ));
-    for (name, words) in [
-        ("sent_again", "sent again"),
-        ("refused_429", "refused (429)"),
-        ("splits", "splits"),
-    ] {
-        if of(name) > 0 {
-            text.push_str(&format!(", {} {words}", thousands(of(name))));
-        }
-    }
-    let on_the_wire = of("wire_ms").saturating_sub(of("server_ms"));
-    text + &format!(
-        "\n{}: of {} s of requests the server took {} s, the wire {} s; {} s CPU here\n",
-        stage.name,
-        seconds(of("wire_ms") as f64 / 1e3),
-        seconds(of("server_ms") as f64 / 1e3),
-        seconds(on_the_wire as f64 / 1e3),
-        seconds(stage.cpu_s)
-    )
-}
-
-/// What asking a server took, and what came of it.
-fn asked(stage: &StageReport) -> String {
-    let of = |name: &str| stage.counts.get(name).copied().unwrap_or_default();
-    if of("requests") == 0 || stage.wall_s == 0.0 || stage.kind != "fetch" {
-        return String::new();
-    }
-    // Those that an earlier run made took no time of this one.
-    let pace = match of("resumed_rows") {
-        0 => format!("{:.0} a second", of("requests") as f64 / stage.wall_s),
-        before => format!("those of an earlier run for {} among them", rows(before)),
-    };
-    let mut text = format!(
-        "{}: {}, {pace}, at most {} at once",
-        stage.name,
-        things(of("requests"), "request"),
-        of("concurrency").max(1),
-    );
-    for (name, words) in [
-        ("retries", "tried again"),
-        ("redirects", "redirects"),
-        ("pages", "further pages"),
-        ("splits", "halved"),
-        ("renewals", "logins renewed"),
-    ] {
-        if of(name) > 0 {
-            text.push_str(&format!(", {} {words}", thousands(of(name))));
-        }
-    }
-    text + &format!(
-        "\n{}: {} s CPU; {} s to open {}\n",
-        stage.name,
-        seconds(stage.cpu_s),
-        seconds(stage.open_s),
-        things(stage.sessions, "session")
-    )
+    let lines = stage::kind(&stage.kind).map_or_else(Vec::new, |kind| (kind.lines)(&figures));
+    let lines = lines.iter().map(|line| format!("{}: {line}\n", stage.name));
+    lines.collect()
 }
 
 /// What child processes cost.
@@ -446,60 +305,6 @@ fn rejects(report: &Report) -> String {
     let more = report.rejects.rows.saturating_sub(told);
     if more > 0 && told > 0 {
         text.push_str(&format!("  {} for other reasons\n", rows(more)));
-    }
-    text
-}
-
-/// So many rows, in words.
-pub fn rows(count: u64) -> String {
-    things(count, "row")
-}
-
-/// So many things of a name that takes an `s`, with commas between thousands.
-pub fn things(count: u64, thing: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", thousands(count))
-}
-
-/// Seconds with as many digits as mean something.
-pub fn seconds(seconds: f64) -> String {
-    match seconds {
-        s if s < 9.995 => format!("{s:.2}"),
-        s if s < 99.95 => format!("{s:.1}"),
-        s => format!("{s:.0}"),
-    }
-}
-
-/// So many bytes, in three digits.
-pub fn bytes(count: u64) -> String {
-    if count == 1 {
-        return "1 byte".into();
-    }
-    let mut left = count as f64;
-    for unit in ["bytes", "kB", "MB", "GB"] {
-        if left < 999.5 {
-            let digits = match left {
-                _ if unit == "bytes" => 0,
-                left if left < 9.995 => 2,
-                left if left < 99.95 => 1,
-                _ => 0,
-            };
-            return format!("{left:.digits$} {unit}");
-        }
-        left /= 1e3;
-    }
-    format!("{left:.2} TB")
-}
-
-/// A number with commas between thousands.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
     }
     text
 }
@@ -547,10 +352,7 @@ mod tests {
         }
         let says = "dates: 1,203 values do not fit and became null: `a` 1,200, `b` 3\n";
         assert_eq!(nulled(&stage), says);
-        assert_eq!(halves(&stage), "");
-        stage.counts.insert(HALF.into(), 2);
-        let says = "dates: 2 rows with only one of the two coordinates: no point there\n";
-        assert_eq!(halves(&stage), says);
+        assert_eq!(of_kind(&stage), "", "no kind has this name");
     }
 
     #[test]
@@ -577,46 +379,6 @@ mod tests {
         assert!(
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
-        );
-    }
-
-    #[test]
-    fn numbers_are_readable() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ];
-        for (number, text) in cases {
-            assert_eq!(thousands(number), text);
-        }
-        assert_eq!(
-            [
-                0,
-                1,
-                999,
-                1500,
-                59_400_000,
-                166_200_000,
-                999_600_000,
-                12_000_000_000_000
-            ]
-            .map(bytes),
-            [
-                "0 bytes",
-                "1 byte",
-                "999 bytes",
-                "1.50 kB",
-                "59.4 MB",
-                "166 MB",
-                "1.00 GB",
-                "12.00 TB"
-            ]
-        );
-        assert_eq!(
-            [0.004, 9.99, 9.996, 99.94, 99.96, 8223.0].map(seconds),
-            ["0.00", "9.99", "10.0", "99.9", "100", "8223"]
         );
     }
 }

@@ -15,7 +15,7 @@ use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::fragment::StageMetrics;
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::StageReport;
-use crate::stage::{Run, WaitReason, add_counts};
+use crate::stage::{Run, SENT_AGAIN, WaitReason, add_counts};
 use crate::state::checkpoint::{Checkpoint, Ledger, RESUMED_ROWS, SYNC_EVERY};
 
 /// What can be watched of a stage while it works.
@@ -160,7 +160,7 @@ impl Record {
         let rejected = stage_metrics.rejects.len() as u64;
         let sent_again = stage_metrics
             .counts
-            .get("sent_again")
+            .get(SENT_AGAIN)
             .copied()
             .unwrap_or_default();
         let mut totals = self.totals();

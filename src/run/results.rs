@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::pipeline::{Pipeline, Step};
 use crate::report::Published;
-use crate::stage::{Folder, bulk_index, write_files};
+use crate::stage::{Folder, Storage};
 
 /// Of so many sinks a failed run says how they are.
 const SHOWN: usize = 3;
 
 /// Where a sink has put its rows; `None`: it is no sink.
 pub(super) fn published(step: &Step, folder: &Folder) -> Option<Published> {
+    let destination = step.destination()?;
     let named = step.publishes_to()?;
     if let Some(path) = local(step, folder) {
         return Some(Published {
@@ -20,21 +21,19 @@ pub(super) fn published(step: &Step, folder: &Folder) -> Option<Published> {
             bytes: size(&path),
         });
     }
-    let index = step.options.get("index").and_then(toml::Value::as_str);
-    let place = match index.filter(|_| named.contains("://")) {
-        Some(index) => format!("{named}, index `{index}`"),
-        None if write_files::is_stdout(&named) => "standard output".into(),
-        None => named,
+    let place = match destination.storage {
+        Storage::Index { name, .. } => format!("{named}, index `{name}`"),
+        Storage::Stdout => "standard output".into(),
+        Storage::Disk { .. } => named,
     };
     Some(Published { place, bytes: None })
 }
 
 /// Where a sink's rows are on this machine: a file, or a local index.
 fn local(step: &Step, folder: &Folder) -> Option<PathBuf> {
-    let option = |key: &str| step.options.get(key).and_then(toml::Value::as_str);
-    let path = option("path").or_else(|| bulk_index::local_dir(option("to")?));
-    let path = path.filter(|path| !path.contains("://") && !write_files::is_stdout(path));
-    path.map(|path| folder.resolve(path))
+    let destination = step.destination()?;
+    let path = destination.storage.path()?;
+    (!path.contains("://")).then(|| folder.resolve(path))
 }
 
 /// What a run that published nothing says of its files and local indices; `None`: it has no such sink. What is

@@ -75,6 +75,7 @@ column = "funding_status"
 in = ["completed", "live"]
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 /// What to compare with is checked here and taken from the table: serde would make text of TOML dates.

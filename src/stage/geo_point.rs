@@ -15,9 +15,10 @@ use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
 use crate::error::{Error, Result, both};
 use crate::schema::{Field, Schema, Type};
+use crate::shown::rows;
 
 /// The count of rows of which one degree is null and the other is not.
-pub const HALF: &str = "half";
+const HALF: &str = "half";
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -69,6 +70,17 @@ longitude = "project_school_longitude"
 into = "project_location"
 "#,
     decode,
+    lines: |figures| {
+        let half = figures.count(HALF);
+        let line = || {
+            format!(
+                "{} with only one of the two coordinates: no point there",
+                rows(half)
+            )
+        };
+        (half > 0).then(line).into_iter().collect()
+    },
+    ..StageKind::BASE
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -356,6 +368,7 @@ mod tests {
     use crate::batch::{Lookup, new_set};
     use crate::columns::NONE;
     use crate::error::Class;
+    use crate::stage::Figures;
 
     const OPTIONS: &str = "latitude = 'lat'\nlongitude = 'lon'\ninto = 'at'\n";
 
@@ -519,5 +532,16 @@ mod tests {
             bad.fault.expect("row 1 is at fault").message,
             "`91.0` in column `lat` is not within -90 to 90 degrees"
         );
+    }
+
+    #[test]
+    fn the_report_says_how_many_points_have_one_coordinate() {
+        let lines = |half: u64| {
+            let counts = Counts::from([(HALF.to_owned(), half)]);
+            (KIND.lines)(&Figures::of(&counts))
+        };
+        assert!(lines(0).is_empty());
+        let says = "2 rows with only one of the two coordinates: no point there";
+        assert_eq!(lines(2), [says]);
     }
 }

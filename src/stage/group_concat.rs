@@ -55,6 +55,7 @@ by = "projectid"
 unwrap_single = true
 "#,
     decode: |table| Ok(Box::new(GroupConcat(decode(table)?))),
+    ..StageKind::BASE
 };
 
 #[derive(Deserialize)]

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
 use super::source::{UNCOMPARED, columns_for};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Passing, Probe, Run, Session, Setup, Source,
-    SourcePart, Stage, StageKind, options,
+    Begun, Folder, OptionDoc, Partitioning, Passing, Probe, Properties, Run, Session, Setup,
+    Source, SourcePart, Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -29,6 +29,7 @@ pub static KIND: StageKind = StageKind {
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
+    patterns_option: Some("files"),
     options: &[OptionDoc {
         name: "files",
         ty: "list of paths or globs",
@@ -53,6 +54,7 @@ files = ["documents.arrow"]
         }
         Ok(Box::new(LoadArrow(given)))
     },
+    ..StageKind::BASE
 };
 
 #[derive(Deserialize)]
@@ -74,8 +76,11 @@ impl Stage for LoadArrow {
         Ok(open_reader(&Seen::of(&paths[0])?.0, &stop)?.0.schema)
     }
 
-    fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        expand(&self.0.files, folder, &Stop::of_signals())
+    fn properties(&self) -> Properties {
+        Properties {
+            reads: self.0.files.clone(),
+            ..Properties::default()
+        }
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {

@@ -14,17 +14,20 @@ pub mod files;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
+pub mod index;
 pub mod join;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
 mod partial_file;
+mod properties;
 pub mod select;
 mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod write_files;
 
+pub use properties::{Destination, Figures, Properties, Storage};
 pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;
@@ -40,6 +43,7 @@ use crate::error::{Error, Place, Result, cut_value};
 use crate::schema::Schema;
 use crate::secrets::mask_behind_name;
 use crate::stop::Stop;
+use index::Index;
 
 /// Every kind there is, in the order of the reference.
 pub static STAGES: &[&StageKind] = &[
@@ -120,14 +124,9 @@ pub trait Stage: Send + Sync {
     /// file looks there, through `folder`.
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema>;
 
-    /// Rows a batch, where the kind has an option of its own for that.
-    fn batch_rows(&self) -> Option<usize> {
-        None
-    }
-
-    /// The files that it reads, where it reads files.
-    fn files(&self, _folder: &Folder) -> Result<Vec<PathBuf>> {
-        Ok(Vec::new())
+    /// What its options come to, for those who plan, watch, measure or repeat its work.
+    fn properties(&self) -> Properties {
+        Properties::default()
     }
 
     /// What its options, the inputs' columns and the beginnings of its files show that can be meant, but hardly
@@ -591,6 +590,17 @@ pub struct StageKind {
     pub sink: bool,
     /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
     pub takes_batch_rows: bool,
+    /// Its own option for the size of its batches, which `etl tune` searches: a value that is too large does not
+    /// decode.
+    pub batch_option: Option<&'static str>,
+    /// The option that lists the files it reads, as paths and patterns.
+    pub patterns_option: Option<&'static str>,
+    /// Options that change how the work is done and never its result: `--resume` goes on when they differ.
+    pub execution_options: &'static [&'static str],
+    /// What the report's text says of it, a line each.
+    pub lines: fn(&Figures) -> Vec<String>,
+    /// What can be done with what it loads, if that is an index.
+    pub index: Option<&'static dyn Index>,
     /// Its own options.
     pub options: &'static [OptionDoc],
     /// Options that it shares with other kinds, such as how to reach a server.
@@ -602,6 +612,24 @@ pub struct StageKind {
 }
 
 impl StageKind {
+    /// What a kind says that has nothing to say: each takes from it what it leaves out.
+    pub const BASE: StageKind = StageKind {
+        name: "",
+        summary: "",
+        inputs: &[],
+        sink: false,
+        takes_batch_rows: false,
+        batch_option: None,
+        patterns_option: None,
+        execution_options: &[],
+        lines: |_| Vec::new(),
+        index: None,
+        options: &[],
+        shared_options: &[],
+        example: "",
+        decode: |_| Err(Error::usage("a kind of this name stands in no file")),
+    };
+
     /// How many inputs it takes, in numbers.
     pub fn input_counts(&self) -> String {
         let counts: Vec<String> = self.inputs.iter().map(usize::to_string).collect();
@@ -615,6 +643,16 @@ impl StageKind {
             [.., 1] => format!("{} input", self.input_counts()),
             _ => format!("{} inputs", self.input_counts()),
         }
+    }
+
+    /// The setting with which rows with a value that it cannot use go on with a null, if it has one.
+    pub fn null_setting(&self) -> Option<String> {
+        let mut options = self.all_options();
+        let option = options.find(|option| option.name == ON_ERROR)?;
+        option
+            .ty
+            .contains("`null`")
+            .then(|| format!("{ON_ERROR}=null"))
     }
 
     /// All its options, beside those of every stage.
@@ -659,8 +697,25 @@ pub enum OnError {
     Fail,
 }
 
+/// The option whose value is an [`OnError`].
+const ON_ERROR: &str = "on_error";
+
+/// The count of requests to the outside.
+pub const REQUESTS: &str = "requests";
+
+/// The count of documents that a server had to be sent again.
+pub const SENT_AGAIN: &str = "sent_again";
+
+/// The count of bytes of text that were loaded, inflated if need be.
+pub const TEXT_BYTES: &str = "text_bytes";
+
 /// The count of values that could not be used and became null ([`OnError::Null`]).
 pub const NULLED: &str = "nulled";
+
+/// The kind named `name`.
+pub fn kind(name: &str) -> Option<&'static StageKind> {
+    STAGES.iter().copied().find(|kind| kind.name == name)
+}
 
 /// Decodes an option table into a kind's options; unknown keys were refused before.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {

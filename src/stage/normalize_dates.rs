@@ -58,6 +58,7 @@ formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d"]
 on_error = "reject"
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 #[derive(Debug, Deserialize)]

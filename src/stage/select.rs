@@ -61,6 +61,7 @@ prefix = "project_"
 prefix_except = ["projectid"]
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 #[derive(Debug, Deserialize)]

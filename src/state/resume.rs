@@ -34,29 +34,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many runs are looked at for what a killed one left.
 const RUNS_READ_MAX: usize = 50;
 
-/// Options that change how the work is done, not what is done.
-const EXECUTION_OPTIONS: [&str; 19] = [
-    "batch_docs",
-    "batch_bytes",
-    "compress",
-    "retries",
-    "retry_delay_ms",
-    "retry_delay_ms_max",
-    "request_timeout_ms",
-    "connect_timeout_ms",
-    "wait_for_replicas_s",
-    "max_rejects",
-    "timeout_ms",
-    "grace_ms",
-    "read_timeout_ms",
-    "requests_per_second",
-    "retry_after_max_s",
-    "max_failed",
-    "min_documents",
-    "min_share",
-    "max_sessions",
-];
-
 /// The folder of one run, held: no other run goes on in it meanwhile.
 pub(crate) struct RunFolder {
     pub(crate) id: String,
@@ -98,7 +75,7 @@ impl Identity {
         let stages = pipeline.steps.iter().map(|step| {
             let mut options = masked(&step.options);
             if let Some(options) = options.as_object_mut() {
-                options.retain(|key, _| !EXECUTION_OPTIONS.contains(&key.as_str()));
+                options.retain(|key, _| !step.kind.execution_options.contains(&key.as_str()));
             }
             let inputs: Vec<&str> = step
                 .inputs

@@ -18,7 +18,7 @@ use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
 use crate::report::StageReport;
 use crate::run::{self, Options};
-use crate::stage::write_files;
+use crate::stage::Storage;
 use crate::stop::Stop;
 
 /// A folder for what measured runs keep and write; gone when it is dropped.
@@ -88,32 +88,30 @@ impl Scratch {
             return Ok(step);
         }
         let folder = self.path.join("out").join(&step.name);
-        let text = |key: &str| step.options.get(key).and_then(toml::Value::as_str);
-        let (key, place) = match (text("path"), text("to")) {
-            (Some(path), _) => {
+        let refuse = |hint: String| {
+            let error =
+                Error::usage("a load into a server is not tuned: it would change what is there");
+            Err(error.stage(&step.name).hint(hint))
+        };
+        let Some(destination) = step.destination() else {
+            return refuse("tune another stage".into());
+        };
+        let place = match &destination.storage {
+            Storage::Stdout => folder.join("stdout").display().to_string(),
+            Storage::Disk { path, prefix: "" } => {
                 // The name says the format, where nothing else does.
                 let name = Path::new(path).file_name().unwrap_or_default();
-                let stdout = write_files::is_stdout(path);
-                let name = if stdout { "stdout".as_ref() } else { name };
-                ("path", folder.join(name).display().to_string())
+                folder.join(name).display().to_string()
             }
-            (_, Some(to)) if to.starts_with("local:") => {
-                ("to", format!("local:{}", folder.join("index").display()))
-            }
-            _ => {
-                let error = Error::usage(
-                    "a load into a server is not tuned: it would change what is there",
-                );
-                return Err(error.stage(&step.name).hint(format!(
-                    "tune another stage, or the load into an index of this machine: `--set {}.to=local:DIR`",
+            Storage::Disk { prefix, .. } => format!("{prefix}{}", folder.join("index").display()),
+            Storage::Index { local, .. } => {
+                return refuse(format!(
+                    "tune another stage, or the load into an index of this machine: `--set {}.{local}`",
                     step.name
-                )));
+                ));
             }
         };
-        step.options.insert(key.into(), place.into());
-        step.stage = (step.kind.decode)(step.options.clone())
-            .map_err(|error| error.stage(&step.name))?
-            .into();
+        step.set_option(destination.option, place)?;
         Ok(step)
     }
 

@@ -66,13 +66,9 @@ impl Unit {
                 own: false,
             });
         }
-        step.stage.batch_rows()?;
-        let named = |name: &str| matches!(name, "batch" | "batch_docs");
-        let option = step.kind.all_options().find(|option| named(option.name))?;
-        Some(Unit {
-            name: option.name,
-            own: true,
-        })
+        step.stage.properties().batch_rows?;
+        let name = step.kind.batch_option?;
+        Some(Unit { name, own: true })
     }
 
     /// Writes it into a step.
@@ -81,12 +77,7 @@ impl Unit {
             step.batch_rows = Some(batch);
             return Ok(());
         }
-        let value = i64::try_from(batch).unwrap_or(i64::MAX);
-        step.options.insert(self.name.into(), value.into());
-        step.stage = (step.kind.decode)(step.options.clone())
-            .map_err(|error| error.stage(&step.name))?
-            .into();
-        Ok(())
+        step.set_option(self.name, i64::try_from(batch).unwrap_or(i64::MAX))
     }
 }
 
@@ -331,17 +322,13 @@ fn refuse(step: &Step, unit: Option<&Unit>, request: &Request) -> Result<()> {
                 .hint("leave out `--batch`"),
         );
     }
-    let files = step.options.get("files").and_then(toml::Value::as_array);
-    let stdin = |file: &toml::Value| file.as_str() == Some("-");
-    if step.inputs.is_empty() && files.is_some_and(|files| files.iter().any(stdin)) {
-        return Err(
-            Error::usage("it reads standard input, which can be read once only")
-                .stage(&step.name)
-                .hint(format!(
-                    "give it a file: `--set '{}.files=[\"FILE\"]'`",
-                    step.name
-                )),
-        );
+    if step.inputs.is_empty() && step.stage.properties().reads_stdin() {
+        let error = Error::usage("it reads standard input, which can be read once only");
+        let option = step.kind.patterns_option.unwrap_or_default();
+        return Err(error.stage(&step.name).hint(format!(
+            "give it a file: `--set '{}.{option}=[\"FILE\"]'`",
+            step.name
+        )));
     }
     let odd = request
         .workers

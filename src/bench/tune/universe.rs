@@ -28,6 +28,7 @@ static KIND: StageKind = StageKind {
     shared_options: &[],
     example: "",
     decode: |_| Err(Error::usage("kind `tune` stands in no file")),
+    ..StageKind::BASE
 };
 
 /// A step with one of the stages of this file, which keeps batches as they come.

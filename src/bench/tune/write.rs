@@ -9,10 +9,10 @@ use toml_edit::{DocumentMut, Item, Key, Table, Value};
 
 use super::Unit;
 use super::curve::Setting;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::Kind;
 use crate::pipeline::{self, Overrides, Step};
-use crate::stage::write_files;
 
 /// What is written of a setting.
 pub struct Change<'a> {
@@ -27,7 +27,7 @@ pub struct Change<'a> {
 /// Writes a change into the file `path`; the lines that changed, ` ` before one that did not, `-` and `+`
 /// before others. None: it says so already.
 pub fn write(path: &Path, change: &Change) -> Result<Vec<String>> {
-    let path = write_files::follow(path.to_owned());
+    let path = disk::follow(path.to_owned());
     let old = std::fs::read_to_string(&path)
         .map_err(|error| Error::io("read pipeline file", path.display(), &error))?;
     let new = changed(&path, &old, change)?;

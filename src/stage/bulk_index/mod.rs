@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use self::local::{Facet, Hit, Hits, facet, is_there, search};
-
 use self::least::Least;
-use self::local::LocalIndex;
+use self::local::{LocalIndex, facet, is_there, search};
 use self::server::{Replay, ServerIndex};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
+use crate::stage::index::{At, Facet, Hits, Index};
 use crate::stage::{self, Folder, OptionDoc, Stage, StageKind, connection};
 
 /// The kind.
@@ -28,6 +27,23 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: true,
     takes_batch_rows: false,
+    batch_option: Some("batch_docs"),
+    execution_options: &[
+        "batch_docs",
+        "batch_bytes",
+        "compress",
+        "retries",
+        "retry_delay_ms",
+        "retry_delay_ms_max",
+        "request_timeout_ms",
+        "connect_timeout_ms",
+        "wait_for_replicas_s",
+        "max_rejects",
+        "min_documents",
+        "min_share",
+    ],
+    lines: server::lines,
+    index: Some(&Loads),
     options: &[
         OptionDoc {
             name: "to",
@@ -191,19 +207,15 @@ mapping = "donors_mapping.json"
 load = "replace"
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 /// Before the folder of an embedded index.
 const LOCAL: &str = "local:";
 
 /// The folder in a target that is an embedded index.
-pub fn local_dir(to: &str) -> Option<&str> {
+fn local_dir(to: &str) -> Option<&str> {
     to.strip_prefix(LOCAL)
-}
-
-/// The target that is the embedded index in the folder `dir`.
-pub fn local(dir: &Path) -> String {
-    format!("{LOCAL}{}", dir.display())
 }
 
 /// The options of both; each of three decodes its own from one table.
@@ -305,80 +317,82 @@ fn target(table: toml::Table) -> Result<Target> {
     }))
 }
 
-/// Asks the index that a stage with these options loads.
-pub fn search_loaded(
-    options: &toml::Table,
-    folder: &Folder,
-    query: &str,
-    limit: usize,
-) -> Result<Hits> {
-    match target(options.clone())? {
-        Target::Local(index) => search(&folder.resolve(&index.dir), query, limit),
-        Target::Server(index) => index.search(folder, query, limit),
-    }
-}
+/// What can be done with an index beside loading it.
+struct Loads;
 
-/// The values of a field in the index that a stage with these options loads.
-pub fn facet_loaded(
-    options: &toml::Table,
-    folder: &Folder,
-    query: &str,
-    field: &str,
-    limit: usize,
-) -> Result<Facet> {
-    match target(options.clone())? {
-        Target::Local(index) => facet(&folder.resolve(&index.dir), query, field, limit),
-        Target::Server(index) => index.facet(folder, query, field, limit),
+impl Index for Loads {
+    fn is_there(&self, dir: &Path) -> bool {
+        is_there(dir)
     }
-}
 
-/// Goes back to the index before the one that a stage with these options loaded, or with `clean` deletes
-/// what loads left half done; what was done, a line each. Runs are kept in the folder `runs`; with
-/// `force` what runs of other folders left goes too.
-pub fn rollback(
-    options: &toml::Table,
-    folder: &Folder,
-    runs: &Path,
-    clean: bool,
-    force: bool,
-) -> Result<Vec<String>> {
-    match target(options.clone())? {
-        Target::Local(index) if clean => index.clean(folder),
-        Target::Local(index) => index.roll_back(folder),
-        Target::Server(index) if clean => index.clean(folder, runs, force),
-        Target::Server(index) => index.roll_back(folder),
+    fn search(&self, index: At, query: &str, limit: usize) -> Result<Hits> {
+        match index {
+            At::Folder(dir) => search(dir, query, limit),
+            At::Loaded(options, folder) => match target(options.clone())? {
+                Target::Local(index) => search(&folder.resolve(&index.dir), query, limit),
+                Target::Server(index) => index.search(folder, query, limit),
+            },
+        }
     }
-}
 
-/// Deletes all indices that a load with these options has made or left, on its server.
-pub fn delete(options: &toml::Table, folder: &Folder) -> Result<()> {
-    match target(options.clone())? {
-        Target::Local(_) => Ok(()),
-        Target::Server(index) => index.delete(folder),
+    fn facet(&self, index: At, query: &str, field: &str, limit: usize) -> Result<Facet> {
+        match index {
+            At::Folder(dir) => facet(dir, query, field, limit),
+            At::Loaded(options, folder) => match target(options.clone())? {
+                Target::Local(index) => facet(&folder.resolve(&index.dir), query, field, limit),
+                Target::Server(index) => index.facet(folder, query, field, limit),
+            },
+        }
     }
-}
 
-/// What sends again what the stage `name`, which has these options, rejected in the run whose folder is
-/// `run`: a stage that gives the documents, and the load that takes them.
-pub fn replay(
-    options: &toml::Table,
-    folder: &Folder,
-    run: &Path,
-    name: &str,
-    force: bool,
-) -> Result<[(&'static StageKind, Arc<dyn Stage>); 2]> {
-    let Target::Server(index) = target(options.clone())? else {
-        return Err(
-            Error::usage("only what was sent to a server can be sent again").hint(
-                "if that run had its server from `--set` or a variable, give it the same again",
-            ),
-        );
-    };
-    let Replay { rejects, index } = index.replay(folder, run, name, force)?;
-    Ok([
-        (&server::REJECTS, Arc::new(rejects)),
-        (&KIND, Arc::new(index)),
-    ])
+    fn rollback(
+        &self,
+        options: &toml::Table,
+        folder: &Folder,
+        runs: &Path,
+        clean: bool,
+        force: bool,
+    ) -> Result<Vec<String>> {
+        match target(options.clone())? {
+            Target::Local(index) if clean => index.clean(folder),
+            Target::Local(index) => index.roll_back(folder),
+            Target::Server(index) if clean => index.clean(folder, runs, force),
+            Target::Server(index) => index.roll_back(folder),
+        }
+    }
+
+    fn replay(
+        &self,
+        options: &toml::Table,
+        folder: &Folder,
+        run: &Path,
+        name: &str,
+        force: bool,
+    ) -> Result<[(&'static StageKind, Arc<dyn Stage>); 2]> {
+        let Target::Server(index) = target(options.clone())? else {
+            return Err(
+                Error::usage("only what was sent to a server can be sent again").hint(
+                    "if that run had its server from `--set` or a variable, give it the same again",
+                ),
+            );
+        };
+        let Replay { rejects, index } = index.replay(folder, run, name, force)?;
+        Ok([
+            (&server::REJECTS, Arc::new(rejects)),
+            (&KIND, Arc::new(index)),
+        ])
+    }
+
+    fn delete(&self, options: &toml::Table, folder: &Folder) -> Result<()> {
+        match target(options.clone())? {
+            Target::Local(_) => Ok(()),
+            Target::Server(index) => index.delete(folder),
+        }
+    }
+
+    fn replacing(&self) -> (&'static str, &'static str) {
+        ("load", "replace")
+    }
 }
 
 /// Names that Elasticsearch keeps for itself.

@@ -22,8 +22,8 @@ use self::shell::Script;
 use self::template::Template;
 use super::answers::{self, Answers, Columns, Format};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Probe, Requests, Run, Session, Setup, Stage, StageKind,
-    Totals,
+    Begun, Folder, OptionDoc, Partitioning, Probe, Properties, Requests, Run, Session, Setup,
+    Stage, StageKind, Totals,
 };
 use crate::error::{Error, Result, both};
 use crate::schema::{Schema, Type};
@@ -35,6 +35,8 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: false,
+    batch_option: Some("batch"),
+    execution_options: &["timeout_ms", "grace_ms", "max_failed"],
     options: &[
         OptionDoc {
             name: "command",
@@ -117,6 +119,7 @@ output = "lines"
 timeout_ms = 30000
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 /// Variables that every command is given, and those that begin like the last one.
@@ -375,8 +378,11 @@ impl Stage for Exec {
         both(asked, self.answers.schema(Some(input))).map(|(_, schema)| schema)
     }
 
-    fn batch_rows(&self) -> Option<usize> {
-        Some(self.batch)
+    fn properties(&self) -> Properties {
+        Properties {
+            batch_rows: Some(self.batch),
+            ..Properties::default()
+        }
     }
 
     fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {

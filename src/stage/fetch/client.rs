@@ -16,7 +16,7 @@ use crate::format::json::raw::{self, Pointer};
 use crate::http::{HttpResponse, Url, shown};
 use crate::schema::Schema;
 use crate::stage::answers::{Reader, Records, Refusal, Resolution};
-use crate::stage::{Counts, Job, Output, Session, add_counts};
+use crate::stage::{Counts, Job, Output, REQUESTS, Session, add_counts};
 
 /// Asks, in one process.
 pub(super) struct Client {
@@ -94,7 +94,7 @@ fn begun(request: &Request, sender: &Sender) -> Job {
 impl Tally {
     fn counts(&self) -> Counts {
         let all = [
-            ("requests", self.requests),
+            (REQUESTS, self.requests),
             ("retries", self.retries),
             ("redirects", self.redirects),
             ("pages", self.pages),

@@ -26,8 +26,8 @@ use self::session::Login;
 use self::template::{Body, Template};
 use super::answers::Answers;
 use super::{
-    Begun, Folder, Partitioning, Probe, Requests, Run, Session, Setup, Source, Stage, Totals,
-    connection,
+    Begun, Figures, Folder, Partitioning, Probe, Properties, REQUESTS, Requests, Run, Session,
+    Setup, Source, Stage, Totals, connection,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -35,6 +35,7 @@ use crate::error::{Error, Result, both, every};
 use crate::http::{self, Connect, HttpClient, Url};
 use crate::schema::Schema;
 use crate::secrets::Secrets;
+use crate::shown::{rows, seconds, things};
 
 /// How a server is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -153,6 +154,40 @@ impl Fetch {
     }
 }
 
+/// What asking took, and what came of it.
+fn lines(figures: &Figures) -> Vec<String> {
+    let requests = figures.count(REQUESTS);
+    if requests == 0 || figures.wall_s == 0.0 {
+        return Vec::new();
+    }
+    // Those that an earlier run made took no time of this one.
+    let pace = match figures.count("resumed_rows") {
+        0 => format!("{:.0} a second", requests as f64 / figures.wall_s),
+        before => format!("those of an earlier run for {} among them", rows(before)),
+    };
+    let mut text = format!(
+        "{}, {pace}, at most {} at once",
+        things(requests, "request"),
+        figures.count("concurrency").max(1),
+    );
+    for part in figures.parts(&[
+        ("retries", "tried again"),
+        ("redirects", "redirects"),
+        ("pages", "further pages"),
+        ("splits", "halved"),
+        ("renewals", "logins renewed"),
+    ]) {
+        text.push_str(&format!(", {part}"));
+    }
+    let costs = format!(
+        "{} s CPU; {} s to open {}",
+        seconds(figures.cpu_s),
+        seconds(figures.open_s),
+        things(figures.sessions, "session")
+    );
+    vec![text, costs]
+}
+
 impl Stage for Fetch {
     fn inputs(&self) -> Vec<Partitioning> {
         vec![Partitioning::Requests(Requests {
@@ -171,8 +206,11 @@ impl Stage for Fetch {
         both(bound, self.answers.schema(input)).map(|((), schema)| schema)
     }
 
-    fn batch_rows(&self) -> Option<usize> {
-        Some(self.batch)
+    fn properties(&self) -> Properties {
+        Properties {
+            batch_rows: Some(self.batch),
+            ..Properties::default()
+        }
     }
 
     fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {

@@ -21,6 +21,20 @@ pub const KIND: StageKind = StageKind {
     inputs: &[0, 1],
     sink: false,
     takes_batch_rows: false,
+    batch_option: Some("batch"),
+    lines: super::lines,
+    execution_options: &[
+        "retries",
+        "retry_delay_ms",
+        "retry_delay_ms_max",
+        "request_timeout_ms",
+        "connect_timeout_ms",
+        "read_timeout_ms",
+        "requests_per_second",
+        "retry_after_max_s",
+        "max_failed",
+        "max_sessions",
+    ],
     options: &[
         doc(
             "url",
@@ -159,6 +173,7 @@ executor = "threads"
 workers = 16
 "#,
     decode: |table| Ok(Box::new(decode(table)?)),
+    ..StageKind::BASE
 };
 
 const fn doc(

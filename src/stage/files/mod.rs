@@ -22,7 +22,7 @@ use crate::stop::Stop;
 pub(super) const STDIN: &str = "-";
 
 /// The files that paths and patterns stand for, in their order, each once; `-` stays `-`.
-pub(super) fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<PathBuf>> {
+pub fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     let mut known: HashSet<PathBuf> = HashSet::new();
     for text in patterns {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
-    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, Totals, options,
+    Figures, Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, Totals,
+    options,
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result, both};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema};
+use crate::shown::{rows, thousands};
 use crate::stop::Stop;
 
 /// The kind.
@@ -81,7 +83,38 @@ on = "projectid"
 duplicates = "fail"
 "#,
     decode: |table| Ok(Box::new(Join::decode(table)?)),
+    lines: matches,
+    ..StageKind::BASE
 };
+
+/// How many left rows found a right one.
+fn matches(figures: &Figures) -> Vec<String> {
+    let count = |name: &str| figures.counts.get(name).copied();
+    let (Some(matched), Some(unmatched)) = (count(MATCHED), count(UNMATCHED)) else {
+        return Vec::new();
+    };
+    let all = matched + unmatched;
+    let share = if all == 0 {
+        0.0
+    } else {
+        matched as f64 * 100.0 / all as f64
+    };
+    // Rounded down, so that 100 % means all.
+    let share = (share * 10.0).floor() / 10.0;
+    let added = match figures.added {
+        0 => String::new(),
+        added => format!(", {} added by further matches", rows(added)),
+    };
+    vec![format!(
+        "{} of {} matched ({share:.1} %){added}",
+        thousands(matched),
+        rows(all)
+    )]
+}
+
+/// The count of left rows that found a right one, and of those that did not.
+const MATCHED: &str = "matched";
+const UNMATCHED: &str = "unmatched";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,7 +318,7 @@ impl Stage for Join {
             return Ok(());
         };
         totals.counts.insert("right_rows".into(), right);
-        let matched = totals.counts.get("matched").copied().unwrap_or_default();
+        let matched = totals.counts.get(MATCHED).copied().unwrap_or_default();
         let share = if left == 0 {
             1.0
         } else {
@@ -429,7 +462,7 @@ impl Session for Joining {
 }
 
 fn count(output: &mut Output, matched: usize, unmatched: usize) {
-    let counts = [("matched", matched), ("unmatched", unmatched)];
+    let counts = [(MATCHED, matched), (UNMATCHED, unmatched)];
     output
         .counts
         .extend(counts.map(|(name, rows)| (name.to_owned(), rows as u64)));
@@ -451,5 +484,23 @@ impl Right {
         });
         let origins = left.origins().cloned();
         Batch::with_lookup(cells, lookup, rows).with_origins(origins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Counts;
+
+    #[test]
+    fn a_share_of_matches_is_rounded_down() {
+        let counts = Counts::from([(MATCHED.to_owned(), 1_999), (UNMATCHED.to_owned(), 1)]);
+        let figures = Figures {
+            added: 2,
+            ..Figures::of(&counts)
+        };
+        let says = "1,999 of 2,000 rows matched (99.9 %), 2 rows added by further matches";
+        assert_eq!(matches(&figures), [says]);
+        assert!(matches(&Figures::of(&Counts::new())).is_empty());
     }
 }

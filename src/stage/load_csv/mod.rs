@@ -17,8 +17,8 @@ use encoding_rs::Encoding;
 
 use super::files::{Grown, Seen, expand, in_file, is_once, open};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Probe, Run, Session, Setup, Source, SourcePart, Stage,
-    StageKind, Totals,
+    Begun, Folder, OptionDoc, Partitioning, Probe, Properties, Run, Session, Setup, Source,
+    SourcePart, Stage, StageKind, Totals,
 };
 use crate::error::{Class, Error, Result, every};
 use crate::format::csv::Dialect;
@@ -41,6 +41,7 @@ pub static KIND: StageKind = StageKind {
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
+    patterns_option: Some("files"),
     options: &[
         OptionDoc {
             name: "files",
@@ -124,6 +125,7 @@ types = { age = "int" }
 escape = "\\"
 "#,
     decode: |table| Ok(Box::new(LoadCsv::decode(table)?)),
+    ..StageKind::BASE
 };
 
 /// A block is cut at this size; see [`Limits::block_bytes`].
@@ -310,8 +312,11 @@ impl Stage for LoadCsv {
         )
     }
 
-    fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        expand(&self.files, folder, &Stop::of_signals())
+    fn properties(&self) -> Properties {
+        Properties {
+            reads: self.files.clone(),
+            ..Properties::default()
+        }
     }
 
     fn lint(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {

@@ -3,15 +3,12 @@
 use polars_buffer::Buffer;
 use serde_json::{Map, Value};
 
-use super::super::{Counts, Output, Reject, Session};
+use super::super::{Counts, Output, Reject, Session, TEXT_BYTES};
 use super::options::OnError;
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::csv::parse::{Fault, Parser, RecordText};
 use crate::schema::Schema;
-
-/// The count of bytes that were parsed, inflated if need be.
-const TEXT_BYTES: &str = "text_bytes";
 
 pub(super) struct Parsing {
     pub(super) parser: Parser,

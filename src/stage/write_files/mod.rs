@@ -10,14 +10,14 @@ use std::path::Path;
 use serde::Deserialize;
 
 use self::emptied::Emptied;
-use self::target::{Target, is_directory};
-pub use self::target::{follow, is_stdout};
+use self::target::{Target, is_directory, is_stdout};
 use super::{
-    Begun, Counts, Folder, OptionDoc, Output, Partitioning, Probe, Run, Session, Setup, Sink,
-    Stage, StageKind, options, partial_file,
+    Begun, Counts, Destination, Folder, OptionDoc, Output, Partitioning, Probe, Properties, Run,
+    Session, Setup, Sink, Stage, StageKind, Storage, options, partial_file,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::json::Nulls;
 use crate::format::{arrow, csv, gzip, json};
@@ -58,6 +58,7 @@ inputs = ["documents"]
 path = "documents.ndjson.gz"
 "#,
     decode: |table| Ok(Box::new(WriteFiles::decode(table)?)),
+    ..StageKind::BASE
 };
 
 #[derive(Deserialize)]
@@ -139,11 +140,31 @@ impl Stage for WriteFiles {
         Ok(inputs[0].clone())
     }
 
+    fn properties(&self) -> Properties {
+        let storage = if is_stdout(&self.path) {
+            Storage::Stdout
+        } else {
+            Storage::Disk {
+                path: self.path.clone(),
+                prefix: "",
+            }
+        };
+        Properties {
+            writes: Some(Destination {
+                option: "path",
+                named: vec![self.path.clone()],
+                storage,
+                in_place: false,
+            }),
+            ..Properties::default()
+        }
+    }
+
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
         if is_stdout(&self.path) {
             return Vec::new();
         }
-        let path = follow(folder.resolve(&self.path));
+        let path = disk::follow(folder.resolve(&self.path));
         let found = match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => Err(is_directory(&path)),
             Ok(found) if !found.is_file() => Ok("is written directly".into()),
@@ -174,7 +195,7 @@ impl Stage for WriteFiles {
         let sink = if is_stdout(&self.path) {
             file
         } else {
-            let path = follow(run.folder.resolve(&self.path));
+            let path = disk::follow(run.folder.resolve(&self.path));
             Box::new(Emptied::new(file, &path))
         };
         Ok(Begun {

@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::disk;
 use crate::error::{Class, Error, Result};
@@ -31,7 +31,7 @@ impl Target {
             let stdout = Direct::open(shown, run.stop.clone(), || Ok(std::io::stdout()))?;
             return Ok(direct(Box::new(stdout), shown.into()));
         }
-        let path = follow(run.folder.resolve(path));
+        let path = disk::follow(run.folder.resolve(path));
         let shown = path.display().to_string();
         if path.is_dir() {
             return Err(is_directory(&path));
@@ -122,24 +122,9 @@ pub(super) fn is_directory(path: &Path) -> Error {
     Error::failed(format!("`{}` is a directory", path.display())).hint("name a file in it")
 }
 
-/// Whether a path means standard output, which keeps the table elsewhere.
-pub fn is_stdout(path: &str) -> bool {
+/// Whether a path means standard output.
+pub(super) fn is_stdout(path: &str) -> bool {
     matches!(path, "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1")
-}
-
-/// What a symbolic link stands for, there or not: the link stays, its target is replaced.
-pub fn follow(path: PathBuf) -> PathBuf {
-    let mut path = path;
-    // A chain of links longer than this is a circle: opening it says so.
-    for _ in 0..40 {
-        let Ok(target) = std::fs::read_link(&path) else {
-            break;
-        };
-        path = path
-            .parent()
-            .map_or_else(|| target.clone(), |folder| folder.join(&target));
-    }
-    path
 }
 
 /// Large writes go through as they are; small ones are gathered.

@@ -151,7 +151,7 @@ fn no_value_of_any_option_crashes_a_kind() {
                 given.insert(option.name.to_owned(), value.clone());
                 let ran = catch_unwind(AssertUnwindSafe(|| {
                     if let Ok(stage) = (kind.decode)(given) {
-                        let _ = (stage.inputs(), stage.batch_rows());
+                        let _ = (stage.inputs(), stage.properties());
                     }
                 }));
                 if ran.is_err() {

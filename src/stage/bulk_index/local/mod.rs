@@ -16,16 +16,17 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-pub use self::search::{Facet, Hit, Hits, facet, search};
+pub(super) use self::search::{facet, search};
 
 use std::path::Path;
 
 use self::mapping::Mapping;
-use super::{Least, Mode, ids, one, refuse_reserved};
+use super::{LOCAL, Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count, list};
 use crate::stage::{
-    Begun, Folder, Partitioning, Probe, Run, Session, Setup, Stage, Totals, partial_file,
+    Begun, Destination, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage,
+    Storage, Totals, partial_file,
 };
 
 /// A load into the embedded index.
@@ -70,7 +71,7 @@ impl LocalIndex {
 }
 
 /// Whether there is something to search in `dir`; while it is replaced it may have another name.
-pub fn is_there(dir: &Path) -> bool {
+pub(super) fn is_there(dir: &Path) -> bool {
     partial_file::standing(&opening::real(dir)).exists()
 }
 
@@ -86,6 +87,21 @@ impl Stage for LocalIndex {
         ids::check(input, &self.id)?;
         self.read_mapping(folder)?;
         Ok(input.clone())
+    }
+
+    fn properties(&self) -> Properties {
+        Properties {
+            writes: Some(Destination {
+                option: "to",
+                named: vec![format!("{LOCAL}{}", self.dir)],
+                storage: Storage::Disk {
+                    path: self.dir.clone(),
+                    prefix: LOCAL,
+                },
+                in_place: false,
+            }),
+            ..Properties::default()
+        }
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {

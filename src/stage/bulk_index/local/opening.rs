@@ -16,7 +16,6 @@ use super::replaced;
 use crate::error::{DESCRIPTORS, Error, Result, is_out_of_descriptors};
 use crate::schema::list;
 use crate::stage::partial_file;
-use crate::stage::write_files;
 use crate::threads;
 
 /// The index in `dir`, opened.
@@ -118,7 +117,7 @@ fn system_error(error: &TantivyError) -> Option<&std::io::Error> {
 
 /// The folder that `dir` names. A link to a folder stays a link: what it points to is what is replaced.
 pub(super) fn real(dir: &Path) -> PathBuf {
-    std::fs::canonicalize(dir).unwrap_or_else(|_| write_files::follow(dir.to_owned()))
+    std::fs::canonicalize(dir).unwrap_or_else(|_| crate::disk::follow(dir.to_owned()))
 }
 
 /// Whether a load may go into `dir`; the mapping of the index there, if it is added to.

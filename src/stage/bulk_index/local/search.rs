@@ -21,42 +21,12 @@ use super::members::Members;
 use super::opening::{failed, open, real, stored_mapping};
 use super::query;
 use crate::error::Result;
+use crate::stage::index::{Facet, Hit, Hits};
 use crate::stage::partial_file;
-
-/// What a query found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hits {
-    /// How many documents match.
-    pub total: u64,
-    /// The best of them: by score, falling, then by id.
-    pub hits: Vec<Hit>,
-}
-
-/// A document that matches.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hit {
-    /// Its id.
-    pub id: String,
-    /// How well it matches.
-    pub score: f32,
-    /// The document as JSON text.
-    pub source: String,
-}
-
-/// The values of a field among all documents that a query finds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Facet {
-    /// How many documents match.
-    pub total: u64,
-    /// The most frequent values, and how many of the documents have each; of equal counts by value.
-    pub values: Vec<(serde_json::Value, u64)>,
-    /// How many values are not among these; where only the server knows, documents with such values.
-    pub more: u64,
-}
 
 /// Asks the index in `dir`, in tantivy's query syntax; gives at most `limit` hits. Bare words are
 /// looked for in all text and keyword fields, and in the texts that the mapping does not name.
-pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
+pub(in super::super) fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
     ask(dir, query, &Best { limit }, |searcher, (total, best)| {
         let source = searcher.schema().get_field(SOURCE)?;
         let hits = best.into_iter().map(|found| {
@@ -76,7 +46,7 @@ pub fn search(dir: &Path, query: &str, limit: usize) -> Result<Hits> {
 }
 
 /// The `limit` most frequent values of a field of what [`search`] finds.
-pub fn facet(dir: &Path, query: &str, field: &str, limit: usize) -> Result<Facet> {
+pub(in super::super) fn facet(dir: &Path, query: &str, field: &str, limit: usize) -> Result<Facet> {
     ask(dir, query, &DocSetCollector, |searcher, found| {
         let source = searcher.schema().get_field(SOURCE)?;
         let total = found.len() as u64;

@@ -203,7 +203,8 @@ fn rolled_back(place: &Place, more: &str, clean: bool) -> Result<String> {
     let options = format!("to = 'local:index'\nload = 'replace'\n{more}");
     let options: toml::Table = options.parse().expect("it is TOML");
     let runs = place.0.join("runs");
-    let lines = super::super::rollback(&options, &Folder(place.0.clone()), &runs, clean, false)?;
+    let index = KIND.index.expect("it loads one");
+    let lines = index.rollback(&options, &Folder(place.0.clone()), &runs, clean, false)?;
     Ok(lines.join("\n"))
 }
 
@@ -238,7 +239,7 @@ fn the_example_decodes() {
     );
     let stage = decode(options).expect("the example is right");
     assert_eq!(stage.inputs(), [Partitioning::Any]);
-    assert_eq!(stage.batch_rows(), None);
+    assert_eq!(stage.properties().batch_rows, None);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod fields;
 mod indices;
+mod lines;
 mod load;
 mod making;
 mod options;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(super) use self::lines::lines;
 pub(super) use self::options::{Op, Options};
 pub(super) use self::replay::{REJECTS, Replay};
 
@@ -33,7 +35,8 @@ use crate::error::{Error, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
-    Begun, Counts, Folder, Partitioning, Probe, Run, Session, Setup, Stage, Totals, connection,
+    Begun, Counts, Destination, Folder, Partitioning, Probe, Properties, Run, Session, Setup,
+    Stage, Storage, Totals, connection,
 };
 use crate::stop::Stop;
 
@@ -197,8 +200,25 @@ impl Stage for ServerIndex {
         Ok(input.clone())
     }
 
-    fn batch_rows(&self) -> Option<usize> {
-        Some(self.options.batch_docs)
+    fn properties(&self) -> Properties {
+        let changes = matches!(self.options.op, Op::Update | Op::Delete);
+        let storage = Storage::Index {
+            option: "index",
+            name: self.alias.clone(),
+            local: "to=local:DIR",
+            bound: changes
+                .then_some("it changes documents that are there, and a fresh index has none"),
+        };
+        Properties {
+            batch_rows: Some(self.options.batch_docs),
+            writes: Some(Destination {
+                option: "to",
+                named: self.urls.clone(),
+                storage,
+                in_place: self.mode != Mode::Replace,
+            }),
+            ..Properties::default()
+        }
     }
 
     fn lint(&self, _inputs: &[Schema], _folder: &Folder) -> Vec<String> {

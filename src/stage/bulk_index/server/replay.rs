@@ -132,6 +132,7 @@ pub(in super::super) static REJECTS: StageKind = StageKind {
     shared_options: &[],
     example: "",
     decode: |_| Err(Error::usage("`rejects` is for `etl replay`")),
+    ..StageKind::BASE
 };
 
 /// Gives the documents that one stage of a run rejected.

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::local::{Facet, Hit, Hits};
 use super::super::query_limits;
 use super::ServerIndex;
 use super::api::segment;
@@ -10,6 +9,7 @@ use super::fields;
 use crate::error::Result;
 use crate::http::Method;
 use crate::stage::Folder;
+use crate::stage::index::{Facet, Hit, Hits};
 
 /// Servers give no more in one answer (`index.max_result_window`).
 const HITS_MAX: usize = 10_000;

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer, write_string};
 use crate::http::{BulkParts, Client};
 use crate::schema::Schema;
-use crate::stage::{Counts, Output, Reject, Session, Setup};
+use crate::stage::{Counts, Output, REQUESTS, Reject, SENT_AGAIN, Session, Setup};
 
 /// What each request says the server may take, so that it answers before the client gives up.
 const SERVER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -349,9 +349,9 @@ impl ServerSession {
             example,
         };
         let more = [
-            ("requests", tally.requests),
+            (REQUESTS, tally.requests),
             ("sent", tally.sent),
-            ("sent_again", tally.sent - documents as u64),
+            (SENT_AGAIN, tally.sent - documents as u64),
             ("refused_429", tally.refused_429),
             ("splits", tally.splits),
             ("body_bytes", tally.bytes),

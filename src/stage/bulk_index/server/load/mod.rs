@@ -3,7 +3,7 @@
 //! end, which takes it from the old index to the new one: stopped at any point before, the old one
 //! serves as it did.
 
-mod publish;
+pub(super) mod publish;
 
 use self::publish::UNTIDY;
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ pub(super) const UNTIDY: &str = "older indices are left, and the next load delet
 const LAST_RETRIES: u32 = 2;
 
 /// The count of documents that an index holds after a load.
-const IN_INDEX: &str = "in_index";
+pub(in super::super) const IN_INDEX: &str = "in_index";
 
 impl ServerSink {
     /// All documents can be found, and are as many as the ledger says.

@@ -1,0 +1,126 @@
+//! What a stage says of itself as data, for those who plan, watch, measure or repeat its work. So nobody outside
+//! a kind's own file needs its name or its options.
+
+use super::Counts;
+use super::files::STDIN;
+use crate::shown::thousands;
+
+/// What a stage's options come to. The default is that of a kind that neither reads nor writes anything outside.
+#[derive(Debug, Clone, Default)]
+pub struct Properties {
+    /// Rows a batch, where the kind has an option of its own for that ([`StageKind::batch_option`]).
+    ///
+    /// [`StageKind::batch_option`]: super::StageKind::batch_option
+    pub batch_rows: Option<usize>,
+    /// Paths and patterns of the files that it reads.
+    pub reads: Vec<String>,
+    /// Where its rows leave the pipeline.
+    pub writes: Option<Destination>,
+}
+
+impl Properties {
+    /// Paths and patterns of the files that it reads, standard input left out.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let paths = self.reads.iter().map(String::as_str);
+        paths.filter(|path| *path != STDIN)
+    }
+
+    /// Whether it reads standard input, which can be read once only.
+    pub fn reads_stdin(&self) -> bool {
+        self.reads.iter().any(|path| path == STDIN)
+    }
+}
+
+/// Where the rows of a sink leave the pipeline.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The option that names the place.
+    pub option: &'static str,
+    /// What that option says: one place, or the servers of one cluster.
+    pub named: Vec<String>,
+    /// What that is.
+    pub storage: Storage,
+    /// Whether rows are visible there as soon as they are written, before the run has ended well.
+    pub in_place: bool,
+}
+
+/// What kind of place rows are written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// Standard output.
+    Stdout,
+    /// A file, or a folder that is one result.
+    Disk {
+        /// Its path, as the pipeline file has it.
+        path: String,
+        /// What stands before a path in the option.
+        prefix: &'static str,
+    },
+    /// An index on servers.
+    Index {
+        /// The option that names it.
+        option: &'static str,
+        /// Its name.
+        name: String,
+        /// Why a load into a fresh index would not do the same work.
+        bound: Option<&'static str>,
+        /// The setting that loads an index on this machine instead.
+        local: &'static str,
+    },
+}
+
+impl Storage {
+    /// Its path, if it is on this machine's disk.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Storage::Disk { path, .. } => Some(path),
+            Storage::Stdout | Storage::Index { .. } => None,
+        }
+    }
+}
+
+/// What a run has measured of a stage, from which its kind makes lines of the report's text.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures<'a> {
+    /// Numbers of the kind.
+    pub counts: &'a Counts,
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows given beyond one each.
+    pub added: u64,
+    /// From the first work to the last.
+    pub wall_s: f64,
+    /// Processor time.
+    pub cpu_s: f64,
+    /// Time that opening sessions took.
+    pub open_s: f64,
+    /// How many sessions were opened.
+    pub sessions: u64,
+}
+
+impl<'a> Figures<'a> {
+    /// Counts alone; the other figures are 0.
+    pub fn of(counts: &'a Counts) -> Self {
+        Figures {
+            counts,
+            rows_in: 0,
+            added: 0,
+            wall_s: 0.0,
+            cpu_s: 0.0,
+            open_s: 0.0,
+            sessions: 0,
+        }
+    }
+
+    /// The count of this name; 0: there is none.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or_default()
+    }
+
+    /// Each of these counts that is not 0, with its words.
+    pub fn parts(&self, words: &[(&str, &str)]) -> Vec<String> {
+        let there = words.iter().filter(|(name, _)| self.count(name) > 0);
+        let parts = there.map(|(name, words)| format!("{} {words}", thousands(self.count(name))));
+        parts.collect()
+    }
+}
