@@ -2,6 +2,7 @@
 //! stay in their home, arrows that point down, and a process-wide pool that is never entered. `pages` has the pages
 //! that people read.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -329,6 +330,86 @@ fn arrows_point_down() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Words that are the name of a kind or of an option, and mean something else in these files: a folder or file, the
+/// words, and what they are there.
+const OTHER_WORDS: &[(&str, &[&str])] = &[
+    // A member of reports, plans and other JSON, or a head of a table.
+    ("src/cli", &["pipeline", "columns", "column", "files"]),
+    ("src/run/spool", &["column"]),
+    ("src/bench/tune/chart", &["batch"]),
+    // A key of the whole pipeline file, and of `etl plan` and reports.
+    ("src/pipeline", &["max_rejects"]),
+    ("src/cli/plan", &["max_rejects", "to"]),
+    // What the types of options are called in the JSON Schema.
+    ("src/pipeline/json_schema", &["path", "column"]),
+    // Words of other tools, and the values of ours that they stand for.
+    ("src/error", &["index", "drop"]),
+    // What secrets are called anywhere.
+    ("src/secrets", &["password"]),
+    // Counted things.
+    ("src/pipeline/steps", &["session"]),
+    // Words in a message of a library.
+    ("src/format/arrow", &["compress"]),
+    // A file of the scratch folder.
+    ("src/bench/tune/measure", &["index"]),
+    // The client's own settings, by the names that its users share.
+    ("src/http", &["ca_certificate", "client_certificate"]),
+];
+
+#[test]
+fn no_file_but_its_own_knows_a_kind_or_an_option() {
+    let kinds: Vec<&str> = STAGES.iter().map(|kind| kind.name).collect();
+    let options = STAGES.iter().flat_map(|kind| kind.all_options());
+    let words: HashSet<&str> = options.map(|option| option.name).chain(kinds.clone()).collect();
+    let is_other = |path: &Path, word: &str| {
+        let others = OTHER_WORDS.iter().filter(|(home, _)| lives_in(path, home));
+        others.flat_map(|(_, words)| *words).any(|other| *other == word)
+    };
+    let mut faults = Vec::new();
+    for (path, code) in sources() {
+        if path.starts_with("src/stage") || path.ends_with("tests.rs") {
+            continue;
+        }
+        let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for kind in &kinds {
+            if code.contains(&format!("stage::{kind}")) || names(code, kind) {
+                faults.push(format!("{} uses the module of kind `{kind}`", path.display()));
+            }
+        }
+        // What stands between two quotes. Where a character or an escape is taken for one, what lies between others
+        // is looked at, which is no word.
+        for (at, _) in code.match_indices('"') {
+            let after = &code[at + 1..];
+            let word = &after[..after.find('"').unwrap_or_default()];
+            if words.contains(word) && !is_other(&path, word) {
+                faults.push(format!("{} names `{word}`", path.display()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "what others need of a kind it says in `StageKind` or `Properties`:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn what_a_kind_says_of_its_options_is_among_them() {
+    for kind in STAGES {
+        let named = [kind.batch_option, kind.patterns_option].into_iter().flatten();
+        let replacing = kind.index.map(|index| index.replacing().0);
+        let named = named.chain(replacing).chain(kind.execution_options.iter().copied());
+        for name in named {
+            let mut options = kind.all_options();
+            assert!(
+                options.any(|option| option.name == name),
+                "kind `{}` has no option `{name}`",
+                kind.name
+            );
+        }
+    }
 }
 
 #[test]
