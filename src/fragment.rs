@@ -105,7 +105,7 @@ impl BoundFragment {
         let endings = self
             .stages
             .iter()
-            .filter_map(|stage| stage.inputs().first()?.requests()?.ending);
+            .filter_map(|stage| stage.properties().policy?.ending);
         endings.max()
     }
 

@@ -180,7 +180,7 @@ fn warn(args: &CompareArgs, after: &Pipeline, comparison: &Comparison, color: Co
             color,
         );
     }
-    for step in after.steps.iter().filter(|step| step.requests().is_some()) {
+    for step in after.steps.iter().filter(|step| step.policy().is_some()) {
         output::print_warning(
             &format!("stage `{}` asked the outside anew in every run", step.name),
             color,

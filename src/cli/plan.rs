@@ -218,7 +218,7 @@ fn in_words(partitioning: &Partitioning) -> String {
             "batches by row number, never two rows of one {} at once",
             columns.join(", ")
         ),
-        Partitioning::Requests(_) => "batches by row number, each one request".into(),
+        Partitioning::Requests => "batches by row number, each one request".into(),
         Partitioning::ByKey(columns) => {
             format!("collected, then partitioned by {}", columns.join(", "))
         }
@@ -312,7 +312,7 @@ fn describe(partitioning: &Partitioning, input: &mut Value) {
     let (word, columns) = match partitioning {
         Partitioning::Any => ("any", None),
         Partitioning::UniqueInFlight(columns) => ("unique_in_flight", Some(columns)),
-        Partitioning::Requests(_) => ("requests", None),
+        Partitioning::Requests => ("requests", None),
         Partitioning::ByKey(columns) => ("by_key", Some(columns)),
         Partitioning::Broadcast => ("broadcast", None),
     };

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished, add_closed};
-use crate::stage::{Counts, Requests};
+use crate::stage::{Counts, Policy};
 use crate::stop::Stop;
 use limits::RateLimiter;
 
@@ -165,8 +165,8 @@ pub struct Task {
     pub input: Batches,
     /// For `UniqueInFlight` input: the columns in which no two rows in flight may be equal.
     pub unique_in_flight: Option<Vec<usize>>,
-    /// Where a batch is one request: what may be done with it.
-    pub requests: Option<Requests>,
+    /// Where a batch is one request: what holds for it.
+    pub policy: Option<Policy>,
     /// By what.
     pub prepare: Prepare,
     /// What it costs.
@@ -185,9 +185,7 @@ pub struct Task {
 
 /// Works on a stream. A parallel stage begins at once, a sequential one when its first result is wanted.
 pub fn map(task: Task) -> Results {
-    let starts_processes = task
-        .requests
-        .is_some_and(|requests| requests.starts_processes);
+    let starts_processes = task.policy.is_some_and(|policy| policy.starts_processes);
     match task.grid.kind {
         _ if starts_processes => processes::map(task),
         Kind::Sequential => Box::new(Sequential {
@@ -195,9 +193,7 @@ pub fn map(task: Task) -> Results {
             open_fragment: None,
             unfinished: None,
             input: Some(task.input),
-            limiter: task
-                .requests
-                .map(|requests| RateLimiter::new(requests.every)),
+            limiter: task.policy.map(|policy| RateLimiter::new(policy.every)),
             journal: task.journal,
             number: 0,
             costs: task.costs,

@@ -137,8 +137,8 @@ impl Window {
             gauge: task.gauge.clone(),
             unique_in_flight: task.unique_in_flight.clone(),
             requests: task
-                .requests
-                .map(|requests| DispatchAhead::new(workers, requests.every)),
+                .policy
+                .map(|policy| DispatchAhead::new(workers, policy.every)),
             journal: task.journal.clone(),
             costs: task.costs.clone(),
             stop: task.stop.clone(),
@@ -501,7 +501,7 @@ mod tests {
             },
             input: batches(0),
             unique_in_flight: None,
-            requests: None,
+            policy: None,
             prepare: Box::new(|| unreachable!("nothing is played")),
             costs: SharedCosts::default(),
             gauge: gauge.clone(),

@@ -30,9 +30,7 @@ use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::files;
-use crate::stage::{
-    Destination, Folder, Partitioning, Requests, STAGES, Stage, StageKind, Storage,
-};
+use crate::stage::{Destination, Folder, Partitioning, Policy, STAGES, Stage, StageKind, Storage};
 use crate::stop::Stop;
 
 pub use crate::secrets::{masked, masked_set};
@@ -422,9 +420,9 @@ impl Step {
             .unwrap_or(ROWS_MAX)
     }
 
-    /// What may be done with its requests, where a batch is one.
-    pub fn requests(&self) -> Option<Requests> {
-        self.stage.inputs().first().and_then(Partitioning::requests)
+    /// What holds for its requests, where a batch is one.
+    pub fn policy(&self) -> Option<Policy> {
+        self.stage.properties().policy
     }
 
     /// Where its rows leave the pipeline, if they do.

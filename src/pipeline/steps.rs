@@ -266,23 +266,24 @@ fn decode_one(
         stage: stage.into(),
         section: Some(Arc::new(draft.section)),
     };
-    let refused = refuse_sessions(&step).map_err(|error| step.locate("max_sessions", error));
-    note(&mut mistakes, refused);
+    note(&mut mistakes, refuse_sessions(&step));
     (Some(step), mistakes)
 }
 
 /// Each process has a session of its own: what a licence does not allow is told before it is tried.
 fn refuse_sessions(step: &Step) -> Result<()> {
-    let sessions_max = step.requests().and_then(|requests| requests.sessions_max);
+    let sessions_max = step.policy().and_then(|policy| policy.sessions_max);
     let Some(most) = sessions_max.filter(|most| step.grid.processes > *most) else {
         return Ok(());
     };
+    let option = step.kind.sessions_option.unwrap_or_default();
     let (kind, processes) = (step.grid.kind.as_str(), step.grid.processes);
-    Err(Error::usage(format!(
-        "`max_sessions` allows {}, and executor `{kind}` opens {processes}, one a process",
+    let error = Error::usage(format!(
+        "`{option}` allows {}, and executor `{kind}` opens {processes}, one a process",
         crate::schema::count(most, "session")
     ))
-    .hint("threads share one session: `executor = \"threads\"` does as much at once with one"))
+    .hint("threads share one session: `executor = \"threads\"` does as much at once with one");
+    Err(step.locate(option, error))
 }
 
 /// The steps that a stage reads.

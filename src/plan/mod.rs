@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::executor::Grid;
 use crate::fragment::StageSpec;
 use crate::pipeline::{Pipeline, Step};
-use crate::stage::{Partitioning, Requests};
+use crate::stage::{Partitioning, Policy};
 
 /// What a run of a pipeline will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +39,8 @@ pub struct Fragment {
     pub executor: Grid,
     /// The most rows a batch has when it enters.
     pub batch_rows: usize,
-    /// What is allowed with requests of the outside, if each batch is one.
-    pub requests: Option<Requests>,
+    /// What holds for requests to the outside, if each batch is one.
+    pub policy: Option<Policy>,
 }
 
 /// A stage of a fragment.
@@ -174,7 +174,7 @@ fn fragment(pipeline: &Pipeline, stages: &[usize]) -> Fragment {
         edges: edges.collect(),
         executor: first.grid,
         batch_rows: first.rows_max(),
-        requests: first.requests(),
+        policy: first.policy(),
     }
 }
 
@@ -203,7 +203,7 @@ fn fused_before(pipeline: &Pipeline, at: usize) -> Option<usize> {
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
     let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let is_any = partitioning(step, 0) == Partitioning::Any && above.requests().is_none();
+    let is_any = partitioning(step, 0) == Partitioning::Any && above.policy().is_none();
     (alike && is_any && pipeline.readers(before).len() == 1).then_some(before)
 }
 

@@ -168,12 +168,12 @@ pub(super) fn metered(
 }
 
 /// Enters what became of each batch into the stages' records, and passes the batch on. More rejects of
-/// the first stage than `rejects_max` end the stream.
+/// the first stage than `rejects_max`, which the option named with it says, end the stream.
 pub(super) fn recorded(
     mut results: Results,
     records: Vec<Arc<Record>>,
     run: Arc<Run>,
-    rejects_max: Option<u64>,
+    rejects_max: Option<(u64, &'static str)>,
 ) -> Batches {
     let mut fault = None;
     Box::new(std::iter::from_fn(move || {
@@ -202,11 +202,11 @@ pub(super) fn recorded(
 }
 
 /// What ends a stage of which more rows are rejected than `most`.
-fn too_many(record: &Record, most: u64) -> Option<Error> {
+fn too_many(record: &Record, (most, option): (u64, &str)) -> Option<Error> {
     let rejected = record.totals().ledger.rejected;
     (rejected > most).then(|| {
         Error::failed(format!(
-            "more rows failed ({rejected}) than `max_failed` allows ({most})"
+            "more rows failed ({rejected}) than `{option}` allows ({most})"
         ))
         .stage(record.name())
         .hint("the run's `rejects.ndjson` has each with its reason")

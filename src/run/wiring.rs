@@ -111,7 +111,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             Err(error) => Box::new(std::iter::once(Err(error.stage(name)))),
         };
         let costs = executor::SharedCosts::default();
-        if fragment.requests.is_some() {
+        if fragment.policy.is_some() {
             let mut costs = costs.lock().expect("no one panics holding this lock");
             costs.held = Some(Arc::default());
         }
@@ -132,7 +132,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             prepare: self.prepare(fragment),
             input,
             unique_in_flight,
-            requests: fragment.requests,
+            policy: fragment.policy,
             journal,
             costs,
             gauge,
@@ -141,8 +141,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
         });
         let records = fragment.stages.iter();
         let records = records.map(|stage| self.records[stage.at].clone());
-        let requests = fragment.requests;
-        let rejects_max = requests.and_then(|requests| requests.rejects_max);
+        let option = self.pipeline.steps[first].kind.rejects_option;
+        let most = fragment.policy.and_then(|policy| policy.rejects_max);
+        let rejects_max = most.map(|most| (most, option.unwrap_or_default()));
         stream::recorded(results, records.collect(), self.run.clone(), rejects_max)
     }
 
@@ -192,7 +193,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 let columns = schema.indices(columns)?;
                 stream::by_key(input, schema, columns, record.clone())
             }
-            (Partitioning::Requests(_), _) => stream::requests(input, rows),
+            (Partitioning::Requests, _) => stream::requests(input, rows),
             (Partitioning::UniqueInFlight(_), _) => {
                 let columns = unique_in_flight.unwrap_or_default().to_vec();
                 let resumed_rows = record.totals().ledger.rows_in;
@@ -205,7 +206,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
     /// What the run keeps of a fragment's responses, if its batches are requests; a preview, which has no folder,
     /// keeps nothing.
     fn journal_of(&mut self, fragment: &Fragment) -> Result<Option<Arc<dyn Journal>>> {
-        if fragment.requests.is_none() || self.run.state.as_os_str().is_empty() {
+        if fragment.policy.is_none() || self.run.state.as_os_str().is_empty() {
             return Ok(None);
         }
         let at = fragment.first();

@@ -27,7 +27,7 @@ mod source;
 pub(crate) mod testing;
 pub mod write_files;
 
-pub use properties::{Destination, Figures, Properties, Storage};
+pub use properties::{Destination, Figures, Policy, Properties, Storage};
 pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;
@@ -72,42 +72,16 @@ pub enum Partitioning {
     UniqueInFlight(Vec<String>),
     /// Each batch is one request of the outside: `batch_rows` rows, whatever they came in, so that row `r`
     /// of the input belongs to request `r / batch_rows` under every executor; numbered by its first row.
-    /// As many are in flight as there are workers; the stage never shares a fragment with another one.
-    Requests(Requests),
+    /// As many are in flight as there are workers; the stage never shares a fragment with another one, and
+    /// states its [`Policy`].
+    Requests,
     /// Collected; rows equal in these columns are in one batch, in input order; results in key order.
     ByKey(Vec<String>),
     /// Collected; every session gets all rows.
     Broadcast,
 }
 
-/// What may be done with requests of the outside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requests {
-    /// The minimum time between two of them as they are dispatched; zero: no limit.
-    pub every: Duration,
-    /// Whether the request of a worker that died is sent again; otherwise its rows are rejects.
-    pub again: bool,
-    /// More rejected rows than this end the run.
-    pub rejects_max: Option<u64>,
-    /// More processes than this may not have a session at once.
-    pub sessions_max: Option<usize>,
-    /// How long sessions take to end what they have begun outside: workers are given that time when the
-    /// run ends early.
-    pub ending: Option<Duration>,
-    /// Sessions start processes. They are then opened in worker processes under every executor, so that
-    /// these end them however the run ends.
-    pub starts_processes: bool,
-}
-
 impl Partitioning {
-    /// What may be done with requests, if each batch is one.
-    pub fn requests(&self) -> Option<Requests> {
-        match self {
-            Partitioning::Requests(requests) => Some(*requests),
-            _ => None,
-        }
-    }
-
     /// Whether all rows are held before one is worked on.
     pub fn is_collected(&self) -> bool {
         matches!(self, Partitioning::ByKey(_) | Partitioning::Broadcast)
@@ -597,6 +571,10 @@ pub struct StageKind {
     pub patterns_option: Option<&'static str>,
     /// Options that change how the work is done and never its result: `--resume` goes on when they differ.
     pub execution_options: &'static [&'static str],
+    /// The option that says how many sessions there may be at once, where a licence limits them.
+    pub sessions_option: Option<&'static str>,
+    /// The option that says how many rejected rows end the run.
+    pub rejects_option: Option<&'static str>,
     /// What the report's text says of it, a line each.
     pub lines: fn(&Figures) -> Vec<String>,
     /// What can be done with what it loads, if that is an index.
@@ -622,6 +600,8 @@ impl StageKind {
         batch_option: None,
         patterns_option: None,
         execution_options: &[],
+        sessions_option: None,
+        rejects_option: None,
         lines: |_| Vec::new(),
         index: None,
         options: &[],

@@ -1,6 +1,10 @@
 //! What a stage says of itself as data, for those who plan, watch, measure or repeat its work. So nobody outside
 //! a kind's own file needs its name or its options.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use super::Counts;
 use super::files::STDIN;
 use crate::shown::thousands;
@@ -16,6 +20,29 @@ pub struct Properties {
     pub reads: Vec<String>,
     /// Where its rows leave the pipeline.
     pub writes: Option<Destination>,
+    /// What holds for its requests, where each batch is one ([`Partitioning::Requests`]).
+    ///
+    /// [`Partitioning::Requests`]: super::Partitioning::Requests
+    pub policy: Option<Policy>,
+}
+
+/// What holds for requests to the outside: their pace, their repetition, their limits, and where they are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The minimum time between two of them as they are dispatched; zero: no limit.
+    pub every: Duration,
+    /// Whether the request of a worker that died is sent again; otherwise its rows are rejects.
+    pub again: bool,
+    /// More rejected rows than this end the run.
+    pub rejects_max: Option<u64>,
+    /// More processes than this may not have a session at once.
+    pub sessions_max: Option<usize>,
+    /// How long sessions take to end what they have begun outside: workers are given that time when the
+    /// run ends early.
+    pub ending: Option<Duration>,
+    /// Sessions start processes. They are then opened in worker processes under every executor, so that
+    /// these end them however the run ends.
+    pub starts_processes: bool,
 }
 
 impl Properties {

@@ -362,20 +362,31 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
 fn no_file_but_its_own_knows_a_kind_or_an_option() {
     let kinds: Vec<&str> = STAGES.iter().map(|kind| kind.name).collect();
     let options = STAGES.iter().flat_map(|kind| kind.all_options());
-    let words: HashSet<&str> = options.map(|option| option.name).chain(kinds.clone()).collect();
+    let words: HashSet<&str> = options
+        .map(|option| option.name)
+        .chain(kinds.clone())
+        .collect();
     let is_other = |path: &Path, word: &str| {
         let others = OTHER_WORDS.iter().filter(|(home, _)| lives_in(path, home));
-        others.flat_map(|(_, words)| *words).any(|other| *other == word)
+        others
+            .flat_map(|(_, words)| *words)
+            .any(|other| *other == word)
     };
     let mut faults = Vec::new();
     for (path, code) in sources() {
         if path.starts_with("src/stage") || path.ends_with("tests.rs") {
             continue;
         }
-        let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code = code
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
         for kind in &kinds {
             if code.contains(&format!("stage::{kind}")) || names(code, kind) {
-                faults.push(format!("{} uses the module of kind `{kind}`", path.display()));
+                faults.push(format!(
+                    "{} uses the module of kind `{kind}`",
+                    path.display()
+                ));
             }
         }
         // What stands between two quotes. Where a character or an escape is taken for one, what lies between others
@@ -398,9 +409,13 @@ fn no_file_but_its_own_knows_a_kind_or_an_option() {
 #[test]
 fn what_a_kind_says_of_its_options_is_among_them() {
     for kind in STAGES {
-        let named = [kind.batch_option, kind.patterns_option].into_iter().flatten();
+        let named = [kind.batch_option, kind.patterns_option]
+            .into_iter()
+            .flatten();
         let replacing = kind.index.map(|index| index.replacing().0);
-        let named = named.chain(replacing).chain(kind.execution_options.iter().copied());
+        let named = named
+            .chain(replacing)
+            .chain(kind.execution_options.iter().copied());
         for name in named {
             let mut options = kind.all_options();
             assert!(

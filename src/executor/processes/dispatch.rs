@@ -126,14 +126,14 @@ impl DispatchTable {
             name: task.name.clone(),
             threads: task.grid.threads,
             // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
-            in_child_max: if task.unique_in_flight.is_some() || task.requests.is_some() {
+            in_child_max: if task.unique_in_flight.is_some() || task.policy.is_some() {
                 task.grid.threads
             } else {
                 task.grid.threads + DISPATCH_AHEAD
             },
-            once: task.requests.is_some_and(|requests| !requests.again),
+            once: task.policy.is_some_and(|policy| !policy.again),
             last_stage: OnceLock::new(),
-            ending: task.requests.and_then(|requests| requests.ending),
+            ending: task.policy.and_then(|policy| policy.ending),
             window,
             costs: task.costs.clone(),
             workers: task.workers.clone(),

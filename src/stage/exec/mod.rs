@@ -1,7 +1,7 @@
 //! `exec`: a command run for each batch of items; what it prints becomes columns of theirs.
 //!
 //! A command is never run in the process that the user started: its worker ends what it has started when
-//! its own standard input ends, so that a run that is killed leaves nothing behind (`Requests::starts_processes`).
+//! its own standard input ends, so that a run that is killed leaves nothing behind (`Policy::starts_processes`).
 
 mod run;
 mod session;
@@ -22,8 +22,8 @@ use self::shell::Script;
 use self::template::Template;
 use super::answers::{self, Answers, Columns, Format};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Probe, Properties, Requests, Run, Session, Setup,
-    Stage, StageKind, Totals,
+    Begun, Folder, OptionDoc, Partitioning, Policy, Probe, Properties, Run, Session, Setup, Stage,
+    StageKind, Totals,
 };
 use crate::error::{Error, Result, both};
 use crate::schema::{Schema, Type};
@@ -36,6 +36,7 @@ pub const KIND: StageKind = StageKind {
     sink: false,
     takes_batch_rows: false,
     batch_option: Some("batch"),
+    rejects_option: Some("max_failed"),
     execution_options: &["timeout_ms", "grace_ms", "max_failed"],
     options: &[
         OptionDoc {
@@ -363,13 +364,7 @@ impl Stage for Exec {
     }
 
     fn inputs(&self) -> Vec<Partitioning> {
-        vec![Partitioning::Requests(Requests {
-            again: self.options.idempotent,
-            rejects_max: self.rejects_max,
-            ending: Some(Duration::from_millis(self.options.grace_ms)),
-            starts_processes: true,
-            ..Requests::default()
-        })]
+        vec![Partitioning::Requests]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -381,6 +376,13 @@ impl Stage for Exec {
     fn properties(&self) -> Properties {
         Properties {
             batch_rows: Some(self.batch),
+            policy: Some(Policy {
+                again: self.options.idempotent,
+                rejects_max: self.rejects_max,
+                ending: Some(Duration::from_millis(self.options.grace_ms)),
+                starts_processes: true,
+                ..Policy::default()
+            }),
             ..Properties::default()
         }
     }

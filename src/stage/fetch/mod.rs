@@ -26,8 +26,8 @@ use self::session::Login;
 use self::template::{Body, Template};
 use super::answers::Answers;
 use super::{
-    Begun, Figures, Folder, Partitioning, Probe, Properties, REQUESTS, Requests, Run, Session,
-    Setup, Source, Stage, Totals, connection,
+    Begun, Figures, Folder, Partitioning, Policy, Probe, Properties, REQUESTS, Run, Session, Setup,
+    Source, Stage, Totals, connection,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -190,14 +190,7 @@ fn lines(figures: &Figures) -> Vec<String> {
 
 impl Stage for Fetch {
     fn inputs(&self) -> Vec<Partitioning> {
-        vec![Partitioning::Requests(Requests {
-            every: self.every(),
-            again: self.is_repeatable(),
-            rejects_max: self.rejects_max,
-            sessions_max: self.options.max_sessions,
-            ending: self.session.as_ref().and_then(session::Plan::parting),
-            ..Requests::default()
-        })]
+        vec![Partitioning::Requests]
     }
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
@@ -209,6 +202,14 @@ impl Stage for Fetch {
     fn properties(&self) -> Properties {
         Properties {
             batch_rows: Some(self.batch),
+            policy: Some(Policy {
+                every: self.every(),
+                again: self.is_repeatable(),
+                rejects_max: self.rejects_max,
+                sessions_max: self.options.max_sessions,
+                ending: self.session.as_ref().and_then(session::Plan::parting),
+                ..Policy::default()
+            }),
             ..Properties::default()
         }
     }

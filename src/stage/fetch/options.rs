@@ -22,6 +22,8 @@ pub const KIND: StageKind = StageKind {
     sink: false,
     takes_batch_rows: false,
     batch_option: Some("batch"),
+    sessions_option: Some("max_sessions"),
+    rejects_option: Some("max_failed"),
     lines: super::lines,
     execution_options: &[
         "retries",
