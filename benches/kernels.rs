@@ -20,7 +20,7 @@ use etl::format::dates::{Format, write_iso};
 use etl::format::gzip;
 use etl::pipeline::Pipeline;
 use etl::schema::Type;
-use etl::stage::Session;
+use etl::stage::{Session, TaskContext};
 use job::Kernel;
 
 fn rows(batches: &[Batch]) -> u64 {
@@ -34,7 +34,11 @@ fn bytes(batches: &[Batch]) -> u64 {
 /// Works on all batches, one after the other.
 fn play(session: &dyn Session, batches: &[Batch]) {
     for batch in batches {
-        black_box(session.run(batch.clone()).expect("no row is at fault"));
+        black_box(
+            session
+                .run(batch.clone(), TaskContext::default())
+                .expect("no row is at fault"),
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use etl::batch::{Batch, ROWS_MAX};
 use etl::format::dates::Format;
+use etl::stage::TaskContext;
 use etl::stage::bulk_index;
 use etl::stage::index::{At, Hit};
 use serde_json::{Map, Value};
@@ -41,7 +42,11 @@ fn main() {
         let begun = step.stage.begin(&run, &kernel.setup.inputs, ROWS_MAX);
         let mut sink = begun.expect("it begins").sink.expect("it is a sink");
         for batch in batches {
-            let rows = kernel.session.run(batch).expect("no row is at fault").batch;
+            let rows = kernel
+                .session
+                .run(batch, TaskContext::default())
+                .expect("no row is at fault")
+                .batch;
             sink.push(rows).expect("there is room");
         }
         sink.finish().expect("there is room");

@@ -15,8 +15,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::{
-    Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, WaitReason,
-    add_counts,
+    Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, TaskContext,
+    WaitReason, add_counts,
 };
 use crate::stop::Stop;
 
@@ -198,7 +198,7 @@ pub struct Unfinished {
 
 /// What a stage works on.
 enum Work {
-    Batch(Batch),
+    Batch(Batch, TaskContext),
     Rest(Rest),
 }
 
@@ -290,8 +290,8 @@ impl OpenFragment {
     /// Runs one batch through all stages. Rows before a faulty row pass through every stage: of several
     /// faults, the first row's is reported, wherever batches are cut. A panic becomes
     /// an error that names stage and rows.
-    pub fn run(&self, batch: Batch) -> BatchOutcome {
-        self.pass(0, Work::Batch(batch), Unfinished::default())
+    pub fn run(&self, batch: Batch, task: TaskContext) -> BatchOutcome {
+        self.pass(0, Work::Batch(batch, task), Unfinished::default())
     }
 
     /// Runs the next part of an unfinished batch through the stages after the one that produces it.
@@ -312,7 +312,8 @@ impl OpenFragment {
             let fault = match self.step(opened, given) {
                 Ok((stage_metrics, output)) => {
                     metrics.push(stage_metrics);
-                    work = Some(Work::Batch(output.batch));
+                    // The task is that of the batch which enters the first stage.
+                    work = Some(Work::Batch(output.batch, TaskContext::default()));
                     unfinished.rests.extend(output.rest.map(|rest| (at, rest)));
                     output.fault
                 }
@@ -325,7 +326,7 @@ impl OpenFragment {
             }
         }
         let batch = match work {
-            Some(Work::Batch(batch)) => Some(batch),
+            Some(Work::Batch(batch, _)) => Some(batch),
             _ => None,
         };
         let is_last = unfinished.rests.is_empty();
@@ -340,7 +341,7 @@ impl OpenFragment {
 
     fn step(&self, opened: &Opened, work: Work) -> Result<(StageMetrics, StageOutput)> {
         let batch = match &work {
-            Work::Batch(batch) => Some(batch),
+            Work::Batch(batch, _) => Some(batch),
             Work::Rest(_) => None,
         };
         let rows_in = batch.map_or(0, Batch::rows) as u64;
@@ -352,7 +353,7 @@ impl OpenFragment {
             .cloned();
         let meter = clock::Meter::start();
         let ran = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Batch(batch) => opened.session.run(batch),
+            Work::Batch(batch, task) => opened.session.run(batch, task),
             Work::Rest(rest) => rest.make(),
         }));
         let span = meter.stop();

@@ -53,7 +53,7 @@ fn borders(keys: &Keys, tasks: usize) -> Vec<(u64, Option<&[u8]>)> {
 ///
 /// Keys of several columns are equal too if their values are once they are joined by `-`, as ids are:
 /// `a-b` and `c` make the id that `a` and `b-c` make.
-pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
+fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
     if columns.is_empty() {
         return Vec::new();
     }
@@ -77,24 +77,39 @@ pub fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
     (0..batch.rows()).map(&mut hash_of).collect()
 }
 
+/// Rows of a batch in which no two have the same key.
+pub struct UniqueRun {
+    /// The rows.
+    pub batch: Batch,
+    /// Which row of the batch they were cut from is the first.
+    pub from: usize,
+    /// Their keys, hashed; none where no column makes a key.
+    pub keys: Vec<u64>,
+}
+
 /// Cuts `batch` into runs of at most `rows_max` rows in which no two have the same key.
-pub fn unique_runs(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<Batch> {
+pub fn unique_runs(batch: &Batch, columns: &[usize], rows_max: usize) -> Vec<UniqueRun> {
     let keys = hashes(batch, columns);
     let batch = batch.clone().weighed();
     let mut runs = Vec::new();
     let mut seen = HashSet::new();
     let mut from = 0;
+    let run = |from: usize, to: usize| UniqueRun {
+        batch: batch.slice(from, to - from),
+        from,
+        keys: keys.get(from..to).unwrap_or_default().to_vec(),
+    };
     for row in 0..batch.rows() {
         let twice = keys.get(row).is_some_and(|key| !seen.insert(*key));
         if twice || row - from == rows_max {
-            runs.push(batch.slice(from, row - from));
+            runs.push(run(from, row));
             from = row;
             seen.clear();
             seen.extend(keys.get(row));
         }
     }
     if from < batch.rows() {
-        runs.push(batch.slice(from, batch.rows() - from));
+        runs.push(run(from, batch.rows()));
     }
     runs
 }
@@ -108,9 +123,10 @@ mod tests {
         let ids = "abcabbcdefg".chars().map(|id| Some(id.to_string()));
         let batch = Batch::new(vec![Column::from_strings(ids)], 11);
         let runs = unique_runs(&batch, &[0], 4);
-        let text = |run: &Batch| {
-            let ids = run.column(0);
-            (0..run.rows())
+        let text = |run: &UniqueRun| {
+            assert_eq!(run.keys.len(), run.batch.rows());
+            let ids = run.batch.column(0);
+            (0..run.batch.rows())
                 .map(|row| ids.strings().value(row).to_owned())
                 .collect::<String>()
         };
@@ -120,7 +136,7 @@ mod tests {
         let twins = Batch::new(vec![text(["a-b", "a"]), text(["c", "b-c"])], 2);
         assert_eq!(unique_runs(&twins, &[0, 1], 9).len(), 2, "both are `a-b-c`");
         let runs = unique_runs(&batch, &[], 4);
-        let rows: Vec<usize> = runs.iter().map(Batch::rows).collect();
+        let rows: Vec<usize> = runs.iter().map(|run| run.batch.rows()).collect();
         assert_eq!(rows, [4, 4, 3], "without a key nothing is alike");
     }
 }

@@ -10,7 +10,7 @@ use etl::batch::{Batch, ROWS_MAX};
 use etl::partition;
 use etl::pipeline::{self, Overrides, Pipeline};
 use etl::schema::Schema;
-use etl::stage::{Partitioning, Run, Session, Setup};
+use etl::stage::{Partitioning, Run, Session, Setup, TaskContext};
 use etl::stop::Stop;
 
 const PROJECTS: u64 = 6_000;
@@ -115,7 +115,7 @@ pub(crate) fn kernels(dumps: &Dumps, file: &str, set: &str) -> (Pipeline, Vec<Ke
         let session = step.stage.open(setup.clone()).expect("it opens");
         let play = |batch: &Batch| {
             session
-                .run(batch.clone())
+                .run(batch.clone(), TaskContext::default())
                 .expect("no row is at fault")
                 .batch
         };

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use polars_buffer::Buffer;
-use serde::{Deserialize, Serialize};
 
 use crate::columns::{Column, NONE};
 
@@ -64,20 +63,8 @@ pub struct Batch {
     rows: usize,
     lookup: Option<Lookup>,
     origins: Option<Buffer<u64>>,
-    task: Option<TaskContext>,
     /// What it weighs, where it is known: to weigh every slice of a batch again takes a look at each value.
     bytes: Option<usize>,
-}
-
-/// What a session must know of a batch's task, where batches are numbered by row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskContext {
-    /// Which row of its stage's whole input the first one is, from 0.
-    pub first: u64,
-    /// Whether the rows may have been worked on before: in a worker that died.
-    pub again: bool,
-    /// Whether no other batch of the stage is in flight while this one is.
-    pub alone: bool,
 }
 
 impl Batch {
@@ -89,7 +76,6 @@ impl Batch {
             rows,
             lookup: None,
             origins: None,
-            task: None,
             bytes: None,
         }
     }
@@ -101,7 +87,6 @@ impl Batch {
             rows,
             lookup,
             origins: None,
-            task: None,
             bytes: None,
         }
     }
@@ -116,18 +101,6 @@ impl Batch {
         );
         self.origins = origins;
         self
-    }
-
-    /// Sets its task context.
-    #[must_use]
-    pub fn with_task(mut self, task: Option<TaskContext>) -> Self {
-        self.task = task;
-        self
-    }
-
-    /// Its task context, where batches are numbered by row.
-    pub fn task(&self) -> Option<TaskContext> {
-        self.task
     }
 
     /// The same rows with other columns.
@@ -217,10 +190,6 @@ impl Batch {
                 .origins
                 .as_ref()
                 .map(|origins| origins.clone().sliced(from..from + rows)),
-            task: self.task.map(|task| TaskContext {
-                first: task.first + from as u64,
-                ..task
-            }),
             bytes: self.bytes.map(|bytes| bytes * rows / self.rows.max(1)),
         }
     }
@@ -251,7 +220,6 @@ impl Batch {
                     .collect::<Vec<_>>()
                     .into()
             }),
-            task: None,
             bytes: None,
         }
     }

@@ -297,7 +297,7 @@ mod tests {
     use crate::executor::{Grid, Kind};
     use crate::pipeline::{Overrides, parse};
     use crate::schema::{Field, Schema, Type};
-    use crate::stage::{Folder, Output, Partitioning, Session, Setup, Stage};
+    use crate::stage::{Folder, Output, Partitioning, Session, Setup, Stage, TaskContext};
 
     /// A stage that gives something else as soon as it is played on another thread than the one that opened it.
     struct Rigged;
@@ -319,7 +319,7 @@ mod tests {
     }
 
     impl Session for Opened {
-        fn run(&self, batch: Batch) -> Result<Output> {
+        fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
             let word = if thread::current().id() == self.0 {
                 "mine"
             } else {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished, add_closed};
-use crate::stage::{Counts, Policy};
+use crate::stage::{Counts, Policy, TaskContext};
 use crate::stop::Stop;
 use limits::RateLimiter;
 
@@ -81,6 +81,31 @@ impl Grid {
 
 /// A stream of batches, in order; behind an error there are no more.
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
+
+/// A batch to process.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The rows.
+    pub batch: Batch,
+    /// What sessions are told of it. An executor that has several in flight says whether this one is alone.
+    pub task: TaskContext,
+    /// Two batches that share one of these are never in flight at once.
+    pub keys: Vec<u64>,
+}
+
+impl From<Batch> for Input {
+    fn from(batch: Batch) -> Self {
+        Input {
+            batch,
+            task: TaskContext::default(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// A stream of batches to process, in order; behind an error there are no more.
+pub type Inputs = Box<dyn Iterator<Item = Result<Input>> + Send>;
+
 /// A stream of what became of them, in the same order; behind an error there are no more.
 pub type Results = Box<dyn Iterator<Item = BatchOutcome> + Send>;
 /// Prepares a fragment: collects the rows that are broadcast to it.
@@ -162,9 +187,9 @@ pub struct Task {
     /// Where.
     pub grid: Grid,
     /// The batches.
-    pub input: Batches,
-    /// For `UniqueInFlight` input: the columns in which no two rows in flight may be equal.
-    pub unique_in_flight: Option<Vec<usize>>,
+    pub input: Inputs,
+    /// Whether the other side limits how many are in flight: then that adapts to it.
+    pub adapts: bool,
     /// Where a batch is one request: what holds for it.
     pub policy: Option<Policy>,
     /// By what.
@@ -211,7 +236,7 @@ struct Sequential {
     open_fragment: Option<OpenFragment>,
     /// What the last batch gives behind what it gave.
     unfinished: Option<Unfinished>,
-    input: Option<Batches>,
+    input: Option<Inputs>,
     limiter: Option<RateLimiter>,
     journal: Option<Arc<dyn Journal>>,
     /// Of the next batch.
@@ -241,7 +266,8 @@ impl Sequential {
         }
         let next = self.input.as_mut().and_then(Iterator::next).transpose()?;
         self.gauge.set(Waits::No);
-        let (Some(batch), Some(open_fragment)) = (next, &self.open_fragment) else {
+        let (Some(Input { batch, task, .. }), Some(open_fragment)) = (next, &self.open_fragment)
+        else {
             self.input = None;
             if let Some(open_fragment) = self.open_fragment.take() {
                 close(open_fragment, &self.costs)?;
@@ -261,7 +287,7 @@ impl Sequential {
             limiter.wait(|| !self.stop.is_set());
             self.stop.check()?;
         }
-        let mut outcome = open_fragment.run(batch);
+        let mut outcome = open_fragment.run(batch, task);
         self.unfinished = outcome.rest.take();
         if let Some(limiter) = &mut self.limiter {
             limiter.skip(outcome.extra());

@@ -30,10 +30,10 @@ fn feed(task: Task, window: &Arc<Window>) -> Result<Arc<OpenFragment>> {
     fragment.backpressure = Backpressure::new(move |row| backpressure.on_backpressure(row));
     let open_fragment = Arc::new(open(fragment, &task.costs)?);
     let pool = Pool::new(task.grid.threads, format!("etl-{}", task.name))?;
-    window.feed(task.input, |number, batch| {
+    window.feed(task.input, |number, batch, task| {
         let (open_fragment, window) = (open_fragment.clone(), window.clone());
         pool.spawn(move || {
-            let mut next = window.wants(number).then(|| open_fragment.run(batch));
+            let mut next = window.wants(number).then(|| open_fragment.run(batch, task));
             while let Some(mut outcome) = next.take() {
                 let Some(rest) = outcome.rest.take() else {
                     // Before the result is seen: whoever sees the last one closes the sessions.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::limits::{ConcurrencyLimit, RateLimiter};
-use super::{Batches, Gauge, Journal, SharedCosts, Task, Waits};
-use crate::batch::{Batch, TaskContext};
+use super::{Gauge, Input, Inputs, Journal, SharedCosts, Task, Waits};
+use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::Result;
 use crate::fragment::BatchOutcome;
-use crate::partition;
+use crate::stage::TaskContext;
 use crate::stop::Stop;
 
 /// Bytes waiting or being worked on: enough to keep every worker busy, little enough that a dozen
@@ -33,7 +33,6 @@ pub(super) struct Window {
     part_taken: Condvar,
     batches_max: usize,
     workers: usize,
-    unique_in_flight: Option<Vec<usize>>,
     /// Where a batch is a request.
     requests: Option<DispatchAhead>,
     /// Their recorded outcomes.
@@ -120,10 +119,7 @@ impl Window {
     pub(super) fn new(task: &Task, workers_open: usize) -> Self {
         let workers = task.grid.workers();
         let state = State {
-            concurrency: task
-                .unique_in_flight
-                .is_some()
-                .then(|| ConcurrencyLimit::new(workers)),
+            concurrency: task.adapts.then(|| ConcurrencyLimit::new(workers)),
             workers_open,
             ..State::default()
         };
@@ -135,7 +131,6 @@ impl Window {
             batches_max: workers * BATCHES_PER_WORKER,
             workers,
             gauge: task.gauge.clone(),
-            unique_in_flight: task.unique_in_flight.clone(),
             requests: task
                 .policy
                 .map(|policy| DispatchAhead::new(workers, policy.every)),
@@ -150,7 +145,7 @@ impl Window {
     }
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
-    pub(super) fn feed(&self, mut input: Batches, mut give: impl FnMut(u64, Batch)) {
+    pub(super) fn feed(&self, mut input: Inputs, mut give: impl FnMut(u64, Batch, TaskContext)) {
         let every = self.requests.as_ref().map(|ahead| ahead.every);
         let mut limiter = RateLimiter::new(every.unwrap_or_default());
         while self.wait_until(|state| !self.is_full(state) || state.slots.is_empty()) {
@@ -164,7 +159,7 @@ impl Window {
                     self.fill(number, BatchOutcome::failed(error));
                     break;
                 }
-                Some(Ok(batch)) => {
+                Some(Ok(Input { batch, task, keys })) => {
                     let next = self.lock().next();
                     let find = |journal: &Arc<dyn Journal>| journal.find(next, &batch);
                     if let Some(outcome) = self.journal.as_ref().and_then(find) {
@@ -172,8 +167,6 @@ impl Window {
                         self.put(number, outcome);
                         continue;
                     }
-                    let columns = self.unique_in_flight.as_deref().unwrap_or_default();
-                    let keys = partition::hashes(&batch, columns);
                     let free = |state: &State| {
                         let most = state.concurrency.as_ref().map(ConcurrencyLimit::limit);
                         let most =
@@ -190,11 +183,9 @@ impl Window {
                     if !limiter.wait(|| !self.is_closed()) {
                         break;
                     }
-                    let first = batch.task().map_or(0, |task| task.first);
-                    let rows = (first, batch.rows() as u64);
+                    let rows = (task.first, batch.rows() as u64);
                     let (number, alone) = self.take_place(batch.size(), rows, keys);
-                    let task = batch.task().map(|task| TaskContext { alone, ..task });
-                    give(number, batch.with_task(task));
+                    give(number, batch, TaskContext { alone, ..task });
                 }
             }
         }
@@ -491,8 +482,9 @@ mod tests {
     #[test]
     fn results_that_nobody_takes_are_waited_for_behind_the_last_batch_too() {
         let gauge = Arc::new(Gauge::default());
-        let batches =
-            |count| -> Batches { Box::new((0..count).map(|_| Ok(Batch::new(Vec::new(), 1)))) };
+        let batches = |count| -> Inputs {
+            Box::new((0..count).map(|_| Ok(Batch::new(Vec::new(), 1).into())))
+        };
         let task = Task {
             grid: Grid {
                 kind: Kind::Threads,
@@ -500,7 +492,7 @@ mod tests {
                 threads: 2,
             },
             input: batches(0),
-            unique_in_flight: None,
+            adapts: false,
             policy: None,
             prepare: Box::new(|| unreachable!("nothing is played")),
             costs: SharedCosts::default(),
@@ -513,7 +505,7 @@ mod tests {
         let window = Window::new(&task, 2);
         assert_eq!(gauge.get(), Waits::ToBegin);
         let mut given = Vec::new();
-        window.feed(batches(2), |number, batch| given.push((number, batch)));
+        window.feed(batches(2), |number, batch, _| given.push((number, batch)));
         window.end();
         for (number, batch) in given {
             assert_eq!(gauge.get(), Waits::No, "batch {number} is worked on");

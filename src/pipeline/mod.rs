@@ -30,7 +30,7 @@ use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::files;
-use crate::stage::{Destination, Folder, Partitioning, Policy, STAGES, Stage, StageKind, Storage};
+use crate::stage::{Destination, Folder, Policy, STAGES, Stage, StageKind, Storage};
 use crate::stop::Stop;
 
 pub use crate::secrets::{masked, masked_set};

@@ -6,14 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::record::Record;
-use crate::batch::{Batch, TaskContext};
+use crate::batch::Batch;
 use crate::clock::Meter;
 use crate::columns::Column;
 use crate::error::{Error, Result};
-use crate::executor::{Batches, Results};
-use crate::partition;
+use crate::executor::{Batches, Input, Inputs, Results};
+use crate::partition::{self, UniqueRun};
 use crate::schema::Schema;
-use crate::stage::Run;
+use crate::stage::{Run, TaskContext};
 use crate::stop::Stop;
 
 /// A batch without rows.
@@ -35,9 +35,12 @@ pub(super) fn collect(stream: Batches, schema: &Schema) -> Result<Batch> {
 }
 
 /// Cuts a stream's batches to the size that a stage asks for.
-pub(super) fn cut(stream: Batches, rows_max: usize) -> Batches {
+pub(super) fn cut(stream: Batches, rows_max: usize) -> Inputs {
     Box::new(stream.flat_map(move |batch| match batch {
-        Ok(batch) => batch.cut(rows_max).into_iter().map(Ok).collect::<Vec<_>>(),
+        Ok(batch) => {
+            let batches = batch.cut(rows_max).into_iter();
+            batches.map(|batch| Ok(batch.into())).collect::<Vec<_>>()
+        }
         Err(error) => vec![Err(error)],
     }))
 }
@@ -49,7 +52,7 @@ pub(super) fn unique_in_flight(
     columns: Vec<usize>,
     rows_max: usize,
     resumed_rows: u64,
-) -> Batches {
+) -> Inputs {
     let mut rows = 0;
     Box::new(stream.flat_map(move |batch| match batch {
         Ok(batch) => {
@@ -57,15 +60,15 @@ pub(super) fn unique_in_flight(
             rows += len;
             let skipped = resumed_rows.saturating_sub(first).min(len);
             let (from, left) = (usize_of(skipped), usize_of(len - skipped));
-            // A window with several batches in flight overrides this.
-            let task = TaskContext {
-                first,
-                again: false,
-                alone: true,
+            let runs = partition::unique_runs(&batch.slice(from, left), &columns, rows_max);
+            let input = |run: UniqueRun| {
+                Ok(Input {
+                    task: numbered(first + skipped + run.from as u64),
+                    batch: run.batch,
+                    keys: run.keys,
+                })
             };
-            let batch = batch.with_task(Some(task)).slice(from, left);
-            let runs = partition::unique_runs(&batch, &columns, rows_max);
-            runs.into_iter().map(Ok).collect::<Vec<_>>()
+            runs.into_iter().map(input).collect::<Vec<_>>()
         }
         Err(error) => vec![Err(error)],
     }))
@@ -73,7 +76,7 @@ pub(super) fn unique_in_flight(
 
 /// Numbers a stream's rows and cuts them anew into batches of `rows` rows each, the last one but what is
 /// left; the same batches whatever the rows came in.
-pub(super) fn requests(mut stream: Batches, rows: usize) -> Batches {
+pub(super) fn requests(mut stream: Batches, rows: usize) -> Inputs {
     let (mut waiting, mut count) = (VecDeque::<Batch>::new(), 0);
     let (mut first, mut end) = (0, None);
     Box::new(std::iter::from_fn(move || {
@@ -103,14 +106,22 @@ pub(super) fn requests(mut stream: Batches, rows: usize) -> Batches {
         }
         let whole = Batch::concat(parts, || unreachable!("there are rows"));
         count -= whole.rows();
-        let task = TaskContext {
-            first,
-            again: false,
-            alone: true,
-        };
+        let task = numbered(first);
         first += whole.rows() as u64;
-        Some(Ok(whole.with_task(Some(task))))
+        Some(Ok(Input {
+            task,
+            ..whole.into()
+        }))
     }))
+}
+
+/// The task of a batch whose first row is this one of the stage's whole input.
+fn numbered(first: u64) -> TaskContext {
+    TaskContext {
+        first,
+        again: false,
+        alone: true,
+    }
 }
 
 fn usize_of(rows: u64) -> usize {
@@ -123,7 +134,7 @@ pub(super) fn by_key(
     schema: Schema,
     columns: Vec<usize>,
     record: Arc<Record>,
-) -> Batches {
+) -> Inputs {
     let mut stream = Some(stream);
     let mut hands = VecDeque::new();
     Box::new(std::iter::from_fn(move || {
@@ -137,7 +148,7 @@ pub(super) fn by_key(
                 Err(error) => return Some(Err(error)),
             }
         }
-        hands.pop_front().map(Ok)
+        hands.pop_front().map(|batch| Ok(batch.into()))
     }))
 }
 
@@ -466,15 +477,17 @@ mod tests {
             let batches = cuts.windows(2).map(|cut| Ok(ints(cut[0]..cut[1])));
             let stream: Batches =
                 Box::new(batches.chain([broken()]).collect::<Vec<_>>().into_iter());
-            let mut given: Vec<Result<Batch>> = requests(stream, 3).collect();
+            let mut given: Vec<Result<Input>> = requests(stream, 3).collect();
             let error = given.pop().expect("it ends with the error");
             assert_eq!(error.expect_err("the last").message, "broken");
             let given: Vec<(u64, Vec<i64>)> = given
                 .into_iter()
-                .map(|batch| {
-                    let batch = batch.expect("the error is behind all rows");
-                    let first = batch.task().expect("it is numbered").first;
-                    (first, batch.column(0).ints().values().as_slice().to_vec())
+                .map(|input| {
+                    let Input { batch, task, .. } = input.expect("the error is behind all rows");
+                    (
+                        task.first,
+                        batch.column(0).ints().values().as_slice().to_vec(),
+                    )
                 })
                 .collect();
             let expected = [(0, 0..3), (3, 3..6), (6, 6..9), (9, 9..11)];

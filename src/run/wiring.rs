@@ -8,7 +8,7 @@ use super::read_ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::error::Result;
-use crate::executor::{self, Batches, Gauge, Journal, Task};
+use crate::executor::{self, Batches, Gauge, Inputs, Journal, Task};
 use crate::fragment::{BoundFragment, BoundStage};
 use crate::pipeline::Pipeline;
 use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
@@ -104,9 +104,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let fragment = self.plan.fragment_of(at);
         let first = fragment.first();
         let name = &self.pipeline.steps[first].name;
-        let unique_in_flight = self.unique_in_flight(fragment);
         let input = self.input(fragment, tees);
-        let input = match self.partitioned(fragment, input, unique_in_flight.as_deref()) {
+        let input = match self.partitioned(fragment, input) {
             Ok(input) => input,
             Err(error) => Box::new(std::iter::once(Err(error.stage(name)))),
         };
@@ -131,7 +130,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             name: fragment.name(),
             prepare: self.prepare(fragment),
             input,
-            unique_in_flight,
+            adapts: matches!(fragment.partitioning(), Partitioning::UniqueInFlight(_)),
             policy: fragment.policy,
             journal,
             costs,
@@ -169,22 +168,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
         }
     }
 
-    /// The columns in which no two rows in flight may be equal, where the fragment asks for that.
-    fn unique_in_flight(&self, fragment: &Fragment) -> Option<Vec<usize>> {
-        let Partitioning::UniqueInFlight(columns) = fragment.partitioning() else {
-            return None;
-        };
-        let from = fragment.input()?.from;
-        Some(self.schemas[from].indices(columns).unwrap_or_default())
-    }
-
     /// The same rows, partitioned as the fragment asks.
-    fn partitioned(
-        &self,
-        fragment: &Fragment,
-        input: Batches,
-        unique_in_flight: Option<&[usize]>,
-    ) -> Result<Batches> {
+    fn partitioned(&self, fragment: &Fragment, input: Batches) -> Result<Inputs> {
         let record = &self.records[fragment.first()];
         let rows = fragment.batch_rows;
         Ok(match (fragment.partitioning(), fragment.input()) {
@@ -194,8 +179,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 stream::by_key(input, schema, columns, record.clone())
             }
             (Partitioning::Requests, _) => stream::requests(input, rows),
-            (Partitioning::UniqueInFlight(_), _) => {
-                let columns = unique_in_flight.unwrap_or_default().to_vec();
+            (Partitioning::UniqueInFlight(columns), Some(edge)) => {
+                let columns = self.schemas[edge.from].indices(columns).unwrap_or_default();
                 let resumed_rows = record.totals().ledger.rows_in;
                 stream::unique_in_flight(input, columns, rows, resumed_rows)
             }

@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 use serde::Deserialize;
 use toml::Value;
 
-use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind};
+use super::{
+    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext,
+};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
@@ -417,7 +419,7 @@ struct Filtering {
 }
 
 impl Session for Filtering {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let kept = self.test.rows(&batch.column(self.position));
         let dropped = batch.rows() - kept.len();
         if dropped == 0 {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
-    Stage, StageKind,
+    Stage, StageKind, TaskContext,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
@@ -205,7 +205,7 @@ struct Locating {
 }
 
 impl Session for Locating {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let (points, states) = self.locate(&batch);
         let mut columns = batch.cells().to_vec();
         if self.drop {
@@ -522,11 +522,13 @@ mod tests {
         let stage = testing::decode(&KIND, &options).expect("it is right");
         let session = testing::open(stage.as_ref(), &schema);
         let good = session
-            .run(batch(vec![1, NONE]))
+            .run(batch(vec![1, NONE]), TaskContext::default())
             .expect("no row is at fault");
         let points = testing::values(&good.batch.column(1));
         assert_eq!(points, [json!([1.0, 2.0]), Value::Null]);
-        let bad = session.run(batch(vec![1, 0])).expect("the batch is fine");
+        let bad = session
+            .run(batch(vec![1, 0]), TaskContext::default())
+            .expect("the batch is fine");
         assert_eq!(bad.batch.rows(), 1, "the row in front goes on");
         assert_eq!(
             bad.fault.expect("row 1 is at fault").message,

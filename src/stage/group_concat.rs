@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use serde::Deserialize;
 
-use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, options};
+use super::{
+    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, options,
+};
 use crate::batch::Batch;
 use crate::columns::{Column, List, TextBuilder, row_number};
 use crate::error::{Error, Result, both};
@@ -176,7 +178,7 @@ struct Grouping {
 }
 
 impl Session for Grouping {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let keys = Keys::new(&batch, &self.by, NullKeys::Equal);
         let groups = Groups::of(&keys);
         let mut columns: Vec<Column> = self
@@ -342,7 +344,7 @@ mod tests {
             wait_reason: crate::stage::WaitReason::default(),
         };
         let session = stage.open(setup).expect("opens");
-        let output = session.run(batch).expect("groups");
+        let output = session.run(batch, TaskContext::default()).expect("groups");
         assert_eq!(
             output.dropped + output.batch.rows() as u64,
             keys.len() as u64

@@ -33,7 +33,6 @@ pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -66,7 +65,7 @@ pub static STAGES: &[&StageKind] = &[
 pub enum Partitioning {
     /// Contiguous runs; results in input order.
     Any,
-    /// As `Any`, each batch numbered by its first row ([`Batch::task`]), and no two rows in flight are equal
+    /// As `Any`, each batch numbered by its first row ([`TaskContext::first`]), and no two rows in flight are equal
     /// in these columns: a batch is cut before a row whose equal is in it, and waits for an equal row in flight.
     /// How many batches are in flight follows [`Backpressure`].
     UniqueInFlight(Vec<String>),
@@ -129,11 +128,22 @@ pub trait Stage: Send + Sync {
     }
 }
 
+/// What a session must know of the task that a batch is. Where batches are not numbered by row it is the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskContext {
+    /// Which row of its stage's whole input the first one is, from 0.
+    pub first: u64,
+    /// Whether the rows may have been worked on before: in a worker that died.
+    pub again: bool,
+    /// Whether no other batch of the stage is in flight while this one is.
+    pub alone: bool,
+}
+
 /// A stage at work in one process.
 pub trait Session: Send + Sync {
     /// Works on one batch; called from many threads at once. A row that is to end the run ends the
     /// output ([`Output::fault`]); an error is about the batch as a whole.
-    fn run(&self, batch: Batch) -> Result<Output>;
+    fn run(&self, batch: Batch, task: TaskContext) -> Result<Output>;
 
     /// Ends the session.
     fn close(self: Box<Self>) -> Result<Counts> {
@@ -145,7 +155,7 @@ pub trait Session: Send + Sync {
 pub struct Passing;
 
 impl Session for Passing {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         Ok(Output::new(batch))
     }
 }
@@ -336,7 +346,7 @@ impl Output {
         Ok(Output {
             rows_in,
             fault: Some(fault),
-            ..session.run(rows)?
+            ..session.run(rows, TaskContext::default())?
         })
     }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
-    Stage, StageKind,
+    Stage, StageKind, TaskContext,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::Column;
@@ -213,7 +213,7 @@ struct Normalizing {
 }
 
 impl Session for Normalizing {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let mut cells = batch.cells().to_vec();
         let mut counts = Counts::default();
         let mut states = Vec::with_capacity(self.columns.len());
@@ -554,13 +554,13 @@ mod tests {
             let stage = testing::decode(&KIND, &options).expect("it is right");
             let session = testing::open(stage.as_ref(), &input);
             let good = session
-                .run(batch(vec![1, NONE, 1]))
+                .run(batch(vec![1, NONE, 1]), TaskContext::default())
                 .expect("no row is at fault");
             assert_eq!(good.batch.rows(), 3);
             assert!(good.rejects.is_empty());
             assert_eq!(good.counts, Counts::from([("d %Y-%m-%d".into(), 2)]));
             let bad = session
-                .run(batch(vec![1, 0, 0]))
+                .run(batch(vec![1, 0, 0]), TaskContext::default())
                 .expect("the batch is fine");
             assert_eq!(
                 bad.fault.is_some(),

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind};
+use super::{
+    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext,
+};
 use crate::batch::Batch;
 use crate::error::{Error, Result, every};
 use crate::schema::Schema;
@@ -148,7 +150,7 @@ struct Selecting {
 }
 
 impl Session for Selecting {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let cells = batch.cells();
         let picked = self.positions.iter().map(|&i| cells[i].clone()).collect();
         Ok(Output::new(batch.with_columns(picked)))

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Folder, Output, Session, Setup, Stage, StageKind};
+use super::{Folder, Output, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE};
 use crate::error::Result;
@@ -71,7 +71,7 @@ pub(crate) fn run(kind: &StageKind, options: &str, input: &Schema, batch: Batch)
     let stage = decode(kind, options)?;
     let columns = output_schema(stage.as_ref(), input)?.fields.len();
     let rows = batch.rows() as u64;
-    let mut output = open(stage.as_ref(), input).run(batch)?;
+    let mut output = open(stage.as_ref(), input).run(batch, TaskContext::default())?;
     if let Some(fault) = output.fault.take() {
         return Err(fault);
     }

@@ -13,11 +13,12 @@ use super::super::{SharedCosts, Task};
 use super::Feeder;
 use super::children::Workers;
 use super::frames::{Frame, Order};
-use crate::batch::{Batch, TaskContext};
+use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::fragment::{BatchOutcome, BoundStage};
 use crate::schema::count;
+use crate::stage::TaskContext;
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 pub(super) const RESENDS_MAX: u32 = 2;
@@ -64,6 +65,7 @@ pub(super) struct State {
 pub(super) struct Waiting {
     number: u64,
     batch: Batch,
+    task: TaskContext,
     sendings: u32,
     /// Parts of its result that are in the window: who works on it again gives them again.
     parts: u64,
@@ -99,10 +101,11 @@ pub(super) struct InChild {
 
 impl Waiting {
     /// A batch that no child has seen.
-    pub(super) fn new(number: u64, batch: Batch) -> Self {
+    pub(super) fn new(number: u64, batch: Batch, task: TaskContext) -> Self {
         Waiting {
             number,
             batch,
+            task,
             sendings: 0,
             parts: 0,
         }
@@ -126,7 +129,7 @@ impl DispatchTable {
             name: task.name.clone(),
             threads: task.grid.threads,
             // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
-            in_child_max: if task.unique_in_flight.is_some() || task.policy.is_some() {
+            in_child_max: if task.adapts || task.policy.is_some() {
                 task.grid.threads
             } else {
                 task.grid.threads + DISPATCH_AHEAD
@@ -187,10 +190,10 @@ impl DispatchTable {
             return true;
         }
         let again = waiting.sendings > 0;
-        let task = waiting
-            .batch
-            .task()
-            .map(|task| TaskContext { again, ..task });
+        let task = TaskContext {
+            again,
+            ..waiting.task
+        };
         let encoded =
             self.timed_copy(|| Frame::new(Some(&waiting.batch), || Order::Run { number, task }));
         let frame = match encoded {

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::batch::{Batch, TaskContext};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::fragment::{BoundStage, StageMetrics};
-use crate::stage::Counts;
+use crate::stage::{Counts, TaskContext};
 
 /// Bytes of a frame's two lengths.
 const LENGTHS: usize = 16;
@@ -64,10 +64,7 @@ pub(super) enum Reply {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
     /// Process the batch in this frame.
-    Run {
-        number: u64,
-        task: Option<TaskContext>,
-    },
+    Run { number: u64, task: TaskContext },
     /// Give the next part of what this batch becomes.
     GoOn { number: u64 },
     /// Nothing more comes: close the sessions. Where the frames end without this, the parent is gone or

@@ -63,8 +63,8 @@ fn feed(task: Task, table: &Arc<DispatchTable>) -> Result<Vec<JoinHandle<()>>> {
         .collect::<Result<Vec<_>>>()?;
     // An error in opening comes before one in the input, as under every executor.
     table.wait_until_ready()?;
-    table.window.feed(task.input, |number, batch| {
-        table.push(Waiting::new(number, batch));
+    table.window.feed(task.input, |number, batch, task| {
+        table.push(Waiting::new(number, batch, task));
     });
     Ok(readers)
 }

@@ -282,7 +282,7 @@ fn obey(open_fragment: &OpenFragment, order: &Order, bytes: &[u8], parts: &Parts
             let decoded = Batch::decode(bytes);
             let copy = monotonic().saturating_sub(from);
             let outcome = match decoded {
-                Ok(batch) => open_fragment.run(batch.with_task(task)),
+                Ok(batch) => open_fragment.run(batch, task),
                 Err(error) => BatchOutcome::failed(error),
             };
             (number, 0, copy, outcome)

@@ -14,7 +14,7 @@ use crate::error::{DESCRIPTORS, Error, Result, cut_value, is_out_of_descriptors}
 use crate::format::json::{Nulls, Writer, write_plain};
 use crate::schema::{Schema, count, list};
 use crate::stage::answers::{Reader, Refusal, Resolution};
-use crate::stage::{Job, Output, Session};
+use crate::stage::{Job, Output, Session, TaskContext};
 use crate::stop::Stop;
 use crate::threads;
 
@@ -31,7 +31,7 @@ pub(super) struct Running {
 }
 
 impl Session for Running {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         self.stop.check()?;
         let mut resolution = self.reader.resolve(batch);
         self.refuse_unfit(&mut resolution);

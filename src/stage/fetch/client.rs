@@ -16,7 +16,7 @@ use crate::format::json::raw::{self, Pointer};
 use crate::http::{HttpResponse, Url, shown};
 use crate::schema::Schema;
 use crate::stage::answers::{Reader, Records, Refusal, Resolution};
-use crate::stage::{Counts, Job, Output, REQUESTS, Session, add_counts};
+use crate::stage::{Counts, Job, Output, REQUESTS, Session, TaskContext, add_counts};
 
 /// Asks, in one process.
 pub(super) struct Client {
@@ -38,7 +38,7 @@ pub(super) struct Client {
 type Attempt<T> = Result<Result<T, Failure>>;
 
 impl Session for Client {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let mut tally = Tally::default();
         let from = monotonic();
         let mut output = match &self.input {

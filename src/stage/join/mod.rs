@@ -11,8 +11,8 @@ use serde::Deserialize;
 use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
-    Figures, Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, Totals,
-    options,
+    Figures, Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind,
+    TaskContext, Totals, options,
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
@@ -425,7 +425,7 @@ struct Right {
 }
 
 impl Session for Joining {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let right = &self.0;
         let left_keys = Keys::new(&batch, &right.left_on, NullKeys::MatchNothing);
         let rows = batch.rows();

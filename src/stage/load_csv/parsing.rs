@@ -3,7 +3,7 @@
 use polars_buffer::Buffer;
 use serde_json::{Map, Value};
 
-use super::super::{Counts, Output, Reject, Session, TEXT_BYTES};
+use super::super::{Counts, Output, Reject, Session, TEXT_BYTES, TaskContext};
 use super::options::OnError;
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ struct BlockPlace {
 }
 
 impl Session for Parsing {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let number = |i: usize| batch.column(i).ints().value(0).cast_unsigned();
         let file = u16::try_from(number(1)).expect("the source wrote a u16");
         let place = BlockPlace {

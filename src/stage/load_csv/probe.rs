@@ -10,7 +10,7 @@ use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::source::{UNCOMPARED, columns_for};
-use crate::stage::{Folder, Probe, Session, Stage};
+use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
 use crate::stop::Stop;
 
 impl LoadCsv {
@@ -49,7 +49,9 @@ impl LoadCsv {
         let Some(block) = splitter.next_block()? else {
             return Ok(format!("{columns}, no records"));
         };
-        let first = self.parsing(schema.clone()).run(to_batch(0, block))?;
+        let first = self
+            .parsing(schema.clone())
+            .run(to_batch(0, block), TaskContext::default())?;
         let rejected = first.rejects.into_iter().next().map(|reject| reject.reason);
         match rejected.or(first.fault.map(|fault| fault.message)) {
             None => Ok(format!("{columns}, the first record fits")),

@@ -13,7 +13,7 @@ use self::emptied::Emptied;
 use self::target::{Target, is_directory, is_stdout};
 use super::{
     Begun, Counts, Destination, Folder, OptionDoc, Output, Partitioning, Probe, Properties, Run,
-    Session, Setup, Sink, Stage, StageKind, Storage, options, partial_file,
+    Session, Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -219,21 +219,21 @@ struct Lines(Schema);
 struct AsItIs;
 
 impl Session for Documents {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let text = self.0.lines(&batch);
         Ok(rendered(&batch, text))
     }
 }
 
 impl Session for Lines {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let text = csv::write::lines(&self.0, &batch);
         Ok(rendered(&batch, text))
     }
 }
 
 impl Session for AsItIs {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         Ok(Output::new(batch.resolve()))
     }
 }

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    Folder, OptionDoc, Output, Partitioning, Reject, Session, Setup, Stage, StageKind, options,
+    Folder, OptionDoc, Output, Partitioning, Reject, Session, Setup, Stage, StageKind, TaskContext,
+    options,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -32,6 +33,7 @@ inputs = ["orders"]
 columns = ["customer", "amount"]
 "#,
     decode,
+    ..StageKind::BASE
 };
 
 #[derive(Deserialize)]
@@ -83,7 +85,7 @@ struct Requiring {
 }
 
 impl Session for Requiring {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let columns: Vec<Column> = self.positions.iter().map(|&i| batch.column(i)).collect();
         let mut rejects = Vec::new();
         for row in 0..batch.rows() {

@@ -11,7 +11,7 @@ use crate::columns::{Column, SliceBuilder};
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer};
 use crate::schema::Schema;
-use crate::stage::{Counts, Output, Session, Setup};
+use crate::stage::{Counts, Output, Session, Setup, TaskContext};
 
 /// Rows on their way into the embedded index.
 pub(super) struct LocalSession {
@@ -45,7 +45,7 @@ impl LocalSession {
 }
 
 impl Session for LocalSession {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let mut rejects = Rejects::default();
         let mut counts = Counts::default();
         let mut columns = Vec::with_capacity(self.input.fields.len() + 2);

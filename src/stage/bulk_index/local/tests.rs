@@ -12,7 +12,7 @@ use super::*;
 use crate::batch::Batch;
 use crate::columns::{Column, List};
 use crate::schema::{Field, Type};
-use crate::stage::{Counts, Reject, Sink, add_counts};
+use crate::stage::{Counts, Reject, Sink, TaskContext, add_counts};
 
 /// A folder of one test, gone with it.
 struct Place(PathBuf);
@@ -138,7 +138,7 @@ fn fill(
     let mut rejects = Vec::new();
     for batch in batches {
         let rows = batch.rows();
-        let out = session.run(batch)?;
+        let out = session.run(batch, TaskContext::default())?;
         assert_eq!(
             out.batch.rows() + out.rejects.len(),
             rows,

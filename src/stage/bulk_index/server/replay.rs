@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{
     Begun, Folder, Output, Partitioning, REJECTS_FILE, Run, Session, Setup, Source, Stage,
-    StageKind,
+    StageKind, TaskContext,
 };
 
 /// The columns of a rejected document's row.
@@ -226,7 +226,7 @@ impl Stage for Rejects {
 struct AsTheyAre;
 
 impl Session for AsTheyAre {
-    fn run(&self, batch: Batch) -> Result<Output> {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         Ok(Output::new(batch))
     }
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer, write_string};
 use crate::http::{BulkParts, Client};
 use crate::schema::Schema;
-use crate::stage::{Counts, Output, REQUESTS, Reject, SENT_AGAIN, Session, Setup};
+use crate::stage::{Counts, Output, REQUESTS, Reject, SENT_AGAIN, Session, Setup, TaskContext};
 
 /// What each request says the server may take, so that it answers before the client gives up.
 const SERVER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -264,8 +264,7 @@ impl ServerSession {
 }
 
 impl Session for ServerSession {
-    fn run(&self, batch: Batch) -> Result<Output> {
-        let task = batch.task().unwrap_or_default();
+    fn run(&self, batch: Batch, task: TaskContext) -> Result<Output> {
         let mut bad = Rejects::default();
         let mut counts = Counts::new();
         let with_ids = !self.id.is_empty();
