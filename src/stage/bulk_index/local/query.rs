@@ -166,38 +166,7 @@ impl Fields<'_> {
                     *leaf = UserInputLeaf::Exists { field };
                     return self.rewrite_leaf(leaf);
                 }
-                let asked = name.clone();
-                let values = self.resolve(name)?;
-                for bound in [&*lower, &*upper]
-                    .into_iter()
-                    .filter(|bound| !is_open(bound))
-                {
-                    self.takes_value(&asked, values, bound.term_str())?;
-                }
-                if falls(values, lower.term_str(), upper.term_str()) {
-                    let (lower, upper) = (lower.term_str(), upper.term_str());
-                    return Err(reversed(self.query, &asked, lower, upper));
-                }
-                match values {
-                    Values::Integers | Values::Numbers => {}
-                    Values::Dates => {
-                        move_bound(
-                            lower,
-                            |span| span.from,
-                            |span| span.to,
-                            UserInputBound::Inclusive,
-                        );
-                        move_bound(
-                            upper,
-                            |span| span.to,
-                            |span| span.from,
-                            UserInputBound::Exclusive,
-                        );
-                    }
-                    Values::Flags | Values::Other => {
-                        return Err(no_range(self.query, &asked, &self.kind(&asked)));
-                    }
-                }
+                self.rewrite_range(name, lower, upper)?;
             }
             UserInputLeaf::Set {
                 field: Some(name),
@@ -226,6 +195,48 @@ impl Fields<'_> {
             UserInputLeaf::Set { field: None, .. } => return Err(self.no_name("a set")),
             UserInputLeaf::Regex { field: None, .. } => return Err(self.no_name("a pattern")),
             UserInputLeaf::All => {}
+        }
+        Ok(())
+    }
+
+    /// A range over dates holds whole days, months and years at both ends.
+    fn rewrite_range(
+        &self,
+        name: &mut String,
+        lower: &mut UserInputBound,
+        upper: &mut UserInputBound,
+    ) -> Result<()> {
+        let asked = name.clone();
+        let values = self.resolve(name)?;
+        for bound in [&*lower, &*upper]
+            .into_iter()
+            .filter(|bound| !is_open(bound))
+        {
+            self.takes_value(&asked, values, bound.term_str())?;
+        }
+        if falls(values, lower.term_str(), upper.term_str()) {
+            let (lower, upper) = (lower.term_str(), upper.term_str());
+            return Err(reversed(self.query, &asked, lower, upper));
+        }
+        match values {
+            Values::Integers | Values::Numbers => {}
+            Values::Dates => {
+                move_bound(
+                    lower,
+                    |span| span.from,
+                    |span| span.to,
+                    UserInputBound::Inclusive,
+                );
+                move_bound(
+                    upper,
+                    |span| span.to,
+                    |span| span.from,
+                    UserInputBound::Exclusive,
+                );
+            }
+            Values::Flags | Values::Other => {
+                return Err(no_range(self.query, &asked, &self.kind(&asked)));
+            }
         }
         Ok(())
     }

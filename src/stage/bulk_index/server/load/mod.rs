@@ -141,17 +141,17 @@ pub(super) fn begin(
     columns: Schema,
 ) -> Result<Begun> {
     let options = &stage.options;
+    let client = || Client::new(connect.clone(), run.stop.clone());
+    let backoff = options.backoff();
     let patient = Api {
-        client: Client::new(connect.clone(), run.stop.clone())?,
-        backoff: options.backoff(),
+        client: client()?,
+        backoff,
     };
     // Nobody waits a quarter of an hour to hear that a name was misspelt.
+    let retries = backoff.retries.min(PATIENCE);
     let api = Api {
-        client: Client::new(connect.clone(), run.stop.clone())?,
-        backoff: Backoff {
-            retries: patient.backoff.retries.min(PATIENCE),
-            ..patient.backoff
-        },
+        client: client()?,
+        backoff: Backoff { retries, ..backoff },
     };
     let state_file = stage.state_file(&run.state);
     let kept = State::read(&state_file).filter(|_| run.resumed);
@@ -204,23 +204,36 @@ pub(super) fn begin(
     if sink.is_unpublished() {
         sink.tune()?;
     }
-    let config = SessionConfig {
-        connect,
-        target: sink.state.target.clone(),
-        require_alias: sink.state.replacing.is_some(),
-        index: sink.state.index.clone(),
-        load: sink.state.load.clone(),
-        bytes_max,
-        resumed,
-        replays: stage.replays,
-    };
     Ok(Begun {
-        session_config: serde_json::to_value(&config).expect("it is plain data"),
+        session_config: sink.session_config(connect, bytes_max, resumed, stage.replays),
         sink: Some(Box::new(sink)),
         warnings,
         resumable: true,
         ..Begun::default()
     })
+}
+
+impl ServerSink {
+    /// What every session needs to open.
+    fn session_config(
+        &self,
+        connect: Connect,
+        bytes_max: usize,
+        resumed: bool,
+        replays: bool,
+    ) -> Value {
+        let config = SessionConfig {
+            connect,
+            target: self.state.target.clone(),
+            require_alias: self.state.replacing.is_some(),
+            index: self.state.index.clone(),
+            load: self.state.load.clone(),
+            bytes_max,
+            resumed,
+            replays,
+        };
+        serde_json::to_value(&config).expect("it is plain data")
+    }
 }
 
 impl State {
