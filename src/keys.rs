@@ -1,5 +1,5 @@
 //! Keys of rows: bytes whose order is the order of the values (strings bytewise, numbers by value,
-//! null first), for grouping, joining and dealing.
+//! null first), for grouping, joining and partitioning.
 
 use polars_arrow::array::Utf8ViewArray;
 use xxhash_rust::xxh3::xxh3_64;

@@ -16,6 +16,8 @@
 //!
 //! # Code map: which file do I change?
 //! * a new kind of stage: one file in [`stage`], one line in [`stage::STAGES`]
+//! * what a stage says of itself as data (where it writes, what it reads, its policy): `stage::properties`; what can be
+//!   done with an index beside loading it: [`stage::index`]
 //! * a subcommand: one file in [`cli`]
 //! * what a pipeline file may say: [`pipeline`]
 //! * which stages run together, where, and how rows reach them: [`plan`]; `etl plan` prints it

@@ -18,7 +18,7 @@ use crate::schema::count;
 use crate::shown;
 use crate::stage::Partitioning;
 
-/// Show how a pipeline would be run: who reads whom, how rows are dealt, where, what is collected
+/// Show how a pipeline would be run: what runs together and where, how rows are partitioned, what is collected
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

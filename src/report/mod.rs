@@ -211,7 +211,7 @@ pub struct StageReport {
     pub cpu_s: f64,
     /// Time of that spent waiting for a processor.
     pub queued_s: f64,
-    /// Time inside of what one thread does alone: reading its files, dealing by key, feeding its sink.
+    /// Time inside of what one thread does alone: reading its files, partitioning by key, feeding its sink.
     #[serde(default)]
     pub serial_s: f64,
     /// In a staged run the bytes in memory of its inputs and of what it gave.

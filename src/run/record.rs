@@ -107,7 +107,7 @@ pub(super) struct Totals {
     pub(super) ledger: Ledger,
     pub(super) digest: Option<Digest>,
     pub(super) span: Span,
-    /// What of `span` one thread does alone: reading, dealing by key, feeding the sink.
+    /// What of `span` one thread does alone: reading, partitioning by key, feeding the sink.
     pub(super) serial: Duration,
     /// In a staged run all the time that was its own.
     pub(super) own: Option<Duration>,

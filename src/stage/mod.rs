@@ -245,7 +245,7 @@ impl Backpressure {
 
 impl std::fmt::Debug for Backpressure {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("Strain")
+        f.write_str("Backpressure")
     }
 }
 

@@ -188,7 +188,7 @@ pub fn tune(
     Ok(outcomes)
 }
 
-/// Runs what lies above a step, and holds its inputs: of the first, whose rows are dealt, no more than is
+/// Runs what lies above a step, and holds its inputs: of the first, whose rows are partitioned, no more than is
 /// wanted and fits.
 fn catch(
     pipeline: &Pipeline,

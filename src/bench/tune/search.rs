@@ -479,7 +479,7 @@ mod tests {
         }
     }
 
-    /// A loop that takes `seconds` on one core, of which a share cannot be dealt out; two cores.
+    /// A loop that takes `seconds` on one core, of which a share cannot run in parallel; two cores.
     fn cpu_loop(seconds: f64, alone: f64) -> impl Fn(Setting) -> f64 {
         move |setting| {
             let workers = setting.grid.workers();

@@ -101,7 +101,7 @@ impl Held {
     }
 
     /// A step that gives its first `rows` rows. Of several in a run only the first one `counts` files:
-    /// origins are those of the rows that are dealt.
+    /// origins are those of the rows that are partitioned.
     pub(super) fn step(&self, name: &str, rows: usize, counts: bool) -> Step {
         let mut held = self.clone();
         if !counts {

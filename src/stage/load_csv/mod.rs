@@ -1,5 +1,5 @@
 //! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
-//! blocks, one thread's work; parsing a block is what is dealt out.
+//! blocks, one thread's work; parsing a block is the parallel part.
 
 mod line_ends;
 mod lint;

@@ -1,5 +1,5 @@
 //! `write_files`: rows into one file, published by a rename when the whole run has ended well.
-//! Rendering is dealt out; what was rendered is written in order.
+//! Sessions render in parallel; the sink writes what they rendered in order.
 
 mod emptied;
 mod target;
