@@ -16,33 +16,36 @@ pub mod geo_point;
 pub mod group_concat;
 pub mod index;
 pub mod join;
+mod kind;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
 mod partial_file;
 mod properties;
+mod run;
 pub mod select;
 mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod write_files;
 
+pub use kind::{
+    NULLED, OnError, OptionDoc, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, WRITE_A_LIST, options,
+};
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
+pub use run::{Folder, REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
 pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::batch::Batch;
-use crate::error::{Error, Place, Result, cut_value};
+use crate::error::{Error, Result, cut_value};
 use crate::schema::Schema;
-use crate::secrets::mask_behind_name;
 use crate::stop::Stop;
-use index::Index;
 
 /// Every kind there is, in the order of the reference.
 pub static STAGES: &[&StageKind] = &[
@@ -59,6 +62,11 @@ pub static STAGES: &[&StageKind] = &[
     &write_files::KIND,
     &bulk_index::KIND,
 ];
+
+/// The kind named `name`.
+pub fn kind(name: &str) -> Option<&'static StageKind> {
+    STAGES.iter().copied().find(|kind| kind.name == name)
+}
 
 /// How the rows of one input may be partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -439,380 +447,4 @@ pub struct Totals<'a> {
     pub counts: &'a mut Counts,
     /// What the user should know.
     pub warnings: &'a mut Vec<String>,
-}
-
-/// The folder that relative paths of a pipeline start from.
-#[derive(Debug, Clone)]
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    /// A path of the pipeline file, made absolute or relative to the working directory.
-    pub fn resolve(&self, path: &str) -> PathBuf {
-        if Path::new(path).is_absolute() {
-            PathBuf::from(path)
-        } else {
-            clean(&self.0.join(path))
-        }
-    }
-}
-
-/// A path without `.` and with `a/..` taken out, as far as that needs no look at the disk.
-fn clean(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let mut cleaned = PathBuf::new();
-    for partial_file in path.components() {
-        match partial_file {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(cleaned.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                cleaned.pop();
-            }
-            partial_file => cleaned.push(partial_file),
-        }
-    }
-    if cleaned.as_os_str().is_empty() {
-        cleaned.push(".");
-    }
-    cleaned
-}
-
-/// What a run is, for stages that begin in it.
-pub struct Run {
-    /// Unique: time and a random part.
-    pub id: String,
-    /// Where relative paths of the pipeline start.
-    pub folder: Folder,
-    /// Where this run keeps what it must not forget.
-    pub state: PathBuf,
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// Whether it goes on where an earlier one was interrupted.
-    pub resumed: bool,
-    /// Files by number, for the origins of rows.
-    files: Mutex<Vec<String>>,
-    /// Whether it is to stop, for sources that wait for something.
-    pub stop: Stop,
-}
-
-impl Run {
-    /// A run of a pipeline in `folder`, its state kept in the folder `state`.
-    pub fn new(id: String, folder: Folder, state: PathBuf, stop: Stop) -> Self {
-        Run {
-            id,
-            folder,
-            state,
-            pipeline: String::new(),
-            resumed: false,
-            stop,
-            files: Mutex::default(),
-        }
-    }
-
-    /// Gives a file its number.
-    pub fn add_file(&self, path: &Path) -> Result<u16> {
-        let mut files = self.files.lock().expect("no one panics holding this lock");
-        let number = u16::try_from(files.len()).map_err(|_| {
-            Error::failed("a run reads at most 65536 files").hint("read them in several runs")
-        })?;
-        files.push(path.display().to_string());
-        Ok(number)
-    }
-
-    /// The place that an origin number stands for.
-    pub fn place(&self, origin: u64, line: Option<u64>, byte: Option<u64>) -> Place {
-        let (file, record) = crate::batch::origin::split(origin);
-        let files = self.files.lock().expect("no one panics holding this lock");
-        let file = files.get(usize::from(file)).cloned().unwrap_or_default();
-        Place {
-            file,
-            record,
-            line,
-            byte,
-        }
-    }
-}
-
-/// The file in a run's folder that is locked as long as the run goes on.
-pub const RUN_FILE: &str = "run.json";
-
-/// The file in a run's folder that has its rejects, one JSON object a line.
-pub const REJECTS_FILE: &str = "rejects.ndjson";
-
-/// Whether this is the name that a run gives itself, and so to its folder: `YYYYMMDDTHHMMSS-xxxx`.
-pub fn is_run_id(name: &str) -> bool {
-    let of = |text: &str, is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
-    let Some((time, number)) = name.split_once('-') else {
-        return false;
-    };
-    let Some((day, second)) = time.split_once('T') else {
-        return false;
-    };
-    // A run that finds its number taken counts on, past four digits where it must.
-    (day.len(), second.len()) == (8, 6)
-        && (4..=5).contains(&number.len())
-        && of(day, u8::is_ascii_digit)
-        && of(second, u8::is_ascii_digit)
-        && of(number, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Whether run `id` in the folder `runs` is known to have ended.
-pub fn has_ended(runs: &Path, id: &str) -> bool {
-    let file = std::fs::File::open(runs.join(id).join(RUN_FILE));
-    file.is_ok_and(|file| file.try_lock().is_ok())
-}
-
-/// What a kind says of itself: the reference, `etl stages` and a test are made from it.
-pub struct StageKind {
-    /// A verb in `snake_case`: file name, TOML `kind`, label in the report.
-    pub name: &'static str,
-    /// One line.
-    pub summary: &'static str,
-    /// How many inputs it takes: one of these.
-    pub inputs: &'static [usize],
-    /// Whether rows leave the pipeline here, so that no stage may read it.
-    pub sink: bool,
-    /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
-    pub takes_batch_rows: bool,
-    /// Its own option for the size of its batches, which `etl tune` searches: a value that is too large does not
-    /// decode.
-    pub batch_option: Option<&'static str>,
-    /// The option that lists the files it reads, as paths and patterns.
-    pub patterns_option: Option<&'static str>,
-    /// Options that change how the work is done and never its result: `--resume` goes on when they differ.
-    pub execution_options: &'static [&'static str],
-    /// The option that says how many sessions there may be at once, where a licence limits them.
-    pub sessions_option: Option<&'static str>,
-    /// The option that says how many rejected rows end the run.
-    pub rejects_option: Option<&'static str>,
-    /// What the report's text says of it, a line each.
-    pub lines: fn(&Figures) -> Vec<String>,
-    /// What can be done with what it loads, if that is an index.
-    pub index: Option<&'static dyn Index>,
-    /// Its own options.
-    pub options: &'static [OptionDoc],
-    /// Options that it shares with other kinds, such as how to reach a server.
-    pub shared_options: &'static [&'static [OptionDoc]],
-    /// A `[[stage]]` that decodes.
-    pub example: &'static str,
-    /// Its options decoded and checked, without a look at any file.
-    pub decode: fn(toml::Table) -> Result<Box<dyn Stage>>,
-}
-
-impl StageKind {
-    /// What a kind says that has nothing to say: each takes from it what it leaves out.
-    pub const BASE: StageKind = StageKind {
-        name: "",
-        summary: "",
-        inputs: &[],
-        sink: false,
-        takes_batch_rows: false,
-        batch_option: None,
-        patterns_option: None,
-        execution_options: &[],
-        sessions_option: None,
-        rejects_option: None,
-        lines: |_| Vec::new(),
-        index: None,
-        options: &[],
-        shared_options: &[],
-        example: "",
-        decode: |_| Err(Error::usage("a kind of this name stands in no file")),
-    };
-
-    /// How many inputs it takes, in numbers.
-    pub fn input_counts(&self) -> String {
-        let counts: Vec<String> = self.inputs.iter().map(usize::to_string).collect();
-        counts.join(" or ")
-    }
-
-    /// How many inputs it takes, in words.
-    pub fn inputs_in_words(&self) -> String {
-        match self.inputs {
-            [0] => "no inputs".into(),
-            [.., 1] => format!("{} input", self.input_counts()),
-            _ => format!("{} inputs", self.input_counts()),
-        }
-    }
-
-    /// The setting with which rows with a value that it cannot use go on with a null, if it has one.
-    pub fn null_setting(&self) -> Option<String> {
-        let mut options = self.all_options();
-        let option = options.find(|option| option.name == ON_ERROR)?;
-        option
-            .ty
-            .contains("`null`")
-            .then(|| format!("{ON_ERROR}=null"))
-    }
-
-    /// All its options, beside those of every stage.
-    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionDoc> + Clone + use<> {
-        let shared = self.shared_options.iter().copied().flatten();
-        self.options.iter().chain(shared)
-    }
-}
-
-impl StageKind {
-    /// What stands in for the value of a key that must be given: the example's.
-    pub fn stand_in(&self, key: &str) -> Option<toml::Value> {
-        self.all_options()
-            .find(|option| option.name == key && option.default.is_none())?;
-        let example: toml::Table = self.example.parse().ok()?;
-        example.get("stage")?.get(0)?.get(key).cloned()
-    }
-}
-
-/// One option of a kind.
-pub struct OptionDoc {
-    /// The TOML key.
-    pub name: &'static str,
-    /// What its value is, in words.
-    pub ty: &'static str,
-    /// Its default; `None`: it must be given.
-    pub default: Option<&'static str>,
-    /// One line.
-    pub doc: &'static str,
-}
-
-/// What happens to a row with a value that a stage cannot use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnError {
-    /// The row is rejected.
-    #[default]
-    Reject,
-    /// The row goes on with a null.
-    Null,
-    /// The run fails.
-    Fail,
-}
-
-/// The option whose value is an [`OnError`].
-const ON_ERROR: &str = "on_error";
-
-/// The count of requests to the outside.
-pub const REQUESTS: &str = "requests";
-
-/// The count of documents that a server had to be sent again.
-pub const SENT_AGAIN: &str = "sent_again";
-
-/// The count of bytes of text that were loaded, inflated if need be.
-pub const TEXT_BYTES: &str = "text_bytes";
-
-/// The count of values that could not be used and became null ([`OnError::Null`]).
-pub const NULLED: &str = "nulled";
-
-/// The kind named `name`.
-pub fn kind(name: &str) -> Option<&'static StageKind> {
-    STAGES.iter().copied().find(|kind| kind.name == name)
-}
-
-/// Decodes an option table into a kind's options; unknown keys were refused before.
-pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
-    table.try_into().map_err(|error: toml::de::Error| {
-        let message = in_plain_words(error.message());
-        // The key stands in the whole text only: "message\nin `key`\n".
-        let text = error.to_string();
-        let hint = hint_for(error.message());
-        let error = Error::usage(match text.trim_end().rsplit_once("\nin ") {
-            Some((_, key)) => format!("{key}: {message}"),
-            None => message,
-        });
-        match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
-    })
-}
-
-/// What serde says of a value, in words that need no Rust.
-fn in_plain_words(message: &str) -> String {
-    let fault = ["invalid type: ", "invalid value: "];
-    let mut rest = fault.iter().filter_map(|fault| message.strip_prefix(fault));
-    let Some((found, expected)) = rest.next().and_then(|rest| rest.rsplit_once(", expected "))
-    else {
-        return message.replace("missing field", "missing key");
-    };
-    let numbers = ["integer ", "floating point ", "boolean "];
-    let number = numbers.iter().find_map(|word| found.strip_prefix(word));
-    let found = match (found, number) {
-        (_, Some(number)) => number.to_owned(),
-        ("sequence", _) => "a list".to_owned(),
-        ("map", _) => "a table".to_owned(),
-        _ => match found.strip_prefix("string ") {
-            Some(text) => format!("the text {}", mask_behind_name(text)),
-            None => found.to_owned(),
-        },
-    };
-    let expected = match expected {
-        "a sequence" => "a list",
-        "a map" => "a table",
-        "a string" => "text",
-        "a boolean" => "`true` or `false`",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number from 0",
-        "i32" | "i64" | "isize" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number from 1",
-        other if other.starts_with("struct ") => "a table",
-        other => other,
-    };
-    format!("expected {expected}, found {found}")
-}
-
-/// What may have been meant by a value that serde refuses with this message.
-fn hint_for(message: &str) -> Option<String> {
-    if let Some(words) = message.strip_prefix("unknown variant `") {
-        let mut words = words.split('`').step_by(2);
-        let word = words.next()?;
-        return crate::error::meant(word, &words.collect::<Vec<_>>());
-    }
-    let text = message.strip_prefix("invalid type: string ")?;
-    let text = text.strip_suffix(", expected a sequence")?;
-    if mask_behind_name(text) != text {
-        return None;
-    }
-    Some(format!("{WRITE_A_LIST}`[{text}]`"))
-}
-
-/// How the hint begins where a value stands in the place of a list of one; the list follows in backticks.
-pub const WRITE_A_LIST: &str = "write a list: ";
-
-#[cfg(test)]
-mod tests {
-    use super::in_plain_words;
-
-    #[test]
-    fn what_serde_says_needs_no_rust() {
-        for (said, words) in [
-            (
-                "invalid type: string \"a, expected b\", expected a sequence",
-                "expected a list, found the text \"a, expected b\"",
-            ),
-            (
-                "invalid type: integer `5`, expected a map",
-                "expected a table, found `5`",
-            ),
-            (
-                "invalid type: sequence, expected a string",
-                "expected text, found a list",
-            ),
-            (
-                "invalid type: map, expected a boolean",
-                "expected `true` or `false`, found a table",
-            ),
-            (
-                "invalid value: integer `-1`, expected usize",
-                "expected a whole number from 0, found `-1`",
-            ),
-            (
-                "invalid type: string \"{Authorization=\\\"Bearer x\", expected a map",
-                "expected a table, found the text \"{Authorization=***",
-            ),
-            ("missing field `files`", "missing key `files`"),
-        ] {
-            assert_eq!(in_plain_words(said), words);
-        }
-    }
 }

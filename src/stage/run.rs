@@ -1,0 +1,128 @@
+//! What a run is for its stages: its folders, its files, its name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::error::{Error, Place, Result};
+use crate::stop::Stop;
+
+/// The folder that relative paths of a pipeline start from.
+#[derive(Debug, Clone)]
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// A path of the pipeline file, made absolute or relative to the working directory.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        if Path::new(path).is_absolute() {
+            PathBuf::from(path)
+        } else {
+            clean(&self.0.join(path))
+        }
+    }
+}
+
+/// A path without `.` and with `a/..` taken out, as far as that needs no look at the disk.
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut cleaned = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(cleaned.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                cleaned.pop();
+            }
+            part => cleaned.push(part),
+        }
+    }
+    if cleaned.as_os_str().is_empty() {
+        cleaned.push(".");
+    }
+    cleaned
+}
+
+/// What a run is, for stages that begin in it.
+pub struct Run {
+    /// Unique: time and a random part.
+    pub id: String,
+    /// Where relative paths of the pipeline start.
+    pub folder: Folder,
+    /// Where this run keeps what it must not forget.
+    pub state: PathBuf,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Whether it goes on where an earlier one was interrupted.
+    pub resumed: bool,
+    /// Files by number, for the origins of rows.
+    files: Mutex<Vec<String>>,
+    /// Whether it is to stop, for sources that wait for something.
+    pub stop: Stop,
+}
+
+impl Run {
+    /// A run of a pipeline in `folder`, its state kept in the folder `state`.
+    pub fn new(id: String, folder: Folder, state: PathBuf, stop: Stop) -> Self {
+        Run {
+            id,
+            folder,
+            state,
+            pipeline: String::new(),
+            resumed: false,
+            stop,
+            files: Mutex::default(),
+        }
+    }
+
+    /// Gives a file its number.
+    pub fn add_file(&self, path: &Path) -> Result<u16> {
+        let mut files = self.files.lock().expect("no one panics holding this lock");
+        let number = u16::try_from(files.len()).map_err(|_| {
+            Error::failed("a run reads at most 65536 files").hint("read them in several runs")
+        })?;
+        files.push(path.display().to_string());
+        Ok(number)
+    }
+
+    /// The place that an origin number stands for.
+    pub fn place(&self, origin: u64, line: Option<u64>, byte: Option<u64>) -> Place {
+        let (file, record) = crate::batch::origin::split(origin);
+        let files = self.files.lock().expect("no one panics holding this lock");
+        let file = files.get(usize::from(file)).cloned().unwrap_or_default();
+        Place {
+            file,
+            record,
+            line,
+            byte,
+        }
+    }
+}
+
+/// The file in a run's folder that is locked as long as the run goes on.
+pub const RUN_FILE: &str = "run.json";
+
+/// The file in a run's folder that has its rejects, one JSON object a line.
+pub const REJECTS_FILE: &str = "rejects.ndjson";
+
+/// Whether this is the name that a run gives itself, and so to its folder: `YYYYMMDDTHHMMSS-xxxx`.
+pub fn is_run_id(name: &str) -> bool {
+    let of = |text: &str, is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
+    let Some((time, number)) = name.split_once('-') else {
+        return false;
+    };
+    let Some((day, second)) = time.split_once('T') else {
+        return false;
+    };
+    // A run that finds its number taken counts on, past four digits where it must.
+    (day.len(), second.len()) == (8, 6)
+        && (4..=5).contains(&number.len())
+        && of(day, u8::is_ascii_digit)
+        && of(second, u8::is_ascii_digit)
+        && of(number, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether run `id` in the folder `runs` is known to have ended.
+pub fn has_ended(runs: &Path, id: &str) -> bool {
+    let file = std::fs::File::open(runs.join(id).join(RUN_FILE));
+    file.is_ok_and(|file| file.try_lock().is_ok())
+}
