@@ -24,8 +24,8 @@ Examples:
   etl preview donors.toml --columns projectid,project_title
   etl preview donors.toml --stage documents --json | head -n 1
 
-Below `group_concat`, for a join's right side, and where a stage is read on two ways that meet again, the
-whole input is read: that is what it takes")]
+It reads the whole input below `group_concat`, for a join's right side, and
+where a stage is read on two ways that meet again")]
 pub struct PreviewArgs {
     /// The pipeline file (TOML)
     #[arg(value_name = "PIPELINE")]

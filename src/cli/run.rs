@@ -103,24 +103,7 @@ pub(super) fn execute(
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
-    if args.resume.as_deref() == Some("") {
-        match run::unfinished(pipeline, &args.tell.state) {
-            Some(id) if run::can_resume(&id, &args.tell.state) => {
-                output::print_note(&format!("going on with run {id}"), color);
-            }
-            Some(id) => output::print_note(
-                &format!("run {id} kept nothing to go on with: it starts again, with all rows"),
-                color,
-            ),
-            None => output::print_note(
-                &format!(
-                    "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
-                    args.tell.state.display()
-                ),
-                color,
-            ),
-        }
-    }
+    note_resumption(args, pipeline, color);
     let live = run::watch(pipeline);
     let progress = style(args).map(|style| {
         let names = pipeline
@@ -159,6 +142,29 @@ pub(super) fn execute(
     }
     printed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which run `--resume` without a name goes on with.
+fn note_resumption(args: &RunArgs, pipeline: &Pipeline, color: Color) {
+    if args.resume.as_deref() != Some("") {
+        return;
+    }
+    match run::unfinished(pipeline, &args.tell.state) {
+        Some(id) if run::can_resume(&id, &args.tell.state) => {
+            output::print_note(&format!("going on with run {id}"), color);
+        }
+        Some(id) => output::print_note(
+            &format!("run {id} kept nothing to go on with: it starts again, with all rows"),
+            color,
+        ),
+        None => output::print_note(
+            &format!(
+                "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
+                args.tell.state.display()
+            ),
+            color,
+        ),
+    }
 }
 
 /// The end of a run whose standard output nobody reads any more is quiet, unless other outputs were to be published:

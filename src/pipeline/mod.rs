@@ -7,6 +7,7 @@
 //! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
 //! never changes the structure.
 
+mod collisions;
 mod faults;
 mod grid;
 mod json_schema;
@@ -24,13 +25,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
-use crate::disk;
 use crate::error::{Class, Error, Result, nearest, nearest_file, note};
 use crate::executor::Grid;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::files;
-use crate::stage::{Destination, Folder, Policy, STAGES, Stage, StageKind, Storage};
+use crate::stage::{Destination, Folder, Policy, STAGES, Stage, StageKind};
 use crate::stop::Stop;
 
 pub use crate::secrets::{masked, masked_set};
@@ -205,7 +205,7 @@ fn assemble(
     mistakes.append(&mut drafts.mistakes);
     let (steps, of_stages) = steps::decode(drafts, environment);
     mistakes.extend(once_an_argument(of_stages));
-    mistakes.extend(pipeline.shared_paths(&steps));
+    mistakes.extend(collisions::collisions(&pipeline.folder, &steps));
     // Those of the file stand in its order, those of the command line behind them.
     mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
@@ -340,70 +340,6 @@ impl Pipeline {
             }
         }
         reached
-    }
-
-    /// Two stages that write one file would overwrite each other, and so would one that writes what another reads.
-    fn shared_paths(&self, steps: &[Option<Step>]) -> Vec<Error> {
-        let steps = || steps.iter().flatten();
-        let mut mistakes = Vec::new();
-        let mut writers: HashMap<PathBuf, (&Step, Destination)> = HashMap::new();
-        for step in steps() {
-            let Some(destination) = step.destination() else {
-                continue;
-            };
-            let [named] = &destination.named[..] else {
-                continue;
-            };
-            // On a server it is the index that is written.
-            let written = match &destination.storage {
-                Storage::Index { name, .. } => PathBuf::from(format!("{named}#{name}")),
-                Storage::Disk { path, .. } => self.written(path),
-                Storage::Stdout => PathBuf::from(named),
-            };
-            if let Some((other, _)) = writers.get(&written) {
-                let error =
-                    Error::usage(format!("stage `{}` writes `{named}` already", other.name));
-                let error = error.hint("give each a place of its own");
-                mistakes.push(step.of_its_place(&destination, error));
-            } else {
-                writers.insert(written, (step, destination));
-            }
-        }
-        for step in steps() {
-            for file in step.stage.properties().files() {
-                let read = self.written(file);
-                // What a pattern means depends on what is there.
-                let is_read = |path: &Path| {
-                    path == read || files::stands_for(file, &self.folder, path) && path.is_file()
-                };
-                let on_disk = |destination: &Destination| destination.storage != Storage::Stdout;
-                for (path, (writer, destination)) in &writers {
-                    if !on_disk(destination) || !is_read(path) {
-                        continue;
-                    }
-                    let message = format!(
-                        "`{file}`, which stage `{}` reads, would be replaced",
-                        step.name
-                    );
-                    let error = Error::usage(message).hint("write to another place");
-                    mistakes.push(writer.of_its_place(destination, error));
-                }
-            }
-        }
-        mistakes
-    }
-
-    /// The file that a path means, the same for all spellings of it.
-    fn written(&self, path: &str) -> PathBuf {
-        if path.contains("://") {
-            return PathBuf::from(path);
-        }
-        let path = disk::follow(self.folder.resolve(path));
-        let path = std::path::absolute(&path).unwrap_or(path);
-        match (path.parent().map(Path::canonicalize), path.file_name()) {
-            (Some(Ok(folder)), Some(name)) => folder.join(name),
-            _ => path,
-        }
     }
 }
 

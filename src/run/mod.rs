@@ -91,12 +91,8 @@ fn run_held(
     let records: Vec<Arc<Record>> = steps
         .map(|(i, (step, live))| Arc::new(Record::new(&step.name, spool(i), live.clone())))
         .collect();
-    let mut run = Run::new(
-        id.clone(),
-        pipeline.folder.clone(),
-        folder.clone(),
-        options.stop.clone(),
-    );
+    let stop = options.stop.clone();
+    let mut run = Run::new(id.clone(), pipeline.folder.clone(), folder.clone(), stop);
     run.resumed = resumed;
     run.pipeline.clone_from(&pipeline.name);
     let run = Arc::new(run);

@@ -95,9 +95,7 @@ impl StageKind {
         let shared = self.shared_options.iter().copied().flatten();
         self.options.iter().chain(shared)
     }
-}
 
-impl StageKind {
     /// What stands in for the value of a key that must be given: the example's.
     pub fn stand_in(&self, key: &str) -> Option<toml::Value> {
         self.all_options()

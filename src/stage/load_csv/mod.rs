@@ -37,7 +37,7 @@ const OWN_NAMES: &str = "name the columns with `columns`, and skip the header wi
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "load_csv",
-    summary: "reads CSV files, plain or gzipped, with quotes, escapes and typed columns",
+    summary: "reads CSV files, plain or gzipped, with quotes, escapes, typed columns",
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
