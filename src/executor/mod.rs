@@ -87,7 +87,7 @@ pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 pub struct Input {
     /// The rows.
     pub batch: Batch,
-    /// What sessions are told of it. An executor that has several in flight says whether this one is alone.
+    /// What sessions must know of it. An executor that has several in flight says whether this one is alone.
     pub task: TaskContext,
     /// Two batches that share one of these are never in flight at once.
     pub keys: Vec<u64>,

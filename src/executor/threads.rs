@@ -19,7 +19,7 @@ pub(super) fn map(task: Task) -> Results {
     Box::new(Ordered::new(window, move || {
         match Arc::try_unwrap(joined(feeder)?) {
             Ok(open_fragment) => close(open_fragment, &costs),
-            Err(_) => unreachable!("tasks let go of the hand before their result is seen"),
+            Err(_) => unreachable!("tasks drop the fragment before their result is seen"),
         }
     }))
 }

@@ -220,24 +220,20 @@ fn delivery(pipeline: &Pipeline, from: usize) -> Delivery {
         let earlier = &reached[..i];
         earlier.iter().any(|other| !other.is_disjoint(&reached[i]))
     });
-    let collects = || {
-        readers
-            .iter()
-            .any(|&reader| collects(pipeline, reader, from))
-    };
-    if meet || collects() {
+    if meet || collects(pipeline, from) {
         Delivery::Collected
     } else {
         Delivery::Shared
     }
 }
 
-/// Whether stage `reader`, or one that its rows reach, needs all rows before it can work on one.
-fn collects(pipeline: &Pipeline, reader: usize, from: usize) -> bool {
-    let step = &pipeline.steps[reader];
-    let inputs = step.stage.inputs();
-    let mut inputs = inputs.iter().zip(&step.inputs);
-    let mut later = pipeline.readers(reader).into_iter();
-    inputs.any(|(partitioning, &at)| at == from && partitioning.is_collected())
-        || later.any(|next| collects(pipeline, next, reader))
+/// Whether a stage that the rows of `from` reach needs all of them before it can work on one.
+fn collects(pipeline: &Pipeline, from: usize) -> bool {
+    let reached = pipeline.downstream(from);
+    reached.iter().any(|&at| {
+        let step = &pipeline.steps[at];
+        let inputs = step.stage.inputs();
+        let mut inputs = inputs.iter().zip(&step.inputs);
+        inputs.any(|(partitioning, input)| partitioning.is_collected() && reached.contains(input))
+    })
 }

@@ -136,19 +136,19 @@ pub(super) fn by_key(
     record: Arc<Record>,
 ) -> Inputs {
     let mut stream = Some(stream);
-    let mut hands = VecDeque::new();
+    let mut tasks = VecDeque::new();
     Box::new(std::iter::from_fn(move || {
         if let Some(stream) = stream.take() {
             match collect(stream, &schema) {
                 Ok(all) => {
                     let meter = Meter::start();
-                    hands.extend(partition::by_key(&all, &columns));
+                    tasks.extend(partition::by_key(&all, &columns));
                     record.totals().add_serial(&meter.stop());
                 }
                 Err(error) => return Some(Err(error)),
             }
         }
-        hands.pop_front().map(|batch| Ok(batch.into()))
+        tasks.pop_front().map(|batch| Ok(batch.into()))
     }))
 }
 

@@ -139,7 +139,7 @@ impl<'a> Figures<'a> {
         }
     }
 
-    /// The count of this name; 0: there is none.
+    /// The count of this name; 0 if nothing was counted.
     pub fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or_default()
     }
