@@ -8,7 +8,7 @@ use super::output;
 use crate::error::{Error, Result, nearest};
 use crate::pipeline::json_schema;
 use crate::schema::list;
-use crate::stage::{OptionDoc, STAGES, StageKind};
+use crate::stage::{STAGES, StageKind, StageOption};
 
 /// List the kinds of stages, or all about one
 #[derive(Debug, clap::Args)]
@@ -117,7 +117,7 @@ fn row(indent: &str, name: &str, width: usize, doc: &str) -> String {
     output::wrap(&line, WIDTH, &hanging) + "\n"
 }
 
-fn default(option: &OptionDoc) -> String {
+fn default(option: &StageOption) -> String {
     match option.default {
         Some(default) => format!("default: {default}"),
         None => "required".into(),
@@ -232,27 +232,24 @@ fn as_json(kind: &StageKind) -> Value {
 mod tests {
     use super::*;
 
+    #[derive(schemars::JsonSchema)]
+    #[expect(dead_code, reason = "only what it says of itself is asked")]
+    struct Split {
+        /// the column to cut
+        #[schemars(extend("x-type" = "column name"))]
+        column: String,
+        /// where to cut; it is not part of what comes out, and two of them beside each other make an empty value
+        #[schemars(extend("x-type" = "text", "x-default" = "|"))]
+        at: Option<String>,
+    }
+
     static KIND: StageKind = StageKind {
         name: "split",
         summary: "Cuts text at `|`",
         inputs: &[1],
         sink: false,
         takes_batch_rows: true,
-        options: &[
-            OptionDoc {
-                name: "column",
-                ty: "column name",
-                default: None,
-                doc: "the column to cut",
-            },
-            OptionDoc {
-                name: "at",
-                ty: "text",
-                default: Some("|"),
-                doc: "where to cut; it is not part of what comes out, and two of them beside each other make an empty value",
-            },
-        ],
-        shared_options: &[],
+        options: crate::stage::stage_options!(Split),
         example: "[[stage]]\nname = \"s\"\nkind = \"split\"\n",
         decode: |_| Err(Error::usage("an example")),
         ..StageKind::BASE

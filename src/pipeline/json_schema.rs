@@ -8,10 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::steps::BATCH_ROWS;
 use crate::executor::Kind;
-use crate::stage::{OptionDoc, StageKind};
-
-/// Where a string holds a variable, any word may come of it.
-const VARIABLE: &str = r"\$\{";
+use crate::stage::{StageKind, StageOption, VARIABLE};
 
 /// The schema of a pipeline whose stages are of these kinds.
 pub fn json_schema(registry: &[&StageKind]) -> Value {
@@ -114,22 +111,17 @@ fn common(kind: &StageKind) -> Map<String, Value> {
     keys
 }
 
-fn of_option(option: &OptionDoc) -> Value {
-    let mut schema = of_type(option.ty).unwrap_or_else(|| json!({}));
-    let mut doc = format!("{} ({})", option.doc, option.ty);
-    if let Some(default) = option.default {
-        doc.push_str(&format!("; default: {default}"));
-        let value = match schema["type"].as_str() {
-            Some("integer" | "number" | "boolean" | "array" | "object") => {
-                serde_json::from_str(default).ok()
-            }
-            _ => None,
-        };
-        if let Some(value) = value {
-            schema["default"] = value;
-        }
-    }
-    described(schema, &doc)
+fn of_option(option: &StageOption) -> Value {
+    let default = option
+        .default
+        .map(|default| format!("; default: {default}"));
+    let doc = format!(
+        "{} ({}){}",
+        option.doc,
+        option.ty,
+        default.unwrap_or_default()
+    );
+    described(option.schema.clone(), &doc)
 }
 
 fn described(mut schema: Value, doc: &str) -> Value {
@@ -144,89 +136,4 @@ fn text() -> Value {
 /// One of several words, or what a variable holds.
 fn one_of(words: &[&str]) -> Value {
     json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": VARIABLE }] })
-}
-
-/// What the words for an option's type mean; `None`: they are not known.
-fn of_type(words: &str) -> Option<Value> {
-    let list = |of: Value| json!({ "type": "array", "items": of });
-    if let Some((one, other)) = words.split_once(", or ") {
-        return Some(json!({ "anyOf": [of_type(one)?, of_type(other)?] }));
-    }
-    let one_or_many = words
-        .split_once(" or list of ")
-        .or_else(|| words.split_once(" or a list of "));
-    if let Some((one, _)) = one_or_many {
-        // The last of several words says what each is; those before it are its special cases.
-        let one = of_type(one.rsplit(", ").next().unwrap_or(one)).unwrap_or_else(text);
-        return Some(json!({ "anyOf": [one.clone(), list(one)] }));
-    }
-    if words.starts_with('`') {
-        let words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
-        return Some(one_of(&words));
-    }
-    Some(match words {
-        "anything" | "any value with placeholders" | "value of the column's type" => json!({}),
-        "list of values" => list(json!({})),
-        "integer" => json!({ "type": "integer" }),
-        "number" => json!({ "type": "number" }),
-        "number from 0 to 1" => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
-        "bool" | "boolean" => json!({ "type": "boolean" }),
-        "string"
-        | "text"
-        | "path"
-        | "column"
-        | "column name"
-        | "one byte"
-        | "WHATWG label"
-        | "a URL"
-        | "JSON pointer"
-        | "text with placeholders" => text(),
-        "table" => json!({ "type": "object" }),
-        words if words.starts_with("table ") => {
-            json!({ "type": "object", "additionalProperties": text() })
-        }
-        words if words.starts_with("list of ") => list(text()),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stage::STAGES;
-
-    #[test]
-    fn the_words_for_every_options_type_are_known() {
-        for kind in STAGES {
-            for option in kind.all_options() {
-                let (kind, name) = (kind.name, option.name);
-                assert!(of_type(option.ty).is_some(), "{kind}.{name}: {}", option.ty);
-            }
-        }
-    }
-
-    #[test]
-    fn words_for_types_become_types() {
-        let cases = [
-            (
-                "`a`, `b` or `c`",
-                json!({ "anyOf": [{ "enum": ["a", "b", "c"] }, { "type": "string", "pattern": VARIABLE }] }),
-            ),
-            (
-                "column or list of columns",
-                json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
-            ),
-            (
-                "`local:DIR`, a URL or a list of URLs",
-                json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
-            ),
-            (
-                "table old = new",
-                json!({ "type": "object", "additionalProperties": text() }),
-            ),
-        ];
-        for (words, schema) in cases {
-            assert_eq!(of_type(words), Some(schema), "{words}");
-        }
-    }
 }

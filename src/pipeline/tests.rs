@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::stage::{
-    self, Destination, OptionDoc, Partitioning, Properties, Session, Setup, Storage,
+    self, Destination, Partitioning, Properties, Session, Setup, StageOption, Storage,
 };
 
 /// A stage that does nothing, of as many inputs as its kind says.
@@ -60,19 +60,10 @@ impl Stage for Write {
     }
 }
 
-const fn option(name: &'static str) -> OptionDoc {
-    OptionDoc {
-        name,
-        ty: "anything",
-        default: Some("none"),
-        doc: "",
-    }
-}
-
 const fn kind(
     name: &'static str,
     inputs: &'static [usize],
-    options: &'static [OptionDoc],
+    options: fn() -> &'static [StageOption],
     decode: fn(toml::Table) -> Result<Box<dyn Stage>>,
 ) -> StageKind {
     StageKind {
@@ -82,14 +73,13 @@ const fn kind(
         sink: false,
         takes_batch_rows: true,
         options,
-        shared_options: &[],
         example: "",
         decode,
         ..StageKind::BASE
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[expect(dead_code, reason = "only whether it decodes is asked")]
 struct Load {
     files: Option<Vec<String>>,
@@ -97,22 +87,37 @@ struct Load {
     password: Option<u32>,
 }
 
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its keys are asked")]
+struct Group {
+    by: Option<String>,
+    separator: Option<String>,
+}
+
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "the same")]
+struct On {
+    on: Option<String>,
+}
+
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "the same")]
+struct WriteOptions {
+    path: Option<String>,
+    batch_docs: Option<usize>,
+}
+
 static LOAD: StageKind = StageKind {
     patterns_option: Some("files"),
-    ..kind(
-        "load",
-        &[0],
-        &[option("files"), option("types"), option("password")],
-        |table| {
-            stage::options::<Load>(table)?;
-            Ok(Box::new(Idle(vec![Partitioning::Any])))
-        },
-    )
+    ..kind("load", &[0], crate::stage::stage_options!(Load), |table| {
+        stage::options::<Load>(table)?;
+        Ok(Box::new(Idle(vec![Partitioning::Any])))
+    })
 };
-static GROUP: StageKind = kind("group", &[1], &[option("by"), option("separator")], |_| {
+static GROUP: StageKind = kind("group", &[1], crate::stage::stage_options!(Group), |_| {
     Ok(Box::new(Idle(vec![Partitioning::ByKey(vec!["k".into()])])))
 });
-static JOIN: StageKind = kind("join", &[2], &[option("on")], |_| {
+static JOIN: StageKind = kind("join", &[2], crate::stage::stage_options!(On), |_| {
     Ok(Box::new(Idle(vec![
         Partitioning::Any,
         Partitioning::Broadcast,
@@ -125,7 +130,7 @@ static WRITE: StageKind = StageKind {
     ..kind(
         "write",
         &[1],
-        &[option("path"), option("batch_docs")],
+        crate::stage::stage_options!(WriteOptions),
         |table| {
             let path = table.get("path").and_then(toml::Value::as_str);
             Ok(Box::new(Write(path.map(str::to_owned))))

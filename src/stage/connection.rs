@@ -4,24 +4,42 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Folder, OptionDoc};
+use super::Folder;
 use crate::error::{Error, Result};
 use crate::http::{Connect, Url, parse_url};
 
 /// The options as they stand in the pipeline file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
 pub struct Options {
+    /// with `password`: who we are
     username: Option<String>,
+    /// goes with `username`
     password: Option<String>,
+    /// an API key, as encoded by the server
     api_key: Option<String>,
+    /// an access token
     bearer_token: Option<String>,
+    /// PEM file of authorities that are trusted beside the system's
+    #[schemars(extend("x-type" = "path"), extend("x-default" = "the system's"))]
     ca_certificate: Option<String>,
+    /// PEM file of our own certificate, with `client_key`
+    #[schemars(extend("x-type" = "path"))]
     client_certificate: Option<String>,
+    /// PEM file of its private key
+    #[schemars(extend("x-type" = "path"))]
     client_key: Option<String>,
-    verify: Option<bool>,
-    compress: Option<u32>,
-    request_timeout_ms: Option<u64>,
-    connect_timeout_ms: Option<u64>,
+    /// `false` trusts any certificate: for tests only
+    verify: bool,
+    /// gzip level of bodies; 0: none
+    #[schemars(extend("x-execution" = true))]
+    compress: u32,
+    /// the longest wait for an answer
+    #[schemars(extend("x-execution" = true))]
+    request_timeout_ms: u64,
+    /// the longest wait for a connection
+    #[schemars(extend("x-execution" = true))]
+    connect_timeout_ms: u64,
 }
 
 /// The longest wait for an answer, by default: longer than the servers take to give up themselves, so
@@ -29,60 +47,29 @@ pub struct Options {
 const REQUEST_TIMEOUT_MS: u64 = 120_000;
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            username: None,
+            password: None,
+            api_key: None,
+            bearer_token: None,
+            ca_certificate: None,
+            client_certificate: None,
+            client_key: None,
+            verify: true,
+            compress: 0,
+            request_timeout_ms: REQUEST_TIMEOUT_MS,
+            connect_timeout_ms: CONNECT_TIMEOUT_MS,
+        }
+    }
+}
+
 impl Options {
     /// The longest wait for a connection.
     pub(super) fn connect_timeout(&self) -> Duration {
-        Duration::from_millis(self.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS))
+        Duration::from_millis(self.connect_timeout_ms)
     }
-
-    /// Who we are, and whom we trust.
-    pub const DOCS: [OptionDoc; 8] = [
-        doc("username", "string", "none", "with `password`: who we are"),
-        doc("password", "string", "none", "goes with `username`"),
-        doc(
-            "api_key",
-            "string",
-            "none",
-            "an API key, as encoded by the server",
-        ),
-        doc("bearer_token", "string", "none", "an access token"),
-        doc(
-            "ca_certificate",
-            "path",
-            "the system's",
-            "PEM file of authorities that are trusted beside the system's",
-        ),
-        doc(
-            "client_certificate",
-            "path",
-            "none",
-            "PEM file of our own certificate, with `client_key`",
-        ),
-        doc("client_key", "path", "none", "PEM file of its private key"),
-        doc(
-            "verify",
-            "boolean",
-            "true",
-            "`false` trusts any certificate: for tests only",
-        ),
-    ];
-
-    /// How a load is sent.
-    pub const SENDING: [OptionDoc; 3] = [
-        doc("compress", "integer", "0", "gzip level of bodies; 0: none"),
-        doc(
-            "request_timeout_ms",
-            "integer",
-            "120000",
-            "the longest wait for an answer",
-        ),
-        doc(
-            "connect_timeout_ms",
-            "integer",
-            "10000",
-            "the longest wait for a connection",
-        ),
-    ];
 
     /// Whether they hold what only the server may know.
     pub fn says_who_we_are(&self) -> bool {
@@ -97,7 +84,7 @@ impl Options {
 
     /// What should not stay so.
     pub fn lint(&self) -> Option<String> {
-        let trusts_all = self.verify == Some(false);
+        let trusts_all = !self.verify;
         trusts_all.then(|| {
             "`verify = false` trusts any certificate: whoever stands between reads and changes what is sent, passwords too (`ca_certificate` names one to trust)".to_owned()
         })
@@ -139,14 +126,14 @@ impl Options {
             };
             return Err(Error::usage(format!("`{there}` needs `{missing}`")));
         }
-        if self.compress.is_some_and(|level| level > 9) {
+        if self.compress > 9 {
             return Err(Error::usage("`compress` is a gzip level, 0 to 9"));
         }
         let timeouts = [
             ("request_timeout_ms", self.request_timeout_ms),
             ("connect_timeout_ms", self.connect_timeout_ms),
         ];
-        if let Some((name, _)) = timeouts.iter().find(|(_, time)| *time == Some(0)) {
+        if let Some((name, _)) = timeouts.iter().find(|(_, time)| *time == 0) {
             return Err(Error::usage(format!(
                 "`{name}` is 0: it leaves no time for an answer"
             )));
@@ -175,11 +162,9 @@ impl Options {
                 .zip(key)
                 .map(|(certificate, key)| key + "\n" + &certificate),
             ca_certificate: read(&self.ca_certificate, "ca_certificate")?,
-            verify: self.verify.unwrap_or(true),
-            compress: self.compress.unwrap_or(0),
-            request_timeout: Duration::from_millis(
-                self.request_timeout_ms.unwrap_or(REQUEST_TIMEOUT_MS),
-            ),
+            verify: self.verify,
+            compress: self.compress,
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
             connect_timeout: self.connect_timeout(),
             urls: urls.into_iter().map(without_user).collect(),
         })
@@ -212,20 +197,6 @@ impl Options {
             &decode(url.username()),
             &decode(url.password().unwrap_or_default()),
         ))
-    }
-}
-
-const fn doc(
-    name: &'static str,
-    ty: &'static str,
-    default: &'static str,
-    doc: &'static str,
-) -> OptionDoc {
-    OptionDoc {
-        name,
-        ty,
-        default: Some(default),
-        doc,
     }
 }
 

@@ -7,9 +7,7 @@ use std::cmp::Ordering;
 use serde::Deserialize;
 use toml::Value;
 
-use super::{
-    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext,
-};
+use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
@@ -23,51 +21,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "column",
-            ty: "column",
-            default: None,
-            doc: "the column that is looked at, by exactly one of the conditions below",
-        },
-        OptionDoc {
-            name: "equals",
-            ty: "value of the column's type",
-            default: Some("none"),
-            doc: "keeps the rows with this value",
-        },
-        OptionDoc {
-            name: "in",
-            ty: "list of values",
-            default: Some("none"),
-            doc: "keeps the rows with one of these values",
-        },
-        OptionDoc {
-            name: "not_in",
-            ty: "list of values",
-            default: Some("none"),
-            doc: "keeps the rows with none of these values; null is none of them",
-        },
-        OptionDoc {
-            name: "is_null",
-            ty: "bool",
-            default: Some("none"),
-            doc: "keeps the rows without a value (true) or with one (false)",
-        },
-        OptionDoc {
-            name: "at_least",
-            ty: "value of the column's type",
-            default: Some("none"),
-            doc: "keeps the rows with this value or more; text is compared bytewise",
-        },
-        OptionDoc {
-            name: "below",
-            ty: "value of the column's type",
-            default: Some("none"),
-            doc: "keeps the rows with less than this value",
-        },
-    ],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"
 [[stage]]
 name = "funded"
@@ -81,20 +35,38 @@ in = ["completed", "live"]
 };
 
 /// What to compare with is checked here and taken from the table: serde would make text of TOML dates.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the column that is looked at, by exactly one of the conditions below
+    #[schemars(extend("x-type" = "column"))]
     column: String,
+    /// keeps the rows with this value
+    #[schemars(extend("x-type" = "value of the column's type"))]
     #[serde(rename = "equals")]
+    #[schemars(with = "Option<serde_json::Value>")]
     _equals: Option<Value>,
+    /// keeps the rows with one of these values
+    #[schemars(extend("x-type" = "list of values"))]
     #[serde(rename = "in")]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     _in: Option<Vec<Value>>,
+    /// keeps the rows with none of these values; null is none of them
+    #[schemars(extend("x-type" = "list of values"))]
     #[serde(rename = "not_in")]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     _not_in: Option<Vec<Value>>,
+    /// keeps the rows without a value (true) or with one (false)
     is_null: Option<bool>,
+    /// keeps the rows with this value or more; text is compared bytewise
+    #[schemars(extend("x-type" = "value of the column's type"))]
     #[serde(rename = "at_least")]
+    #[schemars(with = "Option<serde_json::Value>")]
     _at_least: Option<Value>,
+    /// keeps the rows with less than this value
+    #[schemars(extend("x-type" = "value of the column's type"))]
     #[serde(rename = "below")]
+    #[schemars(with = "Option<serde_json::Value>")]
     _below: Option<Value>,
 }
 

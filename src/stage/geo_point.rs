@@ -8,8 +8,8 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
-    Stage, StageKind, TaskContext,
+    Counts, Folder, NULLED, OnError, Output, Partitioning, Reject, Session, Setup, Stage,
+    StageKind, TaskContext,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
@@ -27,39 +27,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "latitude",
-            ty: "column",
-            default: None,
-            doc: "degrees north, -90 to 90",
-        },
-        OptionDoc {
-            name: "longitude",
-            ty: "column",
-            default: None,
-            doc: "degrees east, -180 to 180",
-        },
-        OptionDoc {
-            name: "into",
-            ty: "string",
-            default: None,
-            doc: "the name of the new column [longitude, latitude], the last one",
-        },
-        OptionDoc {
-            name: "drop",
-            ty: "bool",
-            default: Some("true"),
-            doc: "whether the two columns go",
-        },
-        OptionDoc {
-            name: "on_error",
-            ty: "`reject`, `null` or `fail`",
-            default: Some("reject"),
-            doc: "what becomes of a row with degrees out of range",
-        },
-    ],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"
 [[stage]]
 name = "location"
@@ -83,14 +51,21 @@ into = "project_location"
     ..StageKind::BASE
 };
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// degrees north, -90 to 90
+    #[schemars(extend("x-type" = "column"))]
     latitude: String,
+    /// degrees east, -180 to 180
+    #[schemars(extend("x-type" = "column"))]
     longitude: String,
+    /// the name of the new column [longitude, latitude], the last one
     into: String,
+    /// whether the two columns go
     #[serde(default = "yes")]
     drop: bool,
+    /// what becomes of a row with degrees out of range
     #[serde(default)]
     on_error: OnError,
 }

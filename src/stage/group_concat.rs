@@ -5,9 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use serde::Deserialize;
 
-use super::{
-    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, options,
-};
+use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, options};
 use crate::batch::Batch;
 use crate::columns::{Column, List, TextBuilder, row_number};
 use crate::error::{Error, Result, both};
@@ -22,33 +20,7 @@ pub static KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "by",
-            ty: "column or list of columns",
-            default: None,
-            doc: "the key; null is a key too; groups come in key order",
-        },
-        OptionDoc {
-            name: "columns",
-            ty: "list of columns",
-            default: Some("all others"),
-            doc: "what to gather, in input order; the rest is dropped",
-        },
-        OptionDoc {
-            name: "separator",
-            ty: "string",
-            default: Some("none: a list"),
-            doc: "join the values as text by this, nulls skipped",
-        },
-        OptionDoc {
-            name: "unwrap_single",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "in documents, a list of one value is that value",
-        },
-    ],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"[[stage]]
 name = "grouped"
 kind = "group_concat"
@@ -60,18 +32,25 @@ unwrap_single = true
     ..StageKind::BASE
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the key; null is a key too; groups come in key order
+    #[schemars(extend("x-type" = "column or list of columns"))]
     by: Names,
+    /// what to gather, in input order; the rest is dropped
+    #[schemars(extend("x-type" = "list of columns"), extend("x-default" = "all others"))]
     columns: Option<Vec<String>>,
+    /// join the values as text by this, nulls skipped
+    #[schemars(extend("x-default" = "none: a list"))]
     separator: Option<String>,
+    /// in documents, a list of one value is that value
     #[serde(default)]
     unwrap_single: bool,
 }
 
 /// One name or several.
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize, Clone, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a column name or a list of them")]
 pub(super) enum Names {
     One(String),

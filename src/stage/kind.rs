@@ -1,9 +1,12 @@
 //! What a kind says of itself, and how its options are decoded.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Stage;
 use super::index::Index;
+use super::option::StageOption;
 use super::properties::Figures;
 use crate::error::{Error, Result};
 use crate::secrets::mask_behind_name;
@@ -24,8 +27,6 @@ pub struct StageKind {
     pub batch_option: Option<&'static str>,
     /// The option that lists the files it reads, as paths and patterns.
     pub patterns_option: Option<&'static str>,
-    /// Options that change how the work is done and never its result: `--resume` goes on when they differ.
-    pub execution_options: &'static [&'static str],
     /// The option that says how many sessions there may be at once, where a licence limits them.
     pub sessions_option: Option<&'static str>,
     /// The option that says how many rejected rows end the run.
@@ -34,10 +35,9 @@ pub struct StageKind {
     pub lines: fn(&Figures) -> Vec<String>,
     /// What can be done with what it loads, if that is an index.
     pub index: Option<&'static dyn Index>,
-    /// Its own options.
-    pub options: &'static [OptionDoc],
-    /// Options that it shares with other kinds, such as how to reach a server.
-    pub shared_options: &'static [&'static [OptionDoc]],
+    /// Its options, beside those of every stage: [`stage_options!`](crate::stage_options) of the structs that
+    /// they decode to.
+    pub options: fn() -> &'static [StageOption],
     /// A `[[stage]]` that decodes.
     pub example: &'static str,
     /// Its options decoded and checked, without a look at any file.
@@ -54,13 +54,11 @@ impl StageKind {
         takes_batch_rows: false,
         batch_option: None,
         patterns_option: None,
-        execution_options: &[],
         sessions_option: None,
         rejects_option: None,
         lines: |_| Vec::new(),
         index: None,
-        options: &[],
-        shared_options: &[],
+        options: || &[],
         example: "",
         decode: |_| Err(Error::usage("a kind of this name stands in no file")),
     };
@@ -84,16 +82,12 @@ impl StageKind {
     pub fn null_setting(&self) -> Option<String> {
         let mut options = self.all_options();
         let option = options.find(|option| option.name == ON_ERROR)?;
-        option
-            .ty
-            .contains("`null`")
-            .then(|| format!("{ON_ERROR}=null"))
+        option.takes("null").then(|| format!("{ON_ERROR}=null"))
     }
 
     /// All its options, beside those of every stage.
-    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionDoc> + Clone + use<> {
-        let shared = self.shared_options.iter().copied().flatten();
-        self.options.iter().chain(shared)
+    pub fn all_options(&self) -> std::slice::Iter<'static, StageOption> {
+        (self.options)().iter()
     }
 
     /// What stands in for the value of a key that must be given: the example's.
@@ -105,20 +99,8 @@ impl StageKind {
     }
 }
 
-/// One option of a kind.
-pub struct OptionDoc {
-    /// The TOML key.
-    pub name: &'static str,
-    /// What its value is, in words.
-    pub ty: &'static str,
-    /// Its default; `None`: it must be given.
-    pub default: Option<&'static str>,
-    /// One line.
-    pub doc: &'static str,
-}
-
 /// What happens to a row with a value that a stage cannot use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// The row is rejected.
@@ -128,6 +110,22 @@ pub enum OnError {
     Null,
     /// The run fails.
     Fail,
+}
+
+impl OnError {
+    /// What there is for rows that cannot go on with a null: those that no value of the row's own is wrong in.
+    pub const REJECT_OR_FAIL: [&str; 2] = ["reject", "fail"];
+
+    /// Decodes one of these.
+    pub fn reject_or_fail<'de, D: Deserializer<'de>>(
+        decoder: D,
+    ) -> std::result::Result<OnError, D::Error> {
+        match String::deserialize(decoder)?.as_str() {
+            "reject" => Ok(OnError::Reject),
+            "fail" => Ok(OnError::Fail),
+            other => Err(D::Error::unknown_variant(other, &Self::REJECT_OR_FAIL)),
+        }
+    }
 }
 
 /// The option whose value is an [`OnError`].

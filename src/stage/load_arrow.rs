@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
 use super::source::{UNCOMPARED, columns_for};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Passing, Probe, Properties, Run, Session, Setup,
-    Source, SourcePart, Stage, StageKind, options,
+    Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
+    SourcePart, Stage, StageKind, options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
@@ -30,13 +30,7 @@ pub static KIND: StageKind = StageKind {
     sink: false,
     takes_batch_rows: true,
     patterns_option: Some("files"),
-    options: &[OptionDoc {
-        name: "files",
-        ty: "list of paths or globs",
-        default: None,
-        doc: "what to read, in this order, each once; globs as in `load_csv`; all of the same columns",
-    }],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"[[stage]]
 name = "documents"
 kind = "load_arrow"
@@ -57,9 +51,11 @@ files = ["documents.arrow"]
     ..StageKind::BASE
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// what to read, in this order, each once; globs as in `load_csv`; all of the same columns
+    #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
 }
 

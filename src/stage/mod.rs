@@ -20,6 +20,7 @@ mod kind;
 pub mod load_arrow;
 pub mod load_csv;
 pub mod normalize_dates;
+mod option;
 mod partial_file;
 mod properties;
 mod run;
@@ -29,9 +30,11 @@ mod source;
 pub(crate) mod testing;
 pub mod write_files;
 
+pub use crate::stage_options;
 pub use kind::{
-    NULLED, OnError, OptionDoc, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, WRITE_A_LIST, options,
+    NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, WRITE_A_LIST, options,
 };
+pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
 pub use run::{Folder, REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
 pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};

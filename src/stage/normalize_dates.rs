@@ -11,8 +11,8 @@ use polars_arrow::bitmap::Bitmap;
 use serde::Deserialize;
 
 use super::{
-    Counts, Folder, NULLED, OnError, OptionDoc, Output, Partitioning, Reject, Session, Setup,
-    Stage, StageKind, TaskContext,
+    Counts, Folder, NULLED, OnError, Output, Partitioning, Reject, Session, Setup, Stage,
+    StageKind, TaskContext,
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::Column;
@@ -27,27 +27,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "columns",
-            ty: "list of columns",
-            default: None,
-            doc: "the columns that hold dates; one that is a date already passes",
-        },
-        OptionDoc {
-            name: "formats",
-            ty: "list of formats",
-            default: Some(r#"["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d"]"#),
-            doc: "as in Python's strptime, and `%s` (`%3s`, `%6s`, `%9s`) for seconds since 1970; the first that fits a whole value wins",
-        },
-        OptionDoc {
-            name: "on_error",
-            ty: "`reject`, `null` or `fail`",
-            default: Some("reject"),
-            doc: "what becomes of a row with a value that no format fits",
-        },
-    ],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"
 [[stage]]
 name = "dates"
@@ -61,12 +41,17 @@ on_error = "reject"
     ..StageKind::BASE
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the columns that hold dates; one that is a date already passes
+    #[schemars(extend("x-type" = "list of columns"))]
     columns: Vec<String>,
+    /// as in Python's strptime, and `%s` (`%3s`, `%6s`, `%9s`) for seconds since 1970; the first that fits a whole value wins
+    #[schemars(extend("x-type" = "list of formats"))]
     #[serde(default = "default_formats")]
     formats: Vec<String>,
+    /// what becomes of a row with a value that no format fits
     #[serde(default)]
     on_error: OnError,
 }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{
-    Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext,
-};
+use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::Batch;
 use crate::error::{Error, Result, every};
 use crate::schema::Schema;
@@ -19,39 +17,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "keep",
-            ty: "list of columns",
-            default: Some("all"),
-            doc: "the columns that go on, in this order",
-        },
-        OptionDoc {
-            name: "drop",
-            ty: "list of columns",
-            default: Some("[]"),
-            doc: "of those, the columns that do not",
-        },
-        OptionDoc {
-            name: "rename",
-            ty: "table old = new",
-            default: Some("{}"),
-            doc: "new names, all given at once, so that two columns can swap theirs",
-        },
-        OptionDoc {
-            name: "prefix",
-            ty: "string",
-            default: Some("\"\""),
-            doc: "what every name then begins with",
-        },
-        OptionDoc {
-            name: "prefix_except",
-            ty: "list of columns",
-            default: Some("[]"),
-            doc: "names, after `rename`, that take no prefix",
-        },
-    ],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"
 [[stage]]
 name = "projects_renamed"
@@ -66,16 +32,25 @@ prefix_except = ["projectid"]
     ..StageKind::BASE
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the columns that go on, in this order
+    #[schemars(extend("x-type" = "list of columns"), extend("x-default" = "all"))]
     keep: Option<Vec<String>>,
+    /// of those, the columns that do not
+    #[schemars(extend("x-type" = "list of columns"))]
     #[serde(default)]
     drop: Vec<String>,
+    /// new names, all given at once, so that two columns can swap theirs
+    #[schemars(extend("x-type" = "table old = new"))]
     #[serde(default)]
     rename: BTreeMap<String, String>,
+    /// what every name then begins with
     #[serde(default)]
     prefix: String,
+    /// names, after `rename`, that take no prefix
+    #[schemars(extend("x-type" = "list of columns"))]
     #[serde(default)]
     prefix_except: Vec<String>,
 }

@@ -75,7 +75,10 @@ impl Identity {
         let stages = pipeline.steps.iter().map(|step| {
             let mut options = masked(&step.options);
             if let Some(options) = options.as_object_mut() {
-                options.retain(|key, _| !step.kind.execution_options.contains(&key.as_str()));
+                let execution = step.kind.all_options().filter(|option| option.is_execution);
+                for option in execution {
+                    options.shift_remove(option.name);
+                }
             }
             let inputs: Vec<&str> = step
                 .inputs

@@ -342,8 +342,6 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // A key of the whole pipeline file, and of `etl plan` and reports.
     ("src/pipeline", &["max_rejects"]),
     ("src/cli/plan", &["max_rejects", "to"]),
-    // What the types of options are called in the JSON Schema.
-    ("src/pipeline/json_schema", &["path", "column"]),
     // Words of other tools, and the values of ours that they stand for.
     ("src/error", &["index", "drop"]),
     // What secrets are called anywhere.
@@ -413,10 +411,7 @@ fn what_a_kind_says_of_its_options_is_among_them() {
             .into_iter()
             .flatten();
         let replacing = kind.index.map(|index| index.replacing().0);
-        let named = named
-            .chain(replacing)
-            .chain(kind.execution_options.iter().copied());
-        for name in named {
+        for name in named.chain(replacing) {
             let mut options = kind.all_options();
             assert!(
                 options.any(|option| option.name == name),

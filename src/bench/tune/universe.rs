@@ -24,8 +24,7 @@ static KIND: StageKind = StageKind {
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
-    options: &[],
-    shared_options: &[],
+    options: || &[],
     example: "",
     decode: |_| Err(Error::usage("kind `tune` stands in no file")),
     ..StageKind::BASE

@@ -15,7 +15,7 @@ use crate::columns::Column;
 pub const COLUMNS_MAX: usize = 1 << 16;
 
 /// What a value is to become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Text, as it stands.

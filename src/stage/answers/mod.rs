@@ -24,14 +24,16 @@ use serde::Deserialize;
 pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
 
-use super::OptionDoc;
+use super::OnError;
 use crate::error::{Error, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
 use crate::schema::{Field, Schema, Type, list};
 
 /// What the bytes of an answer are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One JSON value, in which the records are a list, or one object.
@@ -46,48 +48,46 @@ pub enum Format {
 }
 
 /// The options that these kinds share.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 pub struct Options {
-    /// Output columns, and where a record has them.
+    /// the columns to take from each record: a JSON pointer such as `/a/b`, of CSV a name in the header
+    #[schemars(extend("x-type" = "table column = place, or list of names", "x-required" = true))]
     #[serde(default)]
     pub columns: Columns,
-    /// Their types, where they are no text.
+    /// `string`, `int`, `float` or `bool`; as a string a text is as it is, anything else its JSON
+    #[schemars(extend("x-type" = "table column = type"), extend("x-default" = "all `string`"))]
     #[serde(default)]
     pub types: BTreeMap<String, Target>,
-    /// Input columns, and where a record has the same value.
+    /// which item a record answers: a column of the input that has the value at this place in the record
+    #[schemars(extend("x-type" = "table input column = place"))]
     #[serde(default)]
     pub key: BTreeMap<String, String>,
-    /// Where the records are.
+    /// Where the records are: what a kind sets that has an option for it.
     #[serde(default)]
+    #[schemars(skip)]
     pub records: String,
-    /// Items a request.
+    /// items a request; without `key`, more than one need as many records as items
     #[serde(default = "one")]
     pub batch: usize,
-    /// What happens to an item that could not be answered.
-    #[serde(default)]
+    /// what an item is that could not be answered
+    #[serde(default, deserialize_with = "OnError::reject_or_fail")]
+    #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
     pub on_error: OnError,
-    /// How many of them are too many; -1: no limit.
+    /// more rejects than this end the run; -1: no limit
     #[serde(default = "no_limit")]
+    #[schemars(extend("x-execution" = true))]
     pub max_failed: i64,
 }
 
-/// What happens to an item that could not be answered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnError {
-    /// It is a reject.
-    #[default]
-    Reject,
-    /// The run fails.
-    Fail,
-}
-
 /// Output columns: a table says where each is; a list, that each is where its name says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a table or a list of names")]
 pub enum Columns {
     /// Name = pointer (of CSV, the header's name).
-    Table(toml::map::Map<String, toml::Value>),
+    Table(
+        #[schemars(with = "std::collections::BTreeMap<String, String>")]
+        toml::map::Map<String, toml::Value>,
+    ),
     /// Names.
     List(Vec<String>),
 }
@@ -110,46 +110,6 @@ const fn no_limit() -> i64 {
 const BATCH_MAX: usize = 1 << 20;
 
 impl Options {
-    /// What each of them is.
-    pub const DOCS: [OptionDoc; 6] = [
-        OptionDoc {
-            name: "columns",
-            ty: "table column = place, or list of names",
-            default: None,
-            doc: "the columns to take from each record: a JSON pointer such as `/a/b`, of CSV a name in the header",
-        },
-        OptionDoc {
-            name: "types",
-            ty: "table column = type",
-            default: Some("all `string`"),
-            doc: "`string`, `int`, `float` or `bool`; as a string a text is as it is, anything else its JSON",
-        },
-        OptionDoc {
-            name: "key",
-            ty: "table input column = place",
-            default: Some("none"),
-            doc: "which item a record answers: a column of the input that has the value at this place in the record",
-        },
-        OptionDoc {
-            name: "batch",
-            ty: "integer",
-            default: Some("1"),
-            doc: "items a request; without `key`, more than one need as many records as items",
-        },
-        OptionDoc {
-            name: "on_error",
-            ty: "`reject`, `fail`",
-            default: Some("reject"),
-            doc: "what an item is that could not be answered",
-        },
-        OptionDoc {
-            name: "max_failed",
-            ty: "integer",
-            default: Some("-1"),
-            doc: "more rejects than this end the run; -1: no limit",
-        },
-    ];
-
     /// `max_failed` as the dealer takes it.
     pub fn rejects_max(&self) -> Option<u64> {
         u64::try_from(self.max_failed).ok()

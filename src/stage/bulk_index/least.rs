@@ -6,10 +6,15 @@ use crate::error::{Error, Result};
 use crate::schema::count;
 
 /// `min_documents` and `min_share`, as they stand in the pipeline file.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(super) struct Least {
+    /// with `replace`: a new index of fewer documents is not published, and the run fails
+    #[schemars(extend("x-execution" = true))]
     min_documents: u64,
+    /// the same for one that holds less than this share of the documents of the index that it replaces
+    #[schemars(range(min = 0, max = 1), extend("x-type" = "number from 0 to 1"))]
+    #[schemars(extend("x-execution" = true))]
     min_share: f64,
 }
 

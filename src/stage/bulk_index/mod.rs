@@ -18,7 +18,7 @@ use self::server::{Replay, ServerIndex};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, list};
 use crate::stage::index::{At, Facet, Hits, Index};
-use crate::stage::{self, Folder, OptionDoc, Stage, StageKind, connection};
+use crate::stage::{self, Folder, Stage, StageKind, connection};
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -28,175 +28,9 @@ pub const KIND: StageKind = StageKind {
     sink: true,
     takes_batch_rows: false,
     batch_option: Some("batch_docs"),
-    execution_options: &[
-        "batch_docs",
-        "batch_bytes",
-        "compress",
-        "retries",
-        "retry_delay_ms",
-        "retry_delay_ms_max",
-        "request_timeout_ms",
-        "connect_timeout_ms",
-        "wait_for_replicas_s",
-        "max_rejects",
-        "min_documents",
-        "min_share",
-    ],
     lines: server::lines,
     index: Some(&Loads),
-    options: &[
-        OptionDoc {
-            name: "to",
-            ty: "`local:DIR`, a URL or a list of URLs",
-            default: None,
-            doc: "where the index is; `local:DIR` is the embedded index in that folder, URLs are servers of one cluster",
-        },
-        OptionDoc {
-            name: "index",
-            ty: "string",
-            default: Some("none"),
-            doc: "the index's name on a server, with `replace` an alias; the embedded index is its folder",
-        },
-        OptionDoc {
-            name: "id",
-            ty: "column or list of columns",
-            default: Some("numbered by run and row"),
-            doc: "the document's id; several columns are joined by `-`, with a warning if values of two of them have a `-` now and then, as far as the rows of this load show it; of rows with one id the last wins",
-        },
-        OptionDoc {
-            name: "mapping",
-            ty: "path",
-            default: Some("none"),
-            doc: "JSON file with the fields' types; columns of dates, numbers and flags that it does not name have their own",
-        },
-        OptionDoc {
-            name: "batch_docs",
-            ty: "integer",
-            default: Some("500"),
-            doc: "documents a request; without effect on the embedded index",
-        },
-        OptionDoc {
-            name: "load",
-            ty: "`append`, `create`, `replace`",
-            default: Some("append"),
-            doc: "adds to the index, refuses one that is there, or makes it anew and then puts it in the old one's place",
-        },
-        OptionDoc {
-            name: "op",
-            ty: "`index`, `create`, `update`, `upsert`, `delete`",
-            default: Some("index"),
-            doc: "what is done with each document; all but `index` are for servers",
-        },
-        OptionDoc {
-            name: "batch_bytes",
-            ty: "integer",
-            default: Some("5242880"),
-            doc: "bytes of a request's body, before compression",
-        },
-        OptionDoc {
-            name: "routing",
-            ty: "column",
-            default: Some("none"),
-            doc: "what decides the document's shard",
-        },
-        OptionDoc {
-            name: "pipeline",
-            ty: "string",
-            default: Some("the index's"),
-            doc: "the server's ingest pipeline",
-        },
-        OptionDoc {
-            name: "version",
-            ty: "column",
-            default: Some("none"),
-            doc: "an integer; a document with a higher one stays as it is",
-        },
-        OptionDoc {
-            name: "version_type",
-            ty: "`external`, `external_gte`",
-            default: Some("external"),
-            doc: "whether an equal `version` stays too",
-        },
-        OptionDoc {
-            name: "server_ids",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "without `id`: the server makes ids, so that what is sent again may be doubled",
-        },
-        OptionDoc {
-            name: "settings",
-            ty: "table",
-            default: Some("none"),
-            doc: "of an index that is made",
-        },
-        OptionDoc {
-            name: "on_conflict",
-            ty: "`count`, `reject`, `fail`",
-            default: Some("count"),
-            doc: "a document that is there (`create`), or has a higher `version`",
-        },
-        OptionDoc {
-            name: "on_error",
-            ty: "`reject`, `fail`",
-            default: Some("reject"),
-            doc: "a document that the server refuses",
-        },
-        OptionDoc {
-            name: "max_rejects",
-            ty: "integer",
-            default: Some("-1"),
-            doc: "more rejects than this fail the stage, and nothing is published; -1: no limit",
-        },
-        OptionDoc {
-            name: "retries",
-            ty: "integer",
-            default: Some("30"),
-            doc: "tries again without the server taking anything, then the run fails and can be resumed",
-        },
-        OptionDoc {
-            name: "retry_delay_ms",
-            ty: "integer",
-            default: Some("100"),
-            doc: "wait before the first of them; each further one doubles it",
-        },
-        OptionDoc {
-            name: "retry_delay_ms_max",
-            ty: "integer",
-            default: Some("30000"),
-            doc: "the longest wait",
-        },
-        OptionDoc {
-            name: "replace_index",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "with `replace`: an index named like the alias is deleted when the new one is published",
-        },
-        OptionDoc {
-            name: "keep",
-            ty: "integer",
-            default: Some("1"),
-            doc: "with `replace`: how many replaced indices are kept for `etl rollback`",
-        },
-        OptionDoc {
-            name: "min_documents",
-            ty: "integer",
-            default: Some("1"),
-            doc: "with `replace`: a new index of fewer documents is not published, and the run fails",
-        },
-        OptionDoc {
-            name: "min_share",
-            ty: "number from 0 to 1",
-            default: Some("0.5"),
-            doc: "the same for one that holds less than this share of the documents of the index that it replaces",
-        },
-        OptionDoc {
-            name: "wait_for_replicas_s",
-            ty: "integer",
-            default: Some("60"),
-            doc: "with `replace`: the longest wait for replicas before the new index is published",
-        },
-    ],
-    shared_options: &[&connection::Options::DOCS, &connection::Options::SENDING],
+    options: crate::stage::stage_options!(Options, server::Options, Least, connection::Options),
     example: r#"[[stage]]
 name = "index"
 kind = "bulk_index"
@@ -219,16 +53,23 @@ fn local_dir(to: &str) -> Option<&str> {
 }
 
 /// The options of both; each of three decodes its own from one table.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 struct Options {
+    /// where the index is; `local:DIR` is the embedded index in that folder, URLs are servers of one cluster
+    #[schemars(extend("x-type" = "`local:DIR`, a URL or a list of URLs"))]
     to: OneOrMany,
+    /// the document's id; several columns are joined by `-`, with a warning if values of two of them have a `-` now and then, as far as the rows of this load show it; of rows with one id the last wins
+    #[schemars(extend("x-type" = "column or list of columns"), extend("x-default" = "numbered by run and row"))]
     id: Option<OneOrMany>,
+    /// JSON file with the fields' types; columns of dates, numbers and flags that it does not name have their own
+    #[schemars(extend("x-type" = "path"))]
     mapping: Option<String>,
+    /// adds to the index, refuses one that is there, or makes it anew and then puts it in the old one's place
     #[serde(default)]
     load: Mode,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 enum OneOrMany {
     One(String),
@@ -245,7 +86,9 @@ impl OneOrMany {
 }
 
 /// What is done with an index that is there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
     #[default]

@@ -22,8 +22,8 @@ use self::shell::Script;
 use self::template::Template;
 use super::answers::{self, Answers, Columns, Format};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Policy, Probe, Properties, Run, Session, Setup, Stage,
-    StageKind, Totals,
+    Begun, Folder, Partitioning, Policy, Probe, Properties, Run, Session, Setup, Stage, StageKind,
+    Totals,
 };
 use crate::error::{Error, Result, both};
 use crate::schema::{Schema, Type};
@@ -37,77 +37,7 @@ pub const KIND: StageKind = StageKind {
     takes_batch_rows: false,
     batch_option: Some("batch"),
     rejects_option: Some("max_failed"),
-    execution_options: &["timeout_ms", "grace_ms", "max_failed"],
-    options: &[
-        OptionDoc {
-            name: "command",
-            ty: "string or list of strings",
-            default: None,
-            doc: "the program and its arguments; `{column}` is the item's value, alone it is repeated for each item; run in the pipeline file's folder",
-        },
-        OptionDoc {
-            name: "shell",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "`command` is one string for `sh -c`; `{column}` becomes `\"$1\"` and so on, never part of the text",
-        },
-        OptionDoc {
-            name: "stdin",
-            ty: "`none`, `lines` or `ndjson`",
-            default: Some("none"),
-            doc: "what the command finds on its standard input: nothing, one value a line, or the items as documents",
-        },
-        OptionDoc {
-            name: "stdin_column",
-            ty: "column",
-            default: Some("none"),
-            doc: "the values of `stdin = \"lines\"`",
-        },
-        OptionDoc {
-            name: "output",
-            ty: "`lines`, `csv` or `ndjson`",
-            default: Some("lines"),
-            doc: "what it prints: a record a line, CSV with a header, or a JSON value a line",
-        },
-        OptionDoc {
-            name: "columns",
-            ty: "table column = place, or list of names",
-            default: Some("`line`, where each line is a record"),
-            doc: "the columns to take from each record: of csv a name in the header, of ndjson a JSON pointer such as `/a/b`",
-        },
-        OptionDoc {
-            name: "env",
-            ty: "list of names, or table name = value",
-            default: Some("none"),
-            doc: "variables that it is given beside PATH, HOME, LANG, LC_*, TZ and TMPDIR; names are of those that etl has",
-        },
-        OptionDoc {
-            name: "timeout_ms",
-            ty: "integer",
-            default: Some("3600000"),
-            doc: "a command that takes longer is ended, and its items are rejects; 0: no limit",
-        },
-        OptionDoc {
-            name: "grace_ms",
-            ty: "integer",
-            default: Some("5000"),
-            doc: "time between SIGTERM and SIGKILL for a command that is ended, and what it leaves running",
-        },
-        OptionDoc {
-            name: "max_output_bytes",
-            ty: "integer",
-            default: Some("67108864"),
-            doc: "a command that prints more is ended, and its items are rejects",
-        },
-        OptionDoc {
-            name: "idempotent",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "it may be run again for the same items where a worker process died; otherwise they are rejects",
-        },
-    ],
-    // All but the first, `columns`, which has a default here.
-    shared_options: &[answers::Options::DOCS.split_at(1).1],
+    options: crate::stage::stage_options!(Options, answers::Options),
     example: r#"
 [[stage]]
 name = "uptime"
@@ -130,29 +60,48 @@ const PASSED_ON_PREFIX: &str = "LC_";
 /// The column of a line.
 const LINE: &str = "line";
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 struct Options {
+    /// the program and its arguments; `{column}` is the item's value, alone it is repeated for each item; run in the pipeline file's folder
+    #[schemars(extend("x-type" = "string or list of strings"))]
     command: Command,
+    /// `command` is one string for `sh -c`; `{column}` becomes `"$1"` and so on, never part of the text
     #[serde(default)]
     shell: bool,
+    /// what the command finds on its standard input: nothing, one value a line, or the items as documents
     #[serde(default)]
     stdin: Stdin,
+    /// the values of `stdin = "lines"`
+    #[schemars(extend("x-type" = "column"))]
     stdin_column: Option<String>,
+    /// what it prints: a record a line, CSV with a header, or a JSON value a line
     #[serde(default)]
     output: Output,
+    /// the columns to take from each record: of csv a name in the header, of ndjson a JSON pointer such as `/a/b`
+    #[schemars(extend("x-type" = "table column = place, or list of names", "x-default" = "`line`, where each line is a record"))]
+    #[serde(default)]
+    columns: Columns,
+    /// variables that it is given beside PATH, HOME, LANG, LC_*, TZ and TMPDIR; names are of those that etl has
+    #[schemars(extend("x-type" = "list of names, or table name = value"))]
     #[serde(default)]
     env: Env,
+    /// a command that takes longer is ended, and its items are rejects; 0: no limit
     #[serde(default = "an_hour")]
+    #[schemars(extend("x-execution" = true))]
     timeout_ms: u64,
+    /// time between SIGTERM and SIGKILL for a command that is ended, and what it leaves running
     #[serde(default = "five_seconds")]
+    #[schemars(extend("x-execution" = true))]
     grace_ms: u64,
+    /// a command that prints more is ended, and its items are rejects
     #[serde(default = "sixty_four_mebibytes")]
     max_output_bytes: usize,
+    /// it may be run again for the same items where a worker process died; otherwise they are rejects
     #[serde(default)]
     idempotent: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a list of strings, or with `shell = true` a string"
@@ -163,7 +112,9 @@ enum Command {
 }
 
 /// What a command finds on its standard input.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Stdin {
     #[default]
@@ -173,7 +124,9 @@ enum Stdin {
 }
 
 /// What a command prints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Output {
     #[default]
@@ -182,7 +135,7 @@ enum Output {
     Ndjson,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a list of names, or a table of names and values"
@@ -212,7 +165,7 @@ const fn sixty_four_mebibytes() -> usize {
 
 fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
     let mut shared: answers::Options = super::options(table.clone())?;
-    let options: Options = super::options(table)?;
+    let mut options: Options = super::options(table)?;
     match (&options.command, options.shell) {
         (Command::Text(_), false) => {
             return Err(
@@ -240,6 +193,7 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
         }
         _ => {}
     }
+    shared.columns = std::mem::take(&mut options.columns);
     let nothing = matches!(&shared.columns, Columns::List(names) if names.is_empty());
     if nothing && options.output == Output::Lines {
         shared.columns = Columns::List(vec![LINE.into()]);

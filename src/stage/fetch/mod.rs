@@ -38,7 +38,9 @@ use crate::secrets::Secrets;
 use crate::shown::{rows, seconds, things};
 
 /// How a server is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
     #[default]

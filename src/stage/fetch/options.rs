@@ -12,7 +12,7 @@ use crate::format::json::raw::Pointer;
 use crate::http::{Backoff, header_fits};
 use crate::secrets::{Secrets, is_secret};
 use crate::stage::answers::{self, Answers, Format};
-use crate::stage::{self, OptionDoc, StageKind, connection};
+use crate::stage::{self, StageKind, connection};
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -25,142 +25,7 @@ pub const KIND: StageKind = StageKind {
     sessions_option: Some("max_sessions"),
     rejects_option: Some("max_failed"),
     lines: super::lines,
-    execution_options: &[
-        "retries",
-        "retry_delay_ms",
-        "retry_delay_ms_max",
-        "request_timeout_ms",
-        "connect_timeout_ms",
-        "read_timeout_ms",
-        "requests_per_second",
-        "retry_after_max_s",
-        "max_failed",
-        "max_sessions",
-    ],
-    options: &[
-        doc(
-            "url",
-            "text with placeholders",
-            None,
-            "where; `{col}` is an item's value, `{col,}` those of a batch joined by `,`",
-        ),
-        doc(
-            "method",
-            "`GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
-            Some("GET"),
-            "how",
-        ),
-        doc(
-            "headers",
-            "table name = text with placeholders",
-            Some("none"),
-            "beside those of every request",
-        ),
-        doc(
-            "body",
-            "any value with placeholders",
-            Some("none"),
-            "sent as JSON; a text that is one placeholder is the JSON value, or list of values; a text alone is sent as it is",
-        ),
-        doc(
-            "format",
-            "`json`, `ndjson`, `csv`",
-            Some("json"),
-            "what an answer is",
-        ),
-        doc(
-            "records",
-            "JSON pointer",
-            Some("the whole answer"),
-            "where a JSON answer has its records: a list, or one object",
-        ),
-        doc(
-            "next",
-            "JSON pointer",
-            Some("none"),
-            "where a JSON answer has the URL of its next page, at the same server",
-        ),
-        doc(
-            "max_pages",
-            "integer",
-            Some("1000"),
-            "more pages than this are a reject",
-        ),
-        doc(
-            "session",
-            "table",
-            Some("none"),
-            "a login, one a process: `url`, `method` (POST), `headers`, `body`, `token` (`/access_token`), `header` (`Authorization: Bearer {token}`), `close_url`, `close_method` (POST)",
-        ),
-        doc(
-            "max_sessions",
-            "integer",
-            Some("no limit"),
-            "more processes than this are refused, as each has a session",
-        ),
-        doc(
-            "split_on_error",
-            "boolean",
-            Some("false"),
-            "halves a batch that fails, to find the items it fails for",
-        ),
-        doc(
-            "idempotent",
-            "boolean",
-            Some("false"),
-            "a POST or PATCH may be sent again too when nobody knows what became of it",
-        ),
-        doc("retries", "integer", Some("5"), "tries after the first"),
-        doc(
-            "retry_delay_ms",
-            "integer",
-            Some("100"),
-            "wait before the first of them; each further one doubles it",
-        ),
-        doc(
-            "retry_delay_ms_max",
-            "integer",
-            Some("30000"),
-            "the longest wait",
-        ),
-        doc(
-            "retry_after_max_s",
-            "integer",
-            Some("300"),
-            "a server that wants to be left alone for longer is not waited for",
-        ),
-        doc(
-            "requests_per_second",
-            "number",
-            Some("no limit"),
-            "of the whole stage",
-        ),
-        doc(
-            "max_response_bytes",
-            "integer",
-            Some("67108864"),
-            "a longer answer, inflated, is a reject",
-        ),
-        doc(
-            "connect_timeout_ms",
-            "integer",
-            Some("10000"),
-            "the longest wait for a connection",
-        ),
-        doc(
-            "read_timeout_ms",
-            "integer",
-            Some("30000"),
-            "the longest wait for a byte",
-        ),
-        doc(
-            "request_timeout_ms",
-            "integer",
-            Some("300000"),
-            "the longest wait for a whole answer",
-        ),
-    ],
-    shared_options: &[&answers::Options::DOCS, &connection::Options::DOCS],
+    options: crate::stage::stage_options!(Options, answers::Options, connection::Options; without "compress"),
     example: r#"[[stage]]
 name = "prices"
 kind = "fetch"
@@ -178,42 +43,65 @@ workers = 16
     ..StageKind::BASE
 };
 
-const fn doc(
-    name: &'static str,
-    ty: &'static str,
-    default: Option<&'static str>,
-    doc: &'static str,
-) -> OptionDoc {
-    OptionDoc {
-        name,
-        ty,
-        default,
-        doc,
-    }
-}
-
 /// The options of `fetch` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(super) struct Options {
+    /// where; `{col}` is an item's value, `{col,}` those of a batch joined by `,`
+    #[schemars(extend("x-type" = "text with placeholders", "x-required" = true))]
     url: String,
+    /// how
     method: Method,
+    /// beside those of every request
+    #[schemars(extend("x-type" = "table name = text with placeholders"))]
     headers: BTreeMap<String, String>,
+    /// sent as JSON; a text that is one placeholder is the JSON value, or list of values; a text alone is sent as it is
+    #[schemars(extend("x-type" = "any value with placeholders"))]
+    #[schemars(with = "Option<serde_json::Value>")]
     body: Option<toml::Value>,
+    /// what an answer is
     format: Answered,
+    /// where a JSON answer has its records: a list, or one object
+    #[schemars(extend("x-type" = "JSON pointer", "x-default" = "the whole answer"))]
+    records: String,
+    /// where a JSON answer has the URL of its next page, at the same server
+    #[schemars(extend("x-type" = "JSON pointer"))]
     next: Option<String>,
+    /// more pages than this are a reject
     pub(super) max_pages: usize,
+    /// a login, one a process: `url`, `method` (POST), `headers`, `body`, `token` (`/access_token`), `header` (`Authorization: Bearer {token}`), `close_url`, `close_method` (POST)
     session: Option<session::Options>,
+    /// more processes than this are refused, as each has a session
+    #[schemars(extend("x-default" = "no limit"))]
+    #[schemars(extend("x-execution" = true))]
     pub(super) max_sessions: Option<usize>,
+    /// halves a batch that fails, to find the items it fails for
     pub(super) split_on_error: bool,
+    /// a POST or PATCH may be sent again too when nobody knows what became of it
     pub(super) idempotent: bool,
+    /// tries after the first
+    #[schemars(extend("x-execution" = true))]
     retries: u32,
+    /// wait before the first of them; each further one doubles it
+    #[schemars(extend("x-execution" = true))]
     retry_delay_ms: u64,
+    /// the longest wait
+    #[schemars(extend("x-execution" = true))]
     retry_delay_ms_max: u64,
+    /// a server that wants to be left alone for longer is not waited for
+    #[schemars(extend("x-execution" = true))]
     pub(super) retry_after_max_s: u64,
+    /// of the whole stage
+    #[schemars(extend("x-default" = "no limit"))]
+    #[schemars(extend("x-execution" = true))]
     pub(super) requests_per_second: Option<f64>,
+    /// a longer answer, inflated, is a reject
     pub(super) max_response_bytes: usize,
+    /// the longest wait for a byte
+    #[schemars(extend("x-execution" = true))]
     pub(super) read_timeout_ms: u64,
+    /// the longest wait for a whole answer
+    #[schemars(extend("x-execution" = true))]
     pub(super) request_timeout_ms: u64,
 }
 
@@ -225,6 +113,7 @@ impl Default for Options {
             headers: BTreeMap::new(),
             body: None,
             format: Answered::Json,
+            records: String::new(),
             next: None,
             max_pages: 1000,
             session: None,
@@ -244,7 +133,9 @@ impl Default for Options {
 }
 
 /// What a server may answer with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Answered {
     #[default]
@@ -332,10 +223,11 @@ impl Options {
 /// The stage of a table of options.
 fn decode(table: toml::Table) -> Result<Fetch> {
     let http: connection::Options = stage::options(table.clone())?;
-    let shared: answers::Options = stage::options(table.clone())?;
+    let mut shared: answers::Options = stage::options(table.clone())?;
     let secrets = Secrets::of(&table);
     let options: Options = stage::options(table)?;
     options.check()?;
+    shared.records.clone_from(&options.records);
     let answers = Answers::new(&shared, options.format.into())?;
     let mut url = Template::parse("url", &options.url)?;
     let user_url = take_user(&mut url);

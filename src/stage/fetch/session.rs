@@ -14,7 +14,7 @@ use crate::format::json::raw::{self, Pointer};
 use crate::http::{HttpClient, HttpRequest, Url, header_fits, shown};
 
 /// The option `session`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     url: String,
@@ -22,6 +22,7 @@ pub(super) struct Options {
     method: Method,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[schemars(with = "Option<serde_json::Value>")]
     body: Option<toml::Value>,
     #[serde(default = "access_token")]
     token: String,

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
-    Figures, Folder, OptionDoc, Output, Partitioning, Session, Setup, Stage, StageKind,
-    TaskContext, Totals, options,
+    Figures, Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, Totals,
+    options,
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
@@ -30,51 +30,7 @@ pub static KIND: StageKind = StageKind {
     inputs: &[2],
     sink: false,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "on",
-            ty: "column or list of columns",
-            default: Some("none"),
-            doc: "the key, where both sides name it alike",
-        },
-        OptionDoc {
-            name: "left_on",
-            ty: "column or list of columns",
-            default: Some("none"),
-            doc: "the left side's key, with `right_on`",
-        },
-        OptionDoc {
-            name: "right_on",
-            ty: "column or list of columns",
-            default: Some("none"),
-            doc: "the right side's key; null keys match nothing",
-        },
-        OptionDoc {
-            name: "how",
-            ty: "`left`, `inner`, `semi`, `anti`",
-            default: Some("left"),
-            doc: "which left rows go on, and whether right columns join them",
-        },
-        OptionDoc {
-            name: "suffix",
-            ty: "string",
-            default: Some("none"),
-            doc: "added to right columns whose name the left side has too",
-        },
-        OptionDoc {
-            name: "duplicates",
-            ty: "`expand`, `fail`",
-            default: Some("expand"),
-            doc: "what a key twice on the right side is",
-        },
-        OptionDoc {
-            name: "min_match",
-            ty: "number from 0 to 1",
-            default: Some("0.0"),
-            doc: "the run fails if a smaller share of left rows matches",
-        },
-    ],
-    shared_options: &[],
+    options: crate::stage::stage_options!(Options),
     example: r#"[[stage]]
 name = "documents"
 kind = "join"
@@ -116,22 +72,35 @@ fn matches(figures: &Figures) -> Vec<String> {
 const MATCHED: &str = "matched";
 const UNMATCHED: &str = "unmatched";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the key, where both sides name it alike
+    #[schemars(extend("x-type" = "column or list of columns"))]
     on: Option<Names>,
+    /// the left side's key, with `right_on`
+    #[schemars(extend("x-type" = "column or list of columns"))]
     left_on: Option<Names>,
+    /// the right side's key; null keys match nothing
+    #[schemars(extend("x-type" = "column or list of columns"))]
     right_on: Option<Names>,
+    /// which left rows go on, and whether right columns join them
     #[serde(default)]
     how: How,
+    /// added to right columns whose name the left side has too
     suffix: Option<String>,
+    /// what a key twice on the right side is
     #[serde(default)]
     duplicates: Duplicates,
+    /// the run fails if a smaller share of left rows matches
+    #[schemars(range(min = 0, max = 1), extend("x-type" = "number from 0 to 1"))]
     #[serde(default)]
     min_match: f64,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Deserialize, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum How {
     #[default]
@@ -141,7 +110,9 @@ enum How {
     Anti,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Deserialize, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Duplicates {
     #[default]

@@ -17,17 +17,17 @@ use encoding_rs::Encoding;
 
 use super::files::{Grown, Seen, expand, in_file, is_once, open};
 use super::{
-    Begun, Folder, OptionDoc, Partitioning, Probe, Properties, Run, Session, Setup, Source,
-    SourcePart, Stage, StageKind, Totals,
+    Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
+    StageKind, Totals,
 };
 use crate::error::{Class, Error, Result, every};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, Splitter};
 use crate::schema::{Field, Schema, Type, count};
+use crate::stage::OnError;
 use crate::stop::Stop;
 use line_ends::refuse_cr;
-use options::OnError;
 use parsing::Parsing;
 use source::Blocks;
 
@@ -42,81 +42,7 @@ pub static KIND: StageKind = StageKind {
     sink: false,
     takes_batch_rows: true,
     patterns_option: Some("files"),
-    options: &[
-        OptionDoc {
-            name: "files",
-            ty: "list of paths or globs",
-            default: None,
-            doc: "what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input",
-        },
-        OptionDoc {
-            name: "columns",
-            ty: "list of names",
-            default: Some("the header line"),
-            doc: "column names; then the files have no header line",
-        },
-        OptionDoc {
-            name: "types",
-            ty: "table column = type",
-            default: Some("all `string`"),
-            doc: "`string`, `int`, `float` or `bool`",
-        },
-        OptionDoc {
-            name: "delimiter",
-            ty: "one byte",
-            default: Some(","),
-            doc: "between fields",
-        },
-        OptionDoc {
-            name: "quote",
-            ty: "one byte",
-            default: Some("\""),
-            doc: "around a field; `\"\"` for none",
-        },
-        OptionDoc {
-            name: "escape",
-            ty: "one byte",
-            default: Some("none"),
-            doc: "takes the next character literally, quoted or not",
-        },
-        OptionDoc {
-            name: "null_values",
-            ty: "list of strings",
-            default: Some("[\"\"]"),
-            doc: "values that mean null: decoded, or as they stand where no quote is around (`\\N`)",
-        },
-        OptionDoc {
-            name: "encoding",
-            ty: "WHATWG label",
-            default: Some("utf-8"),
-            doc: "UTF-8 or a single-byte encoding such as `latin1`",
-        },
-        OptionDoc {
-            name: "skip_rows",
-            ty: "integer",
-            default: Some("0"),
-            doc: "physical lines before the header",
-        },
-        OptionDoc {
-            name: "clean_names",
-            ty: "boolean",
-            default: Some("false"),
-            doc: "strip blanks around names, and a leading `_`",
-        },
-        OptionDoc {
-            name: "record_bytes",
-            ty: "integer",
-            default: Some("16777216"),
-            doc: "a longer record is an error",
-        },
-        OptionDoc {
-            name: "on_error",
-            ty: "`reject`, `fail`",
-            default: Some("reject"),
-            doc: "what a record that does not fit is",
-        },
-    ],
-    shared_options: &[],
+    options: crate::stage::stage_options!(options::Options),
     example: r#"[[stage]]
 name = "people"
 kind = "load_csv"

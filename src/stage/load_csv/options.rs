@@ -12,6 +12,7 @@ use crate::error::{Error, Result, meant, nearest};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::schema::{Field, Schema, Type};
+use crate::stage::OnError;
 
 /// A record may be this long at most: offsets into a block have 32 bits, and a block ends with the
 /// record that fills it.
@@ -50,38 +51,51 @@ const LABELS: [&str; 27] = [
     "windows-1258",
 ];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Options {
+pub(super) struct Options {
+    /// what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input
+    #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
+    /// column names; then the files have no header line
+    #[schemars(extend("x-type" = "list of names"), extend("x-default" = "the header line"))]
     columns: Option<Vec<String>>,
+    /// `string`, `int`, `float` or `bool`
+    #[schemars(extend("x-type" = "table column = type"), extend("x-default" = "all `string`"))]
     #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, Target>")]
     types: toml::Table,
+    /// between fields
+    #[schemars(extend("x-type" = "one byte"))]
     #[serde(default = "comma")]
     delimiter: String,
+    /// around a field; `""` for none
+    #[schemars(extend("x-type" = "one byte"))]
     #[serde(default = "double_quote")]
     quote: String,
+    /// takes the next character literally, quoted or not
+    #[schemars(extend("x-type" = "one byte"))]
     escape: Option<String>,
+    /// values that mean null: decoded, or as they stand where no quote is around (`\N`)
     #[serde(default = "empty_is_null")]
     null_values: Vec<String>,
+    /// UTF-8 or a single-byte encoding such as `latin1`
+    #[schemars(extend("x-type" = "WHATWG label"))]
     #[serde(default = "utf8")]
     encoding: String,
+    /// physical lines before the header
     #[serde(default)]
     skip_rows: usize,
+    /// strip blanks around names, and a leading `_`
     #[serde(default)]
     clean_names: bool,
+    /// a longer record is an error
     #[serde(default = "record_bytes")]
     record_bytes: usize,
-    #[serde(default)]
+    /// what a record that does not fit is
+    #[serde(default, deserialize_with = "OnError::reject_or_fail")]
+    #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
     on_error: OnError,
-}
-
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum OnError {
-    #[default]
-    Reject,
-    Fail,
 }
 
 fn comma() -> String {

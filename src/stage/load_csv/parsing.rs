@@ -4,11 +4,11 @@ use polars_buffer::Buffer;
 use serde_json::{Map, Value};
 
 use super::super::{Counts, Output, Reject, Session, TEXT_BYTES, TaskContext};
-use super::options::OnError;
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::csv::parse::{Fault, Parser, RecordText};
 use crate::schema::Schema;
+use crate::stage::OnError;
 
 pub(super) struct Parsing {
     pub(super) parser: Parser,

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use self::emptied::Emptied;
 use self::target::{Target, is_directory, is_stdout};
 use super::{
-    Begun, Counts, Destination, Folder, OptionDoc, Output, Partitioning, Probe, Properties, Run,
-    Session, Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
+    Begun, Counts, Destination, Folder, Output, Partitioning, Probe, Properties, Run, Session,
+    Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -30,27 +30,7 @@ pub static KIND: StageKind = StageKind {
     inputs: &[1],
     sink: true,
     takes_batch_rows: true,
-    options: &[
-        OptionDoc {
-            name: "path",
-            ty: "path",
-            default: None,
-            doc: "what to write; `-` is standard output; replaced only when the run has ended well",
-        },
-        OptionDoc {
-            name: "format",
-            ty: "`ndjson`, `csv`, `arrow`",
-            default: Some("by extension"),
-            doc: "`.gz` behind the extension adds gzip",
-        },
-        OptionDoc {
-            name: "nulls",
-            ty: "`omit`, `null`",
-            default: Some("omit"),
-            doc: "null members of NDJSON documents",
-        },
-    ],
-    shared_options: &[],
+    options: crate::stage::stage_options!(Options),
     example: r#"[[stage]]
 name = "write"
 kind = "write_files"
@@ -61,16 +41,21 @@ path = "documents.ndjson.gz"
     ..StageKind::BASE
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// what to write; `-` is standard output; replaced only when the run has ended well
+    #[schemars(extend("x-type" = "path"))]
     path: String,
+    /// `.gz` behind the extension adds gzip
+    #[schemars(extend("x-default" = "by extension"))]
     format: Option<Format>,
+    /// null members of NDJSON documents
     #[serde(default)]
     nulls: Nulls,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Format {
     Ndjson,

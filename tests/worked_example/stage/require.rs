@@ -1,10 +1,10 @@
 //! `require`: rejects rows that lack a value.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Folder, OptionDoc, Output, Partitioning, Reject, Session, Setup, Stage, StageKind, TaskContext,
-    options,
+    Folder, Output, Partitioning, Reject, Session, Setup, Stage, StageKind, TaskContext, options,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -18,13 +18,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
-    options: &[OptionDoc {
-        name: "columns",
-        ty: "list of columns",
-        default: None,
-        doc: "the columns that need a value in every row",
-    }],
-    shared_options: &[],
+    options: super::stage_options!(Options),
     example: r#"
 [[stage]]
 name = "complete"
@@ -36,9 +30,11 @@ columns = ["customer", "amount"]
     ..StageKind::BASE
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// the columns that need a value in every row
+    #[schemars(extend("x-type" = "list of columns"))]
     columns: Vec<String>,
 }
 

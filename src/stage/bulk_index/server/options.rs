@@ -7,32 +7,65 @@ use serde::Deserialize;
 use super::super::{Least, Mode};
 use crate::error::{Error, Result};
 use crate::http::Backoff;
+use crate::stage::OnError;
 
 /// Servers take names of 255 bytes, and the load's id is to be added to it.
 const INDEX_BYTES_MAX: usize = 200;
 
 /// As they stand in the pipeline file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(in super::super) struct Options {
+    /// the index's name on a server, with `replace` an alias; the embedded index is its folder
     index: Option<String>,
+    /// documents a request; without effect on the embedded index
+    #[schemars(extend("x-execution" = true))]
     pub(super) batch_docs: usize,
+    /// bytes of a request's body, before compression
+    #[schemars(extend("x-execution" = true))]
     pub(super) batch_bytes: usize,
+    /// what is done with each document; all but `index` are for servers
     pub(in super::super) op: Op,
+    /// what decides the document's shard
+    #[schemars(extend("x-type" = "column"))]
     pub(super) routing: Option<String>,
+    /// the server's ingest pipeline
+    #[schemars(extend("x-default" = "the index's"))]
     pub(super) pipeline: Option<String>,
+    /// an integer; a document with a higher one stays as it is
+    #[schemars(extend("x-type" = "column"))]
     pub(super) version: Option<String>,
+    /// whether an equal `version` stays too
     pub(super) version_type: VersionType,
+    /// without `id`: the server makes ids, so that what is sent again may be doubled
     pub(super) server_ids: bool,
+    /// of an index that is made
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub(super) settings: Option<toml::Table>,
+    /// a document that is there (`create`), or has a higher `version`
     pub(super) on_conflict: OnConflict,
+    /// a document that the server refuses
+    #[serde(deserialize_with = "OnError::reject_or_fail")]
+    #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
     pub(super) on_error: OnError,
+    /// more rejects than this fail the stage, and nothing is published; -1: no limit
+    #[schemars(extend("x-execution" = true))]
     pub(super) max_rejects: i64,
+    /// tries again without the server taking anything, then the run fails and can be resumed
+    #[schemars(extend("x-execution" = true))]
     retries: u32,
+    /// wait before the first of them; each further one doubles it
+    #[schemars(extend("x-execution" = true))]
     retry_delay_ms: u64,
+    /// the longest wait
+    #[schemars(extend("x-execution" = true))]
     retry_delay_ms_max: u64,
+    /// with `replace`: an index named like the alias is deleted when the new one is published
     pub(super) replace_index: bool,
+    /// with `replace`: how many replaced indices are kept for `etl rollback`
     pub(in super::super) keep: usize,
+    /// with `replace`: the longest wait for replicas before the new index is published
+    #[schemars(extend("x-execution" = true))]
     pub(super) wait_for_replicas_s: u64,
     /// Decoded by both kinds of index.
     #[serde(skip)]
@@ -67,7 +100,9 @@ impl Default for Options {
 }
 
 /// What is done with each document.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub(in super::super) enum Op {
     #[default]
@@ -100,7 +135,9 @@ impl Op {
 }
 
 /// Which version wins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum VersionType {
     #[default]
@@ -118,20 +155,13 @@ impl VersionType {
 }
 
 /// What a document is that is there already, or has a higher version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum OnConflict {
     #[default]
     Count,
-    Reject,
-    Fail,
-}
-
-/// What a document is that the server refuses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum OnError {
-    #[default]
     Reject,
     Fail,
 }

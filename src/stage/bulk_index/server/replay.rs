@@ -128,8 +128,7 @@ pub(in super::super) static REJECTS: StageKind = StageKind {
     inputs: &[0],
     sink: false,
     takes_batch_rows: false,
-    options: &[],
-    shared_options: &[],
+    options: || &[],
     example: "",
     decode: |_| Err(Error::usage("`rejects` is for `etl replay`")),
     ..StageKind::BASE

@@ -10,7 +10,7 @@ use super::super::ids::{self, Rejects};
 use super::answer::FILTER;
 use super::api::segment;
 use super::load::Receipt;
-use super::options::{OnError, Op, Options};
+use super::options::{Op, Options};
 use super::parts::{Bulk, DocumentOutcome, Refusal, Tally};
 use super::send::Wire;
 use super::{SessionConfig, replay};
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer, write_string};
 use crate::http::{BulkParts, Client};
 use crate::schema::Schema;
+use crate::stage::OnError;
 use crate::stage::{Counts, Output, REQUESTS, Reject, SENT_AGAIN, Session, Setup, TaskContext};
 
 /// What each request says the server may take, so that it answers before the client gives up.
