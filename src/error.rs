@@ -72,6 +72,10 @@ pub struct Error {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// The values of the stage's table that it is about, each a key and what lies below it, a member or an item: the
+    /// first is at fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Vec<String>>,
     /// A run that failed so cannot go on with `--resume`: what it would go on with is gone.
     #[serde(default)]
     pub beyond_resume: bool,
@@ -94,6 +98,7 @@ impl Error {
             line_byte: None,
             causes: Vec::new(),
             hint: None,
+            values: Vec::new(),
             beyond_resume: false,
             others: Vec::new(),
             unchecked: None,
@@ -180,7 +185,33 @@ impl Error {
         self
     }
 
-    /// Says which key it is about.
+    /// It and the others are about the value at this path of the stage's table too: a key, then a member of its table
+    /// or an item of its list.
+    #[must_use]
+    pub fn of<P: AsRef<str>>(self, path: impl IntoIterator<Item = P>) -> Self {
+        let path = path.into_iter().map(|part| part.as_ref().to_owned());
+        let path: Vec<String> = path.collect();
+        self.each(&|mut error: Error| {
+            error.values.push(path.clone());
+            error
+        })
+    }
+
+    /// What it and the others are about lies below this key.
+    #[must_use]
+    pub fn under(self, key: &str) -> Self {
+        self.each(&|mut error: Error| {
+            if error.values.is_empty() {
+                error.values.push(Vec::new());
+            }
+            for path in &mut error.values {
+                path.insert(0, key.to_owned());
+            }
+            error
+        })
+    }
+
+    /// Begins the message with the key that it is about.
     #[must_use]
     pub fn about(mut self, key: &str) -> Self {
         self.message = format!("`{key}`: {}", self.message);
@@ -249,6 +280,27 @@ impl Error {
             text.push_str(&format!("hint: {}\n", indented(hint)));
         }
         text
+    }
+}
+
+/// Says which value of a stage's table the error of a result is about: [`Error::of`] and [`Error::under`].
+pub trait OfValue {
+    /// It is about the value at this path too.
+    #[must_use]
+    fn of<P: AsRef<str>>(self, path: impl IntoIterator<Item = P>) -> Self;
+
+    /// What it is about lies below this key.
+    #[must_use]
+    fn under(self, key: &str) -> Self;
+}
+
+impl<T> OfValue for Result<T> {
+    fn of<P: AsRef<str>>(self, path: impl IntoIterator<Item = P>) -> Self {
+        self.map_err(|error| error.of(path))
+    }
+
+    fn under(self, key: &str) -> Self {
+        self.map_err(|error| error.under(key))
     }
 }
 

@@ -97,7 +97,8 @@ pub fn check(schema: &Schema, columns: &[usize]) -> Result<()> {
                 "column `{}` is a {}, which cannot be a key",
                 field.name,
                 field.ty.name()
-            )));
+            ))
+            .of([&field.name]));
         }
     }
     Ok(())

@@ -79,10 +79,10 @@ impl Schema {
         let mut seen = std::collections::HashSet::new();
         for field in &fields {
             if !seen.insert(field.name.as_str()) {
-                return Err(Error::usage(format!(
-                    "two columns are named `{}`",
-                    field.name
-                )));
+                return Err(
+                    Error::usage(format!("two columns are named `{}`", field.name))
+                        .of([&field.name]),
+                );
             }
         }
         Ok(Schema { fields })
@@ -96,6 +96,7 @@ impl Schema {
             .ok_or_else(|| {
                 let names: Vec<&str> = self.names().collect();
                 let error = Error::usage(format!("no column `{name}`; there are {}", list(&names)));
+                let error = error.of([name]);
                 if let Some(delimiter) = undivided(&names) {
                     return error.hint(format!(
                         "the header was not divided: `load_csv` takes `delimiter = \"{delimiter}\"`"

@@ -104,7 +104,7 @@ fn probes(pipeline: &Pipeline) -> Vec<(&str, Probe)> {
             at: step.secrets().clean(&probe.at),
             found: match probe.found {
                 Ok(found) => Ok(step.secrets().clean(&found)),
-                Err(error) => Err(step.placed(&pipeline.folder, error)),
+                Err(error) => Err(step.placed(error)),
             },
         };
         probes.map(move |probe| (name.as_str(), scrubbed(probe)))

@@ -7,8 +7,8 @@
 //! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
 //! never changes the structure.
 
+mod checks;
 mod collisions;
-mod faults;
 mod grid;
 mod json_schema;
 mod overrides;
@@ -257,8 +257,7 @@ impl Pipeline {
             });
             let schema = given.and_then(|(step, given)| {
                 let schema = step.stage.schema(&given, &self.folder);
-                let schema =
-                    schema.map_err(|error| mistakes.push(step.placed(&self.folder, error)));
+                let schema = schema.map_err(|error| mistakes.push(step.placed(error)));
                 schema.ok()
             });
             schemas.push(schema);
@@ -408,15 +407,10 @@ impl Step {
 
     /// An error about its columns, or about what its options name, with the line of the file that is at fault.
     #[must_use]
-    pub fn placed(&self, folder: &Folder, error: Error) -> Error {
-        let located = |error: Error| match &self.section {
-            Some(section) if error.class == Class::Usage => section.locate_named(error),
-            Some(section) if error.class == Class::Failed => {
-                match source::blamed_file(&self.options, folder, &error) {
-                    Some(path) => section.locate_path(&path, error),
-                    None => error,
-                }
-            }
+    pub fn placed(&self, error: Error) -> Error {
+        let located = |error: Error| match (&self.section, error.values.first().cloned()) {
+            (Some(section), Some(path)) => section.locate_path(&path, error),
+            (Some(section), None) if error.class == Class::Usage => section.locate("", error),
             _ => error,
         };
         let named = error.each(&|error: Error| located(error.stage(&self.name)));

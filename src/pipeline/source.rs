@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
-use crate::stage::{Folder, WRITE_A_LIST};
+use crate::secrets::mask_behind_name;
 
 /// A file's tables.
 pub(super) struct Document {
@@ -173,9 +173,6 @@ impl Section {
 
     /// Says of an error where the value at `path` was said, or the nearest above it.
     pub(super) fn locate_path(&self, path: &[String], mut error: Error) -> Error {
-        if let Some(Origin::Set(argument)) = self.origin_of(path) {
-            error.hint = error.hint.map(|hint| typed(hint, argument));
-        }
         error.causes.insert(0, self.place_of(path));
         match &self.name {
             Some(name) => error.stage(name),
@@ -221,9 +218,19 @@ impl Section {
         matches!(origin, Some(Origin::Set(_)))
     }
 
-    /// Says of a kind's error where the value it blames was said, or else where the stage begins.
-    pub(super) fn locate_named(&self, error: Error) -> Error {
-        error.each(&|error: Error| self.locate_path(&blamed(&self.table, &error), error))
+    /// A list of this text alone as it is written where the value at `path` was said; not of a text that may be secret.
+    pub(super) fn as_list(&self, path: &[&str], text: &str) -> Option<String> {
+        if mask_behind_name(text) != text {
+            return None;
+        }
+        let path: Vec<String> = path.iter().map(|&part| part.to_owned()).collect();
+        let list = format!("[{text:?}]");
+        let Some(Origin::Set(argument)) = self.origin_of(&path) else {
+            return Some(list);
+        };
+        let (key, _) = argument.split_once('=')?;
+        let quoted = format!("{key}={list}").replace('\'', r"'\''");
+        Some(format!("--set '{quoted}'"))
     }
 
     /// A key's text.
@@ -281,101 +288,6 @@ impl Section {
     }
 }
 
-/// The value of a table that an error blames, as the path to it: what the message names first in backticks, or else
-/// the first key that it names. Empty: it blames none of them.
-pub(super) fn blamed(table: &Table, error: &Error) -> Vec<String> {
-    let begins = blamed_first(table, error);
-    if !begins.is_empty() {
-        return begins;
-    }
-    let key = words(&error.message).find_map(|word| path_of(table, word));
-    key.map(|path| below_key(table, path, &error.message))
-        .unwrap_or_default()
-}
-
-/// The same if it is what the message names first.
-pub(super) fn blamed_first(table: &Table, error: &Error) -> Vec<String> {
-    let Some(first) = words(&error.message).next() else {
-        return Vec::new();
-    };
-    if let Some(path) = path_of(table, first) {
-        return below_key(table, path, &error.message);
-    }
-    let own = table.iter().filter(|(key, _)| *key != "inputs");
-    let mut paths = own.filter_map(|(key, value)| {
-        let below = below(value, first)?;
-        Some(std::iter::once(key.clone()).chain(below).collect())
-    });
-    paths.next().unwrap_or_default()
-}
-
-/// The same for an error about what an option names outside, a file most often: the message begins with the option,
-/// or with the file as it was resolved.
-pub(super) fn blamed_file(table: &Table, folder: &Folder, error: &Error) -> Option<Vec<String>> {
-    let first = words(&error.message).next()?;
-    if table.contains_key(first) {
-        return Some(vec![first.to_owned()]);
-    }
-    let is_meant = |text: &str| folder.resolve(text).display().to_string() == first;
-    table.iter().find_map(|(key, value)| match value {
-        Value::String(text) => is_meant(text).then(|| vec![key.clone()]),
-        Value::Array(items) => {
-            let mut items = items.iter().filter_map(Value::as_str);
-            let item = items.find(|item| is_meant(item))?;
-            Some(vec![key.clone(), item.to_owned()])
-        }
-        _ => None,
-    })
-}
-
-/// The path that a word spells: `key`, `key.member`, or `key = ...`.
-fn path_of(table: &Table, word: &str) -> Option<Vec<String>> {
-    if table.contains_key(word) {
-        return Some(vec![word.to_owned()]);
-    }
-    let (head, rest) = word.split_once(" = ").or_else(|| word.split_once('.'))?;
-    let mut path = vec![head.to_owned()];
-    if let Value::Table(members) = table.get(head)? {
-        path.extend(path_of(members, rest).into_iter().flatten());
-    }
-    Some(path)
-}
-
-/// A key's path, or that of what stands below it, if the message names that too.
-fn below_key(table: &Table, mut path: Vec<String>, message: &str) -> Vec<String> {
-    if let [key] = &path[..] {
-        let named = words(message).find_map(|word| below(&table[key], word)?);
-        path.extend(named);
-    }
-    path
-}
-
-/// What of a value is the word, or has it: an item of a list, a member of a table, the value itself (`None`).
-#[expect(clippy::option_option, reason = "found or not, and where")]
-fn below(value: &Value, word: &str) -> Option<Option<String>> {
-    match value {
-        Value::String(text) => (text == word).then_some(None),
-        Value::Array(items) => {
-            let mut items = items.iter().filter_map(Value::as_str);
-            items
-                .find(|item| *item == word)
-                .map(|item| Some(item.to_owned()))
-        }
-        Value::Table(members) => {
-            let has =
-                |(name, value): &(&String, &Value)| *name == word || value.as_str() == Some(word);
-            let member = members.iter().find(has);
-            member.map(|(name, _)| Some(name.clone()))
-        }
-        _ => None,
-    }
-}
-
-/// The words of a message that stand in backticks.
-pub(super) fn words(message: &str) -> impl Iterator<Item = &str> {
-    message.split('`').skip(1).step_by(2)
-}
-
 /// Adds the known word that was probably meant.
 pub(super) fn suggest<'a>(
     error: Error,
@@ -386,17 +298,6 @@ pub(super) fn suggest<'a>(
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,
     }
-}
-
-/// A hint about a list that the argument of `--set` should have given, as a shell takes it.
-fn typed(hint: String, argument: &str) -> String {
-    let list = hint.strip_prefix(WRITE_A_LIST);
-    let list = list.and_then(|list| list.strip_prefix('`')?.strip_suffix('`'));
-    let Some((list, (key, _))) = list.zip(argument.split_once('=')) else {
-        return hint;
-    };
-    let quoted = format!("{key}={list}").replace('\'', r"'\''");
-    format!("{WRITE_A_LIST}`--set '{quoted}'`")
 }
 
 fn place(path: &Path, at: Option<Position>) -> String {
@@ -424,7 +325,7 @@ fn position(text: &str, byte: usize) -> Position {
 }
 
 /// What a value is, in words; short plain ones as they stand.
-fn found(value: &Value) -> String {
+pub(super) fn found(value: &Value) -> String {
     match value {
         Value::String(_) => "text".into(),
         Value::Integer(number) => format!("`{number}`"),

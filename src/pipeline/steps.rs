@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toml::Table;
 
-use super::faults::Faults;
+use super::checks::Checks;
 use super::source::{Document, Section, suggest};
 use super::variables::{self, Environment};
 use super::{Step, grid};
@@ -245,12 +245,12 @@ fn decode_one(
     let options: Table = members
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let mut faults = Faults::new(draft.kind, section, &options, unknown > 0);
+    let mut checks = Checks::new(draft.kind, section, &options, unknown > 0);
     for (path, error) in unset {
-        faults.unset(&path, error);
+        checks.unset(&path, error);
     }
-    let stage = faults.find();
-    mistakes.append(&mut faults.found);
+    let stage = checks.find();
+    mistakes.append(&mut checks.found);
     let mut mistakes: Vec<Error> = mistakes.into_iter().flat_map(Error::split).collect();
     let (Some(name), Some(stage), Some(inputs), 0) = (draft.name, stage, inputs, unknown) else {
         return (None, mistakes);

@@ -194,7 +194,7 @@ impl Driver<'_> {
             let mut begun = step
                 .stage
                 .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
-                .map_err(|error| step.placed(&self.run.folder, error))?;
+                .map_err(|error| step.placed(error))?;
             let record = &self.records[at];
             record.totals().warnings.extend(lint_warnings);
             record.totals().warnings.append(&mut begun.warnings);

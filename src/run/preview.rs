@@ -130,7 +130,7 @@ fn begin(pipeline: &Pipeline, run: &Run, schemas: &[Schema]) -> Result<Vec<Begun
     let begin_one = |step: &Step| {
         let inputs: Vec<Schema> = step.inputs.iter().map(|&at| schemas[at].clone()).collect();
         let begun = step.stage.begin(run, &inputs, BATCH_ROWS);
-        begun.map_err(|error| step.placed(&run.folder, error))
+        begun.map_err(|error| step.placed(error))
     };
     pipeline.steps.iter().map(begin_one).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Folder;
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::http::{Connect, Url, parse_url};
 
 /// The options as they stand in the pipeline file.
@@ -90,8 +90,8 @@ impl Options {
         })
     }
 
-    /// Checks what the file alone shows.
-    pub fn check(&self, urls: &[String]) -> Result<()> {
+    /// Checks what the file alone shows; `option` names the URLs.
+    pub fn check(&self, option: &str, urls: &[String]) -> Result<()> {
         let given = [
             ("password", self.password.is_some()),
             ("api_key", self.api_key.is_some()),
@@ -106,7 +106,9 @@ impl Options {
                 "`{}` and `{}` both say who we are",
                 given[0], given[1]
             ))
-            .hint("give one of them"));
+            .hint("give one of them")
+            .of([given[0]])
+            .of([given[1]]));
         }
         let pairs = [
             (
@@ -124,21 +126,24 @@ impl Options {
             else {
                 continue;
             };
-            return Err(Error::usage(format!("`{there}` needs `{missing}`")));
+            return Err(Error::usage(format!("`{there}` needs `{missing}`"))
+                .of([there])
+                .of([missing]));
         }
         if self.compress > 9 {
-            return Err(Error::usage("`compress` is a gzip level, 0 to 9"));
+            return Err(Error::usage("`compress` is a gzip level, 0 to 9").of(["compress"]));
         }
         let timeouts = [
             ("request_timeout_ms", self.request_timeout_ms),
             ("connect_timeout_ms", self.connect_timeout_ms),
         ];
         if let Some((name, _)) = timeouts.iter().find(|(_, time)| *time == 0) {
-            return Err(Error::usage(format!(
-                "`{name}` is 0: it leaves no time for an answer"
-            )));
+            return Err(
+                Error::usage(format!("`{name}` is 0: it leaves no time for an answer")).of([*name]),
+            );
         }
-        urls.iter().try_for_each(|url| parse_url(url).map(drop))
+        urls.iter()
+            .try_for_each(|url| parse_url(url).map(drop).of([option, url]))
     }
 
     /// All that a client needs, files read: worker processes open none.
@@ -146,9 +151,9 @@ impl Options {
         let read = |path: &Option<String>, what: &str| {
             let Some(path) = path else { return Ok(None) };
             let file = folder.resolve(path);
-            std::fs::read_to_string(&file)
-                .map(Some)
-                .map_err(|error| Error::io(&format!("read `{what}`"), file.display(), &error))
+            std::fs::read_to_string(&file).map(Some).map_err(|error| {
+                Error::io(&format!("read `{what}`"), file.display(), &error).of([what])
+            })
         };
         let certificate = read(&self.client_certificate, "client_certificate")?;
         let key = read(&self.client_key, "client_key")?;
@@ -231,11 +236,11 @@ mod tests {
             ("compress = 10", "`compress` is a gzip level, 0 to 9"),
         ];
         for (text, message) in wrong {
-            let error = options(text).check(&urls).expect_err(text);
+            let error = options(text).check("to", &urls).expect_err(text);
             assert_eq!(error.message, message);
         }
         let error = options("")
-            .check(&["h:9200".to_owned()])
+            .check("to", &["h:9200".to_owned()])
             .expect_err("no scheme");
         assert!(error.message.contains("neither `http://`"), "{error}");
     }

@@ -10,7 +10,7 @@ use toml::Value;
 use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::format::dates::Format;
 use crate::schema::{Field, Schema, Type, list};
 
@@ -127,14 +127,19 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
         })),
         (None, _) => {
             let error = format!("a condition is missing, one of {}", list(&CONDITIONS));
-            Err(Error::usage(error).hint("`etl stages filter` says what each of them keeps"))
+            let error =
+                Error::usage(error).hint("`etl stages filter` says what each of them keeps");
+            Err(CONDITIONS
+                .iter()
+                .fold(error, |error, name| error.of([name])))
         }
         (Some(_), more) => Err(Error::usage(format!(
             "{}: one condition is expected, found {}",
             list(&named),
             more + 1
         ))
-        .hint("several stages, one after the other, each with one condition, keep what meets all")),
+        .hint("several stages, one after the other, each with one condition, keep what meets all")
+        .of([named[0]])),
     }
 }
 
@@ -146,7 +151,7 @@ struct Filter {
 impl Filter {
     /// The column's position and the test of its values.
     fn plan(&self, input: &Schema) -> Result<(usize, Test)> {
-        let position = input.index(&self.column)?;
+        let position = input.index(&self.column).under("column")?;
         let test = Test::new(&self.condition, &input.fields[position])?;
         Ok((position, test))
     }
@@ -251,7 +256,9 @@ impl Test {
             Err(Error::usage(format!(
                 "`{option}` cannot look at column `{name}`, which is of type {word}"
             ))
-            .hint(hint))
+            .hint(hint)
+            .of([option])
+            .of(["column"]))
         };
         // Each value as the column's type, or an error that says what it is instead.
         macro_rules! check {
@@ -383,6 +390,7 @@ fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
         field.ty.name()
     ))
     .hint(hint)
+    .of([option])
 }
 
 struct Filtering {

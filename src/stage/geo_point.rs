@@ -13,7 +13,7 @@ use super::{
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::{Column, List};
-use crate::error::{Error, Result, both};
+use crate::error::{Error, OfValue, Result, both};
 use crate::schema::{Field, Schema, Type};
 use crate::shown::rows;
 
@@ -81,7 +81,9 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
             "`latitude` and `longitude` are one column, `{}`",
             options.latitude
         ))
-        .hint("a point is made of two columns"));
+        .hint("a point is made of two columns")
+        .of(["latitude"])
+        .of(["longitude"]));
     }
     Ok(Box::new(GeoPoint { options }))
 }
@@ -93,8 +95,8 @@ struct GeoPoint {
 impl GeoPoint {
     /// The positions of latitude and longitude.
     fn positions(&self, input: &Schema) -> Result<(usize, usize)> {
-        let position = |name: &str| {
-            let i = input.index(name)?;
+        let position = |option: &str, name: &str| {
+            let i = input.index(name).under(option)?;
             let ty = &input.fields[i].ty;
             if matches!(ty, Type::Float | Type::Int) {
                 return Ok(i);
@@ -105,11 +107,12 @@ impl GeoPoint {
             ))
             .hint(format!(
                 "let `types` of `load_csv` say `{name} = \"float\"`"
-            )))
+            ))
+            .of([option]))
         };
         both(
-            position(&self.options.latitude),
-            position(&self.options.longitude),
+            position("latitude", &self.options.latitude),
+            position("longitude", &self.options.longitude),
         )
     }
 }
@@ -127,7 +130,7 @@ impl Stage for GeoPoint {
         }
         let ty = Type::List(Box::new(Type::Float));
         fields.push(Field::new(&self.options.into, ty));
-        Schema::new(fields)
+        Schema::new(fields).under("into")
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, options};
 use crate::batch::Batch;
 use crate::columns::{Column, List, TextBuilder, row_number};
-use crate::error::{Error, Result, both};
+use crate::error::{Error, OfValue, Result, both};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema, Type};
@@ -73,12 +73,16 @@ fn decode(table: toml::Table) -> Result<Options> {
     let given: Options = options(table)?;
     let by = given.by.list();
     if by.is_empty() {
-        return Err(Error::usage("`by` is empty").hint("name the columns that make the key"));
+        return Err(Error::usage("`by` is empty")
+            .hint("name the columns that make the key")
+            .of(["by"]));
     }
     if given.separator.is_some() && given.unwrap_single {
         return Err(Error::usage(
             "`separator` makes text and `unwrap_single` is about lists: give one of them",
-        ));
+        )
+        .of(["separator"])
+        .of(["unwrap_single"]));
     }
     if let Some(column) = given
         .columns
@@ -86,9 +90,11 @@ fn decode(table: toml::Table) -> Result<Options> {
         .flatten()
         .find(|column| by.contains(column))
     {
-        return Err(Error::usage(format!(
-            "`columns` names `{column}`, which is in `by` too"
-        )));
+        return Err(
+            Error::usage(format!("`columns` names `{column}`, which is in `by` too"))
+                .of(["columns", column])
+                .of(["by"]),
+        );
     }
     Ok(given)
 }
@@ -96,9 +102,12 @@ fn decode(table: toml::Table) -> Result<Options> {
 impl GroupConcat {
     /// Positions of the key and of what is gathered.
     fn positions(&self, input: &Schema) -> Result<(Vec<usize>, Vec<usize>)> {
-        let by = input.indices(&self.0.by.list());
+        let by = input.indices(&self.0.by.list()).under("by");
         let columns = self.0.columns.as_ref();
-        let columns = columns.map(|columns| input.indices(columns)).transpose();
+        let columns = columns
+            .map(|columns| input.indices(columns))
+            .transpose()
+            .under("columns");
         let (by, columns) = both(by, columns)?;
         let others = || (0..input.fields.len()).filter(|column| !by.contains(column));
         let columns = columns.unwrap_or_else(|| others().collect());
@@ -113,7 +122,7 @@ impl Stage for GroupConcat {
 
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         let (by, columns) = self.positions(&inputs[0])?;
-        keys::check(&inputs[0], &by)?;
+        keys::check(&inputs[0], &by).under("by")?;
         let mut fields: Vec<Field> = by
             .iter()
             .map(|&column| inputs[0].fields[column].clone())
@@ -131,7 +140,7 @@ impl Stage for GroupConcat {
                 unwrap: self.0.unwrap_single,
             }
         }));
-        Schema::new(fields)
+        Schema::new(fields).under("columns")
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

@@ -9,7 +9,7 @@ use super::index::Index;
 use super::option::StageOption;
 use super::properties::Figures;
 use crate::error::{Error, Result};
-use crate::secrets::mask_behind_name;
+
 /// What a kind says of itself: the reference, `etl stages` and a test are made from it.
 pub struct StageKind {
     /// A verb in `snake_case`: file name, TOML `kind`, label in the report.
@@ -143,112 +143,9 @@ pub const TEXT_BYTES: &str = "text_bytes";
 /// The count of values that could not be used and became null ([`OnError::Null`]).
 pub const NULLED: &str = "nulled";
 
-/// Decodes an option table into a kind's options; unknown keys were refused before.
+/// Decodes an option table, of which each value was checked against its type, into a kind's options.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
     table.try_into().map_err(|error: toml::de::Error| {
-        let message = in_plain_words(error.message());
-        // The key stands in the whole text only: "message\nin `key`\n".
-        let text = error.to_string();
-        let hint = hint_for(error.message());
-        let error = Error::usage(match text.trim_end().rsplit_once("\nin ") {
-            Some((_, key)) => format!("{key}: {message}"),
-            None => message,
-        });
-        match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Error::usage(error.message().replace("missing field", "missing key"))
     })
-}
-
-/// What serde says of a value, in words that need no Rust.
-fn in_plain_words(message: &str) -> String {
-    let fault = ["invalid type: ", "invalid value: "];
-    let mut rest = fault.iter().filter_map(|fault| message.strip_prefix(fault));
-    let Some((found, expected)) = rest.next().and_then(|rest| rest.rsplit_once(", expected "))
-    else {
-        return message.replace("missing field", "missing key");
-    };
-    let numbers = ["integer ", "floating point ", "boolean "];
-    let number = numbers.iter().find_map(|word| found.strip_prefix(word));
-    let found = match (found, number) {
-        (_, Some(number)) => number.to_owned(),
-        ("sequence", _) => "a list".to_owned(),
-        ("map", _) => "a table".to_owned(),
-        _ => match found.strip_prefix("string ") {
-            Some(text) => format!("the text {}", mask_behind_name(text)),
-            None => found.to_owned(),
-        },
-    };
-    let expected = match expected {
-        "a sequence" => "a list",
-        "a map" => "a table",
-        "a string" => "text",
-        "a boolean" => "`true` or `false`",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number from 0",
-        "i32" | "i64" | "isize" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number from 1",
-        other if other.starts_with("struct ") => "a table",
-        other => other,
-    };
-    format!("expected {expected}, found {found}")
-}
-
-/// What may have been meant by a value that serde refuses with this message.
-fn hint_for(message: &str) -> Option<String> {
-    if let Some(words) = message.strip_prefix("unknown variant `") {
-        let mut words = words.split('`').step_by(2);
-        let word = words.next()?;
-        return crate::error::meant(word, &words.collect::<Vec<_>>());
-    }
-    let text = message.strip_prefix("invalid type: string ")?;
-    let text = text.strip_suffix(", expected a sequence")?;
-    if mask_behind_name(text) != text {
-        return None;
-    }
-    Some(format!("{WRITE_A_LIST}`[{text}]`"))
-}
-
-/// How the hint begins where a value stands in the place of a list of one; the list follows in backticks.
-pub const WRITE_A_LIST: &str = "write a list: ";
-
-#[cfg(test)]
-mod tests {
-    use super::in_plain_words;
-
-    #[test]
-    fn what_serde_says_needs_no_rust() {
-        for (said, words) in [
-            (
-                "invalid type: string \"a, expected b\", expected a sequence",
-                "expected a list, found the text \"a, expected b\"",
-            ),
-            (
-                "invalid type: integer `5`, expected a map",
-                "expected a table, found `5`",
-            ),
-            (
-                "invalid type: sequence, expected a string",
-                "expected text, found a list",
-            ),
-            (
-                "invalid type: map, expected a boolean",
-                "expected `true` or `false`, found a table",
-            ),
-            (
-                "invalid value: integer `-1`, expected usize",
-                "expected a whole number from 0, found `-1`",
-            ),
-            (
-                "invalid type: string \"{Authorization=\\\"Bearer x\", expected a map",
-                "expected a table, found the text \"{Authorization=***",
-            ),
-            ("missing field `files`", "missing key `files`"),
-        ] {
-            assert_eq!(in_plain_words(said), words);
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, open, read_error};
+use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, of_file, open, read_error};
 use super::source::{UNCOMPARED, columns_for};
 use super::{
     Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
@@ -39,12 +39,15 @@ files = ["documents.arrow"]
     decode: |table| {
         let given: Options = options(table)?;
         if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty").hint("name at least one file or glob"));
+            return Err(Error::usage("`files` is empty")
+                .hint("name at least one file or glob")
+                .of(["files"]));
         }
         if given.files.iter().any(|file| file == "-") {
             return Err(Error::usage(
                 "an Arrow file cannot be read from standard input: its index is at its end",
-            ));
+            )
+            .of(["files", "-"]));
         }
         Ok(Box::new(LoadArrow(given)))
     },
@@ -69,7 +72,9 @@ impl Stage for LoadArrow {
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
         let paths = expand(&self.0.files, folder, &stop)?;
-        Ok(open_reader(&Seen::of(&paths[0])?.0, &stop)?.0.schema)
+        let seen = Seen::of(&paths[0]).and_then(|(seen, _)| open_reader(&seen, &stop));
+        let seen = seen.map_err(|error| of_file(&self.0.files, folder, &paths[0], error));
+        Ok(seen?.0.schema)
     }
 
     fn properties(&self) -> Properties {
@@ -94,7 +99,11 @@ impl Stage for LoadArrow {
             }
         };
         let probes = paths.iter().enumerate();
-        let probes = probes.map(|(at, path)| Probe::new(path.display(), probe(at, path)));
+        let probes = probes.map(|(at, path)| {
+            let found = probe(at, path);
+            let found = found.map_err(|error| of_file(&self.0.files, folder, path, error));
+            Probe::new(path.display(), found)
+        });
         probes.collect()
     }
 
@@ -104,7 +113,8 @@ impl Stage for LoadArrow {
         let mut files = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
         for path in expand(&self.0.files, &run.folder, &run.stop)? {
-            let (seen, file) = Seen::of(&path)?;
+            let (seen, file) = Seen::of(&path)
+                .map_err(|error| of_file(&self.0.files, &run.folder, &path, error))?;
             files.push(file);
             parts.push(Box::new(Batches {
                 number: run.add_file(&path)?,

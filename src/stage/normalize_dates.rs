@@ -16,7 +16,7 @@ use super::{
 };
 use crate::batch::{Batch, Cells, Once, look_up};
 use crate::columns::Column;
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::format::dates::Format;
 use crate::schema::{Schema, Type, list};
 
@@ -63,7 +63,9 @@ fn default_formats() -> Vec<String> {
 fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
     let options: Options = super::options(table)?;
     if options.columns.is_empty() {
-        return Err(Error::usage("`columns` is empty").hint("name the columns that hold dates"));
+        return Err(Error::usage("`columns` is empty")
+            .hint("name the columns that hold dates")
+            .of(["columns"]));
     }
     if options.formats.is_empty() || options.formats.len() >= usize::from(UNPARSED) {
         return Err(Error::usage(format!(
@@ -71,11 +73,12 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
             options.formats.len(),
             UNPARSED - 1
         ))
-        .hint("leave `formats` out for the usual ones"));
+        .hint("leave `formats` out for the usual ones")
+        .of(["formats"]));
     }
     let formats = options.formats.iter().map(|format| {
         let compiled = Format::compile(format);
-        compiled.map_err(|error| error.about("formats"))
+        compiled.map_err(|error| error.about("formats").of(["formats", format]))
     });
     let formats = formats.collect::<Result<Vec<_>>>()?;
     let first = &formats[0];
@@ -93,7 +96,8 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
             with.text(),
             without.text()
         ))
-        .hint("a column is either in UTC or without a zone: use formats of one sort in a stage"));
+        .hint("a column is either in UTC or without a zone: use formats of one sort in a stage")
+        .of(["formats", without.text()]));
     }
     Ok(Box::new(NormalizeDates {
         columns: options.columns,
@@ -111,7 +115,7 @@ struct NormalizeDates {
 impl NormalizeDates {
     /// The positions of the columns that are text, from left to right.
     fn positions(&self, input: &Schema) -> Result<Vec<usize>> {
-        let mut positions = input.indices(&self.columns)?;
+        let mut positions = input.indices(&self.columns).under("columns")?;
         for &i in &positions {
             let field = &input.fields[i];
             if !matches!(field.ty, Type::String | Type::Date { .. }) {
@@ -120,7 +124,8 @@ impl NormalizeDates {
                     field.name,
                     field.ty.name()
                 ))
-                .hint("take it out of `columns`, or let `types` of `load_csv` make it a string"));
+                .hint("take it out of `columns`, or let `types` of `load_csv` make it a string")
+                .of(["columns", &field.name]));
             }
         }
         positions.retain(|&i| input.fields[i].ty == Type::String);

@@ -1,13 +1,13 @@
 //! `select`: which columns go on, in which order and by which names. Decided on the schema; at work a
 //! session only moves columns, and shared ones stay shared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::Batch;
-use crate::error::{Error, Result, every};
+use crate::error::{Error, OfValue, Result, both, every};
 use crate::schema::Schema;
 
 /// The kind.
@@ -59,7 +59,9 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
     let options: Options = super::options(table)?;
     if options.prefix.is_empty() && !options.prefix_except.is_empty() {
         return Err(Error::usage("`prefix_except` without a `prefix`")
-            .hint("give `prefix`, or leave `prefix_except` out"));
+            .hint("give `prefix`, or leave `prefix_except` out")
+            .of(["prefix_except"])
+            .of(["prefix"]));
     }
     Ok(Box::new(Select { options }))
 }
@@ -72,36 +74,55 @@ impl Select {
     /// The output's columns, and the position in the input that each comes from.
     fn plan(&self, input: &Schema) -> Result<(Schema, Vec<usize>)> {
         let options = &self.options;
-        let named = options.keep.iter().flatten().chain(&options.drop);
-        let named: BTreeSet<&String> = named.chain(options.rename.keys()).collect();
-        every(named.into_iter().map(|name| input.index(name)))?;
-        let mut positions = match &options.keep {
-            Some(keep) => input.indices(keep)?,
-            None => (0..input.fields.len()).collect(),
-        };
+        let kept = options.keep.as_ref().map(|keep| input.indices(keep));
+        let kept = kept.transpose().under("keep");
+        let dropped = input.indices(&options.drop).under("drop");
+        let renamed = every(options.rename.keys().map(|old| input.index(old))).under("rename");
+        let (kept, _) = both(kept, both(dropped, renamed))?;
+        let mut positions = kept.unwrap_or_else(|| (0..input.fields.len()).collect());
         let picked = |positions: &[usize]| {
             Schema::new(positions.iter().map(|&i| input.fields[i].clone()).collect())
         };
         let kept = picked(&positions)?;
-        for i in kept.indices(&options.drop)? {
+        for i in kept.indices(&options.drop).under("drop")? {
             positions.retain(|&position| input.fields[position].name != kept.fields[i].name);
         }
         if positions.is_empty() {
-            return Err(Error::usage("`keep` and `drop` leave no column").hint("keep at least one"));
+            return Err(Error::usage("`keep` and `drop` leave no column")
+                .hint("keep at least one")
+                .of(["drop"])
+                .of(["keep"]));
         }
 
         let mut output = picked(&positions)?;
-        let old = every(options.rename.keys().map(|old| output.index(old)))?;
+        let old = every(options.rename.keys().map(|old| output.index(old))).under("rename")?;
         for (i, new) in old.into_iter().zip(options.rename.values()) {
             output.fields[i].name.clone_from(new);
         }
-        let except = output.indices(&options.prefix_except)?;
+        let except = output
+            .indices(&options.prefix_except)
+            .under("prefix_except")?;
         for (i, field) in output.fields.iter_mut().enumerate() {
             if !except.contains(&i) {
                 field.name.insert_str(0, &options.prefix);
             }
         }
-        Ok((Schema::new(output.fields)?, positions))
+        let output = Schema::new(output.fields).map_err(|error| self.of_new_names(error))?;
+        Ok((output, positions))
+    }
+}
+
+impl Select {
+    /// An error about two columns of one name, with what gave one of them that name.
+    fn of_new_names(&self, mut error: Error) -> Error {
+        let name = error.values.pop().and_then(|mut path| path.pop());
+        let mut renamed = self.options.rename.iter();
+        let renamed = renamed.find(|(_, new)| Some(*new) == name.as_ref());
+        let path = match renamed {
+            Some((old, _)) => vec!["rename", old],
+            None => vec!["prefix"],
+        };
+        error.of(path)
     }
 }
 

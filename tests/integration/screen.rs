@@ -271,7 +271,7 @@ name = \"b\"
 kind = \"load_csv\"
 files = [\"in.csv\", \"${NOPE}/in.csv\"] # 20 environment variable `NOPE` is not set
 record_bytes = 0 # 1 `record_bytes` must be between
-on_error = \"null\" # 1 `on_error`: unknown variant `null`
+on_error = \"null\" # 1 `on_error`: expected one of `reject`, `fail`, found `null`
 [[stage]]
 name = \"c\"
 kind = \"load_csv\"
@@ -325,7 +325,7 @@ name = \"joined\"
 kind = \"join\"
 inputs = [\"c\", \"b\"]
 left_on = \"a\" # 1 give `on`, or `left_on` and `right_on`
-how = \"outer\" # 1 `how`: unknown variant `outer`
+how = \"outer\" # 1 `how`: expected one of `left`, `inner`, `semi`, `anti`, found `outer`
 min_match = 3 # 1 `min_match` is a share
 [[stage]]
 name = \"some\"
@@ -353,7 +353,7 @@ name = \"asked\"
 kind = \"fetch\"
 inputs = [\"c\"]
 url = \"ftp://host/{a}\" # 1 `url`: `ftp` is neither `http` nor `https`
-method = \"get\" # 1 `method`: unknown variant `get`
+method = \"get\" # 1 `method`: expected one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`, found `get`
 columns = { p = \"price\", q = \"/q\" } # 13 `columns.p`: `price` is no JSON pointer
 types = { r = \"int\" } # 11 `types` names `r`
 batch = 0 # 1 `batch` must be between
@@ -370,14 +370,14 @@ name = \"write\"
 kind = \"write_files\"
 inputs = [\"c\"]
 path = \"out.txt\"
-format = \"text\" # 1 `format`: unknown variant `text`
-nulls = \"none\" # 1 `nulls`: unknown variant `none`
+format = \"text\" # 1 `format`: expected one of `ndjson`, `csv`, `arrow`, found `text`
+nulls = \"none\" # 1 `nulls`: expected one of `omit`, `null`, found `none`
 [[stage]]
 name = \"index\"
 kind = \"bulk_index\"
 inputs = [\"c\"]
 to = \"localhost:9200\" # 1 `localhost:9200` is not a server's address
-load = \"upsert\" # 1 `load`: unknown variant `upsert`
+load = \"upsert\" # 1 `load`: expected one of `append`, `create`, `replace`, found `upsert`
 index = \"i\"
 op = \"delete\" # 1 `op = \"delete\"` needs `id`
 batch_docs = 0 # 1 `batch_docs` is 0
@@ -404,7 +404,7 @@ name = \"selected\"
 kind = \"select\"
 inputs = [\"c\"]
 keep = [\"a\", \"k\"] # 14 no column `k`
-drop = [\"d\", \"k\"] # 9 no column `d`
+drop = [\"d\", \"k\"] # 9 no column `d`; 14 no column `k`
 rename = { r = \"s\" } # 12 no column `r`
 [[stage]]
 name = \"fetched\"
@@ -628,7 +628,7 @@ fn one_empty_file_is_one_fault_and_no_other_file_is_blamed() {
     assert_eq!(looked.code, Some(1));
     assert_eq!(
         looked.stderr,
-        "error: stage `load`: `in/empty.csv` is empty: it has no header line\nhint: give `columns` if the file has no header\n"
+        "error: stage `load`: `in/empty.csv` is empty: it has no header line\n  at p.toml:4:1\nhint: give `columns` if the file has no header\n"
     );
     assert!(!looked.stdout.contains("empty.csv"), "{}", looked.stdout);
 

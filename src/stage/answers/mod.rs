@@ -25,7 +25,7 @@ pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
 
 use super::OnError;
-use crate::error::{Error, Result, both, every};
+use crate::error::{Error, OfValue, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
 use crate::schema::{Field, Schema, Type, list};
@@ -176,7 +176,8 @@ impl Answers {
                     Some(place) => Ok((name.clone(), place.to_owned())),
                     None => Err(Error::usage(format!(
                         "`columns.{name}`: expected a string, found {place}"
-                    ))),
+                    ))
+                    .of(["columns", name])),
                 })
                 .collect::<Result<_>>()?,
         };
@@ -186,16 +187,19 @@ impl Answers {
                 Format::Csv => "[\"price\"]",
                 Format::Lines => "[\"line\"]",
             };
-            return Err(Error::usage("`columns` names no column").hint(format!(
-                "write which values of a record are wanted: `columns = {example}`"
-            )));
+            return Err(Error::usage("`columns` names no column")
+                .hint(format!(
+                    "write which values of a record are wanted: `columns = {example}`"
+                ))
+                .of(["columns"]));
         }
         let mut types = options.types.clone();
         let columns = places
             .iter()
             .map(|(name, place)| {
                 Ok(Wanted {
-                    place: Place::of(format, place, &format!("`columns.{name}`"))?,
+                    place: Place::of(format, place, &format!("`columns.{name}`"))
+                        .of(["columns", name])?,
                     target: types.remove(name).unwrap_or(Target::String),
                     name: name.clone(),
                 })
@@ -207,6 +211,7 @@ impl Answers {
                 "`types` names `{unknown}`; `columns` has {}",
                 list(&names)
             ));
+            let error = error.of(["types", unknown]);
             return Err(match crate::error::nearest(unknown, names) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
@@ -216,20 +221,23 @@ impl Answers {
             return Err(Error::usage(format!(
                 "`batch` must be between 1 and {BATCH_MAX}, found {}",
                 options.batch
-            )));
+            ))
+            .of(["batch"]));
         }
         if options.max_failed < -1 {
-            return Err(Error::usage(
-                "`max_failed` is a number of rows, or -1 for no limit",
-            ));
+            return Err(
+                Error::usage("`max_failed` is a number of rows, or -1 for no limit")
+                    .of(["max_failed"]),
+            );
         }
         let key = options.key.iter().map(|(column, place)| {
-            let place = Place::of(format, place, &format!("`key.{column}`"))?;
+            let place = Place::of(format, place, &format!("`key.{column}`"));
+            let place = place.of(["key", column])?;
             Ok((column.clone(), place))
         });
         Ok(Answers {
             format,
-            records: pointer(&options.records, "`records`")?,
+            records: pointer(&options.records, "`records`").of(["records"])?,
             columns,
             key: key.collect::<Result<_>>()?,
             batch: options.batch,
@@ -246,13 +254,14 @@ impl Answers {
                     "`columns.{0}`: the input has a column `{0}` already",
                     column.name
                 ))
-                .hint("give it another name here, or rename the input's with a `select` stage"));
+                .hint("give it another name here, or rename the input's with a `select` stage")
+                .of(["columns", &column.name]));
             }
             Ok(Field::new(&column.name, ty(column.target)))
         });
         let (columns, _) = both(every(columns), self.key_columns(input))?;
         fields.extend(columns);
-        Schema::new(fields)
+        Schema::new(fields).under("columns")
     }
 
     /// The positions of the key's columns in the input.
@@ -261,19 +270,20 @@ impl Answers {
             return match self.key.first() {
                 Some((column, _)) => Err(Error::usage(format!(
                     "`key.{column}`: without an input there are no items to match"
-                ))),
+                ))
+                .of(["key", column])),
                 None => Ok(Vec::new()),
             };
         };
         let index = |(column, _): &(String, Place)| {
-            let at = input
-                .index(column)
-                .map_err(|error| error.about(&format!("key.{column}")))?;
+            let at = input.index(column).under("key");
+            let at = at.map_err(|error| error.about(&format!("key.{column}")))?;
             match input.fields[at].ty {
                 Type::List(_) | Type::Binary => Err(Error::usage(format!(
                     "`key.{column}`: a {} is no key",
                     input.fields[at].ty.name()
-                ))),
+                ))
+                .of(["key", column])),
                 _ => Ok(at),
             }
         };

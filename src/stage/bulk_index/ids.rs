@@ -9,7 +9,7 @@ use super::local::coerce::{coerce, shown};
 use super::local::mapping::Kind;
 use crate::batch::Batch;
 use crate::columns::{Column, TextBuilder, row_number};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::schema::{Schema, Type, list};
 use crate::stage::{Counts, Reject, Totals};
 
@@ -23,15 +23,16 @@ const SEPARATORS_MAX: usize = 9;
 const COUNTED: &str = "separators ";
 
 /// The columns that make ids, checked.
-pub(super) fn check(input: &Schema, columns: &[String]) -> Result<()> {
-    for i in input.indices(columns)? {
+pub(super) fn check(input: &Schema, option: &str, columns: &[String]) -> Result<()> {
+    for i in input.indices(columns).under(option)? {
         let field = &input.fields[i];
         if matches!(field.ty, Type::List(_) | Type::Binary) {
             return Err(Error::usage(format!(
                 "column `{}` is a {}, which cannot be an `id`",
                 field.name,
                 field.ty.name()
-            )));
+            ))
+            .of([option, &field.name]));
         }
     }
     Ok(())

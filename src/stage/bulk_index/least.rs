@@ -37,7 +37,8 @@ impl Least {
         Err(Error::usage(format!(
             "`min_share` is {}; it is a share, 0 to 1",
             self.min_share
-        )))
+        ))
+        .of(["min_share"]))
     }
 
     /// An error if an index of `new` documents may not replace one of `old`; `None`: there is no old one,

@@ -127,7 +127,8 @@ fn target(table: toml::Table) -> Result<Target> {
             ))
             .hint(format!(
                 "`{LOCAL}{bare}` is the embedded index in that folder; a server's address begins with `http://` or `https://`"
-            )));
+            ))
+            .of(["to", bare]));
         }
         let index = ServerIndex::new(to, id, mapping, load, server, http)?;
         return Ok(Target::Server(Box::new(index)));
@@ -138,17 +139,21 @@ fn target(table: toml::Table) -> Result<Target> {
             "`to` names several places, one of them an embedded index: {}",
             list(&to.iter().map(String::as_str).collect::<Vec<_>>())
         ))
-        .hint("give each a stage of its own"));
+        .hint("give each a stage of its own")
+        .of(["to"]));
     };
     if Path::new(dir).file_name().is_none() && !dir.ends_with("..") {
         return Err(Error::usage(format!("`to = \"{target}\"` names no folder"))
-            .hint("write `local:DIR`; the index is that folder"));
+            .hint("write `local:DIR`; the index is that folder")
+            .of(["to"]));
     }
     if server.op != server::Op::Index {
         return Err(Error::usage(format!(
             "`op = \"{}\"` is for servers; `to` is an embedded index, which takes `index`",
             server.op.as_str()
-        )));
+        ))
+        .of(["op"])
+        .of(["to"]));
     }
     Ok(Target::Local(LocalIndex {
         dir: (*dir).to_owned(),

@@ -25,7 +25,7 @@ use super::{
     Begun, Folder, Partitioning, Policy, Probe, Properties, Run, Session, Setup, Stage, StageKind,
     Totals,
 };
-use crate::error::{Error, Result, both};
+use crate::error::{Error, OfValue, Result, both};
 use crate::schema::{Schema, Type};
 
 /// The kind.
@@ -170,26 +170,34 @@ fn decode(table: toml::Table) -> Result<Box<dyn Stage>> {
         (Command::Text(_), false) => {
             return Err(
                 Error::usage("`command` is one string, which only a shell takes apart")
-                    .hint("write a list, `[\"program\", \"argument\"]`, or set `shell = true`"),
+                    .hint("write a list, `[\"program\", \"argument\"]`, or set `shell = true`")
+                    .of(["command"])
+                    .of(["shell"]),
             );
         }
         (Command::Words(_), true) => {
             return Err(
                 Error::usage("`command` is a list, and a shell takes one string")
-                    .hint("write one string, or leave `shell` out"),
+                    .hint("write one string, or leave `shell` out")
+                    .of(["command"])
+                    .of(["shell"]),
             );
         }
         (Command::Words(words), false) if words.first().is_none_or(String::is_empty) => {
-            return Err(Error::usage("`command` names no program"));
+            return Err(Error::usage("`command` names no program").of(["command"]));
         }
         _ => {}
     }
     match (options.stdin, &options.stdin_column) {
         (Stdin::Lines, None) => {
-            return Err(Error::usage("`stdin = \"lines\"` needs `stdin_column`"));
+            return Err(Error::usage("`stdin = \"lines\"` needs `stdin_column`")
+                .of(["stdin"])
+                .of(["stdin_column"]));
         }
         (Stdin::None | Stdin::Ndjson, Some(_)) => {
-            return Err(Error::usage("`stdin_column` goes with `stdin = \"lines\"`"));
+            return Err(Error::usage("`stdin_column` goes with `stdin = \"lines\"`")
+                .of(["stdin_column"])
+                .of(["stdin"]));
         }
         _ => {}
     }
@@ -230,20 +238,23 @@ impl Exec {
     fn template(&self, input: &Schema) -> Result<Template> {
         let template = match &self.options.command {
             Command::Words(words) => Template::program(words, input),
-            Command::Text(text) => Template::Shell(Script::new(text, input)?),
+            Command::Text(text) => Template::Shell(Script::new(text, input).of(["command"])?),
         };
-        template.check_batch(self.batch, input)?;
+        template
+            .check_batch(self.batch, input)
+            .of(["command"])
+            .of(["batch"])?;
         Ok(template)
     }
 
     fn stdin_column(&self, input: &Schema) -> Result<Option<usize>> {
         let column = self.options.stdin_column.as_deref();
         let index = |name: &str| {
-            let at = input
-                .index(name)
-                .map_err(|error| error.about("stdin_column"))?;
+            let at = input.index(name).under("stdin_column");
+            let at = at.map_err(|error| error.about("stdin_column"))?;
             match input.fields[at].ty {
-                Type::Binary => Err(Error::usage(format!("`stdin_column`: `{name}` is no text"))),
+                Type::Binary => Err(Error::usage(format!("`stdin_column`: `{name}` is no text"))
+                    .of(["stdin_column"])),
                 _ => Ok(at),
             }
         };

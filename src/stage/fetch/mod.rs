@@ -31,7 +31,7 @@ use super::{
 };
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::error::{Error, Result, both, every};
+use crate::error::{Error, OfValue, Result, both, every};
 use crate::http::{self, Connect, HttpClient, Url};
 use crate::schema::Schema;
 use crate::secrets::Secrets;
@@ -109,12 +109,14 @@ impl Question {
 
     /// Finds the columns in the input.
     fn bind(&mut self, input: Option<&Schema>, batch: usize) -> Result<()> {
-        let url = self.url.bind("url", input, batch);
+        let url = self.url.bind("url", input, batch).of(["url"]);
         let headers = self.headers.iter_mut();
-        let headers =
-            headers.map(|(name, value)| value.bind(&format!("headers.{name}"), input, batch));
+        let headers = headers.map(|(name, value)| {
+            let bound = value.bind(&format!("headers.{name}"), input, batch);
+            bound.of(["headers", name])
+        });
         let body = self.body.iter_mut();
-        let body = body.map(|body| body.bind("body", input, batch));
+        let body = body.map(|body| body.bind("body", input, batch).under("body"));
         every(iter::once(url).chain(headers).chain(body)).map(drop)
     }
 }

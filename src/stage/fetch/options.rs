@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::template::{Body, Part, Template};
 use super::{Fetch, Method, Question, origin, parse_url, session};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::format::json::raw::Pointer;
 use crate::http::{Backoff, header_fits};
 use crate::secrets::{Secrets, is_secret};
@@ -171,6 +171,7 @@ impl Options {
             Pointer::parse(text).ok_or_else(|| {
                 Error::usage(format!("`next`: `{text}` is no JSON pointer"))
                     .hint(format!("did you mean `/{text}`?"))
+                    .of(["next"])
             })
         };
         self.next.as_ref().map(parse).transpose()
@@ -179,12 +180,14 @@ impl Options {
     /// What numbers and words alone show.
     fn check(&self) -> Result<()> {
         if self.url.is_empty() {
-            return Err(Error::usage("missing key `url`"));
+            return Err(Error::usage("missing key `url`").of(["url"]));
         }
         if self.next.is_some() && self.format != Answered::Json {
-            return Err(Error::usage(
-                "`next` is found in answers of `format = \"json\"` only",
-            ));
+            return Err(
+                Error::usage("`next` is found in answers of `format = \"json\"` only")
+                    .of(["next"])
+                    .of(["format"]),
+            );
         }
         self.next_pointer()?;
         let waits = [
@@ -195,9 +198,9 @@ impl Options {
             ("max_sessions", self.max_sessions.unwrap_or(1) as u64),
         ];
         if let Some((name, _)) = waits.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::usage(format!(
-                "`{name}` is 0: nothing could be fetched"
-            )));
+            return Err(
+                Error::usage(format!("`{name}` is 0: nothing could be fetched")).of([*name]),
+            );
         }
         let longest = [
             ("retry_delay_ms", self.retry_delay_ms),
@@ -208,13 +211,14 @@ impl Options {
             ),
         ];
         if let Some((name, _)) = longest.iter().find(|(_, value)| *value > DAY_MS) {
-            return Err(Error::usage(format!("`{name}` is longer than a day")));
+            return Err(Error::usage(format!("`{name}` is longer than a day")).of([*name]));
         }
         let slowest = 1000.0 / DAY_MS as f64;
         match self.requests_per_second {
             Some(rate) if !rate.is_finite() || rate < slowest => Err(Error::usage(format!(
                 "`requests_per_second`: expected a number above 0, found {rate}"
-            ))),
+            ))
+            .of(["requests_per_second"])),
             _ => Ok(()),
         }
     }
@@ -229,47 +233,53 @@ fn decode(table: toml::Table) -> Result<Fetch> {
     options.check()?;
     shared.records.clone_from(&options.records);
     let answers = Answers::new(&shared, options.format.into())?;
-    let mut url = Template::parse("url", &options.url)?;
+    let mut url = Template::parse("url", &options.url).of(["url"])?;
     let user_url = take_user(&mut url);
-    http.check(user_url.as_slice())?;
+    http.check("url", user_url.as_slice())?;
     let session = options
         .session
         .as_ref()
         .map(session::Plan::new)
-        .transpose()?;
+        .transpose()
+        .under("session")?;
     let holds_secret = user_url.is_some()
         || session.is_some()
         || http.says_who_we_are()
         || options.headers.keys().any(|name| is_secret(name));
-    check_url(&url, holds_secret)?;
+    check_url(&url, holds_secret).of(["url"])?;
     let mut headers = Vec::new();
     for (name, value) in &options.headers {
         if !header_fits(name, "") {
-            return Err(Error::usage(format!(
-                "`headers`: `{name}` is no header's name"
-            )));
+            return Err(
+                Error::usage(format!("`headers`: `{name}` is no header's name"))
+                    .of(["headers", name]),
+            );
         }
         if value.chars().any(char::is_control) {
             return Err(Error::usage(format!(
                 "`headers.{name}`: a control character has no place in a header"
-            )));
+            ))
+            .of(["headers", name]));
         }
         headers.push((
             name.clone(),
-            Template::parse(&format!("headers.{name}"), value)?,
+            Template::parse(&format!("headers.{name}"), value).of(["headers", name])?,
         ));
     }
     let body = options
         .body
         .as_ref()
         .map(|body| Body::parse("body", body))
-        .transpose()?;
+        .transpose()
+        .of(["body"])?;
     if body.is_some() && options.method.is_safe() {
         return Err(Error::usage(format!(
             "`method = \"{}\"` sends no body",
             options.method.as_str()
         ))
-        .hint("`method = \"POST\"` does"));
+        .hint("`method = \"POST\"` does")
+        .of(["method"])
+        .of(["body"]));
     }
     Ok(Fetch {
         question: Question {

@@ -64,7 +64,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(options: &Options) -> Result<Self> {
-        let bad = |key: &str, why: &str| Error::usage(format!("`session.{key}`: {why}"));
+        let bad = |key: &str, why: &str| Error::usage(format!("`session.{key}`: {why}")).of([key]);
         let (name, value) = options
             .header
             .split_once(':')

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::batch::Batch;
-use crate::error::{Error, Result, every};
+use crate::error::{Error, OfValue, Result, every};
 use crate::format::json::{write_plain, write_value};
 use crate::schema::{Schema, Type};
 use crate::stage::answers::Refusal;
@@ -41,7 +41,13 @@ impl Place {
             ))
             .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
         };
-        self.at = input.index(column).map_err(|error| error.about(key))?;
+        self.at = input.index(column).map_err(|error| {
+            let error = error.about(key);
+            Error {
+                values: Vec::new(),
+                ..error
+            }
+        })?;
         if let ty @ (Type::List(_) | Type::Binary) = &input.fields[self.at].ty {
             return Err(Error::usage(format!(
                 "`{key}`: column `{column}` is a {}, and stands in no request",
@@ -298,8 +304,10 @@ impl Body {
             }
             Body::Object(members) => {
                 let members = members.iter_mut();
-                let bound =
-                    members.map(|(name, body)| body.bind(&format!("{key}.{name}"), input, batch));
+                let bound = members.map(|(name, body)| {
+                    body.bind(&format!("{key}.{name}"), input, batch)
+                        .under(name)
+                });
                 every(bound).map(drop)
             }
             Body::Other(_) => Ok(()),

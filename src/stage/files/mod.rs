@@ -15,7 +15,7 @@ pub(super) use watch::{Grown, Seen, Watch, is_once};
 use glob::{FILES_MAX, Match, Pattern, broken_link, too_many};
 
 use super::Folder;
-use crate::error::{Class, Error, Result, nearest_file};
+use crate::error::{Class, Error, OfValue, Result, nearest_file};
 use crate::stop::Stop;
 
 /// Standard input.
@@ -26,7 +26,7 @@ pub fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<P
     let mut paths = Vec::new();
     let mut known: HashSet<PathBuf> = HashSet::new();
     for text in patterns {
-        for Match { path, real } in matches(text, folder, stop)? {
+        for Match { path, real } in matches(text, folder, stop).of(["files", text])? {
             if known.insert(real) {
                 paths.push(path);
             }
@@ -36,6 +36,12 @@ pub fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<P
         }
     }
     Ok(paths)
+}
+
+/// An error about the file `path`, with the item of `files`, the option that lists `patterns`, which is its path.
+pub fn of_file(patterns: &[String], folder: &Folder, path: &Path, error: Error) -> Error {
+    let item = patterns.iter().find(|text| folder.resolve(text) == path);
+    error.of(["files"].into_iter().chain(item.map(String::as_str)))
 }
 
 /// Whether `text`, a path or pattern, stands for the file `path`, whose folder is canonical.

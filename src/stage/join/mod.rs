@@ -16,7 +16,7 @@ use super::{
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
-use crate::error::{Error, Result, both};
+use crate::error::{Error, OfValue, Result, both};
 use crate::format::json;
 use crate::keys::{self, Keys, NullKeys};
 use crate::schema::{Field, Schema};
@@ -123,6 +123,8 @@ enum Duplicates {
 struct Join {
     left_on: Vec<String>,
     right_on: Vec<String>,
+    /// The options that name the two.
+    key_options: [&'static str; 2],
     how: How,
     suffix: Option<String>,
     duplicates: Duplicates,
@@ -134,30 +136,48 @@ impl Join {
         let given: Options = options(table)?;
         if !(0.0..=1.0).contains(&given.min_match) {
             let share = given.min_match;
-            let error = Error::usage(format!("`min_match` is a share from 0 to 1, found {share}"));
+            let error = Error::usage(format!("`min_match` is a share from 0 to 1, found {share}"))
+                .of(["min_match"]);
             return Err(if (1.0..=100.0).contains(&share) {
                 error.hint(format!("did you mean `{}`?", share / 100.0))
             } else {
                 error
             });
         }
-        let (left_on, right_on) = match (given.on, given.left_on, given.right_on) {
-            (Some(on), None, None) => (on.list(), on.list()),
-            (None, Some(left), Some(right)) => (left.list(), right.list()),
-            _ => return Err(Error::usage("give `on`, or `left_on` and `right_on`")),
+        let given_key = match (&given.on, &given.left_on) {
+            (Some(_), _) => "on",
+            (_, Some(_)) => "left_on",
+            _ => "right_on",
+        };
+        let (left_on, right_on, key_options) = match (given.on, given.left_on, given.right_on) {
+            (Some(on), None, None) => (on.list(), on.list(), ["on"; 2]),
+            (None, Some(left), Some(right)) => (left.list(), right.list(), ["left_on", "right_on"]),
+            _ => {
+                let error = Error::usage("give `on`, or `left_on` and `right_on`");
+                return Err(error
+                    .of([given_key])
+                    .of(["on"])
+                    .of(["left_on"])
+                    .of(["right_on"]));
+            }
         };
         let (left, right) = (left_on.len(), right_on.len());
         if left != right {
             return Err(Error::usage(format!(
                 "`left_on` names {left} columns, and `right_on` {right}"
-            )));
+            ))
+            .of(["left_on"])
+            .of(["right_on"]));
         }
         if left == 0 {
-            return Err(Error::usage("`on` names no column"));
+            return Err(Error::usage("`on` names no column")
+                .of(["on"])
+                .of(["left_on"]));
         }
         Ok(Join {
             left_on,
             right_on,
+            key_options,
             how: given.how,
             suffix: given.suffix,
             duplicates: given.duplicates,
@@ -193,11 +213,14 @@ impl Stage for Join {
             }
         };
         let (left, right) = (&inputs[0], &inputs[1]);
-        let left_keys = left.indices(&self.left_on).map_err(side("left"));
-        let right_keys = right.indices(&self.right_on).map_err(side("right"));
+        let [of_left, of_right] = self.key_options;
+        let left_keys = left.indices(&self.left_on).under(of_left);
+        let right_keys = right.indices(&self.right_on).under(of_right);
+        let left_keys = left_keys.map_err(side("left"));
+        let right_keys = right_keys.map_err(side("right"));
         let (left_keys, right_keys) = both(left_keys, right_keys)?;
-        keys::check(left, &left_keys)?;
-        keys::check(right, &right_keys)?;
+        keys::check(left, &left_keys).under(of_left)?;
+        keys::check(right, &right_keys).under(of_right)?;
         for (&l, &r) in left_keys.iter().zip(&right_keys) {
             let (l, r) = (&left.fields[l], &right.fields[r]);
             if l.ty != r.ty {
@@ -208,7 +231,8 @@ impl Stage for Join {
                     r.name,
                     r.ty.name()
                 ))
-                .hint("load both with the same type"));
+                .hint("load both with the same type")
+                .of([of_left, &l.name]));
             }
         }
         let mut fields = left.fields.clone();
@@ -218,7 +242,8 @@ impl Stage for Join {
             if left.names().any(|left| left == name) {
                 let Some(suffix) = &self.suffix else {
                     return Err(Error::usage(format!("both inputs have a column `{name}`"))
-                        .hint("give `suffix`, or rename or drop it in a `select` before"));
+                        .hint("give `suffix`, or rename or drop it in a `select` before")
+                        .of(["suffix"]));
                 };
                 name.push_str(suffix);
             }
@@ -227,7 +252,7 @@ impl Stage for Join {
                 ..field.clone()
             });
         }
-        Schema::new(fields)
+        Schema::new(fields).under("suffix")
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use encoding_rs::Encoding;
 
-use super::files::{Grown, Seen, expand, in_file, is_once, open};
+use super::files::{Grown, Seen, expand, in_file, is_once, of_file, open};
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
     StageKind, Totals,
 };
-use crate::error::{Class, Error, Result, every};
+use crate::error::{Class, Error, OfValue, Result, every};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, Splitter};
@@ -180,7 +180,11 @@ impl LoadCsv {
         let stop = Stop::of_signals();
         let paths = expand(&self.files, folder, &stop)?;
         let first = &paths[0];
-        let open = || self.open_file(&Seen::of(first)?.0, Arc::default(), &stop);
+        let open = || {
+            let seen = Seen::of(first);
+            let opened = seen.and_then(|(seen, _)| self.open_file(&seen, Arc::default(), &stop));
+            opened.map_err(|error| of_file(&self.files, folder, first, error))
+        };
         if !is_once(first) {
             let header = open()?.header;
             return Ok((header.unwrap_or_default(), Some(first.clone())));
@@ -215,14 +219,26 @@ impl Stage for LoadCsv {
                 .collect(),
         )
         .map_err(|error| match &file {
-            Some(file) => in_header(error)
-                .cause(format!("in the header of `{}`", file.display()))
-                .hint(OWN_NAMES),
+            Some(file) => {
+                let error = of_file(
+                    &self.files,
+                    folder,
+                    file,
+                    Error {
+                        values: Vec::new(),
+                        ..in_header(error)
+                    },
+                );
+                error
+                    .cause(format!("in the header of `{}`", file.display()))
+                    .hint(OWN_NAMES)
+            }
             None => error,
         })?;
         let typed = self.types.iter();
         let typed = typed.map(|(column, _)| all_strings.index(column));
         every(typed)
+            .under("types")
             .map_err(|error| error.each(&|error: Error| in_header(error.about("types"))))?;
         let target = |name: &String| {
             self.types
@@ -273,7 +289,8 @@ impl Stage for LoadCsv {
         let mut warnings = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
         for path in paths {
-            let (seen, file) = Seen::of(&path)?;
+            let (seen, file) =
+                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
             if file.bytes == 0 && seen.is_file() {
                 warnings.push(format!("`{}` is empty", path.display()));
             }

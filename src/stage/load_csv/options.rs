@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::super::files::Grown;
 use super::super::options;
 use super::LoadCsv;
-use crate::error::{Error, Result, meant, nearest};
+use crate::error::{Error, OfValue, Result, meant, nearest};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::schema::{Field, Schema, Type};
@@ -118,14 +118,17 @@ impl LoadCsv {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
         if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty").hint("name at least one file or glob"));
+            return Err(Error::usage("`files` is empty")
+                .hint("name at least one file or glob")
+                .of(["files"]));
         }
         let byte = |key: &str, text: &str| match text.as_bytes() {
             [byte] if !matches!(byte, 0 | b'\n' | b'\r') => Ok(*byte),
             _ => Err(Error::usage(format!(
                 "`{key}` must be one byte, found `{}`",
                 text.escape_debug()
-            ))),
+            ))
+            .of([key])),
         };
         let dialect = Dialect {
             delimiter: byte("delimiter", &given.delimiter)?,
@@ -140,53 +143,62 @@ impl LoadCsv {
                 .transpose()?,
         };
         if dialect.quote == Some(dialect.delimiter) || dialect.escape == Some(dialect.delimiter) {
-            return Err(Error::usage(
-                "`delimiter`, `quote` and `escape` must differ",
-            ));
+            return Err(
+                Error::usage("`delimiter`, `quote` and `escape` must differ")
+                    .of(["delimiter"])
+                    .of(["quote"])
+                    .of(["escape"]),
+            );
         }
         let encoding = Encoding::for_label(given.encoding.as_bytes()).ok_or_else(|| {
             let error = format!("`encoding`: no encoding is labelled `{}`", given.encoding);
             let labels = "WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...";
-            Error::usage(error).hint(match nearest(&given.encoding, LABELS) {
+            let hint = match nearest(&given.encoding, LABELS) {
                 Some(near) => format!("did you mean `{near}`? {labels}"),
                 None => labels.into(),
-            })
+            };
+            Error::usage(error).hint(hint).of(["encoding"])
         })?;
         if encoding != encoding_rs::UTF_8 && !encoding.is_single_byte() {
             return Err(Error::usage(format!(
                 "`encoding`: `{}` is neither UTF-8 nor single-byte",
                 encoding.name()
             ))
-            .hint("convert the file first, for example with `iconv -t utf-8`"));
+            .hint("convert the file first, for example with `iconv -t utf-8`")
+            .of(["encoding"]));
         }
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
                 given.record_bytes
-            )));
+            ))
+            .of(["record_bytes"]));
         }
         let types = targets(given.types)?;
         if let Some(columns) = &given.columns {
             if columns.is_empty() {
-                return Err(Error::usage("`columns` is empty"));
+                return Err(Error::usage("`columns` is empty").of(["columns"]));
             }
             if columns.len() > COLUMNS_MAX {
                 let given = columns.len();
                 return Err(Error::usage(format!(
                     "`columns`: at most {COLUMNS_MAX}, found {given}"
-                )));
+                ))
+                .of(["columns"]));
             }
             Schema::new(
                 columns
                     .iter()
                     .map(|name| Field::new(name, Type::String))
                     .collect(),
-            )?;
+            )
+            .under("columns")?;
         }
         if given.files.iter().filter(|file| *file == "-").count() > 1 {
-            return Err(Error::usage(
-                "`files`: standard input (`-`) can be read only once",
-            ));
+            return Err(
+                Error::usage("`files`: standard input (`-`) can be read only once")
+                    .of(["files", "-"]),
+            );
         }
         Ok(LoadCsv {
             files: given.files,

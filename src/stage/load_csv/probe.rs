@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::files::{Seen, expand, is_once};
+use super::super::files::{Seen, expand, is_once, of_file};
 use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened};
 use crate::error::{Error, Result};
@@ -23,6 +23,7 @@ impl LoadCsv {
         let schema = self.schema(&[], folder);
         let looks = paths.iter().enumerate().map(|(at, path)| {
             let found = self.look_at(path, columns_for(at == 0, &schema));
+            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
             Probe::new(path.display(), found)
         });
         looks.collect()

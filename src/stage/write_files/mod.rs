@@ -74,10 +74,9 @@ impl WriteFiles {
     fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
         if given.path.is_empty() || given.path.ends_with(['/', '.']) {
-            return Err(Error::usage(format!(
-                "`path` = `{}` names no file",
-                given.path
-            )));
+            return Err(
+                Error::usage(format!("`path` = `{}` names no file", given.path)).of(["path"]),
+            );
         }
         let gzip = has_extension(&given.path, "gz");
         let stem = if gzip {
@@ -100,6 +99,8 @@ impl WriteFiles {
                 given.path
             ))
             .hint("end it in `.ndjson`, `.csv` or `.arrow`, or give `format`")
+            .of(["path"])
+            .of(["format"])
         })?;
         Ok(WriteFiles {
             path: given.path,

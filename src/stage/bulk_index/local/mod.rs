@@ -22,7 +22,7 @@ use std::path::Path;
 
 use self::mapping::Mapping;
 use super::{LOCAL, Least, Mode, ids, one, refuse_reserved};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::schema::{Schema, count, list};
 use crate::stage::{
     Begun, Destination, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage,
@@ -65,8 +65,9 @@ impl LocalIndex {
         let file = folder.resolve(path);
         let shown = file.display().to_string();
         let text = std::fs::read_to_string(&file)
-            .map_err(|error| Error::io("read mapping", &shown, &error))?;
-        Mapping::parse(&text, &shown).map(Some)
+            .map_err(|error| Error::io("read mapping", &shown, &error))
+            .of(["mapping"])?;
+        Mapping::parse(&text, &shown).map(Some).of(["mapping"])
     }
 }
 
@@ -84,7 +85,7 @@ impl Stage for LocalIndex {
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let input = one(inputs)?;
         refuse_reserved(input, &RESERVED)?;
-        ids::check(input, &self.id)?;
+        ids::check(input, "id", &self.id)?;
         self.read_mapping(folder)?;
         Ok(input.clone())
     }

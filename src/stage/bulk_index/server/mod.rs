@@ -31,7 +31,7 @@ pub(super) use self::options::{Op, Options};
 pub(super) use self::replay::{REJECTS, Replay};
 
 use super::{Mode, ids, not_json, one, refuse_reserved};
-use crate::error::{Error, Result, every, note};
+use crate::error::{Error, OfValue, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
@@ -94,7 +94,7 @@ impl ServerIndex {
     ) -> Result<Self> {
         let mut mistakes = Vec::new();
         let index = note(&mut mistakes, options.check(&id, mode));
-        note(&mut mistakes, http.check(&urls));
+        note(&mut mistakes, http.check("to", &urls));
         let index = match (index, Error::all(mistakes)) {
             (Some(index), None) => index,
             (_, mistakes) => return Err(mistakes.expect("there is no index without one")),
@@ -158,14 +158,17 @@ impl ServerIndex {
         };
         let file = folder.resolve(path);
         let text = std::fs::read_to_string(&file)
-            .map_err(|error| Error::io("read mapping", file.display(), &error))?;
+            .map_err(|error| Error::io("read mapping", file.display(), &error))
+            .of(["mapping"])?;
         let shown = file.display().to_string();
-        let json: Value = serde_json::from_str(&text).map_err(|error| not_json(&shown, &error))?;
+        let json: Value = serde_json::from_str(&text)
+            .map_err(|error| not_json(&shown, &error).of(["mapping"]))?;
         // `{mappings: {...}}`, as an index's body has it, or what stands in it.
         let mapping = json.get("mappings").unwrap_or(&json);
         if !mapping.is_object() {
             return Err(Error::failed(format!("mapping `{shown}` is not a mapping"))
-                .hint("write `{\"properties\": {...}}`"));
+                .hint("write `{\"properties\": {...}}`")
+                .of(["mapping"]));
         }
         Ok(Some(mapping.clone()))
     }
@@ -181,19 +184,20 @@ impl Stage for ServerIndex {
     fn schema(&self, inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let input = one(inputs)?;
         let version = self.options.version.iter().map(|version| {
-            let field = &input.fields[input.index(version)?];
+            let field = &input.fields[input.index(version).under("version")?];
             match field.ty {
                 Type::Int => Ok(()),
                 _ => Err(Error::usage(format!(
                     "column `{version}` is a {}; a `version` is an int",
                     field.ty.name()
-                ))),
+                ))
+                .of(["version"])),
             }
         });
         let checks = [
             refuse_reserved(input, &[]),
-            ids::check(input, &self.id),
-            ids::check(input, self.options.routing.as_slice()),
+            ids::check(input, "id", &self.id),
+            ids::check(input, "routing", self.options.routing.as_slice()),
             self.read_mapping(folder).map(drop),
         ];
         every(checks.into_iter().chain(version))?;

@@ -176,7 +176,8 @@ impl Options {
         match sizes.iter().find(|(_, size)| *size == 0) {
             Some((name, _)) => Err(Error::usage(format!(
                 "`{name}` is 0; a request holds at least one document"
-            ))),
+            ))
+            .of([*name])),
             None => Ok(()),
         }
     }
@@ -186,32 +187,44 @@ impl Options {
         self.check_sizes()?;
         let op = self.op;
         let word = op.as_str();
-        let wrong = |message: String| Err(Error::usage(message));
+        let wrong = |message: String, keys: [&str; 2]| {
+            Err(Error::usage(message).of([keys[0]]).of([keys[1]]))
+        };
         let of_what_is_there = matches!(op, Op::Update | Op::Upsert | Op::Delete);
         if of_what_is_there && id.is_empty() {
-            return wrong(format!("`op = \"{word}\"` needs `id`"));
+            return wrong(format!("`op = \"{word}\"` needs `id`"), ["op", "id"]);
         }
         if of_what_is_there && mode == Mode::Replace {
-            return wrong(format!(
-                "`op = \"{word}\"` is for documents that are there, and `load = \"replace\"` makes a new index"
-            ));
+            return wrong(
+                format!(
+                    "`op = \"{word}\"` is for documents that are there, and `load = \"replace\"` makes a new index"
+                ),
+                ["op", "load"],
+            );
         }
         if self.version.is_some() && !matches!(op, Op::Index | Op::Delete) {
-            return wrong(format!("`version` does not go with `op = \"{word}\"`"));
+            return wrong(
+                format!("`version` does not go with `op = \"{word}\"`"),
+                ["version", "op"],
+            );
         }
         if self.version.is_some() && id.is_empty() {
-            return wrong("`version` needs `id`".into());
+            return wrong("`version` needs `id`".into(), ["version", "id"]);
         }
         if self.server_ids && !id.is_empty() {
-            return wrong("`id` and `server_ids` exclude each other".into());
+            return wrong(
+                "`id` and `server_ids` exclude each other".into(),
+                ["id", "server_ids"],
+            );
         }
         if self.retry_delay_ms > self.retry_delay_ms_max {
-            return wrong("`retry_delay_ms` is more than `retry_delay_ms_max`".into());
+            let message = "`retry_delay_ms` is more than `retry_delay_ms_max`";
+            return wrong(message.into(), ["retry_delay_ms", "retry_delay_ms_max"]);
         }
         let Some(index) = &self.index else {
-            return Err(
-                Error::usage("missing key `index`").hint("it is the index's name on the server")
-            );
+            return Err(Error::usage("missing key `index`")
+                .hint("it is the index's name on the server")
+                .of(["index"]));
         };
         check_name(index)?;
         Ok(index.clone())
@@ -245,7 +258,8 @@ fn check_name(index: &str) -> Result<()> {
     };
     Err(Error::usage(format!(
         "`index`: `{index}` cannot be an index's name: {why}"
-    )))
+    ))
+    .of(["index"]))
 }
 
 #[cfg(test)]
