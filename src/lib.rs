@@ -62,6 +62,7 @@ pub mod format;
 pub mod fragment;
 pub mod http;
 pub mod keys;
+mod meant;
 pub mod partition;
 pub mod pipeline;
 pub mod plan;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, every, nearest};
+use crate::error::{Error, Result, every};
 
 /// The type of a column's values; every value may also be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +102,7 @@ impl Schema {
                         "the header was not divided: `load_csv` takes `delimiter = \"{delimiter}\"`"
                     ));
                 }
-                match nearest(name, names.iter().copied()) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error,
-                }
+                error.suggest(name, names.iter().copied())
             })
     }
 

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::run::RunArgs;
 use super::{Color, PipelineArgs, Progress, SetArgs, TellArgs};
-use crate::error::{Error, Result, nearest_file};
+use crate::error::{Error, Result};
 use crate::executor::Grid;
+use crate::meant::nearest_file;
 use crate::pipeline::{self, Pipeline, Step};
 use crate::stage::RUN_FILE;
 

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::{Color, SetArgs, output};
-use crate::error::{Error, Result, nearest_file};
+use crate::error::{Error, Result};
 use crate::format::json::raw;
+use crate::meant::nearest_file;
 use crate::pipeline::{self, Pipeline};
 use crate::report::thousands;
 use crate::stage::STAGES;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::output;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::pipeline::json_schema;
 use crate::schema::list;
 use crate::stage::{STAGES, StageKind, StageOption};
@@ -62,10 +62,7 @@ fn find(registry: &[&'static StageKind], name: &str) -> Result<&'static StageKin
     }
     let known: Vec<&str> = registry.iter().map(|kind| kind.name).collect();
     let error = Error::usage(format!("unknown kind `{name}`; there are {}", list(&known)));
-    Err(match nearest(name, known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error,
-    })
+    Err(error.suggest(name, known))
 }
 
 /// A line a kind.

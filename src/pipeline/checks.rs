@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::source::{Section, found};
-use crate::error::{Error, meant};
+use crate::error::Error;
+use crate::meant::meant;
 use crate::secrets;
 use crate::stage::{Stage, StageKind};
 
@@ -216,7 +217,7 @@ fn unknown(path: &[&str], known: &[&str]) -> Error {
         above.join("."),
         crate::schema::list(known)
     ));
-    super::source::suggest(error.of(path), name, known.iter().copied())
+    error.of(path).suggest(name, known.iter().copied())
 }
 
 /// Whether a value is of a schema's type, whatever lies in it.

@@ -1,8 +1,9 @@
 //! Which executor a stage asks for, from `parallel`, `executor`, `workers`, `processes` and `threads`.
 
 use super::source::Section;
-use crate::error::{Error, Result, meant, note};
+use crate::error::{Error, Result, note};
 use crate::executor::{Grid, Kind, WORKERS_MAX};
+use crate::meant::meant;
 use crate::schema::list;
 
 /// Hybrid's processes where only the word is given.

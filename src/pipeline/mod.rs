@@ -25,8 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
-use crate::error::{Class, Error, Result, nearest, nearest_file, note};
+use crate::error::{Class, Error, Result, note};
 use crate::executor::Grid;
+use crate::meant::nearest_file;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::files;
@@ -287,10 +288,7 @@ impl Pipeline {
                 self.file.display(),
                 list(&names)
             ));
-            return Err(match nearest(stage, names) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
+            return Err(error.suggest(stage, names));
         };
         let mut kept = BTreeSet::from([wanted]);
         for at in (0..=wanted).rev() {

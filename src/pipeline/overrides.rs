@@ -5,7 +5,7 @@
 use toml::{Table, Value};
 
 use super::Overrides;
-use super::source::{Section, suggest};
+use super::source::Section;
 use super::steps::{Draft, Drafts, FIXED};
 use crate::error::{Error, Result};
 use crate::schema::list;
@@ -116,7 +116,7 @@ impl Set {
                 self.target(),
                 list(TOP_KEYS)
             ));
-            let error = suggest(error, key, TOP_KEYS.iter().copied());
+            let error = error.suggest(key, TOP_KEYS.iter().copied());
             return Err(match error.hint {
                 Some(_) => error,
                 None => error.hint("a stage's key is written `STAGE.KEY`"),
@@ -136,7 +136,7 @@ impl Set {
                 self.target(),
                 list(&names)
             ));
-            return Err(suggest(error, stage, names));
+            return Err(error.suggest(stage, names));
         };
         let draft = &mut drafts[at];
         let key = &self.path[0];
@@ -166,7 +166,7 @@ impl Set {
         }
         let error = Error::usage(format!("`{}`: no stage takes `{key}`", self.target()));
         let known: Vec<&str> = drafts.iter().flat_map(Draft::keys).collect();
-        Err(suggest(error, key, known))
+        Err(error.suggest(key, known))
     }
 
     fn fixed(&self) -> Error {

@@ -121,7 +121,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         let error = Error::usage(format!(
             "unknown key `{key}`; there are `name`, `max_rejects` and `[[stage]]`"
         ));
-        top.locate(key, suggest(error, key, known.iter().copied()))
+        top.locate(key, error.suggest(key, known.iter().copied()))
     });
     let mistakes: Vec<Error> = unknown.collect();
     let tables = match stages {
@@ -285,18 +285,6 @@ impl Section {
             ));
             self.locate(key, error)
         })
-    }
-}
-
-/// Adds the known word that was probably meant.
-pub(super) fn suggest<'a>(
-    error: Error,
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Error {
-    match crate::error::nearest(word, known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error,
     }
 }
 

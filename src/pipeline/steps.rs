@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Table;
 
 use super::checks::Checks;
-use super::source::{Document, Section, suggest};
+use super::source::{Document, Section};
 use super::variables::{self, Environment};
 use super::{Step, grid};
 use crate::error::{Error, Result, note};
@@ -95,7 +95,7 @@ impl Draft {
             kind.name,
             list(&options)
         ));
-        suggest(error, key, self.keys().chain(FIXED))
+        error.suggest(key, self.keys().chain(FIXED))
     }
 }
 
@@ -187,7 +187,7 @@ fn find_kind(registry: &[&'static StageKind], section: &Section) -> Result<&'sta
     }
     let known: Vec<&str> = registry.iter().map(|kind| kind.name).collect();
     let error = Error::usage(format!("unknown kind `{word}`; there are {}", list(&known)));
-    Err(section.locate("kind", suggest(error, &word, known)))
+    Err(section.locate("kind", error.suggest(&word, known)))
 }
 
 /// Decodes every stage that it can, from the top down, in the file's order; what is wrong with the others.
@@ -311,7 +311,7 @@ fn inputs(draft: &Draft, names: &[Option<String>], above: &[Option<Step>]) -> Re
                     "input `{word}` is not a stage above; there are {}",
                     list(&known)
                 ));
-                mistakes.push(locate(word, suggest(error, word, known)));
+                mistakes.push(locate(word, error.suggest(word, known)));
             }
         }
     }

@@ -19,7 +19,7 @@ use search::{Lab, Space};
 use universe::{HELD_BYTES_MAX, Held};
 
 use crate::clock;
-use crate::error::{Class, Error, Result, nearest};
+use crate::error::{Class, Error, Result};
 use crate::executor::{Grid, Kind};
 use crate::pipeline::{Pipeline, Step};
 use crate::report::StageReport;
@@ -306,10 +306,7 @@ fn position(pipeline: &Pipeline, stage: &str) -> Result<usize> {
         .collect();
     names.iter().position(|name| *name == stage).ok_or_else(|| {
         let error = Error::usage(format!("no stage `{stage}`; there are {}", list(&names)));
-        match nearest(stage, names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        error.suggest(stage, names)
     })
 }
 

@@ -212,10 +212,7 @@ impl Answers {
                 list(&names)
             ));
             let error = error.of(["types", unknown]);
-            return Err(match crate::error::nearest(unknown, names) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
+            return Err(error.suggest(unknown, names));
         }
         if options.batch == 0 || options.batch > BATCH_MAX {
             return Err(Error::usage(format!(

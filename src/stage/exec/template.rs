@@ -4,7 +4,8 @@
 //! is, so that `awk '{print $1}'` needs no escape. A value is always one argument, or a part of one.
 
 use super::shell::Script;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
+use crate::meant::nearest;
 use crate::schema::Schema;
 use crate::shown;
 

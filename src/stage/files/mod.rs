@@ -15,7 +15,8 @@ pub(super) use watch::{Grown, Seen, Watch, is_once};
 use glob::{FILES_MAX, Match, Pattern, broken_link, too_many};
 
 use super::Folder;
-use crate::error::{Class, Error, OfValue, Result, nearest_file};
+use crate::error::{Class, Error, OfValue, Result};
+use crate::meant::nearest_file;
 use crate::stop::Stop;
 
 /// Standard input.

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use super::super::files::Grown;
 use super::super::options;
 use super::LoadCsv;
-use crate::error::{Error, OfValue, Result, meant, nearest};
+use crate::error::{Error, OfValue, Result};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
+use crate::meant::nearest;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
 
@@ -114,14 +115,8 @@ fn record_bytes() -> usize {
     16 << 20
 }
 
-impl LoadCsv {
-    pub(super) fn decode(table: toml::Table) -> Result<Self> {
-        let given: Options = options(table)?;
-        if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty")
-                .hint("name at least one file or glob")
-                .of(["files"]));
-        }
+impl Options {
+    fn dialect(&self) -> Result<Dialect> {
         let byte = |key: &str, text: &str| match text.as_bytes() {
             [byte] if !matches!(byte, 0 | b'\n' | b'\r') => Ok(*byte),
             _ => Err(Error::usage(format!(
@@ -131,12 +126,12 @@ impl LoadCsv {
             .of([key])),
         };
         let dialect = Dialect {
-            delimiter: byte("delimiter", &given.delimiter)?,
-            quote: match given.quote.as_str() {
+            delimiter: byte("delimiter", &self.delimiter)?,
+            quote: match self.quote.as_str() {
                 "" => None,
                 quote => Some(byte("quote", quote)?),
             },
-            escape: given
+            escape: self
                 .escape
                 .as_deref()
                 .map(|text| byte("escape", text))
@@ -150,10 +145,14 @@ impl LoadCsv {
                     .of(["escape"]),
             );
         }
-        let encoding = Encoding::for_label(given.encoding.as_bytes()).ok_or_else(|| {
-            let error = format!("`encoding`: no encoding is labelled `{}`", given.encoding);
+        Ok(dialect)
+    }
+
+    fn encoding(&self) -> Result<&'static Encoding> {
+        let encoding = Encoding::for_label(self.encoding.as_bytes()).ok_or_else(|| {
+            let error = format!("`encoding`: no encoding is labelled `{}`", self.encoding);
             let labels = "WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...";
-            let hint = match nearest(&given.encoding, LABELS) {
+            let hint = match nearest(&self.encoding, LABELS) {
                 Some(near) => format!("did you mean `{near}`? {labels}"),
                 None => labels.into(),
             };
@@ -167,6 +166,20 @@ impl LoadCsv {
             .hint("convert the file first, for example with `iconv -t utf-8`")
             .of(["encoding"]));
         }
+        Ok(encoding)
+    }
+}
+
+impl LoadCsv {
+    pub(super) fn decode(table: toml::Table) -> Result<Self> {
+        let given: Options = options(table)?;
+        if given.files.is_empty() {
+            return Err(Error::usage("`files` is empty")
+                .hint("name at least one file or glob")
+                .of(["files"]));
+        }
+        let dialect = given.dialect()?;
+        let encoding = given.encoding()?;
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
@@ -174,7 +187,13 @@ impl LoadCsv {
             ))
             .of(["record_bytes"]));
         }
-        let types = targets(given.types)?;
+        let types = given.types.into_iter().map(|(column, value)| {
+            let target = value.try_into().map_err(|error: toml::de::Error| {
+                Error::usage(error.message()).of(["types", &column])
+            })?;
+            Ok((column, target))
+        });
+        let types = types.collect::<Result<Vec<(String, Target)>>>()?;
         if let Some(columns) = &given.columns {
             if columns.is_empty() {
                 return Err(Error::usage("`columns` is empty").of(["columns"]));
@@ -215,30 +234,4 @@ impl LoadCsv {
             grown: Grown::default(),
         })
     }
-}
-
-/// What the values of each column named in `types` become.
-fn targets(types: toml::Table) -> Result<Vec<(String, Target)>> {
-    let mut targets = Vec::new();
-    for (column, value) in types {
-        let target = match value.as_str() {
-            Some("string") => Target::String,
-            Some("int") => Target::Int,
-            Some("float") => Target::Float,
-            Some("bool") => Target::Bool,
-            _ => {
-                let error = Error::usage(format!(
-                    "`types.{column}`: expected `string`, `int`, `float` or `bool`, found {value}"
-                ));
-                let word = value.as_str();
-                let hint = word.and_then(|word| meant(word, &["string", "int", "float", "bool"]));
-                return Err(match hint {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                });
-            }
-        };
-        targets.push((column, target));
-    }
-    Ok(targets)
 }

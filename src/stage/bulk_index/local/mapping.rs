@@ -5,7 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::not_json;
-use crate::error::{Error, Result, meant};
+use crate::error::{Error, Result};
+use crate::meant::meant;
 use crate::schema::{Schema, Type, list};
 
 /// How the embedded index holds a field.

@@ -10,7 +10,8 @@ use super::super::mixed::{Class, cuts, mixed};
 use super::document::{DYNAMIC, ID, SOURCE, WORDS};
 use super::mapping::{Kind, Mapping};
 use super::opening::failed;
-use crate::error::{Result, nearest};
+use crate::error::Result;
+use crate::meant::nearest;
 use crate::schema::{Field, Schema};
 
 /// What the values of a member are.

@@ -15,8 +15,9 @@ use super::super::query_limits::{
     no_value, number, reversed,
 };
 use super::api::{Api, segment};
-use crate::error::{Result, nearest};
+use crate::error::Result;
 use crate::http::Method;
+use crate::meant::nearest;
 
 /// Types beside those of numbers that have an order which servers know.
 const ORDERED: [&str; 4] = ["date", "date_nanos", "ip", "version"];
