@@ -17,7 +17,7 @@ pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
 pub(crate) const SHARED_FOLDER: u32 = 0o777;
 
 /// How often a lock is tried again that somebody may only be looking at, and how long between: whoever looks
-/// whether a run has ended holds its lock for less than a millisecond.
+/// whether a run has ended holds its lock for less than a millisecond, and the system reports no end of that.
 const TRIES: u32 = 500;
 const TRY_EVERY: Duration = Duration::from_millis(2);
 

@@ -169,7 +169,7 @@ pub struct OpenFragment {
     /// What opening them took.
     pub open: Duration,
     /// Let go of behind the sessions: who waits for their end sees it.
-    pub held: Option<Arc<()>>,
+    pub held: Option<crossbeam_channel::Sender<()>>,
 }
 
 /// What became of a batch.

@@ -6,9 +6,6 @@
 
 use std::time::Duration;
 
-use super::window::POLL_INTERVAL;
-use crate::clock::monotonic;
-
 /// A step up is worth it if it brings this many times the rows a second.
 const GAIN_MIN: f64 = 1.02;
 /// Round trips before a step that brought nothing, or was refused, is tried again.
@@ -160,20 +157,13 @@ impl RateLimiter {
         }
     }
 
-    /// Waits for the next batch's turn, as long as it is `wanted`; `false`: it is not.
-    pub(super) fn wait(&mut self, wanted: impl Fn() -> bool) -> bool {
-        loop {
-            let now = monotonic();
-            let left = self.next.saturating_sub(now);
-            if left.is_zero() {
-                self.next = self.after(now);
-                return wanted();
-            }
-            if !wanted() {
-                return false;
-            }
-            std::thread::sleep(left.min(POLL_INTERVAL));
+    /// The time until the next batch's turn; zero: it is its turn, and it is taken.
+    pub(super) fn turn(&mut self, now: Duration) -> Duration {
+        let left = self.next.saturating_sub(now);
+        if left.is_zero() {
+            self.next = self.after(now);
         }
+        left
     }
 
     /// Others took so many turns: dispatched batches make room for them.
@@ -187,6 +177,39 @@ impl RateLimiter {
             self.next + self.every
         } else {
             now + self.every
+        }
+    }
+}
+
+/// How requests are dispatched ahead: half as many as the workers send at once wait besides, so that the feeder is woken
+/// for several of them and not for each.
+pub(super) struct DispatchAhead {
+    /// How many may be worked on, or wait for a worker, where they have no pace.
+    most: usize,
+    /// When no more are left the feeder is woken.
+    pub(super) few: usize,
+    /// The least time between two.
+    pub(super) every: Duration,
+}
+
+impl DispatchAhead {
+    pub(super) fn new(workers: usize, every: Duration) -> Self {
+        let ahead = if every.is_zero() { workers / 2 } else { 0 };
+        let most = workers + ahead;
+        DispatchAhead {
+            most,
+            few: most - ahead / 2 - 1,
+            every,
+        }
+    }
+
+    /// How many may be worked on, or wait for a worker. What has a pace waits for none: it would be made at
+    /// once with others that waited too.
+    pub(super) fn at_once(&self, workers_open: usize) -> usize {
+        if self.every.is_zero() {
+            self.most
+        } else {
+            workers_open
         }
     }
 }

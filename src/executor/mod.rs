@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
+use crate::clock::monotonic;
 use crate::error::Result;
 use crate::fragment::{BatchOutcome, BoundFragment, OpenFragment, Unfinished, add_closed};
 use crate::stage::{Counts, Policy, TaskContext};
@@ -132,7 +134,7 @@ pub struct Costs {
     pub concurrency: u64,
     /// Where a batch is a request: each open fragment in this process holds it, so that the run can wait for all of
     /// them to close.
-    pub held: Option<Arc<()>>,
+    pub held: Option<(Sender<()>, Receiver<()>)>,
 }
 
 /// What the workers of a stage wait for at the moment.
@@ -284,8 +286,13 @@ impl Sequential {
             return Ok(found);
         }
         if let Some(limiter) = &mut self.limiter {
-            limiter.wait(|| !self.stop.is_set());
-            self.stop.check()?;
+            loop {
+                let left = limiter.turn(monotonic());
+                self.stop.sleep(left)?;
+                if left.is_zero() {
+                    break;
+                }
+            }
         }
         let mut outcome = open_fragment.run(batch, task);
         self.unfinished = outcome.rest.take();
@@ -321,7 +328,7 @@ impl Iterator for Sequential {
 fn open(fragment: BoundFragment, costs: &SharedCosts) -> Result<OpenFragment> {
     let mut open_fragment = fragment.open()?;
     let mut costs = costs.lock().expect("no one panics holding this lock");
-    open_fragment.held.clone_from(&costs.held);
+    open_fragment.held = costs.held.as_ref().map(|(held, _)| held.clone());
     costs.sessions += 1;
     costs.open += open_fragment.open;
     Ok(open_fragment)

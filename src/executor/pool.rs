@@ -4,8 +4,7 @@
 //! other's in turn, dozens of times, before it sleeps. Where jobs wait for somebody outside, and there are
 //! many workers, that is more work than the jobs themselves.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crossbeam_channel::{Sender, unbounded};
 
 use crate::error::Result;
 use crate::schema::count as in_words;
@@ -13,24 +12,11 @@ use crate::threads;
 
 /// The threads; when it goes, they do what is in the queue, and end.
 pub(super) struct Pool {
-    queue: Arc<Queue>,
+    jobs: Sender<Job>,
     _threads: rayon::ThreadPool,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
-
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    more: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    /// No more will come.
-    ended: bool,
-}
 
 impl Pool {
     /// So many threads, called `name` and a number.
@@ -41,45 +27,18 @@ impl Pool {
             .thread_name(move |i| format!("{name}-{i}"))
             .build()
             .map_err(|error| threads::refused(in_words(count, "thread"), error))?;
-        let queue = Arc::new(Queue::default());
-        let shared = queue.clone();
-        pool.spawn_broadcast(move |_| {
-            while let Some(job) = shared.next() {
-                job();
-            }
-        });
+        let (jobs, queue) = unbounded::<Job>();
+        pool.spawn_broadcast(move |_| queue.iter().for_each(|job| job()));
         Ok(Pool {
-            queue,
+            jobs,
             _threads: pool,
         })
     }
 
     /// Has a job done as soon as a thread is free.
     pub(super) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
-        self.queue.lock().jobs.push_back(Box::new(job));
-        self.queue.more.notify_one();
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.queue.lock().ended = true;
-        self.queue.more.notify_all();
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no one panics holding this lock")
-    }
-
-    /// The next job, once there is one; `None` behind the last one.
-    fn next(&self) -> Option<Job> {
-        let mut state = self
-            .more
-            .wait_while(self.lock(), |state| state.jobs.is_empty() && !state.ended)
-            .expect("no one panics holding this lock");
-        state.jobs.pop_front()
+        // The threads take from it as long as this can send.
+        let _ = self.jobs.send(Box::new(job));
     }
 }
 

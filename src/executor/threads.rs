@@ -12,7 +12,7 @@ use crate::stage::Backpressure;
 
 /// Works on a stream with `task.grid.threads` threads.
 pub(super) fn map(task: Task) -> Results {
-    let window = Arc::new(Window::new(&task, task.grid.threads));
+    let window = Window::new(&task, task.grid.threads);
     let costs = task.costs.clone();
     let fed = window.clone();
     let feeder = ordered::start(&window, &task.name.clone(), move || feed(task, &fed));

@@ -2,35 +2,44 @@
 //! finishes first, and what is in flight is bounded in bytes and batches.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
 
-use super::limits::{ConcurrencyLimit, RateLimiter};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::limits::{ConcurrencyLimit, DispatchAhead, RateLimiter};
 use super::{Gauge, Input, Inputs, Journal, SharedCosts, Task, Waits};
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::Result;
 use crate::fragment::BatchOutcome;
 use crate::stage::TaskContext;
-use crate::stop::Stop;
+use crate::stop::{Stop, Wake};
 
 /// Bytes waiting or being worked on: enough to keep every worker busy, little enough that a dozen
 /// stages fit a laptop.
 const BYTES_MAX: usize = 64 << 20;
 /// Batches a worker: one slow batch must not stall the others at once.
 const BATCHES_PER_WORKER: usize = 16;
-/// How often a waiting thread looks whether the run is to stop.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What is in flight.
+/// What is in flight. A stop and a reader that closes wake all who wait; what else wakes each of them stands at its
+/// condition.
 pub(super) struct Window {
     state: Mutex<State>,
-    /// There may be room for another batch: the feeder waits for that.
+    /// The feeder, and nobody else, waits here for room, for fewer batches or keys at work, and for its turn. Results
+    /// that come ([`Window::put`]) or are taken from a full window ([`Window::next`]) and workers that open
+    /// ([`Window::gains`]) wake it. A result does not while enough requests wait for workers: each of these is a
+    /// result to come, and the last of them does.
     room: Condvar,
-    /// The oldest batch's result may be there: its reader waits for that.
+    /// The reader, and nobody else, waits here for the oldest batch's result or next part, which wake it when they are
+    /// put in, or for the end of the window.
     oldest: Condvar,
-    /// A part may have been taken: who makes the next one waits for that.
+    /// Who makes parts of results waits here until the next one may be made. Once there are parts, whatever is taken
+    /// or put in wakes all of them. The maker of the part that the reader waits for never waits itself, so that the
+    /// others depend on what is taken alone.
     part_taken: Condvar,
+    /// The dispatch table of processes, which is woken as they are by what is taken. For what is put in it is not: who
+    /// does that holds its lock or wakes the children itself.
+    listener: OnceLock<Weak<dyn Wake>>,
     batches_max: usize,
     workers: usize,
     /// Where a batch is a request.
@@ -39,7 +48,7 @@ pub(super) struct Window {
     journal: Option<Arc<dyn Journal>>,
     costs: SharedCosts,
     gauge: Arc<Gauge>,
-    stop: Stop,
+    pub(super) stop: Stop,
 }
 
 #[derive(Default)]
@@ -65,6 +74,8 @@ struct State {
     fetching: bool,
     /// The first batch that has met a fault: behind it nothing more is begun.
     faulted: Option<u64>,
+    /// How many parts of results were put in: once there are some, who makes them waits for any change.
+    parts: u64,
     /// No more batches will come.
     ended: bool,
     /// The consumer has closed the window.
@@ -81,53 +92,36 @@ struct Slot {
     outcome: Option<BatchOutcome>,
 }
 
-/// How requests are dispatched ahead: half as many as the workers send at once wait besides, so that the feeder is woken
-/// for several of them and not for each.
-struct DispatchAhead {
-    /// How many may be worked on, or wait for a worker, where they have no pace.
-    most: usize,
-    /// When no more are left the feeder is woken.
-    few: usize,
-    /// The least time between two.
-    every: Duration,
+impl std::fmt::Debug for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Window")
+    }
 }
 
-impl DispatchAhead {
-    fn new(workers: usize, every: Duration) -> Self {
-        let ahead = if every.is_zero() { workers / 2 } else { 0 };
-        let most = workers + ahead;
-        DispatchAhead {
-            most,
-            few: most - ahead / 2 - 1,
-            every,
-        }
-    }
-
-    /// How many may be worked on, or wait for a worker. What has a pace waits for none: it would be made at
-    /// once with others that waited too.
-    fn at_once(&self, state: &State) -> usize {
-        if self.every.is_zero() {
-            self.most
-        } else {
-            state.workers_open
-        }
+impl Wake for Window {
+    fn wake(&self) {
+        drop(self.lock());
+        self.room.notify_all();
+        self.oldest.notify_all();
+        self.tell_makers();
     }
 }
 
 impl Window {
-    /// A window for a deal's workers, of whom so many are there already.
-    pub(super) fn new(task: &Task, workers_open: usize) -> Self {
+    /// A window for a task's workers, of whom so many are there already.
+    pub(super) fn new(task: &Task, workers_open: usize) -> Arc<Self> {
         let workers = task.grid.workers();
         let state = State {
             concurrency: task.adapts.then(|| ConcurrencyLimit::new(workers)),
             workers_open,
             ..State::default()
         };
-        Window {
+        let window = Arc::new(Window {
             state: Mutex::new(state),
             room: Condvar::new(),
             oldest: Condvar::new(),
             part_taken: Condvar::new(),
+            listener: OnceLock::new(),
             batches_max: workers * BATCHES_PER_WORKER,
             workers,
             gauge: task.gauge.clone(),
@@ -137,11 +131,27 @@ impl Window {
             journal: task.journal.clone(),
             costs: task.costs.clone(),
             stop: task.stop.clone(),
+        });
+        window.stop.wakes(&window);
+        window
+    }
+
+    /// Has `listener` woken too: by a stop, when the window closes, and when the next part of a batch may be made.
+    pub(super) fn wakes<W: Wake + 'static>(&self, listener: &Arc<W>) {
+        let listener = Arc::downgrade(listener);
+        let _ = self.listener.set(listener);
+    }
+
+    /// Wakes those who make parts.
+    fn tell_makers(&self) {
+        self.part_taken.notify_all();
+        if let Some(listener) = self.listener.get().and_then(Weak::upgrade) {
+            listener.wake();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no one panics holding this lock")
+        self.state.lock()
     }
 
     /// Gives batches to workers as there is room, until there are no more or nobody wants them.
@@ -169,8 +179,10 @@ impl Window {
                     }
                     let free = |state: &State| {
                         let most = state.concurrency.as_ref().map(ConcurrencyLimit::limit);
-                        let most =
-                            most.or(self.requests.as_ref().map(|ahead| ahead.at_once(state)));
+                        let most = most.or(self
+                            .requests
+                            .as_ref()
+                            .map(|ahead| ahead.at_once(state.workers_open)));
                         most.is_none_or(|most| state.working < most)
                             && !keys.iter().any(|key| state.keys.contains(key))
                     };
@@ -180,7 +192,7 @@ impl Window {
                     if every.is_some() {
                         limiter.skip(std::mem::take(&mut self.lock().extra));
                     }
-                    if !limiter.wait(|| !self.is_closed()) {
+                    if !self.wait_for_turn(&mut limiter) {
                         break;
                     }
                     let rows = (task.first, batch.rows() as u64);
@@ -228,8 +240,21 @@ impl Window {
             if wanted(&state) {
                 return true;
             }
-            state = wait(&self.room, state);
+            self.stop.wait(&self.room, &mut state);
         }
+    }
+
+    /// Waits for the next batch's turn; `false`: it is not wanted any more.
+    fn wait_for_turn(&self, limiter: &mut RateLimiter) -> bool {
+        let mut state = self.lock();
+        while !state.closed && !self.stop.is_set() {
+            let left = limiter.turn(monotonic());
+            if left.is_zero() {
+                return true;
+            }
+            self.stop.wait_for(&self.room, &mut state, left);
+        }
+        false
     }
 
     /// Takes a place for a batch of about `bytes`; its number, and whether it stays alone.
@@ -305,8 +330,13 @@ impl Window {
         self.gauge.set(self.waits(state));
         // A wake costs as much as many a batch: nobody is woken in vain.
         let few = |ahead: &DispatchAhead| state.working <= ahead.few;
-        let more = self.requests.as_ref().is_none_or(few) || state.faulted.is_some();
+        let faulted = state.faulted.is_some();
+        let more = self.requests.as_ref().is_none_or(few) || faulted;
+        let in_parts = state.parts > 0;
         drop(guard);
+        if in_parts {
+            self.part_taken.notify_all();
+        }
         if more {
             self.room.notify_one();
         }
@@ -327,6 +357,7 @@ impl Window {
             let bytes = size(&part);
             state.bytes += bytes;
             slot.parts.push_back(part);
+            state.parts += 1;
         }
         drop(guard);
         self.oldest.notify_one();
@@ -355,7 +386,7 @@ impl Window {
             if Self::has_room_for_part(&state, number) {
                 return true;
             }
-            state = wait(&self.part_taken, state);
+            self.stop.wait(&self.part_taken, &mut state);
         }
     }
 
@@ -388,8 +419,7 @@ impl Window {
     /// The consumer has closed the window.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.room.notify_one();
-        self.oldest.notify_one();
+        self.wake();
     }
 
     /// Whether the consumer has closed the window or the run stops.
@@ -403,66 +433,46 @@ impl Window {
         !state.closed && !self.stop.is_set() && state.faulted.is_none_or(|first| number < first)
     }
 
-    /// An error if the run is to stop.
-    pub(super) fn check_stop(&self) -> Result<()> {
-        self.stop.check()
-    }
-
     /// The oldest batch's result, once it is there; `None` behind the last one.
     pub(super) fn next(&self) -> Result<Option<BatchOutcome>> {
         let mut state = self.lock();
         loop {
             self.stop.check()?;
-            let ready = state
-                .slots
-                .front()
-                .is_some_and(|slot| slot.outcome.is_some());
             let was_full = self.is_full(&state);
-            if let Some(part) = state
-                .slots
-                .front_mut()
-                .and_then(|slot| slot.parts.pop_front())
-            {
-                state.bytes -= size(&part);
+            if let Some(taken) = state.take() {
+                let in_parts = state.parts > 0;
                 drop(state);
-                self.part_taken.notify_all();
-                if was_full {
-                    self.room.notify_one();
-                }
-                return Ok(Some(part));
-            }
-            if let Some(slot) = if ready { state.slots.pop_front() } else { None } {
-                state.first += 1;
-                state.bytes -= slot.bytes;
-                let has_parts = state
-                    .slots
-                    .front()
-                    .is_some_and(|slot| !slot.parts.is_empty());
-                drop(state);
-                if has_parts {
-                    self.part_taken.notify_all();
+                if in_parts {
+                    self.tell_makers();
                 }
                 if was_full {
                     self.room.notify_one();
                 }
-                return Ok(slot.outcome);
+                return Ok(Some(taken));
             }
             if state.ended && state.slots.is_empty() {
                 return Ok(None);
             }
-            state = wait(&self.oldest, state);
+            self.stop.wait(&self.oldest, &mut state);
         }
     }
 }
 
-/// Waits to be woken, or for the time to look again: who stops a run wakes nobody.
-pub(super) fn wait<'a, T>(on: &Condvar, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    on.wait_timeout(state, POLL_INTERVAL)
-        .expect("no one panics holding this lock")
-        .0
-}
-
 impl State {
+    /// The oldest batch's next part, or what it gave last, if that is there.
+    fn take(&mut self) -> Option<BatchOutcome> {
+        let slot = self.slots.front_mut()?;
+        if let Some(part) = slot.parts.pop_front() {
+            self.bytes -= size(&part);
+            return Some(part);
+        }
+        let outcome = slot.outcome.take()?;
+        self.bytes -= slot.bytes;
+        self.first += 1;
+        self.slots.pop_front();
+        Some(outcome)
+    }
+
     /// The number that the next batch gets.
     fn next(&self) -> u64 {
         self.first + self.slots.len() as u64

@@ -11,7 +11,7 @@ use reqwest::header::{
 
 use super::body::{self, Bad};
 use super::connect::{Connect, Url, is_loopback, proxy_is_set};
-use super::{Runtime, TransportError, dates, pause, stopped, tls};
+use super::{Runtime, TransportError, dates, tls};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -137,7 +137,7 @@ impl HttpClient {
         let mut lane = match lane {
             Some(lane) => lane,
             None => Lane {
-                runtime: Runtime::new().map_err(TransportError::Final)?,
+                runtime: Runtime::new(&self.stop).map_err(TransportError::Final)?,
                 clients: [None, None, None],
             },
         };
@@ -147,19 +147,14 @@ impl HttpClient {
             *client = Some(self.client(way).map_err(TransportError::Final)?);
         }
         let client = client.as_ref().expect("it was made above");
-        let sent = lane.runtime.block_on(async {
-            tokio::select! {
-                sent = self.try_once(client, request) => sent,
-                error = stopped(&self.stop) => Err(TransportError::Final(error)),
-            }
-        });
+        let sent = lane.runtime.block_on(self.try_once(client, request));
         self.lock_lanes().push(lane);
         sent
     }
 
     /// Waits, unless the run is to stop.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        pause(time, &self.stop)
+        self.stop.sleep(time)
     }
 
     fn lock_lanes(&self) -> std::sync::MutexGuard<'_, Vec<Lane>> {

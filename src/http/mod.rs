@@ -18,8 +18,8 @@ mod connect;
 mod dates;
 mod tls;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use elasticsearch::http::headers::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
     LOCATION, USER_AGENT,
 };
+use tokio::sync::Notify;
 
 pub use backoff::Backoff;
 pub use client::{HttpClient, HttpRequest, HttpResponse, Limits, header_fits, status_words};
@@ -39,10 +40,8 @@ use self::body::Bad;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::schema::count;
-use crate::stop::Stop;
+use crate::stop::{Stop, Wake};
 
-/// How often a request in flight looks whether the run is to stop.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A server that cannot be reached is left alone for this long, then twice as long, up to the maximum.
 const ASIDE: Duration = Duration::from_secs(1);
 const ASIDE_MAX: Duration = Duration::from_secs(30);
@@ -160,13 +159,10 @@ impl Client {
             lane.clients[at] = Some(self.reach(node).map_err(TransportError::Final)?);
         }
         let proven = node.lock().proven;
-        let sent = lane.runtime.block_on(async {
-            let client = lane.clients[at].as_ref().expect("it was made above");
-            tokio::select! {
-                sent = self.try_once(client, node, request, proven) => sent,
-                error = stopped(&self.stop) => Err(TransportError::Final(error)),
-            }
-        });
+        let client = lane.clients[at].as_ref().expect("it was made above");
+        let sent = lane
+            .runtime
+            .block_on(self.try_once(client, node, request, proven));
         self.lock_lanes().push(lane);
         node.record(!matches!(
             sent,
@@ -179,7 +175,7 @@ impl Client {
 
     /// Waits, unless the run is to stop.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        pause(time, &self.stop)
+        self.stop.sleep(time)
     }
 
     /// The servers' addresses, for messages: without users and passwords.
@@ -212,7 +208,7 @@ impl Client {
 
     fn new_lane(&self) -> Result<Lane> {
         Ok(Lane {
-            runtime: Runtime::new()?,
+            runtime: Runtime::new(&self.stop)?,
             clients: self.nodes.iter().map(|_| None).collect(),
         })
     }
@@ -361,28 +357,69 @@ impl Node {
     }
 }
 
-/// A runtime of one thread.
-struct Runtime(Option<tokio::runtime::Runtime>);
+/// A runtime of one thread, which breaks off when the run is to stop.
+struct Runtime {
+    inner: Option<tokio::runtime::Runtime>,
+    stopped: Arc<Stopped>,
+    stop: Stop,
+}
+
+/// Notified when the run is to stop. There is no lock to take: a notification that comes before somebody waits is kept
+/// for them.
+#[derive(Debug, Default)]
+struct Stopped(Notify);
+
+impl Wake for Stopped {
+    fn wake(&self) {
+        // Who comes to wait later finds it.
+        self.0.notify_one();
+    }
+}
 
 impl Runtime {
-    fn new() -> Result<Self> {
-        tokio::runtime::Builder::new_current_thread()
+    fn new(stop: &Stop) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map(|runtime| Runtime(Some(runtime)))
-            .map_err(|error| Error::failed("cannot start the network runtime").cause(error))
+            .map_err(|error| Error::failed("cannot start the network runtime").cause(error))?;
+        let stopped = Arc::default();
+        stop.wakes(&stopped);
+        Ok(Runtime {
+            inner: Some(runtime),
+            stopped,
+            stop: stop.clone(),
+        })
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        let runtime = self.0.as_ref().expect("it is there until it is dropped");
-        runtime.block_on(work)
+    fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        self.stop.check().map_err(TransportError::Final)?;
+        let late = async {
+            match self.stop.left() {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        let runtime = self.inner.as_ref();
+        let done = runtime
+            .expect("it is there until it is dropped")
+            .block_on(async {
+                tokio::select! {
+                    done = work => Some(done),
+                    () = self.stopped.0.notified() => None,
+                    () = late => None,
+                }
+            });
+        done.unwrap_or_else(|| Err(TransportError::Final(self.stop.error())))
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
         // A host's name may still be looked up, on a thread that nothing stops: it is not waited for.
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.inner.take() {
             runtime.shutdown_background();
         }
     }
@@ -422,29 +459,6 @@ pub(crate) fn clip(text: &str) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(WORDS_MAX) {
         Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()).into(),
         None => text.into(),
-    }
-}
-
-/// Why the run is to stop, when it is.
-async fn stopped(stop: &Stop) -> Error {
-    loop {
-        if let Err(error) = stop.check() {
-            return error;
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// Waits, unless the run is to stop.
-fn pause(time: Duration, stop: &Stop) -> Result<()> {
-    let until = monotonic() + time;
-    loop {
-        stop.check()?;
-        let left = until.saturating_sub(monotonic());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(POLL_INTERVAL));
     }
 }
 

@@ -363,12 +363,13 @@ const PARTING: Duration = Duration::from_secs(2);
 fn part(costs: &[SharedCosts]) {
     let until = clock::monotonic() + PARTING;
     for costs in costs {
-        let held = || {
-            let costs = costs.lock().expect("no one panics holding this lock");
-            costs.held.as_ref().map_or(0, Arc::strong_count)
-        };
-        while held() > 1 && clock::monotonic() < until {
-            std::thread::sleep(Duration::from_millis(5));
+        let mut costs = costs.lock().expect("no one panics holding this lock");
+        let held = costs.held.take();
+        drop(costs);
+        if let Some((own, others)) = held {
+            drop(own);
+            // Nothing is sent: it is disconnected when the last one has gone.
+            let _ = others.recv_timeout(until.saturating_sub(clock::monotonic()));
         }
     }
 }

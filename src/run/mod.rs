@@ -3,6 +3,7 @@
 
 mod driver;
 mod preview;
+mod queue;
 mod read_ahead;
 mod record;
 mod results;

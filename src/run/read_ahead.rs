@@ -2,9 +2,11 @@
 //! come in the order of the parts, while threads read the parts after the first one ahead, up to a limit.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::queue::Queue;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::executor::Batches;
@@ -14,8 +16,6 @@ use crate::threads;
 /// Bytes of a part that may wait: a file with less text is read to its end while the one before is worked
 /// on, and a larger one is ahead by that much. Times the readers it is what memory this takes at most.
 const PART_BYTES_MAX: usize = 64 << 20;
-/// How often a waiting thread looks whether the run is to stop.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The batches of all parts, in order; behind an error there are no more. At most `readers` parts are
 /// read at once, beginning with the first pull; with one reader the caller's thread reads.
@@ -30,182 +30,122 @@ pub(super) fn batches(parts: Vec<Batches>, readers: usize, name: &str, stop: Sto
             next
         }));
     }
-    let state = State {
-        unread: parts.into_iter(),
-        parts: VecDeque::new(),
-        first: 0,
-        closed: false,
-    };
-    let shared = Arc::new(Shared {
-        state: Mutex::new(state),
-        changed: Condvar::new(),
-        readers,
-        stop,
-    });
     let mut name = Some(name.to_owned());
-    let read_ahead = ReadAhead(shared);
+    let mut read_ahead = ReadAhead {
+        unread: parts.into_iter(),
+        reading: VecDeque::new(),
+        jobs: None,
+        stop,
+    };
     Box::new(std::iter::from_fn(move || {
         if let Some(name) = name.take()
-            && let Err(error) = read_ahead.start(&name)
+            && let Err(error) = read_ahead.start(readers, &name)
         {
-            read_ahead.0.close();
+            read_ahead.close();
             return Some(Err(error));
         }
         read_ahead.next()
     }))
 }
 
-/// What the readers and who wants their batches share.
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    readers: usize,
+/// A part to be read, and where its batches go.
+type Job = (Batches, Ending);
+
+/// Ends a part's queue when it goes: on a panic too, for nobody may wait for ever.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::failed("a source panicked").hint("this is a bug in etl");
+            self.0.put(Err(error));
+        }
+        self.0.end();
+    }
+}
+
+/// Reads part after part until there are no more.
+fn read(jobs: &Receiver<Job>) {
+    for (mut part, ending) in jobs {
+        let queue = &ending.0;
+        while queue.has_room()
+            && let Some(batch) = part.next()
+        {
+            let failed = batch.is_err();
+            queue.put(batch);
+            if failed {
+                break;
+            }
+        }
+    }
+}
+
+/// What the consumer of the batches holds; the readers end when it goes.
+struct ReadAhead {
+    /// The parts that nobody reads yet.
+    unread: std::vec::IntoIter<Batches>,
+    /// The queues of those that are read or wait to be, oldest first; never more than readers.
+    reading: VecDeque<Arc<Queue>>,
+    jobs: Option<Sender<Job>>,
     stop: Stop,
 }
 
-struct State {
-    /// The parts that nobody reads yet.
-    unread: std::vec::IntoIter<Batches>,
-    /// Those that are read or wait to be given, oldest first; never more than readers.
-    parts: VecDeque<Part>,
-    /// The number of the oldest.
-    first: usize,
-    /// Nobody wants batches any more.
-    closed: bool,
-}
-
-#[derive(Default)]
-struct Part {
-    waiting: VecDeque<Result<Batch>>,
-    bytes: usize,
-    ended: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no one panics holding this lock")
-    }
-
-    /// Waits for a state; `None`: nobody wants batches any more.
-    fn when(&self, wanted: impl Fn(&State) -> bool) -> Option<MutexGuard<'_, State>> {
-        let mut state = self.lock();
-        loop {
-            if state.closed || self.stop.is_set() {
-                return None;
-            }
-            if wanted(&state) {
-                return Some(state);
-            }
-            let wait = self.changed.wait_timeout(state, POLL_INTERVAL);
-            state = wait.expect("no one panics holding this lock").0;
-        }
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Reads part after part until there are no more.
-    fn read(&self) {
-        while let Some((number, part)) = self.claim() {
-            let _ending = Ending(self, number);
-            for batch in part {
-                let failed = batch.is_err();
-                if self.put(number, batch).is_none() {
-                    return;
-                }
-                if failed {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// The next part, once it is near enough to the one that is wanted.
-    fn claim(&self) -> Option<(usize, Batches)> {
-        let mut state = self.when(|state| state.parts.len() < self.readers)?;
-        let part = state.unread.next()?;
-        state.parts.push_back(Part::default());
-        Some((state.first + state.parts.len() - 1, part))
-    }
-
-    /// Puts a batch behind those of its part, once there is room.
-    fn put(&self, number: usize, batch: Result<Batch>) -> Option<()> {
-        // A part stays until it has ended, so its place is there.
-        let mut state = self.when(|s| s.parts[number - s.first].bytes < PART_BYTES_MAX)?;
-        let at = number - state.first;
-        let part = &mut state.parts[at];
-        part.bytes += batch.as_ref().map_or(0, Batch::size);
-        part.waiting.push_back(batch);
-        drop(state);
-        self.changed.notify_all();
-        Some(())
-    }
-}
-
-/// Ends a part when it goes: on a panic too, for nobody may wait for ever.
-struct Ending<'a>(&'a Shared, usize);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        let at = self.1 - state.first;
-        let part = &mut state.parts[at];
-        part.ended = true;
-        if std::thread::panicking() {
-            let error = Error::failed("a source panicked").hint("this is a bug in etl");
-            part.waiting.push_back(Err(error));
-        }
-        drop(state);
-        self.0.changed.notify_all();
-    }
-}
-
-/// Who wants the batches; the readers end when it goes.
-struct ReadAhead(Arc<Shared>);
-
 impl ReadAhead {
-    fn start(&self, name: &str) -> Result<()> {
-        for i in 0..self.0.readers {
-            let shared = self.0.clone();
-            let started = threads::start(format!("etl-read-{name}-{i}"), move || shared.read());
+    fn start(&mut self, readers: usize, name: &str) -> Result<()> {
+        let (jobs, to_do) = unbounded();
+        self.jobs = Some(jobs);
+        for i in 0..readers {
+            let to_do = to_do.clone();
+            let started = threads::start(format!("etl-read-{name}-{i}"), move || read(&to_do));
             started.map_err(|error| error.stage(name))?;
+            self.begin();
         }
         Ok(())
     }
 
-    fn next(&self) -> Option<Result<Batch>> {
-        let ready = |state: &State| match state.parts.front() {
-            Some(part) => part.ended || !part.waiting.is_empty(),
-            None => state.unread.len() == 0,
-        };
-        loop {
-            let Some(mut state) = self.0.when(ready) else {
-                return self.0.stop.check().err().map(Err);
-            };
-            let part = state.parts.front_mut()?;
-            let next = part.waiting.pop_front();
-            match &next {
-                Some(Ok(batch)) => part.bytes -= batch.size(),
-                Some(Err(_)) => state.closed = true,
+    /// Has the next part read.
+    fn begin(&mut self) {
+        let Some(jobs) = &self.jobs else { return };
+        if let Some(part) = self.unread.next() {
+            let queue = Queue::new(PART_BYTES_MAX, &self.stop);
+            self.reading.push_back(queue.clone());
+            // The readers end after the channel.
+            let _ = jobs.send((part, Ending(queue)));
+        }
+    }
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        while let Some(queue) = self.reading.front() {
+            let next = queue.take();
+            if let Err(error) = self.stop.check() {
+                self.close();
+                return Some(Err(error));
+            }
+            match next {
+                Some(Ok(batch)) => return Some(Ok(batch)),
+                Some(error) => {
+                    self.close();
+                    return Some(error);
+                }
                 None => {
-                    state.parts.pop_front();
-                    state.first += 1;
+                    self.reading.pop_front();
+                    self.begin();
                 }
             }
-            drop(state);
-            self.0.changed.notify_all();
-            if next.is_some() {
-                return next;
-            }
         }
+        None
+    }
+
+    /// Ends the readers.
+    fn close(&mut self) {
+        self.jobs = None;
+        self.reading.drain(..).for_each(|queue| queue.close());
     }
 }
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
-        self.0.close();
+        self.close();
     }
 }
 
@@ -216,6 +156,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::time::Duration;
 
     fn batch(number: usize) -> Batch {
         let number = i64::try_from(number).expect("tests count little");

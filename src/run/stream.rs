@@ -1,10 +1,12 @@
 //! Streams between stages: partitioning, collecting, several readers of one output.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
+
+use super::queue::Waiting;
 use super::record::Record;
 use crate::batch::Batch;
 use crate::clock::Meter;
@@ -14,7 +16,7 @@ use crate::executor::{Batches, Input, Inputs, Results};
 use crate::partition::{self, UniqueRun};
 use crate::schema::Schema;
 use crate::stage::{Run, TaskContext};
-use crate::stop::Stop;
+use crate::stop::{Stop, Wake};
 
 /// A batch without rows.
 pub(super) fn empty(schema: &Schema) -> Batch {
@@ -272,7 +274,9 @@ impl Held {
 }
 
 /// An output that is collected when the first of its readers wants it.
-pub(super) struct Collected(Mutex<Upstream>);
+///
+/// The lock is poisoned where collecting panics, and then its readers fail instead of reading nothing.
+pub(super) struct Collected(std::sync::Mutex<Upstream>);
 
 enum Upstream {
     Waiting(Batches),
@@ -281,7 +285,7 @@ enum Upstream {
 
 impl Collected {
     pub(super) fn new(upstream: Batches) -> Self {
-        Collected(Mutex::new(Upstream::Waiting(upstream)))
+        Collected(std::sync::Mutex::new(Upstream::Waiting(upstream)))
     }
 
     fn held(&self) -> Result<Held> {
@@ -309,9 +313,11 @@ impl Collected {
 
 /// An output whose readers get every batch as it comes; the slowest sets the pace.
 ///
-/// Whoever finds its queue empty pulls for all, one at a time; no lock is held meanwhile, so that
-/// others take what waits for them. Readers of a tee lead to different ends through stages that give a
-/// batch for each batch: whoever waits for room in another's queue has fed its own reader before.
+/// Whoever finds nothing waiting pulls for all, one at a time. A reader waits only while nothing waits for it, either
+/// until another has pulled or until all others have room. Both change under one lock, and who changes them notifies
+/// `changed`: so a reader for which something waits takes it, and makes the room that others wait for. Readers of a tee
+/// lead to different ends through stages that give a batch for each batch.
+#[derive(Debug)]
 pub(super) struct Tee {
     state: Mutex<TeeState>,
     changed: Condvar,
@@ -319,68 +325,75 @@ pub(super) struct Tee {
 }
 
 struct TeeState {
-    /// The stream above; not here while somebody pulls, nor behind its end.
+    /// The stream above; not here while somebody pulls, nor after its end.
     upstream: Option<Batches>,
     pulling: bool,
-    queues: Vec<Queue>,
-}
-
-#[derive(Default)]
-struct Queue {
-    batches: VecDeque<Result<Batch>>,
-    bytes: usize,
-    gone: bool,
+    /// One a reader.
+    waiting: Vec<Waiting>,
 }
 
 /// Bytes that may wait for a slow reader.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
+impl std::fmt::Debug for TeeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("TeeState")
+    }
+}
+
+impl Wake for Tee {
+    fn wake(&self) {
+        self.change(|_| ());
+    }
+}
+
 impl Tee {
-    pub(super) fn new(upstream: Batches, readers: usize, stop: Stop) -> Self {
-        let queues = (0..readers).map(|_| Queue::default()).collect();
+    pub(super) fn new(upstream: Batches, readers: usize, stop: Stop) -> Arc<Self> {
         let state = TeeState {
             upstream: Some(upstream),
             pulling: false,
-            queues,
+            waiting: (0..readers).map(|_| Waiting::default()).collect(),
         };
-        Tee {
+        let tee = Arc::new(Tee {
             state: Mutex::new(state),
             changed: Condvar::new(),
             stop,
-        }
+        });
+        tee.stop.wakes(&tee);
+        tee
     }
 
-    fn lock(&self) -> MutexGuard<'_, TeeState> {
-        self.state.lock().expect("no one panics holding this lock")
+    fn change(&self, change: impl FnOnce(&mut TeeState)) {
+        change(&mut self.state.lock());
+        self.changed.notify_all();
     }
 
     /// How many batches wait for reader `i`.
     pub(super) fn waiting(&self, i: usize) -> usize {
-        self.lock().queues[i].batches.len()
+        self.state.lock().waiting[i].len()
     }
 
     fn next(&self, i: usize) -> Option<Result<Batch>> {
-        let mut state = self.lock();
+        let is_full = |waiting: &Waiting| waiting.is_full(WAITING_BYTES_MAX);
+        let mut state = self.state.lock();
         loop {
-            if let Some(batch) = state.queues[i].batches.pop_front() {
-                state.queues[i].bytes -= batch.as_ref().map_or(0, Batch::size);
-                drop(state);
-                self.changed.notify_all();
+            let was_full = is_full(&state.waiting[i]);
+            if let Some(batch) = state.waiting[i].pop() {
+                if was_full {
+                    self.changed.notify_all();
+                }
                 return Some(batch);
             }
             if let Err(error) = self.stop.check() {
                 return Some(Err(error));
             }
-            let full = |queue: &Queue| !queue.gone && queue.bytes >= WAITING_BYTES_MAX;
-            if state.pulling || state.queues.iter().any(full) {
-                let wait = self.changed.wait_timeout(state, Duration::from_millis(50));
-                state = wait.expect("no one panics holding this lock").0;
-                continue;
+            if !state.pulling && !state.waiting.iter().any(is_full) {
+                let upstream = state.upstream.take()?;
+                state.pulling = true;
+                drop(state);
+                return self.pull(i, upstream);
             }
-            let upstream = state.upstream.take()?;
-            state.pulling = true;
-            drop(state);
-            return self.pull(i, upstream);
+            self.stop.wait(&self.changed, &mut state);
         }
     }
 
@@ -389,20 +402,14 @@ impl Tee {
         // Whatever becomes of it, others may pull again.
         let pulling = Pulling(self);
         let next = upstream.next();
-        let mut state = self.lock();
         if let Some(batch) = &next {
-            if batch.is_ok() {
-                state.upstream = Some(upstream);
-            }
-            let bytes = batch.as_ref().map_or(0, Batch::size);
-            for (other, queue) in state.queues.iter_mut().enumerate() {
-                if other != i && !queue.gone {
-                    queue.batches.push_back(batch.clone());
-                    queue.bytes += bytes;
-                }
-            }
+            let mut state = self.state.lock();
+            state.upstream = batch.is_ok().then_some(upstream);
+            let others = (0..)
+                .zip(&mut state.waiting)
+                .filter(|(other, _)| *other != i);
+            others.for_each(|(_, waiting)| waiting.push(batch.clone()));
         }
-        drop(state);
         drop(pulling);
         next
     }
@@ -419,8 +426,7 @@ struct Pulling<'a>(&'a Tee);
 
 impl Drop for Pulling<'_> {
     fn drop(&mut self) {
-        self.0.lock().pulling = false;
-        self.0.changed.notify_all();
+        self.0.change(|state| state.pulling = false);
     }
 }
 
@@ -431,11 +437,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.tee.lock().queues[self.i] = Queue {
-            gone: true,
-            ..Queue::default()
-        };
-        self.tee.changed.notify_all();
+        self.tee.change(|state| state.waiting[self.i].close());
     }
 }
 
@@ -449,16 +451,48 @@ mod tests {
         let megabyte = "x".repeat(1 << 20);
         let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
         let batches = 3 * (WAITING_BYTES_MAX >> 20);
-        for _ in 0..20 {
+        for readers in [2, 3].repeat(10) {
             let upstream: Batches = Box::new(std::iter::repeat_n(batch.clone(), batches).map(Ok));
-            let tee = Arc::new(Tee::new(upstream, 2, Stop::default()));
+            let tee = Tee::new(upstream, readers, Stop::default());
             let read = |i: usize| {
                 let reader = tee.clone().reader(i);
                 std::thread::spawn(move || reader.flatten().count())
             };
-            let threads = [read(0), read(1)];
-            let counts = threads.map(|thread| thread.join().expect("no reader panics"));
-            assert_eq!(counts, [batches, batches]);
+            let threads: Vec<_> = (0..readers).map(read).collect();
+            for thread in threads {
+                assert_eq!(thread.join().expect("no reader panics"), batches);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_waits_for_another_is_woken_by_a_stop_and_by_its_going() {
+        let megabyte = "x".repeat(1 << 20);
+        let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
+        let room = (WAITING_BYTES_MAX >> 20) + 1;
+        for stops in [true, false] {
+            let (pulled, pulls) = std::sync::mpsc::channel();
+            let source = std::iter::repeat_n(batch.clone(), 2 * room);
+            let source = source.inspect(move |_| pulled.send(()).unwrap_or(()));
+            let stop = Stop::default();
+            let tee = Tee::new(Box::new(source.map(Ok)), 2, stop.clone());
+            let (reader, other) = (tee.clone().reader(0), tee.clone().reader(1));
+            let reading = std::thread::spawn(move || {
+                let read = |batch: Result<Batch>| batch.map_err(|error| error.message);
+                reader
+                    .map(read)
+                    .take_while(std::result::Result::is_ok)
+                    .count()
+            });
+            // With the last of these the other's room is used up.
+            let full = WAITING_BYTES_MAX.div_ceil(batch.size());
+            assert_eq!(pulls.iter().take(full).count(), full);
+            if stops {
+                stop.set();
+            }
+            drop(other);
+            let read = reading.join().expect("no reader panics");
+            assert!(stops || read == 2 * room, "{read}");
         }
     }
 
@@ -505,7 +539,7 @@ mod tests {
         let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
         let batches = 2 * (WAITING_BYTES_MAX >> 20);
         let upstream: Batches = Box::new(std::iter::repeat_n(batch, batches).map(Ok));
-        let tee = Arc::new(Tee::new(upstream, 2, Stop::default()));
+        let tee = Tee::new(upstream, 2, Stop::default());
         drop(tee.clone().reader(1));
         assert_eq!(tee.reader(0).flatten().count(), batches);
     }

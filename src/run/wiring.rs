@@ -84,7 +84,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 Shared::Collected(Arc::new(Collected::new(stream)))
             } else {
                 let stop = self.options.stop.clone();
-                Shared::Tee(Arc::new(Tee::new(stream, deliveries.len(), stop)), 0)
+                Shared::Tee(Tee::new(stream, deliveries.len(), stop), 0)
             };
             self.shared.insert(at, shared);
         }
@@ -112,7 +112,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let costs = executor::SharedCosts::default();
         if fragment.policy.is_some() {
             let mut costs = costs.lock().expect("no one panics holding this lock");
-            costs.held = Some(Arc::default());
+            costs.held = Some(crossbeam_channel::bounded(0));
         }
         self.costs.push(costs.clone());
         let gauge = Arc::new(Gauge::default());

@@ -1,16 +1,14 @@
 //! Work that may take long and cannot be broken off, as a write to a pipe that nobody reads, or a commit of an
 //! index: a thread of its own does it, and the run waits for it no longer than until it is to stop.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, never, select, unbounded};
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 use crate::threads;
-
-/// How often it is checked whether the run is to stop.
-const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
@@ -26,8 +24,8 @@ pub(super) struct Aside<T> {
 impl<T: Send + 'static> Aside<T> {
     /// Starts the thread `name`.
     pub(super) fn start(name: &str, stop: Stop, mut value: T) -> Result<Self> {
-        let (jobs, to_do) = channel::<Job<T>>();
-        let (end, ended) = channel();
+        let (jobs, to_do) = unbounded::<Job<T>>();
+        let (end, ended) = unbounded();
         threads::start(name, move || {
             for job in to_do {
                 job(&mut value);
@@ -43,7 +41,7 @@ impl<T: Send + 'static> Aside<T> {
         &self,
         job: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R> {
-        self.wait(job, || self.stop.check())
+        self.run_soon(Duration::ZERO, job)
     }
 
     /// Does `job` there, and waits for it whatever happens.
@@ -51,7 +49,7 @@ impl<T: Send + 'static> Aside<T> {
         &self,
         job: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R> {
-        self.wait(job, || Ok(()))
+        self.begin(job)?.recv().map_err(|_| has_ended())
     }
 
     /// Does `job` there. If the run is to stop, it is waited for no longer than `most`.
@@ -60,44 +58,50 @@ impl<T: Send + 'static> Aside<T> {
         most: Duration,
         job: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R> {
-        let until = clock::monotonic() + most;
-        self.wait(job, || self.check_after(until))
-    }
-
-    /// Ends the thread. If the run is to stop, it is waited for no longer than `most`.
-    pub(super) fn end(self, most: Duration) {
-        let until = clock::monotonic() + most;
-        drop(self.jobs);
-        while let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(CHECK_EVERY)
-            && (clock::monotonic() < until || !self.stop.is_set())
-        {}
-    }
-
-    fn check_after(&self, until: Duration) -> Result<()> {
-        if clock::monotonic() < until {
-            return Ok(());
-        }
-        self.stop.check()
-    }
-
-    fn wait<R: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut T) -> R + Send + 'static,
-        may_wait: impl Fn() -> Result<()>,
-    ) -> Result<R> {
-        let (answer, done) = channel();
-        let ended = || Error::failed("a thread of the program has ended before its work was done");
-        // Whoever gave up waiting takes no answer.
-        let job = Box::new(move |value: &mut T| drop(answer.send(job(value))));
-        self.jobs.send(job).map_err(|_| ended())?;
-        loop {
-            match done.recv_timeout(CHECK_EVERY) {
-                Ok(done) => return Ok(done),
-                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
-                Err(RecvTimeoutError::Timeout) => may_wait()?,
+        let done = self.begin(job)?;
+        match self.receive(&done, most) {
+            Ok(done) => Ok(done),
+            Err(RecvTimeoutError::Disconnected) => Err(has_ended()),
+            Err(RecvTimeoutError::Timeout) => {
+                self.stop.check()?;
+                Err(has_ended())
             }
         }
     }
+
+    /// Ends the thread. If the run is to stop, it is waited for no longer than `most`.
+    pub(super) fn end(mut self, most: Duration) {
+        // Without a sender the thread ends.
+        self.jobs = unbounded().0;
+        let _ = self.receive(&self.ended, most);
+    }
+
+    fn begin<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut T) -> R + Send + 'static,
+    ) -> Result<Receiver<R>> {
+        let (answer, done) = unbounded();
+        // Whoever gave up waiting takes no answer.
+        let job = Box::new(move |value: &mut T| drop(answer.send(job(value))));
+        self.jobs.send(job).map_err(|_| has_ended())?;
+        Ok(done)
+    }
+
+    /// What comes. If the run is to stop, it is waited for no longer than `most` altogether.
+    fn receive<R>(&self, from: &Receiver<R>, most: Duration) -> Result<R, RecvTimeoutError> {
+        let until = clock::monotonic() + most;
+        let late = self.stop.left().map_or_else(never, after);
+        select! {
+            recv(from) -> came => return came.map_err(|_| RecvTimeoutError::Disconnected),
+            recv(self.stop.channel()) -> _ => {}
+            recv(late) -> _ => {}
+        }
+        from.recv_timeout(until.saturating_sub(clock::monotonic()))
+    }
+}
+
+fn has_ended() -> Error {
+    Error::failed("a thread of the program has ended before its work was done")
 }
 
 #[cfg(test)]
@@ -109,7 +113,7 @@ mod tests {
         let stop = Stop::default();
         let aside = Aside::start("test", stop.clone(), 1).unwrap();
         assert_eq!(aside.run(|value| *value + 1).unwrap(), 2);
-        let (release, held) = channel::<()>();
+        let (release, held) = unbounded::<()>();
         stop.set();
         let job = move |value: &mut i32| {
             let _ = held.recv();

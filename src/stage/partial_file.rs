@@ -32,7 +32,8 @@ const MARK_DIGITS: usize = 16;
 const NAME_MAX: usize = 255;
 
 /// How often is looked whether a run that began at the same moment gives way, and how long between. Both see
-/// each other then, and the one whose name comes later gives way at once.
+/// each other then, and the one whose name comes later gives way at once. Another program's file has no event to wait
+/// for.
 const POLLS_MAX: u32 = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -64,7 +65,7 @@ impl PartialFile {
                 Ok(file) => file,
                 // Somebody is clearing it away, or another stage of this run writes it.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    std::thread::sleep(POLL_INTERVAL);
+                    run.stop.sleep(POLL_INTERVAL)?;
                     continue;
                 }
                 // A folder that somebody cleared away before it could be opened.
@@ -98,9 +99,8 @@ impl PartialFile {
             match clear(&self.target, Some(&self.path)) {
                 None => return Ok(()),
                 Some(other) if Some(other.as_os_str()) < self.path.file_name() => break,
-                Some(_) => std::thread::sleep(POLL_INTERVAL),
+                Some(_) => run.stop.sleep(POLL_INTERVAL)?,
             }
-            run.stop.check()?;
         }
         Err(busy(&self.target))
     }

@@ -27,7 +27,8 @@ const INPUTS_FILE: &str = "inputs.json";
 /// How the names of checkpoint files begin.
 pub(crate) const CHECKPOINT_PREFIX: &str = "settled-";
 
-/// How long a run that was killed is waited for: it gives its memory back first.
+/// How long a run that was killed is waited for: it gives its memory back first. Another program's lock has no event
+/// to wait for that a signal would interrupt.
 const POLLS_MAX: u32 = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -316,11 +317,10 @@ fn clear_begun(runs: &Path) {
 fn has_let_go(file: &File, stop: &Stop) -> Result<bool> {
     for _ in 0..POLLS_MAX {
         match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(POLL_INTERVAL),
+            Err(std::fs::TryLockError::WouldBlock) => stop.sleep(POLL_INTERVAL)?,
             // A file system without locks has none to wait for.
             _ => return Ok(true),
         }
-        stop.check()?;
     }
     Ok(false)
 }

@@ -205,6 +205,7 @@ fn every_heavy_crate_has_one_home() {
         ("indicatif", &["src/progress"]),
         ("rayon", &["src/executor"]),
         ("reqwest", &["src/http"]),
+        ("rustix", &["src/procs"]),
         ("rustls", &["src/http"]),
         ("signal_hook", &["src/stop"]),
         ("tantivy", &["src/stage/bulk_index"]),
@@ -420,6 +421,34 @@ fn what_a_kind_says_of_its_options_is_among_them() {
             );
         }
     }
+}
+
+#[test]
+fn nothing_waits_by_looking_again_and_again() {
+    // Who may: the constants there say why the system has no event to wait for. Others wait with the stop.
+    let homes: &[(&str, &[&str])] = &[
+        (
+            "thread::sleep(",
+            &[
+                "src/disk",
+                "src/procs",
+                "src/stage/partial_file",
+                "src/stage/bulk_index/local/opening",
+            ],
+        ),
+        (".wait_timeout(", &["src/progress"]),
+        (".wait_for(", &["src/stop", "src/executor/window"]),
+        ("yield_now(", &[]),
+    ];
+    let mut faults = Vec::new();
+    for (path, code) in sources() {
+        for (word, homes) in homes {
+            if code.contains(word) && !homes.iter().any(|home| lives_in(&path, home)) {
+                faults.push(format!("{} has {word}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]

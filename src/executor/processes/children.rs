@@ -4,25 +4,23 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::procs::{end_session, has_ended};
+use crate::procs::{end_session, has_ended, wait_for_end};
+use crate::stop::Stop;
 use crate::threads;
 
 /// What a pipe holds: as much as the system lets anyone have.
 const PIPE_BYTES: i32 = 1 << 20;
 /// A child that has to end what it has begun is killed so long after it should have.
 const ENDING_SLACK: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has.
-const ENDING_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
@@ -32,7 +30,7 @@ pub struct Workers {
     /// Each with the time that it takes to end what it has begun outside.
     pids: Mutex<Vec<(Pid, Option<Duration>)>>,
     /// No child is wanted any more.
-    over: AtomicBool,
+    pub(super) over: Stop,
 }
 
 impl Workers {
@@ -53,16 +51,12 @@ impl Workers {
         Workers {
             program,
             pids: Mutex::default(),
-            over: AtomicBool::new(false),
+            over: Stop::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Pid, Option<Duration>)>> {
-        self.pids.lock().expect("no one panics holding this lock")
-    }
-
     pub(super) fn spawn(&self, ending: Option<Duration>) -> Result<Child> {
-        let mut pids = self.lock();
+        let mut pids = self.pids.lock();
         if self.are_over() {
             return Err(Error::failed("the run has ended"));
         }
@@ -83,8 +77,8 @@ impl Workers {
         Ok(child)
     }
 
-    /// Waits for a child that has ended or is about to. The flag: it was [`Workers::kill_all`] that ended
-    /// it.
+    /// Waits for a child that has ended or is about to. The flag: it ended with the run, by [`Workers::kill_all`] or
+    /// because that has begun and its writer has let go of it.
     pub(super) fn reap(
         &self,
         mut child: Child,
@@ -94,29 +88,28 @@ impl Workers {
             end_left(pid(&child));
         }
         let status = child.wait();
-        let mut pids = self.lock();
+        let mut pids = self.pids.lock();
         let position = pids.iter().position(|&(other, _)| other == pid(&child));
         if let Some(position) = position {
             pids.swap_remove(position);
         }
-        (status, position.is_none())
+        (status, position.is_none() || self.are_over())
     }
 
     /// Whether no child is wanted any more.
     pub(super) fn are_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
+        self.over.is_set()
     }
 
     /// Ends all children that are left: at once, but for those that have to end others first.
     pub fn kill_all(&self) {
-        self.over.store(true, Ordering::SeqCst);
-        let mut pids = self.lock();
+        self.over.set();
+        let mut pids = self.pids.lock();
         pids.sort_by_key(|&(_, ending)| ending);
         let from = monotonic();
         for (pid, ending) in pids.drain(..) {
-            let until = from + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
-            while ending.is_some() && !has_ended(pid) && monotonic() < until {
-                std::thread::sleep(ENDING_POLL_INTERVAL);
+            if let Some(ending) = ending {
+                wait_for_end(pid, from + ending + ENDING_SLACK);
             }
             if !has_ended(pid) {
                 let _ = kill(pid, Signal::SIGKILL);

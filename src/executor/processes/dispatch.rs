@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
 use super::super::ordered::joined;
-use super::super::window::{Window, wait};
+use super::super::window::Window;
 use super::super::{SharedCosts, Task};
 use super::Feeder;
 use super::children::Workers;
@@ -19,17 +21,22 @@ use crate::error::{Error, Result};
 use crate::fragment::{BatchOutcome, BoundStage};
 use crate::schema::count;
 use crate::stage::TaskContext;
+use crate::stop::Wake;
 
 /// A batch whose child died is sent again so often; then it is taken to be what kills children.
 pub(super) const RESENDS_MAX: u32 = 2;
-/// How often it is looked whether a child has closed.
-const CLOSING_POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// A batch of so many bytes fits into a pipe beside others.
 const SMALL_BYTES: usize = 16 << 10;
 /// Batches a child has beyond those its threads work on, so that it never waits for the pipe.
 const DISPATCH_AHEAD: usize = 1;
 
 /// What feeder, readers and writers share.
+///
+/// A child's writer waits in [`DispatchTable::next`] until there is a batch and room for it, a part that may be made, or
+/// the end. It is woken by what comes ([`DispatchTable::push`], [`DispatchTable::go_on`]), by what its child gives back
+/// ([`DispatchTable::take_back`]), by its opening and its end, and by whatever the window says ([`Window::wakes`]).
+/// All of that changes under the lock of `state` but for the window itself, which takes this lock after the change.
+/// The window's lock may be taken under this one, never the other way round.
 pub(super) struct DispatchTable {
     pub(super) name: String,
     /// Of each child.
@@ -45,12 +52,42 @@ pub(super) struct DispatchTable {
     pub(super) costs: SharedCosts,
     pub(super) workers: Arc<Workers>,
     state: Mutex<State>,
-    /// Some child is ready, or none will be: the feeder waits for that.
+    /// The feeder waits here until some child is ready or none will be, and the reader until all supervisors have ended.
+    /// Both are woken by all of it.
     pub(super) opened: Condvar,
+}
+
+impl std::fmt::Debug for DispatchTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "DispatchTable of `{}`", self.name)
+    }
+}
+
+impl Wake for DispatchTable {
+    fn wake(&self) {
+        self.wake_all(&self.lock());
+    }
+}
+
+/// A supervisor is at work as long as this is there.
+pub(super) struct Supervising(Arc<DispatchTable>);
+
+impl Supervising {
+    pub(super) fn table(&self) -> &Arc<DispatchTable> {
+        &self.0
+    }
+}
+
+impl Drop for Supervising {
+    fn drop(&mut self) {
+        self.0.lock().supervisors -= 1;
+        self.0.opened.notify_all();
+    }
 }
 
 #[derive(Default)]
 pub(super) struct State {
+    /// In the order of their numbers: the first is the one whose result the reader needs first.
     waiting: VecDeque<Waiting>,
     /// Those that take what waits.
     pub(super) children: Vec<Arc<InChild>>,
@@ -60,6 +97,8 @@ pub(super) struct State {
     pub(super) ready: bool,
     /// No child can work: every batch gets this error.
     pub(super) fatal: Option<Error>,
+    /// Threads that each supervise a child.
+    supervisors: usize,
 }
 
 pub(super) struct Waiting {
@@ -93,7 +132,7 @@ pub(super) struct InChild {
     unfinished: Mutex<Vec<u64>>,
     /// How many that are, and those about to be; grows under the lock of [`State`].
     held: AtomicUsize,
-    /// There may be a batch for it: its writer waits for that.
+    /// Its writer, and nobody else, waits here for what comes next.
     pub(super) more: Condvar,
     pub(super) opened: AtomicBool,
     pub(super) gone: AtomicBool,
@@ -113,6 +152,13 @@ impl Waiting {
 }
 
 impl State {
+    /// Has a batch wait, behind all that come before it.
+    fn put_in_order(&mut self, waiting: Waiting) {
+        let before = |other: &Waiting| other.number < waiting.number;
+        let at = self.waiting.partition_point(before);
+        self.waiting.insert(at, waiting);
+    }
+
     /// What waits longest, for a child that has room for it, if it can be sent at once.
     fn next_small(&mut self, child: &InChild) -> Option<Waiting> {
         let small = |waiting: &mut Waiting| waiting.batch.size() <= SMALL_BYTES;
@@ -124,8 +170,8 @@ impl State {
 
 impl DispatchTable {
     /// A table for a task whose results go through `window`.
-    pub(super) fn new(task: &Task, window: Arc<Window>) -> Self {
-        DispatchTable {
+    pub(super) fn new(task: &Task, window: Arc<Window>) -> Arc<Self> {
+        let table = Arc::new(DispatchTable {
             name: task.name.clone(),
             threads: task.grid.threads,
             // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
@@ -142,11 +188,20 @@ impl DispatchTable {
             workers: task.workers.clone(),
             state: Mutex::default(),
             opened: Condvar::new(),
-        }
+        });
+        table.window.wakes(&table);
+        table.workers.over.wakes(&table);
+        table
+    }
+
+    /// One more supervisor is at work.
+    pub(super) fn supervising(self: &Arc<Self>) -> Supervising {
+        self.lock().supervisors += 1;
+        Supervising(self.clone())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no one panics holding this lock")
+        self.state.lock()
     }
 
     pub(super) fn timed_copy<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -168,7 +223,7 @@ impl DispatchTable {
                 .fill(waiting.number, BatchOutcome::failed(error.clone()));
             return;
         }
-        state.waiting.push_back(waiting);
+        state.put_in_order(waiting);
         let free = state.children.iter().filter(|child| self.has_room(child));
         let Some(child) = free.min_by_key(|child| child.held()).cloned() else {
             return;
@@ -186,7 +241,9 @@ impl DispatchTable {
         let number = waiting.number;
         if !self.window.wants(number) {
             // Nor does it want what lies behind.
+            let _state = self.lock();
             in_child.held.fetch_sub(1, Ordering::SeqCst);
+            in_child.more.notify_one();
             return true;
         }
         let again = waiting.sendings > 0;
@@ -199,8 +256,8 @@ impl DispatchTable {
         let frame = match encoded {
             Ok(frame) => frame,
             Err(error) => {
-                self.free_place(in_child);
                 self.window.fill(number, BatchOutcome::failed(error));
+                self.free_place(in_child);
                 return true;
             }
         };
@@ -244,7 +301,7 @@ impl DispatchTable {
                 in_child.held.fetch_add(1, Ordering::SeqCst);
                 return Next::Batch(waiting);
             }
-            state = wait(&in_child.more, state);
+            self.window.stop.wait(&in_child.more, &mut state);
         }
     }
 
@@ -273,7 +330,8 @@ impl DispatchTable {
     }
 
     /// Has a child make the next part of a batch when it may.
-    pub(super) fn go_on(number: u64, in_child: &InChild) {
+    pub(super) fn go_on(&self, number: u64, in_child: &InChild) {
+        let _state = self.lock();
         in_child.lock_unfinished().push(number);
         in_child.more.notify_one();
     }
@@ -287,6 +345,12 @@ impl DispatchTable {
     fn free_place(&self, in_child: &InChild) {
         let mut state = self.lock();
         in_child.held.fetch_sub(1, Ordering::SeqCst);
+        // What is in the window now may take less room than before: another part of a batch may be made.
+        for child in &state.children {
+            if !child.lock_unfinished().is_empty() {
+                child.more.notify_one();
+            }
+        }
         if let Some(waiting) = state.next_small(in_child) {
             drop(state);
             self.give(waiting, in_child);
@@ -320,7 +384,7 @@ impl DispatchTable {
                 .push(format!("a worker process {words} and was replaced{again}"));
         }
         let mut state = self.lock();
-        for (_, waiting) in batches.into_iter().rev() {
+        for waiting in batches.into_values() {
             if let Some((spec, digest)) = once {
                 let outcome = BatchOutcome::died(spec, &waiting.batch, *digest);
                 self.window.fill(waiting.number, outcome);
@@ -336,7 +400,7 @@ impl DispatchTable {
                 self.window
                     .fill(waiting.number, BatchOutcome::failed(error));
             } else {
-                state.waiting.push_front(waiting);
+                state.put_in_order(waiting);
             }
         }
         self.wake_all(&state);
@@ -380,7 +444,7 @@ impl DispatchTable {
             if state.ready || self.window.is_closed() {
                 return Ok(());
             }
-            state = wait(&self.opened, state);
+            self.window.stop.wait(&self.opened, &mut state);
         }
     }
 
@@ -395,13 +459,13 @@ impl DispatchTable {
         let mut state = self.lock();
         state.ended = true;
         self.wake_all(&state);
+        // Who is asked to close may wait for somebody outside: an interrupted run does not.
+        while state.supervisors > 0 {
+            self.window.stop.check()?;
+            self.window.stop.wait(&self.opened, &mut state);
+        }
         drop(state);
         for supervisor in supervisors {
-            // Who is asked to close may wait for somebody outside: an interrupted run does not.
-            while !supervisor.is_finished() {
-                self.window.check_stop()?;
-                std::thread::sleep(CLOSING_POLL_INTERVAL);
-            }
             let _ = supervisor.join();
         }
         self.lock().fatal.take().map_or(Ok(()), Err)
@@ -410,17 +474,15 @@ impl DispatchTable {
 
 impl InChild {
     pub(super) fn lock_stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
-        self.stdin.lock().expect("no one panics holding this lock")
+        self.stdin.lock()
     }
 
     fn lock_batches(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
-        let batches = self.batches.lock();
-        batches.expect("no one panics holding this lock")
+        self.batches.lock()
     }
 
     fn lock_unfinished(&self) -> MutexGuard<'_, Vec<u64>> {
-        let unfinished = self.unfinished.lock();
-        unfinished.expect("no one panics holding this lock")
+        self.unfinished.lock()
     }
 
     /// Tells it to make the next part of a batch; `false`: it is gone.

@@ -31,8 +31,7 @@ use frames::{Frame, Hello};
 
 /// Works on a stream with `task.grid.processes` children of `task.grid.threads` threads each.
 pub(super) fn map(task: Task) -> Results {
-    let window = Arc::new(Window::new(&task, 0));
-    let table = Arc::new(DispatchTable::new(&task, window));
+    let table = DispatchTable::new(&task, Window::new(&task, 0));
     let fed = table.clone();
     let feeder = ordered::start(&table.window, &task.name.clone(), move || feed(task, &fed));
     Box::new(Ordered::new(table.window.clone(), move || {
@@ -55,9 +54,10 @@ fn feed(task: Task, table: &Arc<DispatchTable>) -> Result<Vec<JoinHandle<()>>> {
     drop(fragment);
     let readers = (0..task.grid.processes)
         .map(|i| {
-            let (table, opening) = (table.clone(), opening.clone());
+            let opening = opening.clone();
+            let supervising = table.supervising();
             threads::start(format!("etl-child-{i}"), move || {
-                table.supervise_child(&opening);
+                supervising.table().supervise_child(&opening);
             })
         })
         .collect::<Result<Vec<_>>>()?;

@@ -207,7 +207,7 @@ impl DispatchTable {
                         if Self::take_part(number, part, in_child) {
                             self.window.fill_part(number, outcome);
                         }
-                        Self::go_on(number, in_child);
+                        self.go_on(number, in_child);
                         continue;
                     }
                     // First: behind a fault the child gets nothing more.

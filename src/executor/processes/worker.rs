@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,8 +20,6 @@ use crate::stage::{Backpressure, StageKind};
 use crate::stop::Stop;
 use crate::threads;
 
-/// How often it is looked whether what was started has ended.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// More than sessions say that they take to end what they started: to notice, and to reap.
 const ENDING_SLACK: Duration = Duration::from_secs(1);
 
@@ -83,7 +81,8 @@ pub fn work(
         return Ok(());
     };
     let open_fragment = Arc::new(open_fragment);
-    let in_flight = Arc::new(AtomicUsize::new(0));
+    // Every job holds one end; the other is disconnected when all have ended.
+    let (busy, idle) = mpsc::channel::<()>();
     let mut close = false;
     let unfinished = Arc::new(Mutex::new(HashMap::new()));
     while let Some(header) = next {
@@ -94,13 +93,12 @@ pub fn work(
         }
         let bytes = std::mem::take(&mut payload);
         let (open_fragment, replies) = (open_fragment.clone(), replies.clone());
-        let (in_flight, stop) = (in_flight.clone(), stop.clone());
+        let (busy, stop) = (busy.clone(), stop.clone());
         let unfinished = unfinished.clone();
-        in_flight.fetch_add(1, Ordering::SeqCst);
         pool.spawn(move || {
             let reply = obey(&open_fragment, &order, &bytes, &unfinished);
             drop(open_fragment);
-            in_flight.fetch_sub(1, Ordering::SeqCst);
+            drop(busy);
             // What was broken off is no result.
             if let (Some(reply), false) = (reply, stop.is_set()) {
                 replies.send(reply);
@@ -109,27 +107,24 @@ pub fn work(
         next = read_frame(&mut stdin, &mut payload);
     }
     let mut open_fragment = Some(open_fragment);
-    let closing = Arc::new(AtomicBool::new(close));
     if let Some(open_fragment) = open_fragment.take_if(|_| close) {
-        let (replies, closing) = (replies.clone(), closing.clone());
+        let replies = replies.clone();
         pool.spawn(move || {
             let closed = closed(open_fragment);
-            closing.store(false, Ordering::SeqCst);
+            drop(busy);
             if let Ok(closed) = closed {
                 replies.send(closed);
             }
         });
         // The parent lets go of it when it has heard that.
         read_frame(&mut stdin, &mut payload);
+    } else {
+        drop(busy);
     }
-    if open_fragment.is_some() || closing.load(Ordering::SeqCst) {
+    if open_fragment.is_some() || idle.try_recv() == Err(mpsc::TryRecvError::Empty) {
         // The parent is gone: nobody reads the results of the batches in flight.
         stop.set();
-        let until = monotonic() + ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK);
-        let is_busy = || in_flight.load(Ordering::SeqCst) > 0 || closing.load(Ordering::SeqCst);
-        while is_busy() && monotonic() < until {
-            std::thread::sleep(POLL_INTERVAL);
-        }
+        let _ = idle.recv_timeout(ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK));
         // Sessions that nobody works in any more end as their kinds do when a run breaks off.
         drop(open_fragment);
         if ending.is_some() {

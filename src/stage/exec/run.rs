@@ -7,25 +7,26 @@
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::clock::monotonic;
-use crate::procs::{group_is_over, has_ended};
+use crate::procs::{self, descriptor, group_is_over, has_ended, readable};
 use crate::stop::Stop;
 
 /// The end of what is said on stderr that is kept.
 const WORDS_BYTES_MAX: usize = 4 << 10;
-/// How often a command whose pipes are silent is looked at: it may have ended and left them to another.
-const POLL_MS: u16 = 20;
+/// How often it is looked whether all others of a command's group have ended, and, on a system that does not report
+/// the end of a child, whether the command has: it may have left its pipes to another.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Read from a pipe in one go.
 const READ_BYTES: usize = 64 << 10;
 
@@ -179,16 +180,15 @@ impl Running {
 
     fn finish(mut self, from: Duration, stop: &Stop) -> std::io::Result<Ran> {
         let mut buffer = vec![0; READ_BYTES];
-        let mut silence = 1;
+        let ended = descriptor(self.leader);
         let end = loop {
-            // Behind its last byte a command ends at once, as a rule.
-            let closed = self.stdout.from.is_none() && self.stderr.from.is_none();
-            silence = if closed {
-                (silence * 2).min(POLL_MS)
-            } else {
-                1
-            };
-            self.turn(if closed { silence } else { POLL_MS }, &mut buffer);
+            let left = self
+                .limits
+                .time
+                .map(|limit| (from + limit).saturating_sub(monotonic()));
+            let look_again = ended.is_none().then_some(POLL_INTERVAL);
+            let most = [left, look_again].into_iter().flatten().min();
+            self.turn(ended.as_ref(), most, Some(stop), &mut buffer);
             if self.stdout.read > self.limits.output_bytes as u64 {
                 break CommandEnd::Output;
             }
@@ -237,31 +237,34 @@ impl Running {
             let _ = killpg(self.leader, Signal::SIGTERM);
             let until = monotonic() + self.limits.grace;
             while !group_is_over(self.leader) && monotonic() < until {
-                self.turn(POLL_MS, buffer);
+                // A stop is no reason to look more often.
+                self.turn(None, Some(POLL_INTERVAL), None, buffer);
             }
         }
         let _ = killpg(self.leader, Signal::SIGKILL);
         left
     }
 
-    /// Waits for one of the pipes, no longer than `wait_ms`, then reads and writes what can be.
-    fn turn(&mut self, wait_ms: u16, buffer: &mut [u8]) {
-        let mut waits = Vec::with_capacity(3);
+    /// Waits for one of the pipes or for the command to have `ended`, no longer than `most` nor until the run is to
+    /// stop, then reads and writes what can be.
+    fn turn(
+        &mut self,
+        ended: Option<&OwnedFd>,
+        most: Option<Duration>,
+        stop: Option<&Stop>,
+        buffer: &mut [u8],
+    ) {
+        let mut wanted: Vec<PollFd> = ended.map(readable).into_iter().collect();
         for pipe in [&self.stdout, &self.stderr] {
-            waits.extend(
-                pipe.from
-                    .as_ref()
-                    .map(|from| PollFd::new(from.as_fd(), PollFlags::POLLIN)),
-            );
+            wanted.extend(pipe.from.as_ref().map(readable));
         }
-        waits.extend(
-            self.stdin
-                .as_ref()
-                .map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)),
-        );
+        let input = self.stdin.as_ref();
+        wanted.extend(input.map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         // However it ends, the pipes are tried.
-        let _ = poll(&mut waits, PollTimeout::from(wait_ms));
-        drop(waits);
+        let _ = match stop {
+            Some(stop) => stop.poll(wanted, most),
+            None => procs::poll(&mut wanted, most),
+        };
         self.write();
         self.drain(buffer);
     }

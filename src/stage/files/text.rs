@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Grown, STDIN, Seen, cannot_open};
 use crate::error::{Error, Result};
 use crate::format::gzip;
+use crate::procs::readable;
 use crate::stop::Stop;
 
 /// So many bytes tell what a file is.
@@ -45,11 +45,14 @@ impl<R: Read + AsFd> Read for Awaited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
             self.stop.check().map_err(std::io::Error::other)?;
-            let mut wanted = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut wanted, PollTimeout::from(100u8)) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return self.reader.read(buffer),
+            let ready = match self.stop.poll(vec![readable(&self.reader)], None) {
+                Ok(ready) => ready > 0,
+                Err(Errno::EINTR) => false,
                 Err(error) => return Err(error.into()),
+            };
+            // It may be the stop that is ready.
+            if ready && !self.stop.is_set() {
+                return self.reader.read(buffer);
             }
         }
     }

@@ -161,7 +161,7 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
 }
 
 /// How often a lock is tried that another has, and how long between: a program that is being started has the
-/// files of the one that starts it, locks and all, for a moment.
+/// files of the one that starts it, locks and all, for a moment. The system reports no end of that.
 const LOCK_TRIES: u32 = 10;
 const LOCK_EVERY: Duration = Duration::from_millis(2);
 
