@@ -344,7 +344,7 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/pipeline", &["max_rejects"]),
     ("src/cli/plan", &["max_rejects", "to"]),
     // Words of other tools, and the values of ours that they stand for.
-    ("src/error", &["index", "drop"]),
+    ("src/meant", &["index", "drop"]),
     // What secrets are called anywhere.
     ("src/secrets", &["password"]),
     // Counted things.
