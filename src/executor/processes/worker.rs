@@ -34,8 +34,6 @@ pub fn work(
     // start is known by their session.
     let _ = nix::unistd::setsid();
     let mut payload = Vec::new();
-    let broken =
-        || Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it");
     let header = read_frame(&mut stdin, &mut payload).ok_or_else(broken)?;
     let hello: Hello = serde_json::from_slice(&header).map_err(|_| broken())?;
     if hello.threads > WORKERS_MAX {
@@ -61,80 +59,124 @@ pub fn work(
     // What was broadcast may be large, and its text is not wanted again.
     payload = Vec::new();
     let ending = received.as_ref().ok().and_then(BoundFragment::ending);
-    let opened = Arc::new(AtomicBool::new(false));
-    let (opening, open_fragment) = mpsc::channel();
-    {
-        let (replies, opened, stop) = (replies.clone(), opened.clone(), stop.clone());
-        // A panic there ends the process, as one of a batch does.
-        pool.spawn(move || {
-            let _ = opening.send(open(received, &replies, &opened, &stop));
-        });
-    }
-    // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
-    let mut next = read_frame(&mut stdin, &mut payload);
-    if next.is_none() && !opened.load(Ordering::SeqCst) {
-        stop.set();
-    }
-    let Some(open_fragment) = open_fragment.recv().ok().flatten() else {
-        drop(replies);
-        let _ = writer.join();
-        return Ok(());
+    let jobs = Jobs {
+        pool,
+        replies,
+        stop,
     };
-    let open_fragment = Arc::new(open_fragment);
-    // Every job holds one end; the other is disconnected when all have ended.
-    let (busy, idle) = mpsc::channel::<()>();
-    let mut close = false;
-    let unfinished = Arc::new(Mutex::new(HashMap::new()));
-    while let Some(header) = next {
-        let order = serde_json::from_slice(&header).map_err(|_| broken())?;
-        if let Order::Close = order {
-            close = true;
-            break;
-        }
-        let bytes = std::mem::take(&mut payload);
-        let (open_fragment, replies) = (open_fragment.clone(), replies.clone());
-        let (busy, stop) = (busy.clone(), stop.clone());
-        let unfinished = unfinished.clone();
-        pool.spawn(move || {
-            let reply = obey(&open_fragment, &order, &bytes, &unfinished);
-            drop(open_fragment);
+    let (next, open_fragment) = jobs.open(received, &mut stdin, &mut payload);
+    if let Some(open_fragment) = open_fragment {
+        // Every job holds one end; the other is disconnected when all have ended.
+        let (busy, idle) = mpsc::channel::<()>();
+        let open_fragment = Arc::new(open_fragment);
+        let close = jobs.process(&open_fragment, &busy, next, &mut stdin, &mut payload)?;
+        let left = if close {
+            jobs.close(open_fragment, busy);
+            // The parent lets go of it when it has heard that.
+            read_frame(&mut stdin, &mut payload);
+            None
+        } else {
             drop(busy);
-            // What was broken off is no result.
-            if let (Some(reply), false) = (reply, stop.is_set()) {
-                replies.send(reply);
+            Some(open_fragment)
+        };
+        if left.is_some() || idle.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            // The parent is gone: nobody reads the results of the batches in flight.
+            jobs.stop.set();
+            let _ =
+                idle.recv_timeout(ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK));
+            // Sessions that nobody works in any more end as their kinds do when a run breaks off.
+            drop(left);
+            if ending.is_some() {
+                end_session(nix::unistd::getpid());
             }
-        });
-        next = read_frame(&mut stdin, &mut payload);
+            std::process::exit(0);
+        }
     }
-    let mut open_fragment = Some(open_fragment);
-    if let Some(open_fragment) = open_fragment.take_if(|_| close) {
-        let replies = replies.clone();
-        pool.spawn(move || {
+    drop(jobs);
+    let _ = writer.join();
+    Ok(())
+}
+
+/// The threads of a worker, and what their jobs share.
+struct Jobs {
+    pool: Pool,
+    replies: Replies,
+    stop: Stop,
+}
+
+impl Jobs {
+    /// The first order, and the fragment, opened while that was awaited; `None`: it could not be opened, or nobody
+    /// waits for it any more.
+    fn open(
+        &self,
+        received: Result<BoundFragment>,
+        stdin: &mut impl Read,
+        payload: &mut Vec<u8>,
+    ) -> (Option<Vec<u8>>, Option<OpenFragment>) {
+        let opened = Arc::new(AtomicBool::new(false));
+        let (opening, open_fragment) = mpsc::channel();
+        let (replies, done, stop) = (self.replies.clone(), opened.clone(), self.stop.clone());
+        // A panic there ends the process, as one of a batch does.
+        self.pool.spawn(move || {
+            let _ = opening.send(open(received, &replies, &done, &stop));
+        });
+        // The first batch comes when the sessions are open; if standard input ends before, nobody waits for them.
+        let next = read_frame(stdin, payload);
+        if next.is_none() && !opened.load(Ordering::SeqCst) {
+            self.stop.set();
+        }
+        (next, open_fragment.recv().ok().flatten())
+    }
+
+    /// Processes batches until there are no more; whether the parent asks for the end of the sessions then.
+    fn process(
+        &self,
+        open_fragment: &Arc<OpenFragment>,
+        busy: &mpsc::Sender<()>,
+        mut next: Option<Vec<u8>>,
+        stdin: &mut impl Read,
+        payload: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let unfinished = Arc::new(Mutex::new(HashMap::new()));
+        while let Some(header) = next {
+            let order = serde_json::from_slice(&header).map_err(|_| broken())?;
+            if let Order::Close = order {
+                return Ok(true);
+            }
+            let bytes = std::mem::take(payload);
+            let (open_fragment, replies) = (open_fragment.clone(), self.replies.clone());
+            let (busy, stop) = (busy.clone(), self.stop.clone());
+            let unfinished = unfinished.clone();
+            self.pool.spawn(move || {
+                let reply = obey(&open_fragment, &order, &bytes, &unfinished);
+                drop(open_fragment);
+                drop(busy);
+                // What was broken off is no result.
+                if let (Some(reply), false) = (reply, stop.is_set()) {
+                    replies.send(reply);
+                }
+            });
+            next = read_frame(stdin, payload);
+        }
+        Ok(false)
+    }
+
+    /// Ends the sessions, and tells the parent what they counted.
+    fn close(&self, open_fragment: Arc<OpenFragment>, busy: mpsc::Sender<()>) {
+        let replies = self.replies.clone();
+        self.pool.spawn(move || {
             let closed = closed(open_fragment);
             drop(busy);
             if let Ok(closed) = closed {
                 replies.send(closed);
             }
         });
-        // The parent lets go of it when it has heard that.
-        read_frame(&mut stdin, &mut payload);
-    } else {
-        drop(busy);
     }
-    if open_fragment.is_some() || idle.try_recv() == Err(mpsc::TryRecvError::Empty) {
-        // The parent is gone: nobody reads the results of the batches in flight.
-        stop.set();
-        let _ = idle.recv_timeout(ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK));
-        // Sessions that nobody works in any more end as their kinds do when a run breaks off.
-        drop(open_fragment);
-        if ending.is_some() {
-            end_session(nix::unistd::getpid());
-        }
-        std::process::exit(0);
-    }
-    drop((replies, pool));
-    let _ = writer.join();
-    Ok(())
+}
+
+/// Whoever speaks to this process is not the program that starts it.
+fn broken() -> Error {
+    Error::failed("`etl worker` is for etl's own use: it talks to the etl that started it")
 }
 
 /// Passes backpressure on to the parent.
