@@ -1,36 +1,29 @@
-//! Requests to whatever server a URL names, for kinds that ask many of them or any: a client per lane,
-//! redirects left to the caller, answers inflated here and never longer than is allowed.
+//! Requests to whatever server a URL names: a client per lane, redirects left to the caller, answers inflated here
+//! and never longer than is allowed; and what it means when there is none.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
 
 use super::body::{self, Bad};
 use super::connect::{Connect, Url, is_loopback, proxy_is_set};
-use super::{Runtime, TransportError, dates, tls};
+use super::runtime::Runtime;
+use super::{TransportError, dates, tls};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// Sends requests to any server; shared by the threads of a process.
 pub struct HttpClient {
-    connect: Connect,
-    limits: Limits,
+    pub(super) connect: Connect,
+    /// The longest wait for a byte of a body.
+    read_timeout: Option<Duration>,
     lanes: Mutex<Vec<Lane>>,
-    stop: Stop,
-}
-
-/// What an answer may take.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
-pub struct Limits {
-    /// The longest wait for a byte.
-    pub read_timeout: Duration,
-    /// The longest body, inflated.
-    pub body_bytes_max: usize,
+    pub(super) stop: Stop,
 }
 
 /// A runtime of one thread, and the clients whose connections live on it.
@@ -63,18 +56,21 @@ impl Way {
 }
 
 /// One request.
-#[derive(Debug, Clone)]
 pub struct HttpRequest<'a> {
     /// `GET` and so on.
-    pub method: &'a str,
+    pub method: reqwest::Method,
     /// Where.
     pub url: &'a Url,
-    /// Names and values.
-    pub headers: &'a [(String, String)],
+    /// All but those of the connection, and the program's name, if there is none.
+    pub headers: HeaderMap,
     /// As it is sent.
     pub body: Option<Bytes>,
-    /// What the whole of it may take, where that is less than for others.
-    pub time: Option<Duration>,
+    /// The longest wait for the whole answer; `None`: the client's.
+    pub timeout: Option<Duration>,
+    /// The longest body of an answer, inflated.
+    pub body_bytes_max: usize,
+    /// The error of a longer one.
+    pub too_long: &'a dyn Fn(usize) -> Error,
 }
 
 /// What was answered, whatever the status.
@@ -90,6 +86,8 @@ pub struct HttpResponse {
     pub location: Option<String>,
     /// What it says the body is.
     pub content_type: Option<String>,
+    /// From the first byte sent to the last one received.
+    pub wire: Duration,
 }
 
 /// Whether a header may have this name and value.
@@ -106,11 +104,11 @@ pub fn status_words(status: u16) -> &'static str {
 }
 
 impl HttpClient {
-    /// A client; connects to nothing yet. The URLs of `connect` mean nothing to it.
-    pub fn new(connect: Connect, limits: Limits, stop: Stop) -> Result<Self> {
+    /// A client; connects to nothing yet. It may ask others than those of `connect`.
+    pub fn new(connect: Connect, read_timeout: Option<Duration>, stop: Stop) -> Result<Self> {
         let client = HttpClient {
             connect,
-            limits,
+            read_timeout,
             lanes: Mutex::default(),
             stop,
         };
@@ -128,12 +126,12 @@ impl HttpClient {
             connect_timeout: time,
             ..self.connect.clone()
         };
-        HttpClient::new(connect, self.limits, Stop::default())
+        HttpClient::new(connect, self.read_timeout, Stop::default())
     }
 
     /// One try of one request.
-    pub fn send(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
-        let lane = self.lock_lanes().pop();
+    pub fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let lane = self.lanes.lock().pop();
         let mut lane = match lane {
             Some(lane) => lane,
             None => Lane {
@@ -148,7 +146,7 @@ impl HttpClient {
         }
         let client = client.as_ref().expect("it was made above");
         let sent = lane.runtime.block_on(self.try_once(client, request));
-        self.lock_lanes().push(lane);
+        self.lanes.lock().push(lane);
         sent
     }
 
@@ -157,15 +155,13 @@ impl HttpClient {
         self.stop.sleep(time)
     }
 
-    fn lock_lanes(&self) -> std::sync::MutexGuard<'_, Vec<Lane>> {
-        self.lanes.lock().expect("no one panics holding this lock")
-    }
-
     fn client(&self, way: Way) -> Result<reqwest::Client> {
         let mut builder = tls::builder(&self.connect, way != Way::Plain)?
             .pool_max_idle_per_host(1)
-            .read_timeout(self.limits.read_timeout)
             .timeout(self.connect.request_timeout);
+        if let Some(limit) = self.read_timeout {
+            builder = builder.read_timeout(limit);
+        }
         if way != Way::Proxied {
             builder = builder.no_proxy();
         }
@@ -177,23 +173,31 @@ impl HttpClient {
     async fn try_once(
         &self,
         client: &reqwest::Client,
-        request: &HttpRequest<'_>,
+        request: HttpRequest<'_>,
     ) -> Result<HttpResponse, TransportError> {
         let from = monotonic();
-        let transport_error =
-            |error: reqwest::Error| self.transport_error(&error, request.url, from);
-        let method = reqwest::Method::from_bytes(request.method.as_bytes())
-            .map_err(|error| TransportError::Final(Error::usage("no such method").cause(error)))?;
+        let whole = request.timeout.unwrap_or(self.connect.request_timeout);
+        let url = request.url;
+        let error = |error: &reqwest::Error, answered| {
+            let late = monotonic().saturating_sub(from) >= whole;
+            let limit = self.read_timeout.filter(|_| !late);
+            let late = match limit {
+                Some(limit) => format!("no byte within {} ms", limit.as_millis()),
+                None => format!("no whole answer within {} ms", whole.as_millis()),
+            };
+            self.transport_error(error, url, late, answered)
+        };
+        let mut headers = request.headers;
+        let agent = HeaderValue::from_static(concat!("etl/", env!("CARGO_PKG_VERSION")));
+        headers.entry(USER_AGENT).or_insert(agent);
         let mut builder = client
-            .request(method, request.url.clone())
-            .headers(headers(request.headers).map_err(TransportError::Final)?);
-        if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+            .request(request.method, url.clone())
+            .headers(headers)
+            .timeout(whole);
+        if let Some(body) = request.body {
+            builder = builder.body(body);
         }
-        if let Some(time) = request.time {
-            builder = builder.timeout(time);
-        }
-        let mut answer = builder.send().await.map_err(transport_error)?;
+        let mut answer = builder.send().await.map_err(|e| error(&e, false))?;
         let text = |name: HeaderName| {
             let value = answer.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -204,61 +208,76 @@ impl HttpClient {
             retry_after: dates::retry_after(answer.headers()),
             location: text(LOCATION),
             content_type: text(CONTENT_TYPE),
+            wire: Duration::ZERO,
         };
-        let read = body::read(&mut answer, self.limits.body_bytes_max).await;
+        let read = body::read(&mut answer, request.body_bytes_max).await;
         response.body = read.map_err(|bad| match bad {
-            Bad::TooLong(max) => TransportError::Final(Error::failed(format!(
-                "the answer is longer than `max_response_bytes` ({max})"
-            ))),
-            Bad::Garbled(words) => TransportError::Final(Error::failed(words)),
-            Bad::Broken(error) => transport_error(error),
+            Bad::TooLong(max) => TransportError::Final((request.too_long)(max)),
+            Bad::Garbled(words) => {
+                let server = url.origin().ascii_serialization();
+                TransportError::Final(Error::failed(format!("`{server}`: {words}")))
+            }
+            Bad::Broken(broken) => error(&broken, true),
         })?;
+        response.wire = monotonic().saturating_sub(from);
         Ok(response)
     }
 
-    /// What a failed try means.
-    fn transport_error(&self, error: &reqwest::Error, url: &Url, from: Duration) -> TransportError {
-        let words = super::words(error);
+    /// What a failed try means; `late`: what is said where it took too long.
+    fn transport_error(
+        &self,
+        error: &reqwest::Error,
+        url: &Url,
+        late: String,
+        answered: bool,
+    ) -> TransportError {
+        let words = words(error);
         let server = url.origin().ascii_serialization();
         let last = words.last().cloned().unwrap_or_default();
-        if let Some(error) = tls::distrust(&format!("the certificate of `{server}`"), &words) {
-            return TransportError::Final(error);
-        }
-        if error.is_timeout() && error.is_connect() {
+        let certificate = if self.connect.urls.is_empty() {
+            &*format!("the certificate of `{server}`")
+        } else {
+            "the server's certificate"
+        };
+        if let Some(error) = tls::distrust(certificate, &words) {
+            TransportError::Final(error)
+        } else if words.iter().any(|words| words.contains(NO_TLS)) {
+            TransportError::Final(
+                Error::failed(format!("`{server}` does not speak TLS"))
+                    .cause(last)
+                    .hint("if it is to be asked without, its address begins with `http://`"),
+            )
+        } else if error.is_timeout() && error.is_connect() {
             let limit = self.connect.connect_timeout.as_millis();
-            return TransportError::Unreached(format!(
-                "no connection to `{server}` within {limit} ms"
-            ));
-        }
-        if error.is_timeout() {
-            let whole = self.connect.request_timeout;
-            return TransportError::TimedOut(if monotonic().saturating_sub(from) >= whole {
-                format!("no whole answer within {} ms", whole.as_millis())
-            } else {
-                format!("no byte within {} ms", self.limits.read_timeout.as_millis())
-            });
-        }
-        if error.is_connect() {
-            let plain = words.iter().any(|words| words.contains(super::NO_TLS));
-            let why = if plain {
-                "it does not speak TLS (does its address begin with `http://`?)"
-            } else {
-                &*last
-            };
-            TransportError::Unreached(format!("cannot reach `{server}`: {why}"))
+            TransportError::Unreached(format!("no connection to `{server}` within {limit} ms"))
+        } else if error.is_timeout() {
+            TransportError::TimedOut(late)
+        } else if error.is_connect() {
+            TransportError::Unreached(format!("cannot reach `{server}`: {last}"))
         } else if error.is_builder() {
             TransportError::Final(Error::failed("cannot send a request").cause(last))
         } else {
             TransportError::Lost {
                 words: format!("the connection broke: {last}"),
-                // Nobody asks: it is repeated, or not, whatever had come.
-                unanswered: false,
+                unanswered: !answered,
             }
         }
     }
 }
 
-fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
+/// What is said of a server that answers a TLS handshake with something else.
+const NO_TLS: &str = "InvalidContentType";
+
+/// The words of an error and of what lies behind it, none twice in a row.
+fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let mut words: Vec<String> = chain.map(ToString::to_string).collect();
+    words.dedup();
+    words
+}
+
+/// The headers of a request whose answer may be gzipped.
+pub fn header_map(given: &[(String, String)]) -> Result<HeaderMap> {
     let bad = |name: &str| {
         // The value may be a secret.
         Error::failed(format!(
@@ -266,8 +285,6 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
         ))
     };
     let mut headers = HeaderMap::new();
-    let agent = concat!("etl/", env!("CARGO_PKG_VERSION"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     for (name, value) in given {
         let key: HeaderName = name.parse().map_err(|_| bad(name))?;

@@ -77,7 +77,7 @@ impl Session for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(login) = self.login.take() {
-            login.part(&self.sender.http_client);
+            login.part(&self.sender);
         }
     }
 }

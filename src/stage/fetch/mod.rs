@@ -141,7 +141,7 @@ struct Fetch {
 #[derive(Debug, Serialize, Deserialize)]
 struct SessionConfig {
     connect: Connect,
-    limits: http::Limits,
+    read_timeout: Duration,
 }
 
 impl Fetch {
@@ -244,10 +244,7 @@ impl Stage for Fetch {
         connect.urls.clear();
         let config = SessionConfig {
             connect,
-            limits: http::Limits {
-                read_timeout: Duration::from_millis(self.options.read_timeout_ms),
-                body_bytes_max: self.options.max_response_bytes,
-            },
+            read_timeout: Duration::from_millis(self.options.read_timeout_ms),
         };
         // Without items there is one request; what stands for it is a row that nobody sees.
         let source = inputs.is_empty().then(|| Source {
@@ -279,8 +276,9 @@ impl Stage for Fetch {
         let authorization = authorization.map(|value| ("Authorization".to_owned(), value));
         let sessions = u32::try_from(setup.sessions).expect("few processes");
         let sender = Sender {
-            http_client: HttpClient::new(config.connect, config.limits, setup.stop)?,
-            backoff: self.options.backoff(),
+            http_client: HttpClient::new(config.connect, Some(config.read_timeout), setup.stop)?,
+            body_bytes_max: self.options.max_response_bytes,
+            retry: self.options.retry(),
             retry_after_max: Duration::from_secs(self.options.retry_after_max_s),
             every: self.every() * sessions,
             next: Mutex::default(),

@@ -9,7 +9,7 @@ use super::template::{Body, Part, Template};
 use super::{Fetch, Method, Question, origin, parse_url, session};
 use crate::error::{Error, OfValue, Result};
 use crate::format::json::raw::Pointer;
-use crate::http::{Backoff, header_fits};
+use crate::http::{RetryPolicy, header_fits};
 use crate::secrets::{Secrets, is_secret};
 use crate::stage::answers::{self, Answers, Format};
 use crate::stage::{self, StageKind, connection};
@@ -158,8 +158,8 @@ impl From<Answered> for Format {
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Options {
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff {
+    pub(super) fn retry(&self) -> RetryPolicy {
+        RetryPolicy {
             delay: Duration::from_millis(self.retry_delay_ms),
             delay_max: Duration::from_millis(self.retry_delay_ms_max),
             retries: self.retries,

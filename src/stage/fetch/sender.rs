@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::monotonic;
-use crate::error::{Class, Result};
+use crate::error::{Class, Error, Result};
 use crate::http::{
-    Backoff, HttpClient, HttpRequest, HttpResponse, TransportError, Url, shown, status_words,
+    HttpClient, HttpRequest, HttpResponse, RetryPolicy, TransportError, Tried, Url, header_map,
+    retries_on, shown, status_words,
 };
 use crate::schema::count;
 use crate::secrets::Secrets;
@@ -24,7 +25,9 @@ const SAID_CHARS_MAX: usize = 200;
 /// Sends the requests of one process.
 pub(super) struct Sender {
     pub(super) http_client: HttpClient,
-    pub(super) backoff: Backoff,
+    /// The longest body of an answer, inflated.
+    pub(super) body_bytes_max: usize,
+    pub(super) retry: RetryPolicy,
     /// A server that wants to be left alone for longer is not waited for.
     pub(super) retry_after_max: Duration,
     /// The minimum time between two requests beyond one per batch.
@@ -88,6 +91,17 @@ impl Failure {
     }
 }
 
+/// An answer, or why there is none.
+type Sent = Result<HttpResponse, Failure>;
+
+/// Where a request is on its way.
+struct At {
+    url: Url,
+    hops: u32,
+    /// Whether the next try comes on top of the one request per batch.
+    extra: bool,
+}
+
 /// What one try came to.
 enum Try {
     Answered(HttpResponse),
@@ -103,41 +117,73 @@ impl Sender {
         request: &Request,
         tally: &mut Tally,
     ) -> Result<Result<HttpResponse, Failure>> {
-        let mut url = request.url.clone();
-        let (mut tries, mut hops) = (0, 0);
-        let mut extra = request.extra;
+        // A courtesy is tried twice at most.
+        let retry = match request.time {
+            Some(_) => self.retry.at_most(COURTESY_TRIES - 1),
+            None => self.retry,
+        };
+        let mut at = At {
+            url: request.url.clone(),
+            hops: 0,
+            extra: request.extra,
+        };
+        let mut is_first = true;
+        let sent = retry.run(
+            || {
+                tally.retries += u64::from(!std::mem::take(&mut is_first));
+                self.follow(request, &mut at, tally)
+            },
+            |failure, tries, wait| {
+                self.wait_reason.set(self.clean(&format!(
+                    "{}; tried {}, again in {:.1} s",
+                    failure.reason,
+                    count(tries as usize, "time"),
+                    wait.as_secs_f64()
+                )));
+                self.http_client.wait(wait)
+            },
+        )?;
+        Ok(match sent {
+            Ok(done) => done,
+            Err((failure, 1)) => Err(failure),
+            Err((failure, tries)) => {
+                let reason = format!("{}, tried {tries} times", failure.reason);
+                Err(Failure { reason, ..failure })
+            }
+        })
+    }
+
+    /// One try, and the redirects that it meets.
+    fn follow(
+        &self,
+        request: &Request,
+        at: &mut At,
+        tally: &mut Tally,
+    ) -> Result<Tried<Sent, Failure>> {
         loop {
-            self.wait_until_wanted(&url)?;
-            if extra {
+            self.wait_until_wanted(&at.url)?;
+            if std::mem::replace(&mut at.extra, true) {
                 self.wait_for_turn()?;
             }
-            extra = true;
             tally.requests += 1;
-            let http_request = HttpRequest {
-                method: request.method,
-                url: &url,
-                headers: &request.headers,
-                body: request.body.clone(),
-                time: request.time,
-            };
-            let (failure, retry_after) = match self.once(&http_request, request)? {
+            let (failure, retry_after) = match self.once(&at.url, request)? {
                 Try::Answered(response) => {
                     self.wait_reason.clear();
-                    return Ok(Ok(response));
+                    return Ok(Tried::Done(Ok(response)));
                 }
                 Try::Elsewhere(to) => {
-                    hops += 1;
+                    at.hops += 1;
                     tally.redirects += 1;
-                    if hops > REDIRECTS_MAX {
-                        return Ok(Err(Failure::new(format!(
+                    if at.hops > REDIRECTS_MAX {
+                        return Ok(Tried::Done(Err(Failure::new(format!(
                             "more than {REDIRECTS_MAX} redirects, the last to `{}`",
                             shown(&to)
-                        ))));
+                        )))));
                     }
-                    url = to;
+                    at.url = to;
                     continue;
                 }
-                Try::Failed(failure) => return Ok(Err(failure)),
+                Try::Failed(failure) => return Ok(Tried::Done(Err(failure))),
                 Try::Again(failure, retry_after) => (failure, retry_after),
             };
             if let Some(asked) = retry_after {
@@ -147,33 +193,16 @@ impl Sender {
                         failure.reason,
                         asked.as_secs()
                     );
-                    return Ok(Err(Failure { reason, ..failure }));
+                    return Ok(Tried::Done(Err(Failure { reason, ..failure })));
                 }
-                self.hold(&url, asked);
+                // All requests to it wait, not this one alone.
+                self.hold(&at.url, asked);
             }
-            tries += 1;
-            let enough = request.time.is_some() && tries == COURTESY_TRIES;
-            match self.backoff.wait(tries, None).filter(|_| !enough) {
-                Some(wait) => {
-                    self.wait_reason.set(self.clean(&format!(
-                        "{}; tried {}, again in {:.1} s",
-                        failure.reason,
-                        count(tries as usize, "time"),
-                        wait.as_secs_f64()
-                    )));
-                    self.http_client.wait(wait)?;
-                }
-                None if tries == 1 => return Ok(Err(failure)),
-                None => {
-                    let reason = format!("{}, tried {tries} times", failure.reason);
-                    return Ok(Err(Failure { reason, ..failure }));
-                }
-            }
-            tally.retries += 1;
+            return Ok(Tried::Again(failure, None));
         }
     }
 
-    fn once(&self, http_request: &HttpRequest, request: &Request) -> Result<Try> {
+    fn once(&self, url: &Url, request: &Request) -> Result<Try> {
         let again = |words: String, surely_not_done: bool| {
             if surely_not_done || request.repeatable {
                 // One item of several may be what breaks the server, but not what keeps it from being reached.
@@ -186,8 +215,8 @@ impl Sender {
                 )))
             }
         };
-        Ok(match self.http_client.send(http_request) {
-            Ok(response) => self.read(response, http_request, request),
+        Ok(match self.try_once(&self.http_client, url, request) {
+            Ok(response) => self.read(response, url, request),
             Err(TransportError::Unreached(words)) => again(words, true),
             Err(TransportError::Lost { words, .. } | TransportError::TimedOut(words)) => {
                 again(words, false)
@@ -204,26 +233,52 @@ impl Sender {
         })
     }
 
+    fn try_once(
+        &self,
+        http_client: &HttpClient,
+        url: &Url,
+        request: &Request,
+    ) -> Result<HttpResponse, TransportError> {
+        http_client.send(HttpRequest {
+            method: request.method.parse().expect("it is one of HTTP's"),
+            url,
+            headers: header_map(&request.headers).map_err(TransportError::Final)?,
+            body: request.body.clone(),
+            timeout: request.time,
+            body_bytes_max: self.body_bytes_max,
+            too_long: &too_long,
+        })
+    }
+
+    /// One try of a last request, which a stopped run does not hold up; it takes `time` at most.
+    pub(super) fn goodbye(&self, request: &Request, time: Duration) {
+        let request = Request {
+            time: Some(time),
+            ..request.clone()
+        };
+        if let Ok(http_client) = self.http_client.for_goodbye(time) {
+            let _ = self.try_once(&http_client, &request.url, &request);
+        }
+    }
+
     /// What an answer's status says.
-    fn read(&self, response: HttpResponse, http_request: &HttpRequest, request: &Request) -> Try {
+    fn read(&self, response: HttpResponse, url: &Url, request: &Request) -> Try {
         let status = response.status;
         if (200..300).contains(&status) {
             return Try::Answered(response);
         }
         if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, &response.location) {
-            return redirect(http_request, status, location);
+            return redirect(url, request.method, status, location);
         }
         let failure = Failure {
             reason: self.clean(&refused(&response)),
             status: Some(status),
-            splits: !matches!(status, 401 | 403 | 407 | 408 | 425 | 429 | 502 | 503 | 504),
+            splits: !(matches!(status, 401 | 403 | 407) || retries_on(status, true)),
         };
-        match status {
-            429 | 503 => Try::Again(failure, response.retry_after),
-            408 | 425 | 502 | 504 if request.repeatable => {
-                Try::Again(failure, response.retry_after)
-            }
-            _ => Try::Failed(failure),
+        if retries_on(status, request.repeatable) {
+            Try::Again(failure, response.retry_after)
+        } else {
+            Try::Failed(failure)
         }
     }
 
@@ -287,8 +342,8 @@ impl Sender {
 }
 
 /// A redirect is followed within the server that was asked, by requests that change nothing.
-fn redirect(http_request: &HttpRequest, status: u16, location: &str) -> Try {
-    let to = match http_request.url.join(location) {
+fn redirect(url: &Url, method: &str, status: u16, location: &str) -> Try {
+    let to = match url.join(location) {
         Ok(to) => to,
         Err(error) => {
             return Try::Failed(Failure::new(format!(
@@ -297,18 +352,24 @@ fn redirect(http_request: &HttpRequest, status: u16, location: &str) -> Try {
         }
     };
     let to_shown = shown(&to);
-    if to.origin() != http_request.url.origin() {
+    if to.origin() != url.origin() {
         return Try::Failed(Failure::new(format!(
             "{status} redirects to another server, `{to_shown}`"
         )));
     }
-    if !matches!(http_request.method, "GET" | "HEAD") {
+    if !matches!(method, "GET" | "HEAD") {
         return Try::Failed(Failure::new(format!(
-            "{status} redirects a {} to `{to_shown}`: only GET and HEAD follow",
-            http_request.method
+            "{status} redirects a {method} to `{to_shown}`: only GET and HEAD follow"
         )));
     }
     Try::Elsewhere(to)
+}
+
+/// The error of an answer that is too long.
+fn too_long(max: usize) -> Error {
+    Error::failed(format!(
+        "the answer is longer than `max_response_bytes` ({max})"
+    ))
 }
 
 /// A refusal in words: the status, and how the server explains it.

@@ -11,7 +11,7 @@ use super::template::form;
 use super::{Method, body_bytes};
 use crate::error::{Error, Result};
 use crate::format::json::raw::{self, Pointer};
-use crate::http::{HttpClient, HttpRequest, Url, header_fits, shown};
+use crate::http::{Url, header_fits, shown};
 
 /// The option `session`.
 #[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
@@ -223,15 +223,9 @@ impl Login {
     }
 
     /// Ends the session by one quick try, whatever comes of it.
-    pub(super) fn part(&self, http_client: &HttpClient) {
-        if let (Some(close), Ok(http_client)) = (self.closing(), http_client.for_goodbye(PARTING)) {
-            let _ = http_client.send(&HttpRequest {
-                method: close.method,
-                url: &close.url,
-                headers: &close.headers,
-                body: None,
-                time: None,
-            });
+    pub(super) fn part(&self, sender: &Sender) {
+        if let Some(close) = self.closing() {
+            sender.goodbye(&close, PARTING);
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::options::Op;
-use crate::http::clip;
+use crate::http::{clip, retries_on};
 
 /// The members that are asked for: an answer with all of them is as long as the request.
 pub(super) const FILTER: &str = "took,error,status,items.*.status,items.*.result,items.*._index,items.*.error,items.*.failure_store";
@@ -136,7 +136,7 @@ pub(super) fn refused(status: u16, kind: &str, error: Option<&Value>) -> ItemAct
         return ItemAction::Blocked;
     }
     match status {
-        408 | 429 | 502 | 503 | 504 => ItemAction::Again,
+        _ if retries_on(status, true) => ItemAction::Again,
         500..=599 if is_taken_alias(error) => ItemAction::Stop,
         500..=599 => ItemAction::AgainTwice,
         400 if kind == "action_request_validation_exception" => ItemAction::Halve,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::answer::{ItemAction, kind, refused, said};
 use crate::error::{Error, Result};
-use crate::http::{Answer, Backoff, Client, Method, Request, TransportError};
+use crate::http::{HttpResponse, Method, Nodes, Request, RetryPolicy, TransportError, Tried};
 
 /// The longest answer beside those to bulk requests: ten thousand hits of 6 kB. As JSON in memory it takes
 /// several times that.
@@ -16,8 +16,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The servers as a load talks to them beside sending documents.
 pub(super) struct Api {
-    pub(super) client: Client,
-    pub(super) backoff: Backoff,
+    pub(super) client: Nodes,
+    pub(super) retry: RetryPolicy,
 }
 
 /// What was answered.
@@ -42,7 +42,7 @@ impl Said {
     }
 
     /// The answer's body, or an error about what was `doing`.
-    pub(super) fn well(self, doing: &str, client: &Client) -> Result<Value> {
+    pub(super) fn well(self, doing: &str, client: &Nodes) -> Result<Value> {
         if self.is_well() {
             return match self.unreadable {
                 None => Ok(self.body),
@@ -83,61 +83,59 @@ impl Api {
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let mut repeated = false;
-        let mut tries = 0;
-        loop {
-            let (words, retry_after) = match self.client.send(&request) {
-                Ok(answer) if is_transient(&answer) => {
-                    repeated |= answer.status != 429;
-                    let error = error_of(&answer.body);
-                    (words(answer.status, error.as_ref()), answer.retry_after)
-                }
-                Ok(answer) => {
-                    let (body, unreadable) = match serde_json::from_slice(&answer.body) {
-                        Ok(body) => (body, None),
-                        Err(_) if answer.body.is_empty() => {
-                            (Value::Null, Some("the answer is empty".to_owned()))
-                        }
-                        Err(error) => (
-                            Value::Null,
-                            Some(format!("the answer is not JSON: {error}")),
-                        ),
-                    };
-                    return Ok(Said {
-                        status: answer.status,
-                        body,
-                        unreadable,
-                        repeated,
-                    });
-                }
-                Err(TransportError::Final(error)) => return Err(error),
-                Err(TransportError::Unreached(words)) => (words, None),
-                Err(TransportError::Lost { words, .. } | TransportError::TimedOut(words)) => {
-                    repeated = true;
-                    (words, None)
-                }
+        let called = self.retry.run(
+            || {
+                let (words, may_be_done, retry_after) = match self.client.send(&request) {
+                    Ok(answer) if is_transient(&answer) => {
+                        let error = error_of(&answer.body);
+                        let words = words(answer.status, error.as_ref());
+                        (words, answer.status != 429, answer.retry_after)
+                    }
+                    Ok(answer) => return Ok(Tried::Done(answer)),
+                    Err(TransportError::Final(error)) => return Err(error),
+                    Err(TransportError::Unreached(words)) => (words, false, None),
+                    Err(TransportError::Lost { words, .. } | TransportError::TimedOut(words)) => {
+                        (words, true, None)
+                    }
+                };
+                repeated |= may_be_done;
+                Ok(Tried::Again(words, retry_after))
+            },
+            |_, _, wait| self.client.wait(wait),
+        )?;
+        let answer = called.map_err(|(words, tries)| {
+            let tried = if tries == 1 {
+                "once".to_owned()
+            } else {
+                format!("{tries} times")
             };
-            tries += 1;
-            match self.backoff.wait(tries, retry_after) {
-                Some(wait) => self.client.wait(wait)?,
-                None => {
-                    return Err(Error::failed(format!(
-                        "`{}` cannot be used, tried {}",
-                        self.client.shown(),
-                        if tries == 1 {
-                            "once".to_owned()
-                        } else {
-                            format!("{tries} times")
-                        }
-                    ))
-                    .cause(words));
-                }
+            Error::failed(format!(
+                "`{}` cannot be used, tried {tried}",
+                self.client.shown()
+            ))
+            .cause(words)
+        })?;
+        let (body, unreadable) = match serde_json::from_slice(&answer.body) {
+            Ok(body) => (body, None),
+            Err(_) if answer.body.is_empty() => {
+                (Value::Null, Some("the answer is empty".to_owned()))
             }
-        }
+            Err(error) => (
+                Value::Null,
+                Some(format!("the answer is not JSON: {error}")),
+            ),
+        };
+        Ok(Said {
+            status: answer.status,
+            body,
+            unreadable,
+            repeated,
+        })
     }
 }
 
 /// Whether another try may fare better.
-fn is_transient(answer: &Answer) -> bool {
+fn is_transient(answer: &HttpResponse) -> bool {
     let error = error_of(&answer.body);
     let kind = error.as_ref().map(kind).unwrap_or_default();
     answer.status >= 400
@@ -174,7 +172,7 @@ pub(super) fn words(status: u16, error: Option<&Value>) -> String {
 }
 
 /// The error of one whom the server does not let in, or does not let do this.
-pub(super) fn denied(status: u16, client: &Client, words: &str) -> Option<Error> {
+pub(super) fn denied(status: u16, client: &Nodes, words: &str) -> Option<Error> {
     let server = client.shown();
     match status {
         401 => Some(

@@ -138,10 +138,10 @@ impl ServerIndex {
 
     fn api_with(&self, connect: Connect, stop: Stop, retries: u32) -> Result<api::Api> {
         Ok(api::Api {
-            client: http::Client::new(connect, stop)?,
-            backoff: http::Backoff {
+            client: http::Nodes::new(connect, stop)?,
+            retry: http::RetryPolicy {
                 retries,
-                ..self.options.backoff()
+                ..self.options.retry()
             },
         })
     }

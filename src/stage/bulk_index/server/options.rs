@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::super::{Least, Mode};
 use crate::error::{Error, Result};
-use crate::http::Backoff;
+use crate::http::RetryPolicy;
 use crate::stage::OnError;
 
 /// Servers take names of 255 bytes, and the load's id is to be added to it.
@@ -231,8 +231,8 @@ impl Options {
     }
 
     /// The waits between tries.
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff {
+    pub(super) fn retry(&self) -> RetryPolicy {
+        RetryPolicy {
             delay: Duration::from_millis(self.retry_delay_ms),
             delay_max: Duration::from_millis(self.retry_delay_ms_max),
             retries: self.retries,

@@ -12,7 +12,7 @@ use super::options::{OnConflict, Op};
 use super::parts::{Bulk, DocumentOutcome, Outcomes, Part, Refusal, Sent, Tally, Why};
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
-use crate::http::{Backoff, Client, Method, Request, TransportError};
+use crate::http::{Method, Nodes, Request, RetryPolicy, TransportError};
 use crate::schema::count;
 use crate::stage::{Backpressure, WaitReason};
 
@@ -26,10 +26,10 @@ const LASTING_REFUSALS: u32 = 15;
 
 /// Where requests go, and what is known of it by now: shared by the threads of a process.
 pub(super) struct Wire {
-    pub(super) client: Client,
+    pub(super) client: Nodes,
     /// Who hears that the server has enough.
     pub(super) backpressure: Backpressure,
-    pub(super) backoff: Backoff,
+    pub(super) retry: RetryPolicy,
     /// Of the bulk API, with its query.
     pub(super) path: String,
     /// For messages.
@@ -135,7 +135,7 @@ impl Wire {
             answer_bytes_max: answer_bytes_max(size, part.items.len()),
         });
         let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
-        let lasting = LASTING_REFUSALS.min(self.backoff.retries / 2);
+        let lasting = LASTING_REFUSALS.min(self.retry.retries / 2);
         let alone = last && (outcomes.bulk.alone || part.tries >= lasting);
         let answer = match sent {
             Ok(answer) => answer,
@@ -409,7 +409,7 @@ impl Wire {
             part.tries = 0;
         }
         part.tries += 1;
-        let Some(wait) = self.backoff.wait(part.tries, retry_after) else {
+        let Some(wait) = self.retry.wait(part.tries, retry_after) else {
             if of_itself && taken > at_first {
                 let refusal = Refusal {
                     status: if *why == Why::Busy { 429 } else { 0 },
@@ -447,7 +447,7 @@ impl Wire {
     fn given_up(&self, why: &Why) -> Error {
         let error = Error::failed(format!(
             "gave up after {} tries in a row without `{}` taking anything",
-            self.backoff.retries, self.target
+            self.retry.retries, self.target
         ))
         .cause(why.words());
         match why {

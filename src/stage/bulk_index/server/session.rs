@@ -18,7 +18,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::format::json::{Nulls, Rows, Writer, write_string};
-use crate::http::{BulkParts, Client};
+use crate::http::{BulkParts, Nodes};
 use crate::schema::Schema;
 use crate::stage::OnError;
 use crate::stage::{Counts, Output, REQUESTS, Reject, SENT_AGAIN, Session, Setup, TaskContext};
@@ -81,9 +81,9 @@ impl ServerSession {
         }
         Ok(ServerSession {
             wire: Wire {
-                client: Client::new(config.connect, setup.stop)?,
+                client: Nodes::new(config.connect, setup.stop)?,
                 backpressure: setup.backpressure,
-                backoff: options.backoff(),
+                retry: options.retry(),
                 path,
                 target: config.target,
                 index: config.index,

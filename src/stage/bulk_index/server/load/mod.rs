@@ -22,7 +22,7 @@ use crate::clock::monotonic;
 use crate::columns::Column;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::http::{Backoff, Client, Connect, Method};
+use crate::http::{Connect, Method, Nodes, RetryPolicy};
 use crate::schema::Schema;
 use crate::stage::{Begun, Counts, Run, Sink, warn_published};
 use crate::stop::Stop;
@@ -141,17 +141,16 @@ pub(super) fn begin(
     columns: Schema,
 ) -> Result<Begun> {
     let options = &stage.options;
-    let client = || Client::new(connect.clone(), run.stop.clone());
-    let backoff = options.backoff();
+    let client = || Nodes::new(connect.clone(), run.stop.clone());
+    let retry = options.retry();
     let patient = Api {
         client: client()?,
-        backoff,
+        retry,
     };
     // Nobody waits a quarter of an hour to hear that a name was misspelt.
-    let retries = backoff.retries.min(PATIENCE);
     let api = Api {
         client: client()?,
-        backoff: Backoff { retries, ..backoff },
+        retry: retry.at_most(PATIENCE),
     };
     let state_file = stage.state_file(&run.state);
     let kept = State::read(&state_file).filter(|_| run.resumed);
@@ -450,13 +449,13 @@ impl ServerSink {
             connect_timeout: limit,
             ..self.connect.clone()
         };
-        if let Ok(client) = Client::new(connect, Stop::default()) {
-            let backoff = Backoff {
+        if let Ok(client) = Nodes::new(connect, Stop::default()) {
+            let retry = RetryPolicy {
                 retries,
-                ..self.api.backoff
+                ..self.api.retry
             };
             // If it cannot be: the index is not published, and the run that goes on does it.
-            let _ = self.untune(&Api { client, backoff }, Some(limit));
+            let _ = self.untune(&Api { client, retry }, Some(limit));
         }
     }
 }

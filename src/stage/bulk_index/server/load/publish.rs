@@ -271,7 +271,7 @@ impl ServerSink {
     pub(super) fn explain(&mut self, error: Error) -> Result<()> {
         let (new, alias) = (self.new_index(), &self.alias);
         // The server was waited for already.
-        self.api.backoff.retries = self.api.backoff.retries.min(LAST_RETRIES);
+        self.api.retry = self.api.retry.at_most(LAST_RETRIES);
         match indices::holders(&self.api, alias) {
             Ok(now) if indices::has_alone(&now, &new) => Ok(()),
             Ok(_) => Err(error.cause(format!("`{new}` is left loaded; `{alias}` is as it was"))),
