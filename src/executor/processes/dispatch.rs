@@ -1,9 +1,8 @@
 //! Which batches wait for a child, and which each child holds: a batch is in one of these places until its result
 //! is in the window, whichever process dies.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::process::ChildStdin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::super::{SharedCosts, Task};
 use super::Feeder;
 use super::children::Workers;
 use super::frames::{Frame, Order};
+use super::in_child::InChild;
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
@@ -120,22 +120,6 @@ pub(super) enum Next {
     Close,
     /// It is gone, or nothing is wanted of it any more.
     Nothing,
-}
-
-/// The batches that one child holds.
-#[derive(Default)]
-pub(super) struct InChild {
-    /// As long as the child is heard, unless nothing is wanted of it any more: it ends with this.
-    stdin: Mutex<Option<ChildStdin>>,
-    batches: Mutex<BTreeMap<u64, Waiting>>,
-    /// Those that have given a part, and make the next one when they may.
-    unfinished: Mutex<Vec<u64>>,
-    /// How many that are, and those about to be; grows under the lock of [`State`].
-    held: AtomicUsize,
-    /// Its writer, and nobody else, waits here for what comes next.
-    pub(super) more: Condvar,
-    pub(super) opened: AtomicBool,
-    pub(super) gone: AtomicBool,
 }
 
 impl Waiting {
@@ -469,45 +453,5 @@ impl DispatchTable {
             let _ = supervisor.join();
         }
         self.lock().fatal.take().map_or(Ok(()), Err)
-    }
-}
-
-impl InChild {
-    pub(super) fn lock_stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
-        self.stdin.lock()
-    }
-
-    fn lock_batches(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
-        self.batches.lock()
-    }
-
-    fn lock_unfinished(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.unfinished.lock()
-    }
-
-    /// Tells it to make the next part of a batch; `false`: it is gone.
-    pub(super) fn make_part(&self, number: u64) -> bool {
-        Frame::new(None, || Order::GoOn { number }).is_ok_and(|order| self.write(&order))
-    }
-
-    /// `false`: it is gone.
-    pub(super) fn write(&self, frame: &Frame) -> bool {
-        let mut stdin = self.lock_stdin();
-        stdin
-            .as_mut()
-            .is_some_and(|stdin| frame.write(stdin).is_ok())
-    }
-
-    /// Tells it to close its sessions; `false`: it is gone.
-    pub(super) fn close(&self) -> bool {
-        Frame::new(None, || Order::Close).is_ok_and(|close| self.write(&close))
-    }
-
-    pub(super) fn has_opened(&self) -> bool {
-        self.opened.load(Ordering::SeqCst)
-    }
-
-    fn held(&self) -> usize {
-        self.held.load(Ordering::SeqCst)
     }
 }

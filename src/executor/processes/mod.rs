@@ -10,6 +10,7 @@
 mod children;
 mod dispatch;
 pub mod frames;
+mod in_child;
 mod supervisor;
 mod worker;
 

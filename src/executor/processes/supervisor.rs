@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::Opening;
 use super::children::{exit_description, stderr_tail};
-use super::dispatch::{DispatchTable, InChild, Next, RESENDS_MAX};
+use super::dispatch::{DispatchTable, Next, RESENDS_MAX};
 use super::frames::{Reply, read_frame};
+use super::in_child::InChild;
 use crate::batch::Batch;
 use crate::clock::monotonic;
 use crate::error::{Error, Result};
