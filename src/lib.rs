@@ -19,17 +19,23 @@
 //! * what a stage says of itself as data (where it writes, what it reads, its policy): `stage::properties`; what can be
 //!   done with an index beside loading it: [`stage::index`]
 //! * a subcommand: one file in [`cli`]
-//! * what a pipeline file may say: [`pipeline`]
+//! * what a pipeline file may say: [`pipeline`] (outside the stages `source`, the keys of every stage `stage_keys`, values
+//!   of options `option_checks`, `--set` and `--parallel` `overrides`, `${NAME}` `variables`); "did you mean": `meant`
+//! * an option of a kind, its default and its limits: beside `struct Options`, in `options.rs` of the kind or where the kind
+//!   stands; what is made of such structs: `stage::option`
 //! * which stages run together, where, and how rows reach them: [`plan`]; `etl plan` prints it
 //! * how a plan is wired into streams, measured and accounted for: [`run`]
 //! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
+//! * how much may wait: for a slow reader of several `run::stream`, files read ahead `run::read_ahead`, inside an executor
+//!   `executor::window`
+//! * how processes end: workers `executor::processes::children`, commands `stage::exec`, what a signal does [`stop`]
 //! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::partial_file`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
-//! * how text becomes columns and columns text: [`mod@format`]
+//! * how text becomes columns and columns text: [`mod@format`]; what is never printed: [`secrets`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
 //! * before and after: [`bench::compare`], its arithmetic in [`report::verdict`]; runs kept: [`state::history`]
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing

@@ -52,14 +52,20 @@ pub(crate) fn room_to_hold(threads: usize, bytes: u64) -> Result<(), Error> {
         Ok((limit, _)) if limit != RLIM_INFINITY => limit,
         _ => return Ok(()),
     };
-    let each = match std::env::var_os(ARENAS_MAX) {
-        Some(_) => STACK_BYTES,
-        None => STACK_BYTES + ARENA_BYTES,
+    // Arenas that threads share may be reserved at any time, the first one is the program's own; others each thread has
+    // for itself.
+    let (each, shared) = match std::env::var_os(ARENAS_MAX) {
+        Some(most) => {
+            let most = most.to_str().and_then(|most| most.parse().ok());
+            let more = most.unwrap_or(2u64).saturating_sub(1);
+            (STACK_BYTES, more.saturating_mul(ARENA_BYTES))
+        }
+        None => (STACK_BYTES + ARENA_BYTES, 0),
     };
     // A thread that has just begun takes its arena with its first allocation.
     let taken = status("Threads:").unwrap_or(1) * each;
     let used = (status("VmSize:").unwrap_or(0) << 10).max(taken);
-    let needed = used + threads as u64 * each + bytes + SPARE_BYTES;
+    let needed = (used + threads as u64 * each + bytes + SPARE_BYTES).saturating_add(shared);
     if needed <= limit {
         return Ok(());
     }

@@ -17,7 +17,7 @@ use crate::stop::{Stop, Wake};
 
 /// Bytes waiting or being worked on: enough to keep every worker busy, little enough that a dozen
 /// stages fit a laptop.
-const BYTES_MAX: usize = 64 << 20;
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// Batches a worker: one slow batch must not stall the others at once.
 const BATCHES_PER_WORKER: usize = 16;
 
@@ -205,7 +205,7 @@ impl Window {
 
     /// Whether nothing more may be given to workers before a result is taken.
     fn is_full(&self, state: &State) -> bool {
-        state.bytes >= BYTES_MAX || state.slots.len() >= self.batches_max
+        state.bytes >= IN_FLIGHT_BYTES_MAX || state.slots.len() >= self.batches_max
     }
 
     /// Changes the state, and tells what the workers wait for then.
@@ -372,7 +372,7 @@ impl Window {
     fn has_room_for_part(state: &State, number: u64) -> bool {
         let first = state.slots.front();
         let is_awaited = number == state.first && first.is_some_and(|slot| slot.parts.is_empty());
-        is_awaited || state.bytes < BYTES_MAX
+        is_awaited || state.bytes < IN_FLIGHT_BYTES_MAX
     }
 
     /// Waits until the next part of a batch may be made; `false`: nobody wants it any more.

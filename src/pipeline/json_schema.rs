@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::steps::BATCH_ROWS;
+use super::stage_keys::BATCH_ROWS;
 use crate::executor::Kind;
 use crate::stage::{StageKind, StageOption, VARIABLE};
 

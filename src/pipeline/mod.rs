@@ -3,18 +3,18 @@
 //!
 //! The way of a value: the file is parsed (`source`), `--sequential`, `--parallel` and `--set` are
 //! written into the parsed tables (`overrides`), `${NAME}` is replaced in what stands there then
-//! (`variables`), the keys that every stage has are decoded here (`steps`, `grid`) and the rest is
-//! handed to the kind. So a variable that `--set` has replaced need not be set, and a variable's value
+//! (`variables`), the keys that every stage has are decoded here (`stage_keys`, `grid`), the rest is checked against
+//! the types of the kind's options (`option_checks`) and then decoded by the kind. So a variable that `--set` has replaced need not be set, and a variable's value
 //! never changes the structure.
 
-mod checks;
 mod collisions;
 mod grid;
 mod json_schema;
+mod option_checks;
 mod overrides;
 mod scratch;
 mod source;
-mod steps;
+mod stage_keys;
 mod variables;
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ fn assemble(
 ) -> Result<(Pipeline, Vec<Option<Step>>, Vec<Error>)> {
     let mut document = source::parse(path, text)?;
     let mut mistakes = std::mem::take(&mut document.mistakes);
-    let mut drafts = steps::drafts(registry, &mut document, environment)?;
+    let mut drafts = stage_keys::drafts(registry, &mut document, environment)?;
     let of_sets = overrides::apply(overrides, &mut document.top, &mut drafts);
 
     let mut top = document.top;
@@ -204,7 +204,7 @@ fn assemble(
         steps: Vec::new(),
     };
     mistakes.append(&mut drafts.mistakes);
-    let (steps, of_stages) = steps::decode(drafts, environment);
+    let (steps, of_stages) = stage_keys::decode(drafts, environment);
     mistakes.extend(once_an_argument(of_stages));
     mistakes.extend(collisions::collisions(&pipeline.folder, &steps));
     // Those of the file stand in its order, those of the command line behind them.

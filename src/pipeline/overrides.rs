@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Overrides;
 use super::source::Section;
-use super::steps::{Draft, Drafts, FIXED};
+use super::stage_keys::{Draft, Drafts, FIXED};
 use crate::error::{Error, Result};
 use crate::schema::list;
 use crate::secrets::masked_set;

@@ -333,7 +333,7 @@ struct TeeState {
 }
 
 /// Bytes that may wait for a slow reader.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+const TEE_BYTES_MAX: usize = 64 << 20;
 
 impl std::fmt::Debug for TeeState {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -374,7 +374,7 @@ impl Tee {
     }
 
     fn next(&self, i: usize) -> Option<Result<Batch>> {
-        let is_full = |waiting: &Waiting| waiting.is_full(WAITING_BYTES_MAX);
+        let is_full = |waiting: &Waiting| waiting.is_full(TEE_BYTES_MAX);
         let mut state = self.state.lock();
         loop {
             let was_full = is_full(&state.waiting[i]);
@@ -450,7 +450,7 @@ mod tests {
         // Three times what may wait for a reader, so that each has to wait for the other.
         let megabyte = "x".repeat(1 << 20);
         let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
-        let batches = 3 * (WAITING_BYTES_MAX >> 20);
+        let batches = 3 * (TEE_BYTES_MAX >> 20);
         for readers in [2, 3].repeat(10) {
             let upstream: Batches = Box::new(std::iter::repeat_n(batch.clone(), batches).map(Ok));
             let tee = Tee::new(upstream, readers, Stop::default());
@@ -469,7 +469,7 @@ mod tests {
     fn a_reader_that_waits_for_another_is_woken_by_a_stop_and_by_its_going() {
         let megabyte = "x".repeat(1 << 20);
         let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
-        let room = (WAITING_BYTES_MAX >> 20) + 1;
+        let room = (TEE_BYTES_MAX >> 20) + 1;
         for stops in [true, false] {
             let (pulled, pulls) = std::sync::mpsc::channel();
             let source = std::iter::repeat_n(batch.clone(), 2 * room);
@@ -485,7 +485,7 @@ mod tests {
                     .count()
             });
             // With the last of these the other's room is used up.
-            let full = WAITING_BYTES_MAX.div_ceil(batch.size());
+            let full = TEE_BYTES_MAX.div_ceil(batch.size());
             assert_eq!(pulls.iter().take(full).count(), full);
             if stops {
                 stop.set();
@@ -537,7 +537,7 @@ mod tests {
     fn a_reader_that_is_gone_holds_nobody_up() {
         let megabyte = "x".repeat(1 << 20);
         let batch = Batch::new(vec![Column::from_strings([Some(megabyte.as_str())])], 1);
-        let batches = 2 * (WAITING_BYTES_MAX >> 20);
+        let batches = 2 * (TEE_BYTES_MAX >> 20);
         let upstream: Batches = Box::new(std::iter::repeat_n(batch, batches).map(Ok));
         let tee = Tee::new(upstream, 2, Stop::default());
         drop(tee.clone().reader(1));

@@ -348,7 +348,7 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // What secrets are called anywhere.
     ("src/secrets", &["password"]),
     // Counted things.
-    ("src/pipeline/steps", &["session"]),
+    ("src/pipeline/stage_keys", &["session"]),
     // Words in a message of a library.
     ("src/format/arrow", &["compress"]),
     // A file of the scratch folder.

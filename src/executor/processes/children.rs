@@ -20,7 +20,7 @@ use crate::threads;
 /// What a pipe holds: as much as the system lets anyone have.
 const PIPE_BYTES: i32 = 1 << 20;
 /// A child that has to end what it has begun is killed so long after it should have.
-const ENDING_SLACK: Duration = Duration::from_secs(2);
+const KILL_SLACK: Duration = Duration::from_secs(2);
 /// A child's last words are kept to this length.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
@@ -109,7 +109,7 @@ impl Workers {
         let from = monotonic();
         for (pid, ending) in pids.drain(..) {
             if let Some(ending) = ending {
-                wait_for_end(pid, from + ending + ENDING_SLACK);
+                wait_for_end(pid, from + ending + KILL_SLACK);
             }
             if !has_ended(pid) {
                 let _ = kill(pid, Signal::SIGKILL);

@@ -21,7 +21,7 @@ use crate::stop::Stop;
 use crate::threads;
 
 /// More than sessions say that they take to end what they started: to notice, and to reap.
-const ENDING_SLACK: Duration = Duration::from_secs(1);
+const LEAVE_SLACK: Duration = Duration::from_secs(1);
 
 /// The child's side: opens what the first frame describes, processes the batches of the others, ends with stdin.
 /// It knows the kinds of the registry.
@@ -82,8 +82,7 @@ pub fn work(
         if left.is_some() || idle.try_recv() == Err(mpsc::TryRecvError::Empty) {
             // The parent is gone: nobody reads the results of the batches in flight.
             jobs.stop.set();
-            let _ =
-                idle.recv_timeout(ending.map_or(Duration::ZERO, |ending| ending + ENDING_SLACK));
+            let _ = idle.recv_timeout(ending.map_or(Duration::ZERO, |ending| ending + LEAVE_SLACK));
             // Sessions that nobody works in any more end as their kinds do when a run breaks off.
             drop(left);
             if ending.is_some() {

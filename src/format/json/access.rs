@@ -4,7 +4,7 @@ use polars_arrow::array::View;
 use polars_arrow::bitmap::Bitmap;
 use polars_buffer::Buffer;
 
-use super::text::write_view;
+use super::strings::write_view;
 use super::{write_bool, write_date, write_float, write_int, write_value};
 use crate::columns::{Column, List};
 use crate::schema::Type;

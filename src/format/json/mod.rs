@@ -7,7 +7,7 @@
 
 mod access;
 pub mod raw;
-mod text;
+mod strings;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,8 +15,8 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Map, Value};
 
 use access::Access;
-use text::put;
-pub use text::write_string;
+use strings::put;
+pub use strings::write_string;
 
 use crate::batch::{Batch, Cells, Once};
 use crate::columns::{Column, List, NONE};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toml::Table;
 
-use super::checks::Checks;
+use super::option_checks::Checks;
 use super::source::{Document, Section};
 use super::variables::{self, Environment};
 use super::{Step, grid};
