@@ -17,7 +17,7 @@ pub enum Class {
     Usage,
     /// It took a file, data or a server to find out (exit 1).
     Failed,
-    /// The run was told to stop by this signal (exit 128 + signal).
+    /// This signal stopped the run (exit 128 + signal).
     Interrupted(i32),
     /// Whoever read standard output is gone: end quietly (exit 0).
     ClosedStdout,
@@ -141,7 +141,7 @@ impl Error {
         Self::new(Class::Failed, message)
     }
 
-    /// The run was told to stop.
+    /// A signal stopped the run.
     pub fn interrupted(signal: i32) -> Self {
         Self::new(Class::Interrupted(signal), "interrupted")
     }

@@ -168,7 +168,7 @@ pub struct OpenFragment {
     digest: bool,
     /// What opening them took.
     pub open: Duration,
-    /// Let go of behind the sessions: who waits for their end sees it.
+    /// Dropped after the sessions: who waits for their end sees it.
     pub held: Option<crossbeam_channel::Sender<()>>,
 }
 
@@ -177,13 +177,13 @@ pub struct OpenFragment {
 pub struct BatchOutcome {
     /// What each stage did, up to the one that failed.
     pub metrics: Vec<StageMetrics>,
-    /// The rows behind the last stage; without a stage to end them (an error before), none.
+    /// The rows after the last stage; without a stage to end them (an error before), none.
     pub batch: Option<Batch>,
-    /// What ended the stream behind them.
+    /// What ended the stream after them.
     pub fault: Option<Error>,
     /// Which stage the first mark is of.
     pub first: usize,
-    /// What the batch gives behind these rows.
+    /// What the batch gives after these rows.
     pub rest: Option<Unfinished>,
 }
 
@@ -192,7 +192,7 @@ pub struct BatchOutcome {
 #[derive(Debug, Default)]
 pub struct Unfinished {
     rests: Vec<(usize, Rest)>,
-    /// What ends the stream behind all that.
+    /// What ends the stream after all that.
     fault: Option<Error>,
 }
 

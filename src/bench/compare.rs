@@ -171,7 +171,7 @@ impl Bench<'_> {
         Ok(comparison)
     }
 
-    /// One run, its results going aside, and away behind it.
+    /// One run, its results going aside, and away after it.
     fn run(&mut self, pipeline: &Pipeline, how: How, name: &str) -> Result<Report> {
         self.number += 1;
         let folder = self.aside.0.join(self.number.to_string());
@@ -195,7 +195,7 @@ impl Bench<'_> {
             (Some(error), Ok(())) => return Err(error),
             (None, deleted) => deleted?,
         }
-        // What it was told, not where it was sent.
+        // What the pipeline says, not where it was sent.
         for stage in &mut report.stages {
             let step = pipeline.steps.iter().find(|step| step.name == stage.name);
             stage.options = step.map_or_else(Default::default, |step| masked(&step.options));
@@ -299,7 +299,7 @@ mod tests {
     use crate::schema::{Field, Schema, Type};
     use crate::stage::{Folder, Output, Partitioning, Session, Setup, Stage, TaskContext};
 
-    /// A stage that gives something else as soon as it is played on another thread than the one that opened it.
+    /// A stage that gives something else as soon as it runs on another thread than the one that opened it.
     struct Rigged;
 
     struct Opened(ThreadId);

@@ -57,7 +57,7 @@ pub struct CompareArgs {
     /// Time loads into servers too: into fresh indices, deleted afterwards
     #[arg(long)]
     pub with_sinks: bool,
-    /// Where it is told what came of it.
+    /// Where its results are printed.
     #[command(flatten)]
     pub tell: TellArgs,
 }
@@ -67,7 +67,7 @@ pub fn run(args: &CompareArgs, color: Color) -> Result<ExitCode> {
     if let Some(path) = &args.tell.report {
         super::run::check_report(path)?;
     }
-    // What is wrong with the file and `--set` is told before what is wrong with a side.
+    // Mistakes of the file and of `--set` come before those of a side.
     side(args, "--set", &[])?;
     let after = side(args, "--after", &args.after)?;
     let shows = !args.tell.quiet && output::stderr_is_terminal();

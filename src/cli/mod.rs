@@ -110,7 +110,7 @@ impl PipelineArgs {
     }
 }
 
-/// What the command line changes in a pipeline file, but for where its stages are played.
+/// What the command line changes in a pipeline file, but for where its stages are executed.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
     /// Change a value; `*`: every stage that takes KEY; no STAGE: top level
@@ -128,7 +128,7 @@ impl SetArgs {
     }
 }
 
-/// Where it is told what came of stages that were run.
+/// Where the results of stages that were run are printed.
 #[derive(Debug, Clone, Args)]
 pub struct TellArgs {
     /// Write the report (JSON) here, however it ends

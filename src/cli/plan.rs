@@ -176,7 +176,7 @@ fn sizes(pipeline: &Pipeline) -> Vec<Size> {
 /// How many files of a stage are sampled; the others are taken to be like these.
 const SAMPLED: usize = 16;
 
-/// How many, their bytes, and about how many bytes of text they hold, if that can be told.
+/// How many, their bytes, and about how many bytes of text they hold, if that is known.
 fn of_files(files: &[PathBuf]) -> Result<(usize, u64, Option<u64>)> {
     let (mut size, mut sampled, mut text) = (0, 0, 0);
     for (number, path) in files.iter().enumerate() {

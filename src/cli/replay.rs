@@ -28,7 +28,7 @@ pub struct ReplayArgs {
     /// What is changed in the pipeline.
     #[command(flatten)]
     pub set: SetArgs,
-    /// Where it is told what came of it.
+    /// Where its results are printed.
     #[command(flatten)]
     pub tell: TellArgs,
 }

@@ -65,7 +65,7 @@ pub fn run(args: &ReportArgs, color: Color) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One run or comparison, as it was told at its end.
+/// One run or comparison, as it was printed at its end.
 fn show(history: &History, word: &str, args: &ReportArgs) -> Result<String> {
     let id = history.find(word)?;
     let entry = history.read(&id)?.ok_or_else(|| no_report(history, &id))?;

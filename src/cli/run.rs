@@ -53,7 +53,7 @@ pub struct RunArgs {
         help = "Progress: auto, plain or none"
     )]
     pub progress: ProgressArg,
-    /// Where it is told what came of it.
+    /// Where its results are printed.
     #[command(flatten)]
     pub tell: TellArgs,
     /// Whether this is a replay, which cannot be gone on with.
@@ -276,7 +276,7 @@ impl RunArgs {
         report.stages.iter().find(|stage| refused(stage))?;
         let words = format!("etl replay {}{}", report.run, self.changed());
         Some(format!(
-            "once the mapping or `row` in rejects.ndjson is mended, `{words}` sends the rejected documents again"
+            "after you fix the mapping, or `row` in rejects.ndjson, `{words}` sends the rejected documents again"
         ))
     }
 }
@@ -290,7 +290,7 @@ fn style(args: &RunArgs) -> Option<Style> {
     }
 }
 
-/// Whether a report can be written there: better to know now than behind the run.
+/// Whether a report can be written there: better to know now than after the run.
 pub(super) fn check_report(path: &Path) -> Result<()> {
     let opened = std::fs::File::options()
         .create(true)

@@ -58,7 +58,7 @@ pub struct TuneArgs {
     /// What is changed in the pipeline.
     #[command(flatten)]
     pub set: SetArgs,
-    /// Where it is told what came of it.
+    /// Where its results are printed.
     #[command(flatten)]
     pub tell: TellArgs,
 }
@@ -124,7 +124,7 @@ pub fn run(args: &TuneArgs, color: Color) -> Result<ExitCode> {
         output::print_json(&report)?;
     } else if !args.tell.quiet {
         let mut text: Vec<String> = outcomes.iter().map(chart::render).collect();
-        text.extend(lines.map(|lines| told(args, &lines)));
+        text.extend(lines.map(|lines| results(args, &lines)));
         output::print(&text.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -169,7 +169,7 @@ fn write_knee(args: &TuneArgs, outcome: &Outcome) -> Result<Vec<String>> {
 }
 
 /// What became of the file.
-fn told(args: &TuneArgs, lines: &[String]) -> String {
+fn results(args: &TuneArgs, lines: &[String]) -> String {
     let file = args.file.display();
     if lines.is_empty() {
         return format!("{file} says so already: nothing was written\n");

@@ -1,4 +1,4 @@
-//! The kernels that every stage shares: slices, picked rows, one column behind the other.
+//! The kernels that every stage shares: slices, picked rows, one column after the other.
 
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Column {
     }
 
     /// The same values in the one form that depends on nothing but them: no validity where nothing is
-    /// null, and nothing behind what is.
+    /// null, and nothing after what is.
     #[must_use]
     pub fn canonical(&self) -> Column {
         let rows = 0..row_number(self.len());

@@ -166,7 +166,7 @@ pub(super) fn of_bytes(bytes: &BinaryArray<i64>) -> BinaryViewArray {
     }
 }
 
-/// The values one behind the other, and nothing else.
+/// The values one after the other, and nothing else.
 pub(super) fn compact_text(array: &Utf8ViewArray) -> Utf8Array<i64> {
     let (offsets, bytes) = compact(array);
     // SAFETY: the bytes are the values of a text array one after the other, and the offsets are where
@@ -181,7 +181,7 @@ pub(super) fn compact_text(array: &Utf8ViewArray) -> Utf8Array<i64> {
     }
 }
 
-/// The values one behind the other, and nothing else.
+/// The values one after the other, and nothing else.
 pub(super) fn compact_bytes(array: &BinaryViewArray) -> BinaryArray<i64> {
     let (offsets, bytes) = compact(array);
     BinaryArray::new(

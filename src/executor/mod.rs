@@ -81,7 +81,7 @@ impl Grid {
     }
 }
 
-/// A stream of batches, in order; behind an error there are no more.
+/// A stream of batches, in order; after an error there are no more.
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 
 /// A batch to process.
@@ -105,10 +105,10 @@ impl From<Batch> for Input {
     }
 }
 
-/// A stream of batches to process, in order; behind an error there are no more.
+/// A stream of batches to process, in order; after an error there are no more.
 pub type Inputs = Box<dyn Iterator<Item = Result<Input>> + Send>;
 
-/// A stream of what became of them, in the same order; behind an error there are no more.
+/// A stream of what became of them, in the same order; after an error there are no more.
 pub type Results = Box<dyn Iterator<Item = BatchOutcome> + Send>;
 /// Prepares a fragment: collects the rows that are broadcast to it.
 pub type Prepare = Box<dyn FnOnce() -> Result<BoundFragment> + Send>;
@@ -236,7 +236,7 @@ pub fn map(task: Task) -> Results {
 struct Sequential {
     prepare: Option<Prepare>,
     open_fragment: Option<OpenFragment>,
-    /// What the last batch gives behind what it gave.
+    /// What the last batch gives after what it gave.
     unfinished: Option<Unfinished>,
     input: Option<Inputs>,
     limiter: Option<RateLimiter>,

@@ -44,7 +44,7 @@ pub(super) fn joined<T>(feeder: Feeder<T>) -> Result<T> {
 /// The results of a window, in order; it is closed when they go.
 pub(super) struct Ordered<E> {
     window: Arc<Window>,
-    /// What is to be done behind the last result.
+    /// What is to be done after the last result.
     end: Option<E>,
 }
 
@@ -75,7 +75,7 @@ impl<E: FnOnce() -> Result<()>> Iterator for Ordered<E> {
             .as_ref()
             .is_none_or(|outcome| outcome.fault.is_some())
         {
-            // Nobody wants what lies behind a fault.
+            // What follows a fault is of no use.
             self.window.close();
             self.end = None;
         }

@@ -72,7 +72,7 @@ struct State {
     keys: HashSet<u64>,
     /// The feeder waits for the next batch from above.
     fetching: bool,
-    /// The first batch that has met a fault: behind it nothing more is begun.
+    /// The first batch that has met a fault: after it nothing more is begun.
     faulted: Option<u64>,
     /// How many parts of results were put in: once there are some, who makes them waits for any change.
     parts: u64,
@@ -433,7 +433,7 @@ impl Window {
         !state.closed && !self.stop.is_set() && state.faulted.is_none_or(|first| number < first)
     }
 
-    /// The oldest batch's result, once it is there; `None` behind the last one.
+    /// The oldest batch's result, once it is there; `None` after the last one.
     pub(super) fn next(&self) -> Result<Option<BatchOutcome>> {
         let mut state = self.lock();
         loop {
@@ -504,7 +504,7 @@ mod tests {
             input: batches(0),
             adapts: false,
             policy: None,
-            prepare: Box::new(|| unreachable!("nothing is played")),
+            prepare: Box::new(|| unreachable!("nothing is executed")),
             costs: SharedCosts::default(),
             gauge: gauge.clone(),
             stop: Stop::default(),

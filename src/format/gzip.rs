@@ -254,10 +254,10 @@ mod tests {
         let two = [packed(halves.0), packed(halves.1)].concat();
         for (bytes, text) in [(short.to_vec(), short), (packed(short), short), (two, long)] {
             std::fs::write(&path, &bytes).expect("the temporary folder takes a file");
-            let told = text_bytes(&path).expect("it is there") as f64 / text.len() as f64;
+            let ratio = text_bytes(&path).expect("it is there") as f64 / text.len() as f64;
             let exact = text.len() == short.len();
             let off = if exact { 0.0 } else { 0.1 };
-            assert!((told - 1.0).abs() <= off, "{told} of {}", text.len());
+            assert!((ratio - 1.0).abs() <= off, "{ratio} of {}", text.len());
         }
         std::fs::remove_file(&path).expect("it was written");
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How to reach servers, files read. Worker processes are told it, over standard input only.
+/// How to reach servers, files read. Worker processes receive it over standard input only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connect {
     /// Their addresses, without users.

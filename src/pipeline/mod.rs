@@ -207,7 +207,7 @@ fn assemble(
     let (steps, of_stages) = stage_keys::decode(drafts, environment);
     mistakes.extend(once_an_argument(of_stages));
     mistakes.extend(collisions::collisions(&pipeline.folder, &steps));
-    // Those of the file stand in its order, those of the command line behind them.
+    // Those of the file stand in its order, those of the command line after them.
     mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
     Ok((pipeline, steps, mistakes))

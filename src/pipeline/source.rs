@@ -90,11 +90,11 @@ pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
     let not_toml = |error: &toml::de::Error| {
         let at = error.span().map(|span| position(text, span.start));
-        let told = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, at));
+        let failed = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, at));
         if text.lines().any(|line| line.trim() == "[stage]") {
-            return told.hint("begin each stage with `[[stage]]`");
+            return failed.hint("begin each stage with `[[stage]]`");
         }
-        told
+        failed
     };
     let (spans, faults) = DeTable::parse_recoverable(text);
     // What follows a mistake of TOML itself is read wrongly: later ones may be its consequences.

@@ -270,7 +270,7 @@ fn decode_one(
     (Some(step), mistakes)
 }
 
-/// Each process has a session of its own: what a licence does not allow is told before it is tried.
+/// Each process has a session of its own: what a licence does not allow is refused before it is tried.
 fn refuse_sessions(step: &Step) -> Result<()> {
     let sessions_max = step.policy().and_then(|policy| policy.sessions_max);
     let Some(most) = sessions_max.filter(|most| step.grid.processes > *most) else {

@@ -30,7 +30,7 @@ pub enum Style {
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a plain line is written; a shorter run says nothing.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Workers that gave nothing for so long are told of: child processes say nothing else of what they wait
+/// Workers that gave nothing for so long are named: child processes say nothing else of what they wait
 /// for.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// How much the last look counts: what is said of waiting is of the last few seconds.
@@ -433,15 +433,15 @@ mod tests {
             observe(&mut stages, seconds(second));
             reading.saw(seconds(second), bytes_of_all(&stages).0);
         }
-        let told = |stages: &[Stage]| whole(stages, &reading, seconds(9));
-        assert_eq!(told(&stages), "0:09, about 0:11 left");
+        let printed = |stages: &[Stage]| whole(stages, &reading, seconds(9));
+        assert_eq!(printed(&stages), "0:09, about 0:11 left");
         // What another stage will read takes its time too, though it has not begun.
         let later = Live {
             bytes_total: AtomicU64::new(20_000),
             ..Live::default()
         };
         stages.push(Stage::new("later".into(), Arc::new(later)));
-        assert_eq!(told(&stages), "0:09, about 0:16 left");
+        assert_eq!(printed(&stages), "0:09, about 0:16 left");
         stages.pop();
         dones[0].store(9_999, Ordering::Relaxed);
         observe(&mut stages, seconds(10));

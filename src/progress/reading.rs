@@ -60,13 +60,13 @@ mod tests {
         let mut reading = Reading::default();
         let end = tick * u32::try_from(positions.len() - 1).expect("tests are short");
         let mut now = Duration::ZERO;
-        let mut told = Vec::new();
+        let mut estimate = Vec::new();
         for position in positions {
             reading.saw(now, position);
-            told.push((now, reading.left(TOTAL), end.saturating_sub(now)));
+            estimate.push((now, reading.left(TOTAL), end.saturating_sub(now)));
             now += tick;
         }
-        told
+        estimate
     }
 
     #[test]
@@ -91,16 +91,19 @@ mod tests {
             }),
         ];
         for (name, speed) in speeds {
-            for (now, told, truth) in read(speed) {
-                let told = told.map(|told| told.as_secs_f64());
+            for (now, estimate, truth) in read(speed) {
+                let estimate = estimate.map(|estimate| estimate.as_secs_f64());
                 if now < LEAST {
-                    assert_eq!(told, None, "{name}");
+                    assert_eq!(estimate, None, "{name}");
                     continue;
                 }
                 // The last seconds are of no account.
-                let (told, truth) = (told.expect("it goes on"), truth.as_secs_f64());
-                let right = told <= 2.0 * truth + 2.0 && told >= truth / 2.0 - 2.0;
-                assert!(right, "{name}, after {now:?}: {told} s, in truth {truth} s");
+                let (estimate, truth) = (estimate.expect("it goes on"), truth.as_secs_f64());
+                let right = estimate <= 2.0 * truth + 2.0 && estimate >= truth / 2.0 - 2.0;
+                assert!(
+                    right,
+                    "{name}, after {now:?}: {estimate} s, in truth {truth} s"
+                );
             }
         }
     }

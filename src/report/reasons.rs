@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Reason;
 use crate::error::Place;
 
-/// Further reasons are counted, but not told apart: what a command or a server says may differ in every row.
+/// Further reasons are counted together: what a command or a server says may differ in every row.
 const REASONS_MAX: usize = 1000;
 
 /// A value of more characters is cut.
@@ -122,9 +122,9 @@ mod tests {
         add("expected int, found `y`", "y");
         add("text after the closing quote in line 17", "c\"d");
         add("expected bool, found `y`", "y");
-        let told: Vec<String> = reasons.list().iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = reasons.list().iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            lines,
             [
                 "2 rows, first: load: column `n`: expected int, found `x`",
                 "2 rows, first: load: column `n`: text after the closing quote in line 3, found `a\"b`",

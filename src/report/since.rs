@@ -11,7 +11,7 @@ const LEAST_S: f64 = 0.02;
 /// And so is one that is a smaller share of the longer time.
 const LEAST_SHARE: f64 = 0.2;
 
-/// So many changes of one stage are told.
+/// The report names at most so many changes of one stage.
 const CHANGES: usize = 2;
 
 /// A value of more characters says less than that it changed.
@@ -149,7 +149,7 @@ fn said(key: &str, value: &Value) -> String {
     }
 }
 
-/// How a stage is played now, in the words of the pipeline file.
+/// How a stage is executed now, in the words of the pipeline file.
 fn grid(before: &StageReport, after: &StageReport, cores: usize) -> Vec<String> {
     let (was, is) = (before, after);
     let mut changes = Vec::new();
@@ -215,8 +215,8 @@ mod tests {
         report
     }
 
-    /// What is told of one stage that was so and is so.
-    fn told(was: StageReport, is: StageReport) -> String {
+    /// The lines about one stage, from its earlier and its present report.
+    fn lines_of(was: StageReport, is: StageReport) -> String {
         let now = run(vec![is]);
         lines(&since(&now, [run(vec![was])]), &now)
     }
@@ -247,14 +247,14 @@ mod tests {
         ];
         for (after, change) in cases {
             let line = format!("grouping: 920 s -> 169 s since {change}\n");
-            assert_eq!(told(one(), after), line);
+            assert_eq!(lines_of(one(), after), line);
         }
         assert_eq!(
-            told(with(|_| {}), one()),
+            lines_of(with(|_| {}), one()),
             "grouping: 169 s -> 920 s since parallel = false\n"
         );
         assert_eq!(
-            told(
+            lines_of(
                 with(|s| s.wall_s = 300.0),
                 with(|s| s.options = json!({ "column": "b", "at_least": 5 }))
             ),
@@ -299,7 +299,7 @@ mod tests {
             then
         };
         let found = |earlier: Vec<Report>| since(&now(), earlier).len();
-        assert_eq!(found(vec![then()]), 1, "what took no time is not told");
+        assert_eq!(found(vec![then()]), 1, "what took no time is not reported");
         assert_eq!(found(vec![now()]), 0);
         assert_eq!(found(vec![with(|r| r.status = Status::Failed)]), 0);
         assert_eq!(found(vec![with(|r| r.mode = "streamed".into())]), 0);
@@ -319,7 +319,7 @@ mod tests {
     fn noise_is_no_difference() {
         let took = |then_s, now_s| {
             let now = stage("grouping", "threads", 8, now_s);
-            told(stage("grouping", "sequential", 1, then_s), now)
+            lines_of(stage("grouping", "sequential", 1, then_s), now)
         };
         for (then_s, now_s) in [(1.0, 0.85), (0.85, 1.0), (0.02, 0.001), (0.03, 0.045)] {
             assert_eq!(took(then_s, now_s), "", "{then_s} s, then {now_s} s");

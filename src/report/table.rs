@@ -301,9 +301,9 @@ fn rejects(report: &Report) -> String {
     for reason in shown.clone() {
         text.push_str(&format!("  {}\n", shown::line(&reason.to_string())));
     }
-    let told: u64 = shown.map(|reason| reason.rows).sum();
-    let more = report.rejects.rows.saturating_sub(told);
-    if more > 0 && told > 0 {
+    let listed: u64 = shown.map(|reason| reason.rows).sum();
+    let more = report.rejects.rows.saturating_sub(listed);
+    if more > 0 && listed > 0 {
         text.push_str(&format!("  {} for other reasons\n", rows(more)));
     }
     text

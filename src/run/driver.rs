@@ -269,7 +269,7 @@ impl Driver<'_> {
             match self.pull(terminal) {
                 Ok(()) => {}
                 // One that stands before it in the file may have a faulty row too, and would then be
-                // the one that is told, as in a staged run: which batch comes first says nothing.
+                // the one that is reported, as in a staged run: which batch comes first says nothing.
                 Err(error) if error.is_of_a_row() => {
                     fault = Some(error);
                     for terminal in &mut terminals[i..] {

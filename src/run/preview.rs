@@ -41,7 +41,7 @@ pub struct Preview {
 }
 
 /// The first `rows` rows that the last stage gives; of a sink, those that it would take. The pipeline is
-/// to be cut behind that stage ([`Pipeline::upto`]), so that no other sink begins.
+/// to be cut after that stage ([`Pipeline::upto`]), so that no other sink begins.
 pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> {
     let _in_order = InOrder::begin();
     let pipeline = alone(pipeline)?;
@@ -96,14 +96,20 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
     let schema = schemas[last].clone();
     let all = Batch::concat(batches, || stream::empty(&schema));
     let shown = all.rows().min(rows);
-    let told: Vec<(u64, Vec<Reason>)> = records.iter().map(|r| r.take_spool().told()).collect();
+    let spools: Vec<(u64, Vec<Reason>)> = records
+        .iter()
+        .map(|r| r.take_spool().into_parts())
+        .collect();
     Ok(Preview {
         stage: pipeline.steps[last].name.clone(),
         schema,
         rows: all.slice(0, shown),
         lint_warnings,
-        rejected: told.iter().map(|(rows, _)| rows).sum(),
-        rejects: told.into_iter().flat_map(|(_, reasons)| reasons).collect(),
+        rejected: spools.iter().map(|(rows, _)| rows).sum(),
+        rejects: spools
+            .into_iter()
+            .flat_map(|(_, reasons)| reasons)
+            .collect(),
         fault,
     })
 }

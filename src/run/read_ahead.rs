@@ -17,7 +17,7 @@ use crate::threads;
 /// on, and a larger one is ahead by that much. Times the readers it is what memory this takes at most.
 const PART_BYTES_MAX: usize = 64 << 20;
 
-/// The batches of all parts, in order; behind an error there are no more. At most `readers` parts are
+/// The batches of all parts, in order; after an error there are no more. At most `readers` parts are
 /// read at once, beginning with the first pull; with one reader the caller's thread reads.
 pub(super) fn batches(parts: Vec<Batches>, readers: usize, name: &str, stop: Stop) -> Batches {
     let readers = readers.min(parts.len());

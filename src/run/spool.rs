@@ -41,11 +41,11 @@ impl Spool {
     }
 
     /// How many rejects there are, and why.
-    pub(super) fn told(self) -> (u64, Vec<Reason>) {
+    pub(super) fn into_parts(self) -> (u64, Vec<Reason>) {
         (self.rows, self.reasons.list())
     }
 
-    /// Goes on behind the first `bytes`, which hold `rows` rejects.
+    /// Goes on after the first `bytes`, which hold `rows` rejects.
     pub(super) fn resume(&mut self, rows: u64, bytes: u64) -> Result<()> {
         if bytes == 0 {
             return Ok(());

@@ -22,7 +22,7 @@ impl Driver<'_> {
                 terminals.push(self.own(at, || self.run_terminal(at, wiring))?);
                 given.push(0);
             } else {
-                // A fault of it is told by who reads it, behind the rows in front of it.
+                // Its reader reports a fault of it, after the rows before it.
                 let mut held = self.own(at, || Held::of(wiring.step(at, &mut Vec::new())));
                 given.push(held.weigh());
                 wiring.held.insert(at, (held, readers));

@@ -517,7 +517,7 @@ mod tests {
             let given: Vec<(u64, Vec<i64>)> = given
                 .into_iter()
                 .map(|input| {
-                    let Input { batch, task, .. } = input.expect("the error is behind all rows");
+                    let Input { batch, task, .. } = input.expect("the error is after all rows");
                     (
                         task.first,
                         batch.column(0).ints().values().as_slice().to_vec(),

@@ -100,7 +100,7 @@ pub fn masked_set(set: &str) -> String {
     format!("{key}={shown}")
 }
 
-/// Text in no language without what stands behind the first name of a secret, `NAME=` or `NAME:`: nothing tells
+/// Text in no language without what follows the first name of a secret, `NAME=` or `NAME:`: nothing tells
 /// where the secret ends.
 pub fn mask_behind_name(text: &str) -> String {
     match behind_name(text) {
@@ -109,7 +109,7 @@ pub fn mask_behind_name(text: &str) -> String {
     }
 }
 
-/// Where the text begins that stands behind the first name of a secret and its `=` or `:`, if there is any.
+/// Where the text begins that follows the first name of a secret and its `=` or `:`, if there is any.
 fn behind_name(text: &str) -> Option<usize> {
     let mut name_from = 0;
     text.char_indices().find_map(|(at, char)| {
@@ -170,7 +170,7 @@ pub fn scrub(error: Error, options: &Table) -> Error {
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those among a kind's options, and those of the environment: a kind may be told of them by `${NAME}`,
+    /// Those among a kind's options, and those of the environment: `${NAME}` may give them to a kind,
     /// or hand them on.
     pub fn of(options: &Table) -> Self {
         let mut secrets = Secrets::default();

@@ -253,10 +253,13 @@ mod tests {
                 .connect(&[url.to_owned()], &folder)
                 .expect("it reads no file")
         };
-        let told = connect("", "https://me:p%40ss@host/below");
-        assert_eq!(told.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
-        assert_eq!(told.urls, ["https://host/below/"]);
-        let told = connect("api_key = \"k\"", "https://me:p@host");
-        assert_eq!(told.authorization.as_deref(), Some("ApiKey k"));
+        let connect_to = connect("", "https://me:p%40ss@host/below");
+        assert_eq!(
+            connect_to.authorization.as_deref(),
+            Some("Basic bWU6cEBzcw==")
+        );
+        assert_eq!(connect_to.urls, ["https://host/below/"]);
+        let connect_to = connect("api_key = \"k\"", "https://me:p@host");
+        assert_eq!(connect_to.authorization.as_deref(), Some("ApiKey k"));
     }
 }

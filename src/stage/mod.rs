@@ -180,7 +180,7 @@ pub trait Sink: Send {
     fn publish(self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts>;
     /// In a resumed run, before the first batch: the outcome of the rows before the checkpoint.
     fn resume(&mut self, _rejected: u64, _counts: &Counts) {}
-    /// What the user should know, behind [`Sink::finish`].
+    /// What the user should know, after [`Sink::finish`].
     fn notes(&mut self) -> Vec<String> {
         Vec::new()
     }
@@ -277,7 +277,7 @@ pub struct Output {
     pub counts: Counts,
     /// What was asked of the outside, where a batch is one request: for the run's log.
     pub job: Option<Job>,
-    /// What is wrong with the row behind these: they go on, then the run fails with it.
+    /// What is wrong with the row after these: they go on, then the run fails with it.
     pub fault: Option<Error>,
     /// What makes the next part, where the batch becomes more rows than fit into one: the numbers above are
     /// of this part alone.

@@ -160,13 +160,13 @@ impl Stage for NormalizeDates {
             let later = texts[at + 1..].contains(&other.as_str());
             (later && other != *first).then_some((first, other))
         });
-        let told = |(first, other)| {
+        let in_words = |(first, other)| {
             format!(
                 "`{first}` and `{other}` both fit a day up to 12: the first is taken, so that `01/02` and \
                  `13/02` are read by two rules"
             )
         };
-        pairs.map(told).collect()
+        pairs.map(in_words).collect()
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

@@ -116,7 +116,7 @@ fn words(value: Option<Value>) -> Option<String> {
     }
 }
 
-/// A value as JSON, a blank behind each comma of a list.
+/// A value as JSON, a blank after each comma of a list.
 fn spaced(value: &Value) -> String {
     match value {
         Value::Array(items) => {

@@ -2,7 +2,7 @@
 //! and the responses. A resumed run sends only the requests without a recorded response, and passes the recorded
 //! responses on in their places.
 //!
-//! The answers of a stage stand in one file, each behind the other and there before its line stands in the
+//! The answers of a stage stand in one file, one after the other, and there before its line stands in the
 //! log: a file for each would cost more than many a request. Behind each stands its checksum; from the
 //! first one on that does not bear it out, as what a killed run left of its last one, the file is cut off.
 //! An answer is found again by what was asked: the items' values, and how many like them came before. So it
@@ -49,7 +49,7 @@ pub(crate) struct ResponseJournal {
     said: PathBuf,
     input: Schema,
     secrets: Secrets,
-    /// Whether what failed stays so, for what came behind it is loaded already.
+    /// Whether what failed stays so, for what follows it is loaded already.
     failures_are_final: bool,
     state: Mutex<State>,
 }
@@ -76,7 +76,7 @@ struct Answers {
     file: File,
     /// Where each begins, by what was asked; of several the last one.
     at: HashMap<String, u64>,
-    /// Where the next one begins: behind it lies nothing that is whole.
+    /// Where the next one begins: nothing that is whole follows.
     end: u64,
     /// When it was last brought to disk, by [`clock::monotonic`].
     synced: Duration,
@@ -157,7 +157,7 @@ impl ResponseJournal {
         }
         if state.left > 0 {
             warnings.push(format!(
-                "{} that failed before {} not asked for again: what comes behind is loaded already",
+                "{} that failed before {} not asked for again: what follows is loaded already",
                 state.left,
                 if state.left == 1 { "was" } else { "were" }
             ));

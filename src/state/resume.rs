@@ -96,7 +96,7 @@ impl Identity {
     }
 }
 
-/// Tells runs of the same second apart, the later ones behind: indices and runs are found by the order
+/// Tells runs of the same second apart, the later ones last: indices and runs are found by the order
 /// of their names.
 fn part_of_second(now: DateTime<Utc>) -> u64 {
     // A leap second counts on.

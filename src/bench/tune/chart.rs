@@ -9,7 +9,7 @@ use crate::report::{rows, things, thousands};
 
 /// Columns of the narrowest terminal that is looked after.
 const WIDTH: usize = 80;
-/// What stands behind a bar: the speedup, and which one it is.
+/// What follows a bar: the speedup, and which one it is.
 const TAIL: usize = " 123.45 knee, best".len();
 
 /// Runs of one setting that differ by more than this make small gains invisible.
@@ -184,14 +184,14 @@ fn verdict(outcome: &Outcome) -> String {
         lines.push(format!("the file says {name}{now}"));
     }
     let spoiling = (0..curve.points.len()).filter(|&at| curve.spoils(at));
-    let told = match spoiling.count() {
+    let spoilt = match spoiling.count() {
         0 => None,
         1 => Some("one setting rejects rows that sequential does not: it is not named".into()),
         n => Some(format!(
             "{n} settings reject rows that sequential does not: they are not named"
         )),
     };
-    lines.extend(told);
+    lines.extend(spoilt);
     if outcome.first.rejected > 0 {
         lines.push(format!(
             "sequential {} of {} rejected: `etl run` shows why",

@@ -110,7 +110,7 @@ impl Curve {
         best.unwrap_or_default()
     }
 
-    /// The smallest setting that is within `NEAR` of the best, or cannot be told from it.
+    /// The smallest setting that is within `NEAR` of the best, or is as good within the noise.
     pub fn knee(&self) -> usize {
         let best = self.best();
         let batch = |setting: Setting| setting.batch.map_or(0.0, |batch| (batch as f64).log2());

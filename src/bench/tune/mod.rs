@@ -137,7 +137,7 @@ impl Outcome {
     }
 }
 
-/// Finds it out. What is written meanwhile lies in the folder `state`; `say` is told how it goes on, a
+/// Finds it out. What is written meanwhile lies in the folder `state`; `say` receives each step of its progress, a
 /// line at a time.
 pub fn tune(
     pipeline: &Pipeline,

@@ -85,7 +85,7 @@ pub fn search(space: &Space, budget_s: f64, lab: &mut dyn Lab) -> Result<Curve> 
         ..space.now
     };
     if let Some(base) = search.measure(sequential)? {
-        // Before the time is up: whatever is found is told beside it.
+        // Before the time is up: what is found is printed beside it.
         search.measure(space.now)?;
         match &space.workers {
             Some(workers) => search.sweep(workers)?,
@@ -238,7 +238,7 @@ impl Search<'_> {
     }
 
     /// Makes as sure as the time allows that the best one is better than the knee, or no better, and that
-    /// neither was lucky beside sequential; and that what is told of them is a median.
+    /// neither was lucky beside sequential; and that what is reported of them is a median.
     fn confirm(&mut self) -> Result<()> {
         loop {
             let (knee, best) = (self.curve.knee(), self.curve.best());

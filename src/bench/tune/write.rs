@@ -175,7 +175,7 @@ impl Lines {
         }
     }
 
-    /// Writes a value: where the key stands, else behind the key `after`, else behind `kind`.
+    /// Writes a value: where the key stands, else after the key `after`, else after `kind`.
     fn set(&mut self, name: &str, value: Value, after: &str) {
         if let Some(at) = self.find(name) {
             if let Some(old) = self.0[at].1.as_value_mut() {

@@ -136,7 +136,7 @@ impl Waiting {
 }
 
 impl State {
-    /// Has a batch wait, behind all that come before it.
+    /// Has a batch wait, after all that come before it.
     fn put_in_order(&mut self, waiting: Waiting) {
         let before = |other: &Waiting| other.number < waiting.number;
         let at = self.waiting.partition_point(before);
@@ -158,7 +158,7 @@ impl DispatchTable {
         let table = Arc::new(DispatchTable {
             name: task.name.clone(),
             threads: task.grid.threads,
-            // Where the outside sets the pace, what is in flight is at work, not in a pipe behind another.
+            // Where the outside sets the pace, what is in flight is at work, not in a pipe after another.
             in_child_max: if task.adapts || task.policy.is_some() {
                 task.grid.threads
             } else {
@@ -224,7 +224,7 @@ impl DispatchTable {
     pub(super) fn give(&self, mut waiting: Waiting, in_child: &InChild) -> bool {
         let number = waiting.number;
         if !self.window.wants(number) {
-            // Nor does it want what lies behind.
+            // Nor does it want what follows.
             let _state = self.lock();
             in_child.held.fetch_sub(1, Ordering::SeqCst);
             in_child.more.notify_one();
@@ -273,7 +273,7 @@ impl DispatchTable {
             if over || in_child.gone.load(Ordering::SeqCst) {
                 return Next::Nothing;
             }
-            // A child that is still opening at the end closes in order behind that.
+            // A child that is still opening at the end closes in order after that.
             if state.ended && in_child.has_opened() {
                 return Next::Close;
             }
@@ -292,7 +292,7 @@ impl DispatchTable {
     /// A batch in a child whose next part may be made.
     fn part_to_make(&self, state: &State, in_child: &InChild) -> Option<u64> {
         let mut unfinished = in_child.lock_unfinished();
-        // Where the one that the reader waits for comes from a dead child, those in hand make room for it.
+        // Where the one that the reader waits for comes from a dead child, those it works on make room for it.
         let first_waits = || {
             let first = state.waiting.front();
             first.is_some_and(|waiting| self.window.may_go_on(waiting.number))
@@ -358,7 +358,7 @@ impl DispatchTable {
         if !self.window.is_closed() {
             let again = match batches.len() {
                 0 => String::new(),
-                _ if once.is_some() => "; what it had in hand is rejected".into(),
+                _ if once.is_some() => "; what it was working on is rejected".into(),
                 1 => "; its batch was sent again".into(),
                 n => format!("; its {n} batches were sent again"),
             };

@@ -60,7 +60,7 @@ pub(super) enum Reply {
     },
 }
 
-/// A frame to the child, behind the first ones.
+/// A frame to the child, after the first ones.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
     /// Process the batch in this frame.
@@ -102,7 +102,7 @@ impl Frame {
         Ok(Frame(pieces))
     }
 
-    /// The same with the checksum of all its bytes but the lengths behind it; [`checksum`] of what is read.
+    /// The same with the checksum of all its bytes but the lengths, after them; [`checksum`] of what is read.
     pub(crate) fn sealed(mut self) -> Self {
         let mut hash = Xxh3::new();
         self.0[1..].iter().for_each(|piece| hash.update(piece));

@@ -132,7 +132,7 @@ impl DispatchTable {
         }
     }
 
-    /// Feeds the child, and tells it to close behind the last batch.
+    /// Feeds the child, and tells it to close after the last batch.
     fn write_jobs(&self, opening: &Opening, in_child: &InChild) {
         // An error in writing means that the child is gone: the reader notices.
         let mut written = opening.iter().all(|frame| in_child.write(frame));
@@ -211,7 +211,7 @@ impl DispatchTable {
                         self.go_on(number, in_child);
                         continue;
                     }
-                    // First: behind a fault the child gets nothing more.
+                    // First: after a fault the child gets nothing more.
                     self.window.fill_from(number, outcome, Some(&payload));
                     self.take_back(number, in_child);
                 }

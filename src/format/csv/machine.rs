@@ -25,7 +25,7 @@ pub enum Meaning {
     Value,
     /// Belongs to the notation: a quote around a field, an escape.
     Notation,
-    /// Text behind a closing quote.
+    /// Text after a closing quote.
     Junk,
     /// Ends a field.
     Delimiter,

@@ -189,7 +189,7 @@ impl<R: Read> Splitter<R> {
         if machine.escaped || machine.state == State::Quoted {
             let (line, record) = self.open_record();
             let what = if machine.escaped {
-                "an escape with nothing behind it"
+                "an escape with nothing after it"
             } else {
                 "a quote that is never closed"
             };

@@ -29,7 +29,7 @@ struct Found {
     column: Option<usize>,
     reason: String,
     value: Option<String>,
-    /// Whether its fields can be told apart all the same.
+    /// Whether its fields can still be divided.
     split: bool,
 }
 
@@ -399,7 +399,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Text behind a closing quote.
+/// Text after a closing quote.
 pub(super) struct Junk;
 
 /// A field's value: the notation taken off.

@@ -117,7 +117,7 @@ fn fixed_date(text: &[u8; 10]) -> Option<i64> {
     fits.then(|| days_from_civil(year, month, day) * DAY)
 }
 
-/// `HH:MM:SS` behind its separator, in microseconds.
+/// `HH:MM:SS` after its separator, in microseconds.
 #[inline]
 fn fixed_time(separator: u8, text: &[u8; 9]) -> Option<i64> {
     let digits = shaped(*text.last_chunk()?, *b"00:00:00")?;

@@ -128,7 +128,7 @@ impl Rows {
         &self.bytes[from..self.ends[i]]
     }
 
-    /// Puts `more` behind these; the first ones are not copied.
+    /// Puts `more` after these; the first ones are not copied.
     pub fn append(&mut self, more: Rows) {
         if self.ends.is_empty() {
             *self = more;
@@ -188,7 +188,7 @@ impl Writer {
         rows
     }
 
-    /// The object of each row, each with a newline behind it.
+    /// The object of each row, each followed by a newline.
     pub fn lines(&self, batch: &Batch) -> Vec<u8> {
         let mut rows = Rows {
             bytes: Vec::with_capacity(self.guess(batch)),
@@ -236,7 +236,7 @@ impl Writer {
                     }
                 }
             }
-            // Each member leaves a comma behind it.
+            // Each member ends with a comma.
             if out.len() > start {
                 out.pop();
             }

@@ -49,7 +49,7 @@ pub(super) fn put<const N: usize>(block: &[u8; N], len: usize, out: &mut Vec<u8>
 fn clean(text: &[u8; 16], len: usize) -> bool {
     const ONES: u128 = u128::MAX / 0xFF;
     const HIGH: u128 = ONES << 7;
-    // Blanks in place of what lies behind.
+    // Blanks in place of what follows.
     let behind = if len < 16 {
         (ONES * 0x20) << (8 * len)
     } else {

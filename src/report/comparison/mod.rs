@@ -1,5 +1,5 @@
 //! Two ways of running one pipeline, side by side: what each stage took, what was gained, and whether both gave
-//! the same. As text it is told in `text`.
+//! the same. Its text is made in `text`.
 
 mod text;
 

@@ -148,7 +148,7 @@ impl Values {
         }
     }
 
-    /// One more value, read as `load_csv` reads it. One that is not of the type is null, and told by its type.
+    /// One more value, read as `load_csv` reads it. One that is not of the type is null, and the answer says of which type it is.
     fn push(&mut self, text: Option<&str>) -> Result<(), &'static str> {
         let (fits, word) = match self {
             Values::Strings(strings) => {
@@ -395,7 +395,7 @@ fn shown(values: &[Option<&str>]) -> String {
     cut_value(&values.join(","))
 }
 
-/// A key of several parts, told from every other; `None` where one of them is null.
+/// A key of several parts, unlike every other; `None` where one of them is null.
 pub(super) fn joined<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> Option<Vec<u8>> {
     let mut key = Vec::new();
     for part in parts {

@@ -196,7 +196,7 @@ const RECORDS: &str = "records";
 /// Those that have nothing where any column is looked for.
 pub(super) const WITHOUT_COLUMNS: &str = "without_columns";
 
-/// What the user is told of these counts, where there are any: of what they are, and what that is.
+/// The report's lines about these counts: the count, and what it means.
 const WARNED_COUNTS: [(&str, &str, &str); 3] = [
     (EMPTY, "item", "without a record: they go no further"),
     (UNEXPECTED, "record", "not asked for, and left out"),
@@ -286,7 +286,7 @@ impl Resolution<'_> {
         }
     }
 
-    /// The items `rows` are answered by `records`. An error says why these cannot be told apart: the
+    /// The items `rows` are answered by `records`. An error says why these cannot be matched: the
     /// items are still open then.
     pub fn answer(&mut self, rows: &[usize], records: Records) -> Result<(), String> {
         let mut of_each: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];

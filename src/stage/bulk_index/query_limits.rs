@@ -46,7 +46,7 @@ pub(super) fn check(query: &str) -> Result<()> {
         Err(malformed(query)
             .cause(format!("`{field}{sign}{rest}` is read as words"))
             .hint(format!(
-                "a range stands behind a colon: `{field}:{sign}{rest}`; words stand in quotes"
+                "a range follows a colon: `{field}:{sign}{rest}`; words stand in quotes"
             )))
     })
 }

@@ -390,7 +390,8 @@ impl Stage for Exec {
         let input = &setup.inputs[0];
         let config: SessionConfig =
             serde_json::from_value(setup.session_config).map_err(|error| {
-                Error::failed("a worker was told nothing of its surroundings").cause(error)
+                Error::failed("a worker process received no environment for its commands")
+                    .cause(error)
             })?;
         Ok(Box::new(Running {
             template: self.template(input)?,

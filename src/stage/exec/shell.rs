@@ -142,7 +142,7 @@ impl Reader<'_> {
             Inside::Backquotes => Some("backquotes"),
             _ => None,
         });
-        let refused = refused.or(self.here_document.then_some("or behind a here-document"));
+        let refused = refused.or(self.here_document.then_some("or after a here-document"));
         if let Some(place) = refused {
             let name = &self.input.fields[column].name;
             return Err(Error::usage(format!(

@@ -186,7 +186,7 @@ impl Client {
         }
     }
 
-    /// The records of an answer and of all pages behind it.
+    /// The records of an answer and of all pages after it.
     fn pages(
         &self,
         items: &Items,
@@ -250,7 +250,7 @@ impl Client {
         })
     }
 
-    /// The URL of the page behind this answer, which lies at `url`.
+    /// The URL of the page after this answer, which lies at `url`.
     fn next_page(&self, response: &HttpResponse, url: &Url) -> Result<Option<Url>, String> {
         let Some(pointer) = &self.next else {
             return Ok(None);

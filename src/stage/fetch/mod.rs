@@ -263,8 +263,10 @@ impl Stage for Fetch {
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        let config: SessionConfig = serde_json::from_value(setup.session_config)
-            .map_err(|error| Error::failed("cannot decode what a session is told").cause(error))?;
+        let config: SessionConfig =
+            serde_json::from_value(setup.session_config).map_err(|error| {
+                Error::failed("cannot decode the configuration of a session").cause(error)
+            })?;
         let input = setup.inputs.first();
         let mut question = self.question.clone();
         question.bind(input, self.batch)?;

@@ -19,7 +19,7 @@ use crate::stage::{Job, WaitReason};
 
 /// Redirects of one request: more are a loop, or as good as one.
 const REDIRECTS_MAX: u32 = 5;
-/// Characters of a refusal's body that are told.
+/// The error of a refused request quotes so many characters of the body.
 const SAID_CHARS_MAX: usize = 200;
 
 /// Sends the requests of one process.
@@ -68,7 +68,7 @@ pub(super) struct Tally {
     pub(super) pages: u64,
     pub(super) splits: u64,
     pub(super) renewals: u64,
-    /// The first request, for the run's log: what comes behind is added to it.
+    /// The first request, for the run's log: what follows is added to it.
     pub(super) job: Option<Job>,
 }
 

@@ -347,7 +347,7 @@ impl Part {
     }
 }
 
-/// What stands behind a `[`, up to its `]`; a `]` that comes first is one of the characters.
+/// What follows a `[`, up to its `]`; a `]` that comes first is one of the characters.
 fn one_of(rest: &mut std::str::Chars) -> Option<Token> {
     let mut inside = rest.clone().peekable();
     let not = inside.next_if(|c| matches!(c, '!' | '^')).is_some();

@@ -1,4 +1,4 @@
-//! The text of a file, of standard input, a pipe or a device: inflated if it is gzip, which is told from
+//! The text of a file, of standard input, a pipe or a device: inflated if it is gzip, which shows in
 //! its bytes, not its name.
 
 use std::fs::File;
@@ -82,7 +82,7 @@ pub(in crate::stage) fn open(
     Ok(Box::new(reader))
 }
 
-/// Whether it is gzip, told from the bytes. Where the name says so too, the first byte is enough: the second one may
+/// Whether it is gzip, by its bytes. Where the name says so too, the first byte is enough: the second one may
 /// be damaged, or cut off.
 fn is_packed(first: &[u8], path: &Path) -> bool {
     let is_named = path.extension().is_some_and(|end| end == "gz");

@@ -176,7 +176,7 @@ impl LoadCsv {
         if let Some(columns) = &self.columns {
             return Ok((self.names(columns.clone()), None));
         }
-        // No run has begun yet that could be told to stop.
+        // No run has begun yet that could stop.
         let stop = Stop::of_signals();
         let paths = expand(&self.files, folder, &stop)?;
         let first = &paths[0];

@@ -68,7 +68,7 @@ impl Session for Parsing {
                 ..Output::new(rows.slice(0, reject.row as usize))
             });
         }
-        // Blocks lie one behind the other: however they are cut, this adds up to the text.
+        // Blocks lie one after the other: however they are cut, this adds up to the text.
         let text = (TEXT_BYTES.to_owned(), cell.len() as u64);
         Ok(Output {
             rows_in: Some(number(5)),

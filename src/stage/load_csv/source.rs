@@ -53,7 +53,7 @@ impl Blocks {
         }
     }
 
-    /// The file behind its header.
+    /// The file after its header.
     fn open(&self) -> Result<TextSplitter> {
         let begun = self
             .loader

@@ -47,7 +47,7 @@ struct Options {
     /// what to write; `-` is standard output; replaced only when the run has ended well
     #[schemars(extend("x-type" = "path"))]
     path: String,
-    /// `.gz` behind the extension adds gzip
+    /// `.gz` after the extension adds gzip
     #[schemars(extend("x-default" = "by extension"))]
     format: Option<Format>,
     /// null members of NDJSON documents

@@ -299,7 +299,7 @@ impl Mapping {
         })
     }
 
-    /// The mapping as JSON, to be kept and told.
+    /// The mapping as JSON, for the index's folder and for sessions.
     pub(super) fn to_json(&self) -> Value {
         json!({ "properties": self.properties, COLUMNS: self.columns })
     }
@@ -348,9 +348,9 @@ mod tests {
         assert_eq!(mapping.kind("a"), Some(Kind::Keyword));
         assert_eq!(mapping.kind("b").map(Kind::as_str), Some("short"));
         assert_eq!(mapping.kind("c"), None);
-        let told =
-            Mapping::from_json(&mapping.to_json(), "told").expect("what is told is a mapping");
-        assert_eq!(told, mapping);
+        let decoded =
+            Mapping::from_json(&mapping.to_json(), "of a session").expect("it is a mapping");
+        assert_eq!(decoded, mapping);
     }
 
     #[test]

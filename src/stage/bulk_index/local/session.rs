@@ -24,13 +24,13 @@ pub(super) struct LocalSession {
 }
 
 impl LocalSession {
-    /// A session for the mapping that was told.
+    /// A session for the mapping of its configuration.
     pub(super) fn open(setup: Setup, id: &[String]) -> Result<Self> {
         let mut inputs = setup.inputs.into_iter();
         let input = inputs
             .next()
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
-        let mapping = Mapping::from_json(&setup.session_config, "told")?;
+        let mapping = Mapping::from_json(&setup.session_config, "of the session")?;
         let columns = input.fields.iter().enumerate();
         let mapped = columns
             .filter(|(_, column)| !mapping.is_made_for(&column.name, &column.ty))

@@ -76,7 +76,7 @@ struct Loaded {
     rejects: Vec<Reject>,
 }
 
-/// What a load is told beside its rows.
+/// What a load needs beside its rows.
 #[derive(Clone, Copy)]
 struct Plan<'a> {
     load: &'a str,

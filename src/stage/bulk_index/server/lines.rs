@@ -50,7 +50,7 @@ fn requests(figures: &Figures) -> Vec<String> {
         text.push_str(&format!(", {rate:.1} MB/s"));
     } else {
         let before = thousands(before);
-        text.push_str(&format!(" behind the {before} of earlier attempts; in all"));
+        text.push_str(&format!(" after the {before} of earlier attempts; in all"));
     }
     text.push_str(&format!(
         " in {}, at most {} at once",

@@ -54,7 +54,7 @@ struct SessionConfig {
     target: String,
     /// The target is an alias: where it is gone, no index may be made in its place.
     require_alias: bool,
-    /// The index behind it; documents that a pipeline sends elsewhere are told apart by it.
+    /// The index behind it; it distinguishes them from documents that a pipeline sends elsewhere.
     index: Option<String>,
     /// Of the run that began the load: the same in every try.
     load: String,

@@ -57,8 +57,10 @@ struct Actions {
 
 impl ServerSession {
     pub(super) fn open(setup: Setup, id: &[String], options: &Options) -> Result<Self> {
-        let config: SessionConfig = serde_json::from_value(setup.session_config)
-            .map_err(|error| Error::failed("cannot decode what was told").cause(error))?;
+        let config: SessionConfig =
+            serde_json::from_value(setup.session_config).map_err(|error| {
+                Error::failed("cannot decode the configuration of a session").cause(error)
+            })?;
         let mut inputs = setup.inputs.into_iter();
         let input = inputs
             .next()

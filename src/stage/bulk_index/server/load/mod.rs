@@ -434,7 +434,7 @@ impl ServerSink {
         Ok(())
     }
 
-    /// The new index's settings go back, also when the run was told to stop: with a client of its own.
+    /// The new index's settings go back, also when the run was stopped: with a client of its own.
     fn put_back(&mut self) {
         if self.settled || !self.is_unpublished() {
             return;
