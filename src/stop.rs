@@ -1,6 +1,6 @@
 //! Whether the run is to stop: set by a signal or by a deadline. Threads that work check it between batches;
-//! threads that wait are woken by it, whatever they wait on: a condition ([`Stop::wakes`], [`Stop::wait`]), a
-//! channel ([`Stop::channel`]), descriptors ([`Stop::poll`]) or time ([`Stop::sleep`]).
+//! threads that wait are woken by it, whatever they wait on: a condition (`Stop::wakes`, `Stop::wait`), a
+//! channel (`Stop::channel`), descriptors (`Stop::poll`) or time (`Stop::sleep`).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};

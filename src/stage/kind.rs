@@ -35,7 +35,7 @@ pub struct StageKind {
     pub lines: fn(&Figures) -> Vec<String>,
     /// What can be done with what it loads, if that is an index.
     pub index: Option<&'static dyn Index>,
-    /// Its options, beside those of every stage: [`stage_options!`](crate::stage_options) of the structs that
+    /// Its options, beside those of every stage: [`stage_options!`](crate::stage::stage_options) of the structs that
     /// they decode to.
     pub options: fn() -> &'static [StageOption],
     /// A `[[stage]]` that decodes.
