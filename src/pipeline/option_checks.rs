@@ -55,7 +55,13 @@ impl<'a> Checks<'a> {
         for option in self.kind.all_options() {
             let mut errors = Vec::new();
             match self.left.get(option.name) {
-                Some(value) => self.hold(value, &option.schema, &[option.name], &mut errors),
+                Some(value) => self.hold(
+                    value,
+                    &option.schema,
+                    option.name,
+                    &[option.name],
+                    &mut errors,
+                ),
                 None if option.default.is_none() => errors.push(missing(&[option.name])),
                 None => {}
             }
@@ -111,8 +117,16 @@ impl<'a> Checks<'a> {
         true
     }
 
-    /// Notes where a value is not what the schema of its option says.
-    fn hold(&self, value: &Value, schema: &Json, path: &[&str], errors: &mut Vec<Error>) {
+    /// Notes where a value is not what the schema of its option says. `key` is what it is called; `path`, where it stands,
+    /// has the text of an item too.
+    fn hold(
+        &self,
+        value: &Value,
+        schema: &Json,
+        key: &str,
+        path: &[&str],
+        errors: &mut Vec<Error>,
+    ) {
         let branches = match schema["anyOf"].as_array() {
             // What a variable may hold is no longer a variable here.
             Some(branches) => branches
@@ -123,7 +137,7 @@ impl<'a> Checks<'a> {
         };
         let Some(branch) = branches.iter().find(|branch| has_shape(value, branch)) else {
             let expected: Vec<String> = branches.iter().map(|branch| in_words(branch)).collect();
-            errors.push(self.misfit(value, &expected.join(" or "), path));
+            errors.push(self.misfit(value, &expected.join(" or "), key, path));
             return;
         };
         match value {
@@ -131,7 +145,7 @@ impl<'a> Checks<'a> {
                 let known = branch["enum"].as_array().into_iter().flatten();
                 let known: Vec<&str> = known.filter_map(Json::as_str).collect();
                 if !known.is_empty() && !known.contains(&word.as_str()) {
-                    let error = self.misfit(value, &in_words(branch), path);
+                    let error = self.misfit(value, &in_words(branch), key, path);
                     errors.push(match meant(word, &known) {
                         Some(hint) => error.hint(hint),
                         None => error,
@@ -143,14 +157,14 @@ impl<'a> Checks<'a> {
                 let fits = limit("minimum").is_none_or(|least| *number >= least)
                     && limit("maximum").is_none_or(|most| *number <= most);
                 if !fits && branch["type"] == "integer" {
-                    errors.push(self.misfit(value, &in_words(branch), path));
+                    errors.push(self.misfit(value, &in_words(branch), key, path));
                 }
             }
             Value::Array(items) => {
                 for item in items {
                     let text = item.as_str().into_iter();
                     let path: Vec<&str> = path.iter().copied().chain(text).collect();
-                    self.hold(item, &branch["items"], &path, errors);
+                    self.hold(item, &branch["items"], key, &path, errors);
                 }
             }
             Value::Table(members) => self.hold_members(members, branch, path, errors),
@@ -163,9 +177,10 @@ impl<'a> Checks<'a> {
         for (name, member) in members {
             let path = [path, &[name.as_str()]].concat();
             match known.and_then(|known| known.get(name)) {
-                Some(schema) => self.hold(member, schema, &path, errors),
+                Some(schema) => self.hold(member, schema, &path.join("."), &path, errors),
                 None if schema["additionalProperties"].is_object() => {
-                    self.hold(member, &schema["additionalProperties"], &path, errors);
+                    let key = path.join(".");
+                    self.hold(member, &schema["additionalProperties"], &key, &path, errors);
                 }
                 None => {
                     if let Some(known) = known {
@@ -184,16 +199,12 @@ impl<'a> Checks<'a> {
         }
     }
 
-    fn misfit(&self, value: &Value, expected: &str, path: &[&str]) -> Error {
-        // The text of an item is where it stands, not what it is called.
-        let is_item = |at: &usize| value.as_str().is_some_and(|text| path[*at] == text) && *at > 0;
-        let named = path.len() - usize::from(is_item(&(path.len() - 1)));
+    fn misfit(&self, value: &Value, expected: &str, key: &str, path: &[&str]) -> Error {
         let found = match value {
             Value::String(word) if expected.starts_with("one of ") => format!("`{word}`"),
             Value::String(text) => format!("the text {:?}", secrets::mask_behind_name(text)),
             other => found(other),
         };
-        let key = path[..named].join(".");
         let error = Error::usage(format!("`{key}`: expected {expected}, found {found}")).of(path);
         match value {
             Value::String(text) if expected == "a list" => match self.section.as_list(path, text) {

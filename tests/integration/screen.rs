@@ -272,6 +272,7 @@ kind = \"load_csv\"
 files = [\"in.csv\", \"${NOPE}/in.csv\"] # 20 environment variable `NOPE` is not set
 record_bytes = 0 # 1 `record_bytes` must be between
 on_error = \"null\" # 1 `on_error`: expected one of `reject`, `fail`, found `null`
+types = { a = \"a\" } # 11 `types.a`: expected one of
 [[stage]]
 name = \"c\"
 kind = \"load_csv\"
