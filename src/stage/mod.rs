@@ -22,6 +22,7 @@ pub mod load_csv;
 pub mod normalize_dates;
 mod option;
 mod partial_file;
+mod placeholders;
 mod properties;
 mod run;
 pub mod select;

@@ -62,7 +62,7 @@ const LINE: &str = "line";
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 struct Options {
-    /// the program and its arguments; `{column}` is the item's value, alone it is repeated for each item; run in the pipeline file's folder
+    /// the program and its arguments; `{column}` is an item's value, `{column,}` those of a batch joined by `,`; `{column}` alone is repeated for each item; other braces stay as they are; run in the pipeline file's folder
     #[schemars(extend("x-type" = "string or list of strings"))]
     command: Command,
     /// `command` is one string for `sh -c`; `{column}` becomes `"$1"` and so on, never part of the text

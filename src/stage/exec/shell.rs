@@ -5,9 +5,10 @@
 //! For that the text is read as a shell does, as far as quotes go. Where a shell would not take a value
 //! as it is (single quotes, backquotes, arithmetic, here-documents), `{name}` is refused.
 
-use super::template::{Values, placeholder};
+use super::template::{Values, value};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
+use crate::stage::placeholders::{Place, column};
 
 /// The text, its columns found.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Script(Vec<Part>);
 enum Part {
     Text(String),
     Value {
-        column: usize,
+        place: Place,
         /// Between double quotes.
         quoted: bool,
         /// A word of its own: once for each item.
@@ -59,19 +60,17 @@ impl Script {
     pub(super) fn columns(&self) -> Vec<usize> {
         let columns = self.0.iter().filter_map(|part| match part {
             Part::Text(_) => None,
-            Part::Value { column, .. } => Some(*column),
+            Part::Value { place, .. } => Some(place.at),
         });
         columns.collect()
     }
 
-    /// A column that is no word of its own.
+    /// A column that is no word of its own, and whose value is one item's.
     pub(super) fn among_text(&self) -> Option<usize> {
         self.0.iter().find_map(|part| match part {
             Part::Value {
-                column,
-                each: false,
-                ..
-            } => Some(*column),
+                place, each: false, ..
+            } if !place.all => Some(place.at),
             _ => None,
         })
     }
@@ -83,12 +82,15 @@ impl Script {
             match part {
                 Part::Text(more) => text.push_str(more),
                 Part::Value {
-                    column,
+                    place,
                     quoted,
                     each,
                 } => {
                     for item in 0..if *each { items } else { 1 } {
-                        taken.push(values(item, *column));
+                        taken.push(match each {
+                            true => values(item, place.at),
+                            false => value(place, items, values),
+                        });
                         let number = taken.len();
                         if item > 0 {
                             text.push(' ');
@@ -125,8 +127,8 @@ impl Reader<'_> {
     fn read(mut self) -> Result<Script> {
         while !self.rest.is_empty() {
             let comment = self.inside.last() == Some(&Inside::Comment);
-            match placeholder(self.rest, self.input).filter(|_| !comment) {
-                Some((column, length)) => self.value(column, length)?,
+            match column(self.rest, self.input).filter(|_| !comment) {
+                Some((place, length)) => self.value(place, length)?,
                 None => self.step(),
             }
         }
@@ -134,7 +136,7 @@ impl Reader<'_> {
         Ok(Script(self.parts))
     }
 
-    fn value(&mut self, column: usize, length: usize) -> Result<()> {
+    fn value(&mut self, place: Place, length: usize) -> Result<()> {
         let refused = self.inside.iter().find_map(|inside| match inside {
             Inside::Single => Some("single quotes"),
             Inside::Arithmetic => Some("arithmetic"),
@@ -143,10 +145,9 @@ impl Reader<'_> {
             _ => None,
         });
         let refused = refused.or(self.here_document.then_some("or after a here-document"));
-        if let Some(place) = refused {
-            let name = &self.input.fields[column].name;
+        if let Some(here) = refused {
             return Err(Error::usage(format!(
-                "`command` holds `{{{name}}}` in {place}, where the shell would not take the value as it is"
+                "`command` holds `{place}` in {here}, where the shell would not take the value as it is"
             ))
             .hint("let it stand alone or between double quotes, or put the script into a file and name that in a list"));
         }
@@ -154,10 +155,10 @@ impl Reader<'_> {
         let behind = self.rest[length..].chars().next();
         let ends_word =
             |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || ";|&()<>".contains(c));
-        let each = !quoted && ends_word(self.before) && ends_word(behind);
+        let each = !place.all && !quoted && ends_word(self.before) && ends_word(behind);
         self.parts.push(Part::Text(std::mem::take(&mut self.text)));
         self.parts.push(Part::Value {
-            column,
+            place,
             quoted,
             each,
         });
@@ -281,11 +282,16 @@ mod tests {
             sh("printf '%s,' {id}; # three", &["a b", "*", ""]),
             "a b,*,,"
         );
+        for text in ["printf %s {id,}; # three", "printf %s \"{id,}\" # three"] {
+            assert_eq!(sh(text, &["a b", "*", "$x"]), "a b,*,$x", "{text}");
+        }
         for (text, alone) in [
             ("a {id}|b", true),
             ("{id}", true),
             ("a={id}", false),
             ("\"{id}\"", false),
+            ("a={id,}", true),
+            ("\"{id,}{id}\"", false),
         ] {
             let among_text = script(text).expect("the shell takes it").among_text();
             assert_eq!(among_text.is_none(), alone, "{text}");
@@ -296,6 +302,7 @@ mod tests {
     fn where_a_value_would_not_be_taken_as_it_is_it_is_refused() {
         for text in [
             "echo '{id}'",
+            "echo '{id,}'",
             "echo `cat {id}`",
             "echo $(( {n} + 1 ))",
             "(( {n} > 1 ))",

@@ -1,13 +1,14 @@
 //! What is run for some items: the arguments of a command, with the items' values in them.
 //!
-//! `{name}` stands for a value where an input column has that name; anything else in braces stays as it
-//! is, so that `awk '{print $1}'` needs no escape. A value is always one argument, or a part of one.
+//! Braces that name no input column stay as they are, so that `awk '{print $1}'` needs no escape. A value is always
+//! one argument, or a part of one.
 
 use super::shell::Script;
 use crate::error::{Error, Result};
 use crate::meant::nearest;
 use crate::schema::Schema;
 use crate::shown;
+use crate::stage::placeholders::{Braces, Part, Place};
 
 /// What is run, its columns found.
 #[derive(Debug)]
@@ -24,14 +25,7 @@ pub(super) enum Argument {
     /// Nothing but a column: once for each item.
     Each(usize),
     /// Text, in which columns may stand.
-    Text(Vec<Piece>),
-}
-
-/// A part of an argument.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Piece {
-    Text(String),
-    Column(usize),
+    Text(Vec<Part>),
 }
 
 /// The items' values as text: for each item, one a column that the template holds.
@@ -41,10 +35,11 @@ impl Template {
     /// A program with its arguments.
     pub(super) fn program(words: &[String], input: &Schema) -> Template {
         let arguments = words.iter().map(|word| {
-            let pieces = pieces(word, input);
-            match pieces[..] {
-                [Piece::Column(column)] => Argument::Each(column),
-                _ => Argument::Text(pieces),
+            let parts = Braces::Columns(input).parts(word);
+            let parts = parts.expect("other braces are text");
+            match &parts[..] {
+                [Part::Value(place)] if !place.all => Argument::Each(place.at),
+                _ => Argument::Text(parts),
             }
         });
         Template::Program(arguments.collect())
@@ -61,13 +56,10 @@ impl Template {
         columns
     }
 
-    /// A column among text has the value of one item: more in a batch are refused.
+    /// `{column}` among text is the value of one item: more in a batch are refused.
     pub(super) fn check_batch(&self, batch: usize, input: &Schema) -> Result<()> {
         let among_text = match self {
-            Template::Program(arguments) => arguments
-                .iter()
-                .filter(|argument| matches!(argument, Argument::Text(_)))
-                .find_map(|argument| argument.columns().first().copied()),
+            Template::Program(arguments) => arguments.iter().find_map(Argument::among_text),
             Template::Shell(script) => script.among_text(),
         };
         match among_text {
@@ -76,13 +68,13 @@ impl Template {
                 Err(Error::usage(format!(
                     "`command` holds `{{{name}}}` among text, which is the value of one item; `batch` is {batch}"
                 ))
-                .hint(format!("let `{{{name}}}` stand alone, and it is repeated for each item; or set `batch = 1`")))
+                .hint(format!("let `{{{name}}}` stand alone, and it is repeated for each item; or write `{{{name},}}` for the values joined by `,`; or set `batch = 1`")))
             }
             _ => Ok(()),
         }
     }
 
-    /// What stands in braces and is nearly the name of a column, with that column.
+    /// What stands in braces and nearly names a column, with what would.
     pub(super) fn near_misses(&self, input: &Schema) -> Vec<(String, String)> {
         let names = || input.fields.iter().map(|field| field.name.as_str());
         let words = self.words(1, &|_, _| String::new());
@@ -92,9 +84,15 @@ impl Template {
             let opened = opened.filter(|(before, _)| !before.ends_with('$'));
             opened.filter_map(|(_, rest)| Some(rest[1..].split_once('}')?.0))
         });
-        let near = braced.filter_map(|inside| Some((inside, nearest(inside, names())?)));
-        near.map(|(inside, column)| (inside.to_owned(), column.to_owned()))
-            .collect()
+        let near = braced.filter_map(|inside| {
+            let (name, comma) = match inside.strip_suffix(',') {
+                Some(name) => (name, ","),
+                None => (inside, ""),
+            };
+            let column = nearest(name, names())?;
+            Some((inside.to_owned(), format!("{column}{comma}")))
+        });
+        near.collect()
     }
 
     /// Program and arguments for `items` items.
@@ -107,10 +105,10 @@ impl Template {
                         Argument::Each(column) => {
                             words.extend((0..items).map(|item| values(item, *column)));
                         }
-                        Argument::Text(pieces) => {
-                            let texts = pieces.iter().map(|piece| match piece {
-                                Piece::Text(text) => text.clone(),
-                                Piece::Column(column) => values(0, *column),
+                        Argument::Text(parts) => {
+                            let texts = parts.iter().map(|part| match part {
+                                Part::Text(text) => text.clone(),
+                                Part::Value(place) => value(place, items, values),
                             });
                             words.push(texts.collect());
                         }
@@ -123,53 +121,37 @@ impl Template {
     }
 }
 
+/// The text of a place: one item's value, or those of all.
+pub(super) fn value(place: &Place, items: usize, values: Values) -> String {
+    let items = if place.all { items } else { 1 };
+    let texts: Vec<String> = (0..items).map(|item| values(item, place.at)).collect();
+    texts.join(",")
+}
+
 impl Argument {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let parts = match self {
+            Argument::Each(_) => &[][..],
+            Argument::Text(parts) => parts,
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(place) => Some(place),
+        })
+    }
+
     fn columns(&self) -> Vec<usize> {
         match self {
             Argument::Each(column) => vec![*column],
-            Argument::Text(pieces) => pieces
-                .iter()
-                .filter_map(|piece| match piece {
-                    Piece::Text(_) => None,
-                    Piece::Column(column) => Some(*column),
-                })
-                .collect(),
+            Argument::Text(_) => self.places().map(|place| place.at).collect(),
         }
     }
-}
 
-/// The column that a text begins with, in braces, and how long that is.
-pub(super) fn placeholder(text: &str, input: &Schema) -> Option<(usize, usize)> {
-    let name = text.strip_prefix('{')?;
-    // A column's name may hold braces itself.
-    let found = input.fields.iter().enumerate().filter(|(_, field)| {
-        name.strip_prefix(field.name.as_str())
-            .is_some_and(|rest| rest.starts_with('}'))
-    });
-    let (column, field) = found.max_by_key(|(_, field)| field.name.len())?;
-    Some((column, field.name.len() + 2))
-}
-
-fn pieces(word: &str, input: &Schema) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut text = String::new();
-    let mut rest = word;
-    while let Some(next) = rest.chars().next() {
-        if let Some((column, length)) = placeholder(rest, input) {
-            if !text.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-            }
-            pieces.push(Piece::Column(column));
-            rest = &rest[length..];
-        } else {
-            text.push(next);
-            rest = &rest[next.len_utf8()..];
-        }
+    /// A column among text whose value is one item's.
+    fn among_text(&self) -> Option<usize> {
+        let mut places = self.places().filter(|place| !place.all);
+        places.next().map(|place| place.at)
     }
-    if !text.is_empty() || pieces.is_empty() {
-        pieces.push(Piece::Text(text));
-    }
-    pieces
 }
 
 /// A command as it would be typed, on one line: for the job log.
@@ -207,6 +189,12 @@ mod tests {
                 &["{<0.0>}", "{print $1}", "{", "{}", ""],
             ),
             (&["{a}b}"], 1, &["<1.0>"]),
+            (&["{id,}", "n={id,}"], 1, &["<0.0>", "n=<0.0>"]),
+            (
+                &["{id,}", "of {a}b,}; {id,"],
+                2,
+                &["<0.0>,<0.1>", "of <1.0>,<1.1>; {id,"],
+            ),
             (&["{id", "id}", "{ID}"], 1, &["{id", "id}", "{ID}"]),
         ];
         for (command, items, expected) in cases {
@@ -223,7 +211,26 @@ mod tests {
         };
         let hots = vec![("hots".to_owned(), "host".to_owned())];
         assert_eq!(misses(&["ask", "{hots}:{port}"]), hots);
+        let hots = vec![("hots,".to_owned(), "host,".to_owned())];
+        assert_eq!(misses(&["ask", "{hots,}:{port,}"]), hots);
         assert!(misses(&["awk", "{print $1}", "{host}", "${hosts}", "{", "{}"]).is_empty());
+    }
+
+    #[test]
+    fn one_items_value_among_text_is_refused_for_more() {
+        let input = schema(&[("id", Type::Int)]);
+        let check = |word: &str| {
+            let command = ["ask".to_owned(), word.to_owned()];
+            Template::program(&command, &input).check_batch(2, &input)
+        };
+        for word in ["{id}", "{id,}", "a={id,}", "a={ID}"] {
+            check(word).expect(word);
+        }
+        for word in ["a={id}", "{id,}{id}"] {
+            let refused = check(word).expect_err(word);
+            assert!(refused.message.contains("`{id}` among text"), "{refused}");
+            assert!(refused.hint.is_some_and(|hint| hint.contains("`{id,}`")));
+        }
     }
 
     #[test]

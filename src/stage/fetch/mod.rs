@@ -1,5 +1,5 @@
 //! `fetch`: asks a server about rows, or for them. Its options here; what becomes of a batch is
-//! `client`'s, of a request `sender`'s, of a login `session`'s, of placeholders `template`'s.
+//! `client`'s, of a request `sender`'s, of a login `session`'s, of placeholders in it `template`'s.
 
 mod client;
 mod options;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::template::{Body, Part, Template};
+use super::template::{Body, Template};
 use super::{Fetch, Method, Question, origin, parse_url, session};
 use crate::error::{Error, OfValue, Result};
 use crate::format::json::raw::Pointer;
 use crate::http::{RetryPolicy, header_fits};
 use crate::secrets::{Secrets, is_secret};
 use crate::stage::answers::{self, Answers, Format};
+use crate::stage::placeholders::Part;
 use crate::stage::{self, StageKind, connection};
 
 /// The kind.
@@ -47,7 +48,7 @@ workers = 16
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(super) struct Options {
-    /// where; `{col}` is an item's value, `{col,}` those of a batch joined by `,`
+    /// where; `{column}` is an item's value, `{column,}` those of a batch joined by `,`
     #[schemars(extend("x-type" = "text with placeholders", "x-required" = true))]
     url: String,
     /// how

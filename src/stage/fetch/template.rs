@@ -1,5 +1,4 @@
-//! Texts with places for an item's values: `{col}` one item's, `{col,}` those of all items of a request,
-//! `{{` and `}}` braces.
+//! What placeholders become in a request: parts of its URL, its headers and its body.
 
 use std::fmt::Write as _;
 
@@ -10,60 +9,43 @@ use crate::error::{Error, OfValue, Result, every};
 use crate::format::json::{write_plain, write_value};
 use crate::schema::{Schema, Type};
 use crate::stage::answers::Refusal;
+use crate::stage::placeholders::{Braces, Part, Place, SYNTAX};
 
 /// A text, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template(pub(super) Vec<Part>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
-    Text(String),
-    Value(Place),
-}
-
-/// Where a value stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    column: String,
-    /// Those of all items.
-    all: bool,
-    /// The column's position, once the input is known.
-    at: usize,
-}
-
-impl Place {
-    /// Finds the column in the input. `key` is where the text stands.
-    fn bind(&mut self, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
-        let column = &self.column;
-        let Some(input) = input else {
-            return Err(Error::usage(format!(
-                "`{key}`: `{{{column}}}` is a value of the input, and there is none"
-            ))
-            .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
-        };
-        self.at = input.index(column).map_err(|error| {
-            let error = error.about(key);
-            Error {
-                values: Vec::new(),
-                ..error
-            }
-        })?;
-        if let ty @ (Type::List(_) | Type::Binary) = &input.fields[self.at].ty {
-            return Err(Error::usage(format!(
-                "`{key}`: column `{column}` is a {}, and stands in no request",
-                ty.name()
-            )));
+/// Finds a place's column in the input. `key` is where the text stands.
+fn bind(place: &mut Place, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
+    let Some(input) = input else {
+        return Err(Error::usage(format!(
+            "`{key}`: `{place}` is a value of the input, and there is none"
+        ))
+        .hint("name the stage with the items in `inputs`; a brace is written `{{`"));
+    };
+    let column = &place.column;
+    place.at = input.index(column).map_err(|error| {
+        let error = error.about(key);
+        Error {
+            values: Vec::new(),
+            ..error
         }
-        if batch > 1 && !self.all {
-            return Err(Error::usage(format!(
-                "`{key}`: `{{{column}}}` is one item's value, and `batch` is {batch}"
-            ))
-            .hint(format!(
-                "`{{{column},}}` are those of all items of a request"
-            )));
-        }
-        Ok(())
+    })?;
+    if let ty @ (Type::List(_) | Type::Binary) = &input.fields[place.at].ty {
+        return Err(Error::usage(format!(
+            "`{key}`: column `{column}` is a {}, and stands in no request",
+            ty.name()
+        )));
     }
+    if batch > 1 && !place.all {
+        return Err(Error::usage(format!(
+            "`{key}`: `{place}` is one item's value, and `batch` is {batch}"
+        ))
+        .hint(format!(
+            "`{{{column},}}` are those of all items of a request"
+        )));
+    }
+    Ok(())
 }
 
 /// What becomes of a value in a text.
@@ -95,47 +77,11 @@ impl Template {
 
     /// Takes `text`, which stands under `key`, apart.
     pub(super) fn parse(key: &str, text: &str) -> Result<Self> {
-        let bad = |what: &str| {
-            Error::usage(format!("`{key}`: {what}"))
-                .hint("`{col}` is an item's value, `{col,}` those of a batch; a brace is written `{{` or `}}`")
-        };
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let brace = &rest[at..=at];
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = after;
-                continue;
-            }
-            if brace == "}" {
-                return Err(bad("a `}` without its `{`"));
-            }
-            let (name, after) = rest
-                .split_once('}')
-                .ok_or_else(|| bad("a `{` without its `}`"))?;
-            let column = name.strip_suffix(',').unwrap_or(name);
-            if column.is_empty() || column.contains('{') {
-                return Err(bad("a placeholder without a column"));
-            }
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-            }
-            parts.push(Part::Value(Place {
-                column: column.to_owned(),
-                all: name.ends_with(','),
-                at: 0,
-            }));
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        Ok(Template(parts))
+        Braces::All.parts(text).map(Template).map_err(|what| {
+            Error::usage(format!("`{key}`: {what}")).hint(format!(
+                "{SYNTAX}; a brace of the text is written `{{{{` or `}}}}`"
+            ))
+        })
     }
 
     /// Whether anything in it is an item's.
@@ -152,7 +98,7 @@ impl Template {
 
     /// Finds the columns in the input. `key` is where the text stands.
     pub(super) fn bind(&mut self, key: &str, input: Option<&Schema>, batch: usize) -> Result<()> {
-        every(self.places().map(|place| place.bind(key, input, batch))).map(drop)
+        every(self.places().map(|place| bind(place, key, input, batch))).map(drop)
     }
 
     /// Why an item cannot be asked about: a value that no URL or header can have.

@@ -123,6 +123,25 @@ batch = 7
         ),
         (
             r#"
+command = ["sh", "-c", "echo $1 | tr , '\n' | awk '{print $1}'", "sh", "{id,}"]
+columns = ["same"]
+types = { same = "int" }
+batch = 7
+"#,
+            None,
+        ),
+        (
+            r#"
+command = "printf %s {id,}, | tr , '\n'"
+shell = true
+columns = ["same"]
+types = { same = "int" }
+batch = 7
+"#,
+            None,
+        ),
+        (
+            r#"
 command = "for i in {id}; do echo $i; done"
 shell = true
 columns = ["same"]
