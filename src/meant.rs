@@ -65,7 +65,7 @@ const SYNONYMS: &[(&[&str], &[&str], &str)] = &[
     (
         &["upsert", "merge", "add"],
         &["append"],
-        "it replaces documents that have the same `id`",
+        "it replaces documents that have the same id",
     ),
     (&["overwrite", "put"], &["index"], ""),
     (&["insert"], &["create"], ""),
@@ -80,25 +80,6 @@ const SYNONYMS: &[(&[&str], &[&str], &str)] = &[
     (&["jsonl", "jsonlines"], &["ndjson"], ""),
     (&["serial", "single"], &["sequential"], ""),
     (&["multiprocessing", "fork"], &["processes"], ""),
-];
-
-/// Words of other tools for what a closed list does not have: the words, a value of that list, and what to write instead.
-const ABSENT: &[(&[&str], &str, &str)] = &[
-    (
-        &["outer", "full", "full_outer"],
-        "inner",
-        "no join keeps the rows of both sides: `left` keeps all left rows, `inner` those that match",
-    ),
-    (
-        &["right", "right_outer"],
-        "inner",
-        "swap the two `inputs`, and write `left`",
-    ),
-    (
-        &["date", "datetime", "timestamp", "time"],
-        "float",
-        "load it as `string`, and read it with a stage `normalize_dates`",
-    ),
 ];
 
 /// What was meant by a value that the closed list `known` does not have, as a hint: by another tool's word for one of
@@ -117,12 +98,6 @@ pub(crate) fn meant(word: &str, known: &[&str]) -> Option<String> {
         Some((value, "")) => return Some(format!("did you mean `{value}`?")),
         Some((value, note)) => return Some(format!("did you mean `{value}`? {note}")),
         None => {}
-    }
-    let absent = ABSENT.iter().find(|(words, value, _)| {
-        words.contains(&plain.as_str()) && known.contains(value) && !known.contains(&"date")
-    });
-    if let Some((.., note)) = absent {
-        return Some((*note).to_owned());
     }
     nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
 }
@@ -215,7 +190,6 @@ mod tests {
         ] {
             assert_eq!(hint(word, &types), format!("did you mean `{value}`?"));
         }
-        assert!(hint("timestamp", &types).contains("`normalize_dates`"));
         let fields = [
             "text", "keyword", "long", "integer", "float", "double", "boolean", "date",
         ];
@@ -225,9 +199,6 @@ mod tests {
         assert_eq!(hint("overwrite", &load), "did you mean `replace`?");
         assert_eq!(hint("insert", &load), "did you mean `create`?");
         assert!(hint("upsert", &load).starts_with("did you mean `append`? it replaces"));
-        let how = ["left", "inner", "semi", "anti"];
-        assert!(hint("outer", &how).contains("`inner` those that match"));
-        assert!(hint("right", &how).contains("swap"));
         assert_eq!(hint("skip", &["reject", "fail"]), "did you mean `reject`?");
         assert_eq!(hint("nonsense", &load), "");
     }

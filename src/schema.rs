@@ -99,7 +99,7 @@ impl Schema {
                 let error = error.of([name]);
                 if let Some(delimiter) = undivided(&names) {
                     return error.hint(format!(
-                        "the header was not divided: `load_csv` takes `delimiter = \"{delimiter}\"`"
+                        "the header was not divided: give the stage that loads it the delimiter `\"{delimiter}\"`"
                     ));
                 }
                 error.suggest(name, names.iter().copied())
@@ -172,7 +172,7 @@ mod tests {
             let schema = Schema::new(vec![Field::new(header, Type::String)]).unwrap();
             let hint = schema.index("amount").unwrap_err().hint.unwrap_or_default();
             assert!(
-                hint.ends_with(&format!("`delimiter = \"{spelt}\"`")),
+                hint.ends_with(&format!("the delimiter `\"{spelt}\"`")),
                 "{hint}"
             );
         }

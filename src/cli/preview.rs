@@ -24,7 +24,7 @@ Examples:
   etl preview donors.toml --columns projectid,project_title
   etl preview donors.toml --stage documents --json | head -n 1
 
-It reads the whole input below `group_concat`, for a join's right side, and
+It reads the whole input of a stage that groups, of a join's right side, and
 where a stage is read on two ways that meet again")]
 pub struct PreviewArgs {
     /// The pipeline file (TOML)

@@ -157,13 +157,16 @@ fn note_resumption(args: &RunArgs, pipeline: &Pipeline, color: Color) {
             &format!("run {id} kept nothing to go on with: it starts again, with all rows"),
             color,
         ),
-        None => output::print_note(
-            &format!(
-                "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
+        None => {
+            let mut note = format!(
+                "no unfinished run of this pipeline in `{}` since the last that ended well: a new one was started, which reads all files",
                 args.tell.state.display()
-            ),
-            color,
-        ),
+            );
+            if let Some(way) = run::to_add_files(pipeline) {
+                note.push_str(&format!("; {way}"));
+            }
+            output::print_note(&note, color);
+        }
     }
 }
 

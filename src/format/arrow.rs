@@ -123,7 +123,7 @@ impl<R: Read + Seek> Reader<R> {
         let metadata = read_file_metadata(&mut file).map_err(|error| {
             Error::failed("not an Arrow IPC file")
                 .cause(error)
-                .hint("`load_arrow` reads Arrow IPC files, also known as Feather version 2")
+                .hint("Arrow IPC files, also known as Feather version 2, can be read")
         })?;
         let fields = metadata
             .schema

@@ -59,6 +59,8 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// The longest body of an answer, inflated.
     pub answer_bytes_max: usize,
+    /// What to do where it is longer.
+    pub too_long: &'static str,
 }
 
 impl Nodes {
@@ -107,7 +109,7 @@ impl Nodes {
                 connect::shown(&node.url),
                 count(max, "byte")
             ))
-            .hint("ask for less at once: see `batch_docs`, or `--limit` of `etl search`; if so much is not to be expected, this is not the server that is meant")
+            .hint(request.too_long)
         };
         let mut response = self.client.send(HttpRequest {
             method: method(request.method),

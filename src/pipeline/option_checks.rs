@@ -146,7 +146,11 @@ impl<'a> Checks<'a> {
                 let known: Vec<&str> = known.filter_map(Json::as_str).collect();
                 if !known.is_empty() && !known.contains(&word.as_str()) {
                     let error = self.misfit(value, &in_words(branch), key, path);
-                    errors.push(match meant(word, &known) {
+                    let mut options = self.kind.all_options();
+                    let option = options.find(|option| path.first() == Some(&option.name));
+                    let instead = option.and_then(|option| option.instead_of(word));
+                    let hint = instead.map(str::to_owned).or_else(|| meant(word, &known));
+                    errors.push(match hint {
                         Some(hint) => error.hint(hint),
                         None => error,
                     });

@@ -214,7 +214,7 @@ impl Driver<'_> {
             }
             all.push(begun);
         }
-        self.folder.reads(&self.inputs)?;
+        self.folder.reads(&self.inputs, self.pipeline)?;
         let keeps = all.iter().any(|begun: &Begun| begun.resumable);
         self.reach = if keeps {
             Reach::Resumable

@@ -225,6 +225,11 @@ pub fn can_resume(id: &str, state: &Path) -> bool {
     history::can_resume(&state.join("runs").join(id))
 }
 
+/// How to add files that were corrected to an index, without all others; `None`: no index is loaded from files.
+pub fn to_add_files(pipeline: &Pipeline) -> Option<String> {
+    resume::to_add_files(pipeline)
+}
+
 /// The folder of a new run, or of the one to go on with.
 fn open_folder(
     pipeline: &Pipeline,

@@ -33,6 +33,7 @@ pub mod write_files;
 
 pub use crate::stage_options;
 pub use kind::{NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, options};
+use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
 pub use run::{Folder, REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};

@@ -2,6 +2,7 @@
 //! What a type cannot say stands beside the field, in `#[schemars(extend(..))]`:
 //!
 //! * `x-type`, `x-default`: its type and its default in words;
+//! * `x-instead`: what to write instead of words that other tools have here, a list of their words and the advice;
 //! * `x-required`: it must be given, though the struct has a default;
 //! * `x-execution`: it changes how the work is done and never its result.
 
@@ -13,6 +14,12 @@ use crate::schema::list;
 
 /// Where a string holds a variable, any word may come of it.
 pub const VARIABLE: &str = r"\$\{";
+
+/// The advice of every option that takes a column's type.
+pub(super) const INSTEAD_OF_TYPES: [(&str, &str); 1] = [(
+    "date datetime timestamp time",
+    "load it as `string`, and read it with a stage `normalize_dates`",
+)];
 
 /// One option of a kind.
 pub struct StageOption {
@@ -26,11 +33,21 @@ pub struct StageOption {
     pub doc: &'static str,
     /// It changes how the work is done and never its result: `--resume` goes on when it differs.
     pub is_execution: bool,
+    /// Words that other tools have for a value of it, which it has no value for, and what to write instead.
+    pub instead: Vec<(String, String)>,
     /// The JSON Schema of its value.
     pub schema: Value,
 }
 
 impl StageOption {
+    /// What to write instead of another tool's word.
+    pub fn instead_of(&self, word: &str) -> Option<&str> {
+        let word = word.trim().to_lowercase().replace('-', "_");
+        let mut all = self.instead.iter();
+        let found = all.find(|(words, _)| words.split(' ').any(|other| other == word));
+        found.map(|(_, instead)| instead.as_str())
+    }
+
     /// Whether its value may be this one of several words.
     pub fn takes(&self, word: &str) -> bool {
         let words = self.schema["anyOf"][0]["enum"].as_array();
@@ -91,6 +108,8 @@ fn option(name: &str, field: &Value, is_required: bool) -> StageOption {
     let is_required = is_required || field.remove("x-required").is_some();
     let is_execution = field.remove("x-execution").is_some();
     let ty = words(field.remove("x-type"));
+    let instead = field.remove("x-instead").unwrap_or_else(|| json!([]));
+    let instead = serde_json::from_value(instead).expect("words and advice, a pair each");
     let mut schema = plain(Value::Object(field));
     let ty = ty.unwrap_or_else(|| type_in_words(&schema));
     let is_text = |value: &Value| value.is_string() || value.is_null();
@@ -105,6 +124,7 @@ fn option(name: &str, field: &Value, is_required: bool) -> StageOption {
         default: (!is_required).then(|| keep(default_words)),
         doc: keep(doc),
         is_execution,
+        instead,
         schema,
     }
 }
@@ -205,5 +225,32 @@ fn type_in_words(schema: &Value) -> String {
     match schema["type"].as_str() {
         Some("array") => format!("list of {}s", one(&schema["items"])),
         _ => one(schema),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::stage::STAGES;
+
+    #[test]
+    fn what_other_tools_have_is_answered_by_the_option_that_has_none_of_it() {
+        let instead = |kind: &str, option: &str, word: &str| {
+            let mut kinds = STAGES.iter().filter(|it| it.name == kind);
+            let mut options = kinds.next()?.all_options();
+            let option = options.find(|it| it.name == option)?;
+            option.instead_of(word)
+        };
+        for kind in ["load_csv", "fetch", "exec"] {
+            let advice = instead(kind, "types", " TimeStamp ");
+            assert!(
+                advice.is_some_and(|advice| advice.contains("`normalize_dates`")),
+                "{kind}"
+            );
+        }
+        let how = |word| instead("join", "how", word).unwrap_or_default();
+        assert!(how("FULL-OUTER").contains("`inner` those that match"));
+        assert!(how("right").starts_with("swap"));
+        assert_eq!(how("left"), "");
+        assert_eq!(how("full right"), "");
     }
 }

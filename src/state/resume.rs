@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::disk::{self, Hold};
 use crate::error::{Error, Result};
-use crate::pipeline::{Pipeline, masked};
+use crate::pipeline::{Pipeline, Step, masked};
 use crate::stage::{InputFile, REJECTS_FILE, RUN_FILE, is_run_id};
 use crate::stop::Stop;
 
@@ -217,7 +217,7 @@ impl RunFolder {
     }
 
     /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
-    pub(crate) fn reads(&self, inputs: &[InputFile]) -> Result<()> {
+    pub(crate) fn reads(&self, inputs: &[InputFile], pipeline: &Pipeline) -> Result<()> {
         let file = self.path.join(INPUTS_FILE);
         let was = std::fs::read(&file).ok();
         let was: Option<Vec<InputFile>> = was.and_then(|was| serde_json::from_slice(&was).ok());
@@ -238,9 +238,11 @@ impl RunFolder {
             };
             format!("{part}the input file `{}`", now.file)
         });
-        Err(differs(&self.id, &what).hint(
-            "nothing was sent; put it back, or run the pipeline anew, without `--resume`; to add only corrected files to an index with `id`, name them: `--set STAGE.files=[\"FILE\"]`",
-        ))
+        let differs = differs(&self.id, &what);
+        Err(match to_add_files(pipeline) {
+            Some(way) => differs.hint(format!("{PUT_BACK}; {way}")),
+            None => differs,
+        })
     }
 
     /// The checkpoint file of stage `name`.
@@ -249,11 +251,25 @@ impl RunFolder {
     }
 }
 
+/// How to add files that were corrected to an index, without all others; `None`: no index is loaded from files.
+pub(crate) fn to_add_files(pipeline: &Pipeline) -> Option<String> {
+    let steps = &pipeline.steps;
+    steps.iter().find(|step| step.kind.index.is_some())?;
+    let files = |step: &Step| Some((step.name.clone(), step.kind.patterns_option?));
+    let (name, option) = steps.iter().find_map(files)?;
+    Some(format!(
+        "to add only corrected files to an index whose documents have ids of their own, name them: `--set {name}.{option}=[\"FILE\"]`"
+    ))
+}
+
+const PUT_BACK: &str =
+    "nothing was sent; put it back, or run the pipeline anew, without `--resume`";
+
 fn differs(id: &str, what: &str) -> Error {
     Error::failed(format!(
         "run `{id}` cannot go on: {what} is not what it was"
     ))
-    .hint("nothing was sent; put it back, or run the pipeline anew, without `--resume`")
+    .hint(PUT_BACK)
 }
 
 /// What is first found not to be as it was, in words.

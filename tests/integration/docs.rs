@@ -338,11 +338,13 @@ fn arrows_point_down() {
 const OTHER_WORDS: &[(&str, &[&str])] = &[
     // A member of reports, plans and other JSON, or a head of a table.
     ("src/cli", &["pipeline", "columns", "column", "files"]),
-    ("src/run/spool", &["column"]),
-    ("src/bench/tune/chart", &["batch"]),
     // A key of the whole pipeline file, and of `etl plan` and reports.
+    ("src/cli", &["max_rejects"]),
     ("src/pipeline", &["max_rejects"]),
-    ("src/cli/plan", &["max_rejects", "to"]),
+    ("src/run/spool", &["column"]),
+    // An option of `etl tune`, and the head of its table.
+    ("src/bench/tune", &["batch"]),
+    ("src/cli/plan", &["to"]),
     // Words of other tools, and the values of ours that they stand for.
     ("src/meant", &["index", "drop"]),
     // What secrets are called anywhere.
@@ -356,6 +358,45 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // The client's own settings, by the names that its users share.
     ("src/http", &["ca_certificate", "client_certificate"]),
 ];
+
+/// What stands between two quotes. Where a character or an escape is taken for one, what lies between others is looked at,
+/// which is no word.
+fn quoted(code: &str) -> impl Iterator<Item = &str> {
+    code.match_indices('"').map(|(at, _)| {
+        let after = &code[at + 1..];
+        &after[..after.find('"').unwrap_or_default()]
+    })
+}
+
+/// The words between two backticks of a text, which are literals in a sentence; those in braces are the code's own.
+fn in_sentences(code: &str) -> Vec<String> {
+    let code = code.replace("\\\"", " ");
+    let texts = code.lines().flat_map(|line| line.split('"'));
+    let literals = texts.flat_map(|text| text.split('`').skip(1).step_by(2));
+    let written = literals.flat_map(|literal| {
+        let parts = literal.split('{').enumerate();
+        parts.map(|(at, part)| match part.split_once('}') {
+            Some((_, after)) if at > 0 => after,
+            _ => part,
+        })
+    });
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words = written.flat_map(|text| text.split(move |c| !is_of_word(c)));
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn words_in_sentences_are_found() {
+    let code = r#"a("`{id}`: `load_csv` takes `delimiter = \"{x}\"`, see id, or
+        b("`--set", format("`{x}`"), "`--set {a}.files=[\"b\"]`");"#;
+    assert_eq!(
+        in_sentences(code),
+        ["load_csv", "delimiter", "set", "set", "files", "b"]
+    );
+}
 
 #[test]
 fn no_file_but_its_own_knows_a_kind_or_an_option() {
@@ -388,11 +429,8 @@ fn no_file_but_its_own_knows_a_kind_or_an_option() {
                 ));
             }
         }
-        // What stands between two quotes. Where a character or an escape is taken for one, what lies between others
-        // is looked at, which is no word.
-        for (at, _) in code.match_indices('"') {
-            let after = &code[at + 1..];
-            let word = &after[..after.find('"').unwrap_or_default()];
+        let in_sentences = in_sentences(code);
+        for word in quoted(code).chain(in_sentences.iter().map(String::as_str)) {
             if words.contains(word) && !is_other(&path, word) {
                 faults.push(format!("{} names `{word}`", path.display()));
             }

@@ -65,6 +65,8 @@ pub struct Fault {
     pub column: Option<usize>,
     /// The value at fault.
     pub value: Option<String>,
+    /// Whether the value is not text in the encoding.
+    pub not_text: bool,
     /// The record's values, if it could be split; otherwise its text.
     pub record_text: RecordText,
 }
@@ -307,11 +309,7 @@ mod tests {
                 b"a,\xFF\nc,d\n",
                 false,
                 &[[Some("c"), Some("d")]],
-                &[(
-                    0,
-                    Some(1),
-                    "bytes that are not UTF-8; is `encoding` windows-1252 (latin1), windows-1250 or the like?",
-                )],
+                &[(0, Some(1), "bytes that are not UTF-8")],
             ),
         ];
         for (text, escape, good, faults) in cases {
@@ -344,6 +342,7 @@ mod tests {
                 reason: "expected int, found `x`".into(),
                 column: Some(0),
                 value: Some("x".into()),
+                not_text: false,
                 record_text: RecordText::Fields(vec![Some("x".into()), Some("y".into())]),
             }]
         );

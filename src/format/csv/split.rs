@@ -8,6 +8,7 @@ use super::machine::{Machine, Meaning, State};
 use super::masks::{Carry, WIDTH, masks};
 use crate::error::{Error, Result};
 use crate::format::gzip;
+use crate::schema::count;
 
 /// Whole records, and where they stood.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +37,32 @@ pub struct Limits {
     pub record_bytes: usize,
 }
 
+/// Why a text cannot be cut any further.
+#[derive(Debug)]
+pub enum SplitError {
+    /// A record is still open at the end of the text.
+    Open(Error),
+    /// A record is longer than [`Limits::record_bytes`].
+    Long(Error),
+    /// The text cannot be read.
+    Read(Error),
+}
+
+impl From<Error> for SplitError {
+    fn from(error: Error) -> Self {
+        SplitError::Read(error)
+    }
+}
+
+impl SplitError {
+    /// What is wrong.
+    pub fn error(self) -> Error {
+        match self {
+            SplitError::Open(error) | SplitError::Long(error) | SplitError::Read(error) => error,
+        }
+    }
+}
+
 /// Cuts a text into blocks.
 pub struct Splitter<R> {
     reader: R,
@@ -62,7 +89,7 @@ pub struct Splitter<R> {
     /// Line and number of the first record that is too long.
     long: Option<(u64, u64)>,
     /// What is to be said once all before it was given away.
-    failed: Option<Error>,
+    failed: Option<SplitError>,
 }
 
 /// How much is asked of the reader at once.
@@ -137,7 +164,7 @@ impl<R: Read> Splitter<R> {
     }
 
     /// The first record, taken out of the text: the header. `None` at the end of the text.
-    pub fn header(&mut self) -> Result<Option<Vec<u8>>> {
+    pub fn header(&mut self) -> Result<Option<Vec<u8>>, SplitError> {
         let limits = self.limits;
         self.limits = Limits {
             block_bytes: 1,
@@ -153,7 +180,7 @@ impl<R: Read> Splitter<R> {
     }
 
     /// The next block; `None` at the end. What lies before a fault comes first, then the error.
-    pub fn next_block(&mut self) -> Result<Option<Block>> {
+    pub fn next_block(&mut self) -> Result<Option<Block>, SplitError> {
         loop {
             self.scan();
             let full = self.complete >= self.limits.block_bytes
@@ -175,14 +202,14 @@ impl<R: Read> Splitter<R> {
     }
 
     /// All that could be scanned is: reads on, or ends.
-    fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self) -> Result<(), SplitError> {
         let open_bytes = self.scanned - self.open;
         if self.long.is_none() && open_bytes > self.limits.record_bytes {
             self.long = Some(self.open_record());
         }
         self.refuse_long()?;
         if !self.ended {
-            return self.fill();
+            return Ok(self.fill()?);
         }
         self.done = true;
         let machine = self.carry.machine();
@@ -193,10 +220,9 @@ impl<R: Read> Splitter<R> {
             } else {
                 "a quote that is never closed"
             };
-            return Err(Error::failed(format!(
+            return Err(SplitError::Open(Error::failed(format!(
                 "record {record}, begun on line {line}, is still open at the end of the file: {what}"
-            ))
-            .hint("set `quote` and `escape` to what the file uses"));
+            ))));
         }
         if self.open < self.buffer.len() {
             // A last line without newline counts, and a CR at its end is a character.
@@ -210,15 +236,14 @@ impl<R: Read> Splitter<R> {
         self.refuse_long()
     }
 
-    fn refuse_long(&self) -> Result<()> {
+    fn refuse_long(&self) -> Result<(), SplitError> {
         let Some((line, record)) = self.long else {
             return Ok(());
         };
-        Err(Error::failed(format!(
-            "record {record}, begun on line {line}, is longer than `record_bytes` = {}",
-            self.limits.record_bytes
-        ))
-        .hint("a quote that is never closed? otherwise raise `record_bytes`"))
+        Err(SplitError::Long(Error::failed(format!(
+            "record {record}, begun on line {line}, is longer than {}",
+            count(self.limits.record_bytes, "byte")
+        ))))
     }
 
     /// Line and number of the record that is open.
@@ -360,7 +385,7 @@ mod tests {
         escape: Some(b'\\'),
     };
 
-    fn blocks(text: &[u8], dialect: Dialect, limits: Limits) -> Result<Vec<Block>> {
+    fn blocks(text: &[u8], dialect: Dialect, limits: Limits) -> Result<Vec<Block>, SplitError> {
         let mut splitter = Splitter::new(text, dialect, limits);
         std::iter::from_fn(|| splitter.next_block().transpose()).collect()
     }
@@ -430,24 +455,26 @@ mod tests {
 
     #[test]
     fn an_open_record_is_an_error_that_names_its_first_line() {
-        let error = blocks(b"a,b\n\nc,\"d\ne\n", DIALECT, limits(100, 100)).expect_err("open");
+        let cut = blocks(b"a,b\n\nc,\"d\ne\n", DIALECT, limits(100, 100));
+        let Err(SplitError::Open(error)) = cut else {
+            panic!("a record is open: {cut:?}");
+        };
         assert_eq!(
             error.message,
             "record 2, begun on line 3, is still open at the end of the file: a quote that is never closed"
         );
         let long = [b"a\n\"".as_slice(), &[b'x'; 5000]].concat();
-        let error = blocks(
-            &long,
-            DIALECT,
-            Limits {
-                record_bytes: 1000,
-                ..limits(100, 100)
-            },
-        )
-        .expect_err("long");
+        let short = Limits {
+            record_bytes: 1000,
+            ..limits(100, 100)
+        };
+        let cut = blocks(&long, DIALECT, short);
+        let Err(SplitError::Long(error)) = cut else {
+            panic!("a record is long: {cut:?}");
+        };
         assert_eq!(
             error.message,
-            "record 2, begun on line 2, is longer than `record_bytes` = 1000"
+            "record 2, begun on line 2, is longer than 1000 bytes"
         );
     }
 

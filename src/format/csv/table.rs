@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::Encoding;
 use polars_buffer::Buffer;
 
 use super::Dialect;
@@ -31,6 +30,8 @@ struct Found {
     value: Option<String>,
     /// Whether its fields can still be divided.
     split: bool,
+    /// Whether it is the encoding.
+    not_text: bool,
 }
 
 /// The columns under construction.
@@ -208,13 +209,14 @@ impl<'a> Table<'a> {
                 || self.block.parser.encoding == encoding_rs::UTF_8
         });
         let Some(value) = valid else {
-            let reason = not_text(self.block.parser.encoding);
+            let reason = format!("bytes that are not {}", self.block.parser.encoding.name());
             let value = Some(crate::error::cut_value(&String::from_utf8_lossy(value)));
             self.fault = Some(Found {
                 column: Some(at),
                 reason,
                 value,
                 split: false,
+                not_text: true,
             });
             return;
         };
@@ -237,6 +239,7 @@ impl<'a> Table<'a> {
             reason,
             value: Some(shown),
             split: true,
+            not_text: false,
         });
     }
 
@@ -267,6 +270,7 @@ impl<'a> Table<'a> {
                     reason,
                     value,
                     split: false,
+                    not_text: false,
                 });
             }
         }
@@ -282,6 +286,7 @@ impl<'a> Table<'a> {
                 reason,
                 value: None,
                 split: false,
+                not_text: false,
             });
         }
         if self.fault.is_some() {
@@ -300,6 +305,7 @@ impl<'a> Table<'a> {
             reason,
             value,
             split,
+            not_text,
         }) = self.fault.take()
         else {
             return;
@@ -328,6 +334,7 @@ impl<'a> Table<'a> {
             reason,
             column,
             value,
+            not_text,
             record_text,
         });
     }
@@ -415,15 +422,6 @@ pub(super) fn decode(field: &[u8], dialect: Dialect) -> Result<Cow<'_, [u8]>, Ju
         }
     }
     Ok(Cow::Owned(value))
-}
-
-/// What is wrong with bytes that are not text, and what they may be.
-fn not_text(encoding: &'static Encoding) -> String {
-    let reason = format!("bytes that are not {}", encoding.name());
-    if encoding != encoding_rs::UTF_8 {
-        return reason;
-    }
-    format!("{reason}; is `encoding` windows-1252 (latin1), windows-1250 or the like?")
 }
 
 /// How many fields a text of one record holds.

@@ -24,7 +24,7 @@ use serde::Deserialize;
 pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
 
-use super::OnError;
+use super::{INSTEAD_OF_TYPES, OnError};
 use crate::error::{Error, OfValue, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
@@ -55,7 +55,7 @@ pub struct Options {
     #[serde(default)]
     pub columns: Columns,
     /// `string`, `int`, `float` or `bool`; as a string a text is as it is, anything else its JSON
-    #[schemars(extend("x-type" = "table column = type"), extend("x-default" = "all `string`"))]
+    #[schemars(extend("x-type" = "table column = type", "x-default" = "all `string`", "x-instead" = INSTEAD_OF_TYPES))]
     #[serde(default)]
     pub types: BTreeMap<String, Target>,
     /// which item a record answers: a column of the input that has the value at this place in the record

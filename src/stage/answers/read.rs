@@ -8,7 +8,7 @@ use crate::columns::{Column, TextBuilder};
 use crate::error::cut_value;
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
-use crate::format::csv::split::{Limits, Splitter};
+use crate::format::csv::split::{Limits, SplitError, Splitter};
 use crate::format::csv::values::{parse_bool, parse_float, parse_int};
 use crate::format::json::raw;
 
@@ -314,8 +314,9 @@ impl Reader {
             null_values: vec![String::new()],
             encoding: encoding_rs::UTF_8,
         };
+        let cut = |error: SplitError| error.error().message;
         let mut splitter = Splitter::new(text.as_bytes(), dialect, limits);
-        let Some(header) = splitter.header().map_err(|error| error.message)? else {
+        let Some(header) = splitter.header().map_err(cut)? else {
             return Ok(());
         };
         let header = parser(0)
@@ -338,7 +339,7 @@ impl Reader {
         };
         let slots: Vec<usize> = self.slots.places.iter().map(at).collect::<Result<_, _>>()?;
         let parser = parser(header.len());
-        while let Some(block) = splitter.next_block().map_err(|error| error.message)? {
+        while let Some(block) = splitter.next_block().map_err(cut)? {
             let first = block.first_record;
             let parsed = parser.parse(block.bytes.into());
             if let Some(fault) = parsed.faults.first() {

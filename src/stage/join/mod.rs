@@ -86,6 +86,7 @@ struct Options {
     right_on: Option<Names>,
     /// which left rows go on, and whether right columns join them
     #[serde(default)]
+    #[schemars(extend("x-instead" = INSTEAD_OF_HOW))]
     how: How,
     /// added to right columns whose name the left side has too
     suffix: Option<String>,
@@ -97,6 +98,18 @@ struct Options {
     #[serde(default)]
     min_match: f64,
 }
+
+/// Joins of other tools that there are none of here.
+const INSTEAD_OF_HOW: [(&str, &str); 2] = [
+    (
+        "outer full full_outer",
+        "no join keeps the rows of both sides: `left` keeps all left rows, `inner` those that match",
+    ),
+    (
+        "right right_outer",
+        "swap the two `inputs`, and write `left`",
+    ),
+];
 
 #[derive(
     Deserialize, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema,

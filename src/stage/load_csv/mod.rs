@@ -23,7 +23,7 @@ use super::{
 use crate::error::{Class, Error, OfValue, Result, every};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
-use crate::format::csv::split::{Limits, Splitter};
+use crate::format::csv::split::{Limits, SplitError, Splitter};
 use crate::schema::{Field, Schema, Type, count};
 use crate::stage::OnError;
 use crate::stop::Stop;
@@ -75,6 +75,17 @@ struct LoadCsv {
 
 /// Splits the text of a file, inflated if need be.
 type TextSplitter = Splitter<Box<dyn Read + Send>>;
+
+/// The error of a text that cannot be cut, with the options that may be meant.
+fn hinted(error: SplitError) -> Error {
+    match error {
+        SplitError::Open(error) => error.hint("set `quote` and `escape` to what the file uses"),
+        SplitError::Long(error) => {
+            error.hint("a quote that is never closed? otherwise raise `record_bytes`")
+        }
+        SplitError::Read(error) => error,
+    }
+}
 
 /// A file about to be split, its header read.
 struct Opened {
@@ -132,7 +143,7 @@ impl LoadCsv {
         let mut header = None;
         if self.columns.is_none() {
             let offset = splitter.offset();
-            let read = splitter.header();
+            let read = splitter.header().map_err(hinted);
             if let Err(error) = read {
                 refuse_cr(path, splitter.rest(), offset, self.dialect)?;
                 return Err(named(error));

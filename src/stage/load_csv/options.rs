@@ -13,7 +13,7 @@ use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::meant::nearest;
 use crate::schema::{Field, Schema, Type};
-use crate::stage::OnError;
+use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 /// A record may be this long at most: offsets into a block have 32 bits, and a block ends with the
 /// record that fills it.
@@ -62,7 +62,7 @@ pub(super) struct Options {
     #[schemars(extend("x-type" = "list of names"), extend("x-default" = "the header line"))]
     columns: Option<Vec<String>>,
     /// `string`, `int`, `float` or `bool`
-    #[schemars(extend("x-type" = "table column = type"), extend("x-default" = "all `string`"))]
+    #[schemars(extend("x-type" = "table column = type", "x-default" = "all `string`", "x-instead" = INSTEAD_OF_TYPES))]
     #[serde(default)]
     #[schemars(with = "std::collections::BTreeMap<String, Target>")]
     types: toml::Table,

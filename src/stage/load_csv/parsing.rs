@@ -91,9 +91,13 @@ impl Parsing {
                 .collect(),
         };
         let lines = memchr::memchr_iter(b'\n', &cell[..fault.byte]).count() as u64;
+        let mut reason = fault.reason;
+        if fault.not_text && self.parser.encoding == encoding_rs::UTF_8 {
+            reason.push_str("; is `encoding` windows-1252 (latin1), windows-1250 or the like?");
+        }
         Reject {
             row: crate::columns::row_number(fault.record),
-            reason: fault.reason,
+            reason,
             column: fault
                 .column
                 .map(|column| self.schema.fields[column].name.clone()),

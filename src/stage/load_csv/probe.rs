@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::files::{Seen, expand, is_once, of_file};
 use super::source::{other_header, to_batch};
-use super::{LoadCsv, Opened};
+use super::{LoadCsv, Opened, hinted};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, count};
 use crate::stage::source::{UNCOMPARED, columns_for};
@@ -47,7 +47,7 @@ impl LoadCsv {
         }
         let columns = count(schema.fields.len(), "column");
         splitter.set_limits(self.limits(1));
-        let Some(block) = splitter.next_block()? else {
+        let Some(block) = splitter.next_block().map_err(hinted)? else {
             return Ok(format!("{columns}, no records"));
         };
         let first = self

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::super::files::{OTHER_COLUMNS, Seen, in_file};
 use super::line_ends::refuse_cr;
-use super::{LoadCsv, TextSplitter};
+use super::{LoadCsv, TextSplitter, hinted};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ impl Blocks {
                 if self.header.is_none() && !self.given {
                     refuse_cr(path, splitter.rest(), splitter.offset(), dialect)?;
                 }
-                Err(in_file(path, error))
+                Err(in_file(path, hinted(error)))
             }
         }
     }

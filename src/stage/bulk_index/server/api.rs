@@ -14,6 +14,9 @@ use crate::http::{HttpResponse, Method, Nodes, Request, RetryPolicy, TransportEr
 /// several times that.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// What to do where an answer is longer than it may be.
+pub(super) const ANSWER_TOO_LONG: &str = "ask for less at once: see `batch_docs`, or `--limit` of `etl search`; if so much is not to be expected, this is not the server that is meant";
+
 /// The servers as a load talks to them beside sending documents.
 pub(super) struct Api {
     pub(super) client: Nodes,
@@ -81,6 +84,7 @@ impl Api {
             lines: false,
             timeout,
             answer_bytes_max: ANSWER_BYTES_MAX,
+            too_long: ANSWER_TOO_LONG,
         };
         let mut repeated = false;
         let called = self.retry.run(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::answer::{self, Answer, Item, ItemAction};
-use super::api;
+use super::api::{self, ANSWER_TOO_LONG};
 use super::options::{OnConflict, Op};
 use super::parts::{Bulk, DocumentOutcome, Outcomes, Part, Refusal, Sent, Tally, Why};
 use crate::clock::monotonic;
@@ -133,6 +133,7 @@ impl Wire {
             lines: true,
             timeout: None,
             answer_bytes_max: answer_bytes_max(size, part.items.len()),
+            too_long: ANSWER_TOO_LONG,
         });
         let last = self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
         let lasting = LASTING_REFUSALS.min(self.retry.retries / 2);
