@@ -37,6 +37,15 @@ pub enum Tried<T, F> {
 }
 
 impl RetryPolicy {
+    /// Of options in milliseconds.
+    pub fn of_ms(retries: u32, delay_ms: u64, delay_ms_max: u64) -> Self {
+        RetryPolicy {
+            delay: Duration::from_millis(delay_ms),
+            delay_max: Duration::from_millis(delay_ms_max),
+            retries,
+        }
+    }
+
     /// The same with `most` tries after the first at most.
     #[must_use]
     pub fn at_most(self, most: u32) -> Self {

@@ -37,6 +37,11 @@ pub struct Limits {
     pub record_bytes: usize,
 }
 
+/// No limit of records may be higher: offsets into a block have 32 bits, and a block ends with the record that fills it.
+/// A record is held some four times at once, in the splitter, the block, the columns and on the way to a worker process:
+/// a gigabyte.
+pub const RECORD_BYTES_MAX: usize = 1 << 28;
+
 /// Why a text cannot be cut any further.
 #[derive(Debug)]
 pub enum SplitError {

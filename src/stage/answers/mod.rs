@@ -19,7 +19,8 @@ mod resolve;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
@@ -83,13 +84,24 @@ pub struct Options {
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a table or a list of names")]
 pub enum Columns {
-    /// Name = pointer (of CSV, the header's name).
+    /// Name = pointer (of CSV, the header's name), in the file's order.
     Table(
-        #[schemars(with = "std::collections::BTreeMap<String, String>")]
-        toml::map::Map<String, toml::Value>,
+        #[schemars(with = "BTreeMap<String, String>")]
+        #[serde(deserialize_with = "texts_in_order")]
+        Vec<(String, String)>,
     ),
     /// Names.
     List(Vec<String>),
+}
+
+/// The members of a table, all of them texts.
+fn texts_in_order<'de, D: Deserializer<'de>>(table: D) -> Result<Vec<(String, String)>, D::Error> {
+    let table = toml::Table::deserialize(table)?;
+    let texts = table.into_iter().map(|(name, value)| match value {
+        toml::Value::String(text) => Ok((name, text)),
+        _ => Err(D::Error::custom("expected a table of texts")),
+    });
+    texts.collect()
 }
 
 impl Default for Columns {
@@ -170,16 +182,7 @@ impl Answers {
                 .iter()
                 .map(|name| (name.clone(), place_of_name(format, name)))
                 .collect(),
-            Columns::Table(table) => table
-                .iter()
-                .map(|(name, place)| match place.as_str() {
-                    Some(place) => Ok((name.clone(), place.to_owned())),
-                    None => Err(Error::usage(format!(
-                        "`columns.{name}`: expected a string, found {place}"
-                    ))
-                    .of(["columns", name])),
-                })
-                .collect::<Result<_>>()?,
+            Columns::Table(places) => places.clone(),
         };
         if places.is_empty() {
             let example = match format {

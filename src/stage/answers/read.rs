@@ -8,7 +8,7 @@ use crate::columns::{Column, TextBuilder};
 use crate::error::cut_value;
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
-use crate::format::csv::split::{Limits, SplitError, Splitter};
+use crate::format::csv::split::{Limits, RECORD_BYTES_MAX, SplitError, Splitter};
 use crate::format::csv::values::{parse_bool, parse_float, parse_int};
 use crate::format::json::raw;
 
@@ -195,9 +195,6 @@ impl Values {
         }
     }
 }
-
-/// Longer CSV records than this are none: offsets into a block have 32 bits.
-const RECORD_BYTES_MAX: usize = 1 << 30;
 
 impl Reader {
     /// No records yet.

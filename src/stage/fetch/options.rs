@@ -1,7 +1,6 @@
 //! What a `fetch` stage may say.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -160,11 +159,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Options {
     pub(super) fn retry(&self) -> RetryPolicy {
-        RetryPolicy {
-            delay: Duration::from_millis(self.retry_delay_ms),
-            delay_max: Duration::from_millis(self.retry_delay_ms_max),
-            retries: self.retries,
-        }
+        RetryPolicy::of_ms(self.retries, self.retry_delay_ms, self.retry_delay_ms_max)
     }
 
     pub(super) fn next_pointer(&self) -> Result<Option<Pointer>> {
@@ -180,9 +175,6 @@ impl Options {
 
     /// What numbers and words alone show.
     fn check(&self) -> Result<()> {
-        if self.url.is_empty() {
-            return Err(Error::usage("missing key `url`").of(["url"]));
-        }
         if self.next.is_some() && self.format != Answered::Json {
             return Err(
                 Error::usage("`next` is found in answers of `format = \"json\"` only")

@@ -11,15 +11,10 @@ use super::LoadCsv;
 use crate::error::{Error, OfValue, Result};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
+use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::meant::nearest;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
-
-/// A record may be this long at most: offsets into a block have 32 bits, and a block ends with the
-/// record that fills it.
-/// It is held some four times at once, in the splitter, the block, the columns and on the way to a worker
-/// process: a gigabyte.
-const RECORD_BYTES_MAX: usize = 1 << 28;
 
 /// Labels that may be meant by one that is unknown; there are some 200.
 const LABELS: [&str; 27] = [

@@ -1,7 +1,5 @@
 //! The options that only servers have.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
 use super::super::{Least, Mode};
@@ -232,11 +230,7 @@ impl Options {
 
     /// The waits between tries.
     pub(super) fn retry(&self) -> RetryPolicy {
-        RetryPolicy {
-            delay: Duration::from_millis(self.retry_delay_ms),
-            delay_max: Duration::from_millis(self.retry_delay_ms_max),
-            retries: self.retries,
-        }
+        RetryPolicy::of_ms(self.retries, self.retry_delay_ms, self.retry_delay_ms_max)
     }
 }
 
