@@ -5,6 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Result, Write};
+use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -110,16 +111,42 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     written
 }
 
+/// An open file that nobody else holds as long as this is there. To close it would not do: a program that another thread
+/// is just starting has all open files until it begins, and would keep the lock for that time.
+pub(crate) struct Held(File);
+
+impl Held {
+    /// Of a file that was just locked.
+    pub(crate) fn locked(file: File) -> Held {
+        Held(file)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Where the file system keeps no locks, there is none.
+        let _ = self.0.unlock();
+    }
+}
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
 /// What came of trying to hold something.
 pub(crate) enum Hold {
-    /// Nobody else holds it as long as this file is open.
-    Held(File),
+    /// Nobody else holds it.
+    Held(Held),
     /// Somebody else does.
     Busy,
     /// It is not there, or something else has its name by now.
     Gone,
     /// The file system keeps no locks: nobody knows.
-    NoLocks(File),
+    NoLocks(Held),
 }
 
 /// Tries to hold the file or folder `path`.
@@ -131,14 +158,14 @@ pub(crate) fn hold(path: &Path) -> Hold {
 /// removed meanwhile is gone.
 pub(crate) fn hold_created(file: File, path: &Path) -> Hold {
     let Ok(again) = file.try_clone() else {
-        return Hold::NoLocks(file);
+        return Hold::NoLocks(Held(file));
     };
     for _ in 0..TRIES {
         match again.try_clone().map(|file| hold_opened(file, path)) {
             Ok(Hold::Busy) if is_at(&again, path) => std::thread::sleep(TRY_EVERY),
             Ok(Hold::Busy) => return Hold::Gone,
             Ok(hold) => return hold,
-            Err(_) => return Hold::NoLocks(file),
+            Err(_) => return Hold::NoLocks(Held(file)),
         }
     }
     Hold::Busy
@@ -146,10 +173,12 @@ pub(crate) fn hold_created(file: File, path: &Path) -> Hold {
 
 fn hold_opened(file: File, path: &Path) -> Hold {
     match file.try_lock() {
-        Ok(()) if is_at(&file, path) => Hold::Held(file),
-        Ok(()) => Hold::Gone,
+        Ok(()) => match Held(file) {
+            held if is_at(&held, path) => Hold::Held(held),
+            _ => Hold::Gone,
+        },
         Err(TryLockError::WouldBlock) => Hold::Busy,
-        Err(TryLockError::Error(_)) => Hold::NoLocks(file),
+        Err(TryLockError::Error(_)) => Hold::NoLocks(Held(file)),
     }
 }
 
@@ -204,6 +233,21 @@ mod tests {
             "another has its name"
         );
         assert!(matches!(hold_created(new, &path), Hold::Held(_)));
+        std::fs::remove_dir_all(&folder).expect("it is there");
+    }
+
+    #[test]
+    fn what_is_let_go_is_free_though_its_file_is_still_open_elsewhere() {
+        let folder = std::env::temp_dir().join(format!("etl-let-go-{}", std::process::id()));
+        create_folders(&folder, PRIVATE_FOLDER).expect("folders can be made");
+        let Hold::Held(held) = hold(&folder) else {
+            panic!("nobody has it");
+        };
+        // As a program has it that is just being started.
+        let elsewhere = held.try_clone().expect("files can be opened");
+        drop(held);
+        assert!(matches!(hold(&folder), Hold::Held(_)));
+        drop(elsewhere);
         std::fs::remove_dir_all(&folder).expect("it is there");
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Run, is_run_id};
-use crate::disk::{self, Hold};
+use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 
 /// What is not published yet.
@@ -46,7 +46,7 @@ pub(super) struct PartialFile {
     target: PathBuf,
     run: String,
     /// Locked, where the file system keeps locks. Of a file it is what is written to.
-    file: File,
+    file: Held,
 }
 
 impl PartialFile {

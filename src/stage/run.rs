@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::disk::{self, Hold};
 use crate::error::{Error, Place, Result};
 use crate::stop::Stop;
 
@@ -123,6 +124,5 @@ pub fn is_run_id(name: &str) -> bool {
 
 /// Whether run `id` in the folder `runs` is known to have ended.
 pub fn has_ended(runs: &Path, id: &str) -> bool {
-    let file = std::fs::File::open(runs.join(id).join(RUN_FILE));
-    file.is_ok_and(|file| file.try_lock().is_ok())
+    matches!(disk::hold(&runs.join(id).join(RUN_FILE)), Hold::Held(_))
 }

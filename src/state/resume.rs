@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::disk::{self, Hold};
+use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::stage::{InputFile, REJECTS_FILE, RUN_FILE, is_run_id};
@@ -39,8 +39,7 @@ const RUNS_READ_MAX: usize = 50;
 pub(crate) struct RunFolder {
     pub(crate) id: String,
     pub(crate) path: PathBuf,
-    /// Locked as long as this is there.
-    file: File,
+    file: Held,
 }
 
 /// How far a run has come, for one that would go on with it.
@@ -131,7 +130,7 @@ impl RunFolder {
         disk::create_folders(runs, disk::PRIVATE_FOLDER).map_err(io)?;
         clear_begun(runs);
         let mut part = part_of_second(now);
-        let (id, path, mut file) = loop {
+        let (id, path, file) = loop {
             let id = format!("{}-{part:04x}", now.format("%Y%m%dT%H%M%S"));
             let path = runs.join(&id);
             match DirBuilder::new().mode(disk::PRIVATE_FOLDER).create(&path) {
@@ -155,7 +154,8 @@ impl RunFolder {
             }
         };
         let json = serde_json::to_string(what).expect("it is plain data");
-        file.write_all(json.as_bytes())
+        (&*file)
+            .write_all(json.as_bytes())
             .and_then(|()| disk::sync(&file))
             .and_then(|()| disk::sync_folder(runs))
             .map_err(io)?;
@@ -194,6 +194,7 @@ impl RunFolder {
         if !has_let_go(&file, stop)? {
             return Err(Error::failed(format!("run `{id}` is still running")));
         }
+        let file = Held::locked(file);
         if !disk::is_at(&file, &path.join(RUN_FILE)) {
             // `etl report --keep` was faster.
             return Err(none());

@@ -25,7 +25,7 @@ use crate::stop::Stop;
 pub(super) struct Scratch {
     pub(super) path: PathBuf,
     /// Held as long as the folder is in use.
-    _lock: File,
+    _lock: disk::Held,
 }
 
 /// The file by which a scratch folder is known, and what it says.

@@ -28,7 +28,7 @@ use super::replaced;
 use super::seen::Seen;
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::disk::{self, Hold};
+use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 use crate::stage::aside::Aside;
@@ -80,13 +80,13 @@ enum Place {
     },
     /// In its folder, where all before the last commit stays as it is. The folder is held: no other run may
     /// put a new index in its place.
-    Within { _folder: Option<File> },
+    Within { _folder: Option<Held> },
 }
 
 /// What holds an index that will be deleted.
 struct Replaced {
     /// Against runs that replace it.
-    _folder: Option<File>,
+    _folder: Option<Held>,
     /// Against runs that add to it.
     _writer: DirectoryLock,
 }
