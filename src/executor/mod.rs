@@ -190,6 +190,8 @@ pub struct Task {
     pub grid: Grid,
     /// The batches.
     pub input: Inputs,
+    /// Through how many stages they may come.
+    pub above: usize,
     /// Whether the other side limits how many are in flight: then that adapts to it.
     pub adapts: bool,
     /// Where a batch is one request: what holds for it.

@@ -20,15 +20,16 @@ impl Drop for Ending {
 /// The thread that feeds a window, if it could be started.
 pub(super) type Feeder<T> = Result<JoinHandle<Result<T>>>;
 
-/// Starts the feeder of a window. The window ends with it, also if it panics or cannot be started: nobody
+/// Starts the feeder of a window: for a task of this name, with so many stages above it. The window ends with it, also if it panics or cannot be started: nobody
 /// waits for it for ever.
 pub(super) fn start<T: Send + 'static>(
     window: &Arc<Window>,
-    name: &str,
+    task: (&str, usize),
     feed: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Feeder<T> {
     let ending = Ending(window.clone());
-    threads::start(format!("etl-feed-{name}"), move || {
+    let (name, stages) = task;
+    threads::start_pulling(format!("etl-feed-{name}"), stages, move || {
         let _ending = ending;
         feed()
     })

@@ -15,7 +15,8 @@ pub(super) fn map(task: Task) -> Results {
     let window = Window::new(&task, task.grid.threads);
     let costs = task.costs.clone();
     let fed = window.clone();
-    let feeder = ordered::start(&window, &task.name.clone(), move || feed(task, &fed));
+    let (name, above) = (task.name.clone(), task.above);
+    let feeder = ordered::start(&window, (&name, above), move || feed(task, &fed));
     Box::new(Ordered::new(window, move || {
         match Arc::try_unwrap(joined(feeder)?) {
             Ok(open_fragment) => close(open_fragment, &costs),

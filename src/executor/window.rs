@@ -502,6 +502,7 @@ mod tests {
                 threads: 2,
             },
             input: batches(0),
+            above: 0,
             adapts: false,
             policy: None,
             prepare: Box::new(|| unreachable!("nothing is executed")),

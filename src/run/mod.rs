@@ -32,6 +32,7 @@ use crate::stage::{REJECTS_FILE, Run};
 use crate::state::history::{self, History};
 use crate::state::resume::{self, Reach, RunFolder};
 use crate::stop::{InOrder, Stop};
+use crate::threads;
 use driver::Driver;
 use record::Record;
 
@@ -112,8 +113,7 @@ fn run_held(
         publishing: false,
         journals: Vec::new(),
     };
-    let ran = driver
-        .drive()
+    let ran = threads::pull(pipeline.steps.len(), || driver.drive())
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();

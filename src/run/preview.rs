@@ -17,6 +17,7 @@ use crate::report::Reason;
 use crate::schema::Schema;
 use crate::stage::{Begun, Run};
 use crate::stop::{InOrder, Stop};
+use crate::threads;
 
 /// Rows a batch: few, so that little more is read than is shown, but not so few that a filter that lets
 /// next to nothing through takes for ever.
@@ -45,6 +46,10 @@ pub struct Preview {
 pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> {
     let _in_order = InOrder::begin();
     let pipeline = alone(pipeline)?;
+    threads::pull(pipeline.steps.len(), || first_rows(&pipeline, rows, stop))
+}
+
+fn first_rows(pipeline: &Pipeline, rows: usize, stop: &Stop) -> Result<Preview> {
     let options = Options {
         staged: false,
         digest: false,
@@ -66,10 +71,10 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
     ));
     let schemas = pipeline.schemas()?;
     let lint_warnings = pipeline.lint(&schemas);
-    let mut begun = begin(&pipeline, &run, &schemas)?;
-    let plan = Plan::of(&pipeline, options.staged);
+    let mut begun = begin(pipeline, &run, &schemas)?;
+    let plan = Plan::of(pipeline, options.staged);
     let mut wiring = Wiring::new(
-        &pipeline,
+        pipeline,
         &plan,
         &options,
         run.clone(),
@@ -89,7 +94,7 @@ pub fn preview(pipeline: Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
                 missing = missing.saturating_sub(batch.rows());
                 batches.push(batch);
             }
-            Some(Err(error)) => fault = Some(located(error, &run, &pipeline)),
+            Some(Err(error)) => fault = Some(located(error, &run, pipeline)),
         }
     }
     drop(stream);

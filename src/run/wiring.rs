@@ -130,6 +130,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
             name: fragment.name(),
             prepare: self.prepare(fragment),
             input,
+            above: first,
             adapts: matches!(fragment.partitioning(), Partitioning::UniqueInFlight(_)),
             policy: fragment.policy,
             journal,

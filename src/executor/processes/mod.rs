@@ -34,7 +34,8 @@ use frames::{Frame, Hello};
 pub(super) fn map(task: Task) -> Results {
     let table = DispatchTable::new(&task, Window::new(&task, 0));
     let fed = table.clone();
-    let feeder = ordered::start(&table.window, &task.name.clone(), move || feed(task, &fed));
+    let (name, above) = (task.name.clone(), task.above);
+    let feeder = ordered::start(&table.window, (&name, above), move || feed(task, &fed));
     Box::new(Ordered::new(table.window.clone(), move || {
         table.end(feeder)
     }))

@@ -195,29 +195,46 @@ fn what_nests_without_end_is_an_error() {
     assert!(matches!(outcome.code, Some(1 | 2)), "{:?}", outcome.code);
 }
 
+/// A pipeline of so many stages, each of which is alone and pulls the one above.
+fn deep(stages: usize) -> String {
+    let mut text =
+        String::from("[[stage]]\nname = \"s0\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\n");
+    for i in 1..stages {
+        let above = i - 1;
+        text += &format!(
+            "[[stage]]\nname = \"s{i}\"\nkind = \"select\"\ninputs = [\"s{above}\"]\nkeep = [\"id\"]\n\
+             batch_rows = {}\n",
+            1 + i % 2
+        );
+    }
+    text
+}
+
 #[test]
 fn more_stages_than_can_be_wired_are_an_error_and_as_many_as_can_be_run() {
     let folder = Folder::new("stages");
     folder.write("in.csv", "id\n1\n");
     for (stages, code) in [(1000, 0), (1001, 2)] {
-        let mut text =
-            String::from("[[stage]]\nname = \"s0\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\n");
-        for i in 1..stages {
-            let above = i - 1;
-            text += &format!(
-                "[[stage]]\nname = \"s{i}\"\nkind = \"select\"\ninputs = [\"s{above}\"]\nkeep = [\"id\"]\n\
-                 batch_rows = {}\n",
-                // So that each is alone, and pulls the one above.
-                1 + i % 2
-            );
-        }
-        folder.write("pipeline.toml", text);
-        for words in [&["check"][..], &["plan"], &["run"], &["run", "--staged"]] {
+        folder.write("pipeline.toml", deep(stages));
+        for words in [
+            &["check"][..],
+            &["plan"],
+            &["run"],
+            &["run", "--staged"],
+            &["preview"],
+        ] {
             let outcome = Etl::new(folder.path(), words)
                 .args(["pipeline.toml"])
                 .outcome();
             assert_eq!(outcome.code, Some(code), "{words:?}: {}", outcome.stderr);
         }
+    }
+    // A thread that feeds others pulls the stages above.
+    folder.write("pipeline.toml", deep(1000));
+    for executor in ["threads", "processes"] {
+        let set = format!("s999.executor={executor}");
+        let outcome = Etl::new(folder.path(), &["run", "pipeline.toml", "--set", &set]).outcome();
+        assert_eq!(outcome.code, Some(0), "{executor}: {}", outcome.stderr);
     }
     // Rows that go many ways: the ways are as many as 2 to the number of stages.
     let mut text =
