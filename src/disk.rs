@@ -22,6 +22,9 @@ pub(crate) const SHARED_FOLDER: u32 = 0o777;
 const TRIES: u32 = 500;
 const TRY_EVERY: Duration = Duration::from_millis(2);
 
+/// What to do where a disk is full.
+pub(crate) const FULL: &str = "make room on that disk, or write elsewhere; nothing was replaced";
+
 /// What a symbolic link stands for, there or not: the link stays, its target is replaced.
 pub(crate) fn follow(path: PathBuf) -> PathBuf {
     let mut path = path;

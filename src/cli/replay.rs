@@ -8,9 +8,9 @@ use super::run::RunArgs;
 use super::{Color, PipelineArgs, Progress, SetArgs, TellArgs};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
-use crate::meant::nearest_file;
 use crate::pipeline::{self, Pipeline, Step};
 use crate::stage::RUN_FILE;
+use crate::state::history::History;
 
 /// Send again what a run's load into a server rejected
 #[derive(Debug, clap::Args)]
@@ -39,17 +39,14 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<ExitCode> {
 }
 
 fn load(args: &ReplayArgs) -> Result<Pipeline> {
-    let folder = args.tell.state.join("runs").join(&args.run);
-    let known = std::fs::read(folder.join(RUN_FILE)).map_err(|error| {
-        Error::io("read what is known of run", &args.run, &error).hint(
-            nearest_file(&folder)
-                .unwrap_or_else(|| "`--state DIR` says where runs are kept".into()),
-        )
-    })?;
+    let run = &History::of(&args.tell.state).find(&args.run)?;
+    let folder = args.tell.state.join("runs").join(run);
+    let known = std::fs::read(folder.join(RUN_FILE))
+        .map_err(|error| Error::io("read what is known of run", run, &error))?;
     let known: Value = serde_json::from_slice(&known)
         .map_err(|error| Error::failed("what is known of the run is damaged").cause(error))?;
     let Some(file) = known["pipeline_file"].as_str() else {
-        let error = format!("`{}` is a comparison, which is not replayed", args.run);
+        let error = format!("`{run}` is a comparison, which is not replayed");
         return Err(Error::usage(error).hint("name a run of `etl run`"));
     };
     let pipeline = pipeline::load(file.as_ref(), &args.set.overrides())?;
@@ -62,8 +59,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
                 "`{file}` loads no index: only what a server rejected can be sent again"
             ))
             .hint(format!(
-                "`etl report {}` says why rows were rejected; correct the input, and run the pipeline again",
-                args.run
+                "`etl report {run}` says why rows were rejected; correct the input, and run the pipeline again"
             )));
         }
         _ => {
@@ -93,7 +89,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
         section: None,
     };
     Ok(Pipeline {
-        name: format!("{} (replay of {})", pipeline.name, args.run),
+        name: format!("{} (replay of {run})", pipeline.name),
         file: pipeline.file.clone(),
         folder: pipeline.folder.clone(),
         max_rejects: pipeline.max_rejects,

@@ -248,13 +248,10 @@ fn facet_total(facet: &Facet, field: &str) -> String {
     } else if facet.values.is_empty() {
         text.push_str(&format!(", none of them has `{field}`"));
     } else if facet.more > 0 {
-        let (shown, more) = (facet.values.len() as u64, thousands(facet.more));
         text.push_str(&format!(
-            "; {} shown, {more} values or documents with other values are not: `--limit N` shows more",
-            match shown {
-                1 => "1 value is".to_owned(),
-                shown => format!("{} values are", thousands(shown)),
-            }
+            "; values shown: {}, not shown: {} (by a server, documents that have them): `--limit N` shows more",
+            thousands(facet.values.len() as u64),
+            thousands(facet.more)
         ));
     }
     text + "\n"
@@ -301,6 +298,11 @@ mod tests {
             more: 2,
         };
         assert!(facet_total(&facet, "f").ends_with("`--limit 0` shows no values\n"));
+        let facet = Facet {
+            values: vec![("a".into(), 5)],
+            ..facet
+        };
+        assert!(facet_total(&facet, "f").contains("; values shown: 1, not shown: 2 ("));
     }
 
     #[test]

@@ -94,7 +94,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         if text.lines().any(|line| line.trim() == "[stage]") {
             return failed.hint("begin each stage with `[[stage]]`");
         }
-        failed
+        match path.extension() {
+            Some(ending) if ending != "toml" => failed.hint(format!(
+                "name a pipeline file, which is TOML; is `{}` data?",
+                path.display()
+            )),
+            _ => failed,
+        }
     };
     let (spans, faults) = DeTable::parse_recoverable(text);
     // What follows a mistake of TOML itself is read wrongly: later ones may be its consequences.

@@ -627,3 +627,14 @@ fn a_set_replaces_a_variable_that_is_not_set() {
     assert!(read(&text, &["a.files=['x']"]).is_ok());
     assert!(read(&text, &[]).is_err());
 }
+
+#[test]
+fn a_file_of_data_is_named_as_what_it_may_be() {
+    let hint = |path: &str| {
+        let error = source::parse(Path::new(path), "id,name\n1,Ada\n").err();
+        error.and_then(|error| error.hint)
+    };
+    let csv = hint("in/people.csv").expect("it is no pipeline");
+    assert!(csv.ends_with("is `in/people.csv` data?"), "{csv}");
+    assert_eq!(hint("job.toml"), None);
+}

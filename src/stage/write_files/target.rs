@@ -80,7 +80,7 @@ impl Target {
         }
         let failed = Error::io("write", &self.shown, error);
         if error.kind() == std::io::ErrorKind::StorageFull {
-            return failed.hint("make room on that disk, or write elsewhere; nothing was replaced");
+            return failed.hint(disk::FULL);
         }
         failed
     }

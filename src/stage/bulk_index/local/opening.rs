@@ -13,6 +13,7 @@ use super::document::{index_schema, register_tokenizer};
 use super::files::{MAPPING_FILE, META_FILE};
 use super::mapping::Mapping;
 use super::replaced;
+use crate::disk;
 use crate::error::{DESCRIPTORS, Error, Result, is_out_of_descriptors};
 use crate::schema::list;
 use crate::stage::partial_file;
@@ -85,12 +86,18 @@ pub(super) fn failed(doing: &str, dir: &Path, error: &TantivyError) -> Error {
         Some(system) if system.kind() == ErrorKind::PermissionDenied => failed.cause(system).hint(
             "who searches it needs read permission for its folder and files, and write permission for its `.tantivy-meta.lock`",
         ),
+        Some(system) if system.kind() == ErrorKind::StorageFull => {
+            failed.cause(system).hint(disk::FULL)
+        }
         _ => {
             let words = error.to_string();
             // What a thread of tantivy's failed of comes as text.
             let failed = failed.cause(&words);
             if words.contains("Too many open files") {
                 return failed.hint(DESCRIPTORS);
+            }
+            if words.contains(&std::io::Error::from(nix::Error::ENOSPC).to_string()) {
+                return failed.hint(disk::FULL);
             }
             failed
         }
@@ -117,7 +124,7 @@ fn system_error(error: &TantivyError) -> Option<&std::io::Error> {
 
 /// The folder that `dir` names. A link to a folder stays a link: what it points to is what is replaced.
 pub(super) fn real(dir: &Path) -> PathBuf {
-    std::fs::canonicalize(dir).unwrap_or_else(|_| crate::disk::follow(dir.to_owned()))
+    std::fs::canonicalize(dir).unwrap_or_else(|_| disk::follow(dir.to_owned()))
 }
 
 /// Whether a load may go into `dir`; the mapping of the index there, if it is added to.
@@ -212,4 +219,19 @@ pub(super) fn reader(index: &Index, dir: &Path) -> Result<IndexReader> {
         .reload_policy(ReloadPolicy::Manual)
         .try_into();
     reader.map_err(|error| failed("read", dir, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_a_way_out_however_it_is_reported() {
+        let full = || std::io::Error::from(nix::Error::ENOSPC);
+        let in_thread = TantivyError::SystemError(format!("a thread failed: '{}'", full()));
+        for error in [TantivyError::IoError(full().into()), in_thread] {
+            let hint = failed("write to", Path::new("index"), &error).hint;
+            assert_eq!(hint.as_deref(), Some(disk::FULL), "{error}");
+        }
+    }
 }
