@@ -168,27 +168,32 @@ pub(super) fn fits(dir: &Path, load: Mode, mapping: Option<&Mapping>) -> Result<
 }
 
 /// How often a lock is tried that another has, and how long between: a program that is being started has the
-/// files of the one that starts it, locks and all, for a moment. The system reports no end of that.
-const LOCK_TRIES: u32 = 10;
+/// files of the one that starts it, locks and all, for a moment; on a busy machine that may be a long one. The system
+/// reports no end of that. A run that really writes there is found before, by its hold on the folder.
+const LOCK_TRIES: u32 = 500;
 const LOCK_EVERY: Duration = Duration::from_millis(2);
+
+/// What tantivy gives once its lock is free.
+pub(super) fn once_free<T>(attempt: impl Fn() -> tantivy::Result<T>) -> tantivy::Result<T> {
+    for _ in 0..LOCK_TRIES {
+        match attempt() {
+            Err(TantivyError::LockFailure(LockError::LockBusy, _)) => {
+                std::thread::sleep(LOCK_EVERY);
+            }
+            done => return done,
+        }
+    }
+    attempt()
+}
 
 /// Keeps other runs from writing to the index in `dir`.
 pub(super) fn lock(dir: &Path) -> Result<DirectoryLock> {
     let folder = MmapDirectory::open(dir).map_err(|error| failed("open", dir, &error.into()))?;
-    let mut locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
-    for _ in 0..LOCK_TRIES {
-        if !matches!(locked, Err(LockError::LockBusy)) {
-            break;
-        }
-        std::thread::sleep(LOCK_EVERY);
-        locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
-    }
-    locked.map_err(|error| match error {
-        LockError::LockBusy => partial_file::busy(dir),
-        other @ LockError::IoError(_) => {
-            failed("lock", dir, &TantivyError::LockFailure(other, None))
-        }
-    })
+    let locked = once_free(|| {
+        let locked = folder.acquire_lock(&INDEX_WRITER_LOCK);
+        locked.map_err(|error| TantivyError::LockFailure(error, None))
+    });
+    locked.map_err(|error| failed("lock", dir, &error))
 }
 
 /// An empty index in the new folder `part`.
@@ -233,5 +238,19 @@ mod tests {
             let hint = failed("write to", Path::new("index"), &error).hint;
             assert_eq!(hint.as_deref(), Some(disk::FULL), "{error}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_a_program_being_started_has_is_waited_for() {
+        let tries = std::cell::Cell::new(0);
+        let locked = once_free(|| {
+            tries.set(tries.get() + 1);
+            match tries.get() {
+                1..=30 => Err(TantivyError::LockFailure(LockError::LockBusy, None)),
+                _ => Ok("free"),
+            }
+        });
+        assert_eq!(locked.ok(), Some("free"));
+        assert_eq!(tries.get(), 31);
     }
 }

@@ -22,7 +22,7 @@ use super::files;
 use super::mapping::Mapping;
 use super::members;
 use super::opening::{
-    count_docs, create, failed, fits, is_index, is_vacant, lock, open, reader, real,
+    count_docs, create, failed, fits, is_index, is_vacant, lock, once_free, open, reader, real,
 };
 use super::replaced;
 use super::seen::Seen;
@@ -184,9 +184,8 @@ impl LocalSink {
             .memory_budget_per_thread(heap)
             .num_merge_threads(threads)
             .build();
-        let writer = index
-            .writer_with_options(options)
-            .map_err(|error| failed("write to", &dir, &error))?;
+        let writer = once_free(|| index.writer_with_options(options.clone()));
+        let writer = writer.map_err(|error| failed("write to", &dir, &error))?;
         let writer = Aside::start("etl-index", run.stop.clone(), Some(writer))?;
         let docs_before = match place {
             Place::Within { .. } => count_docs(&index, &dir)?,
