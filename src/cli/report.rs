@@ -184,9 +184,9 @@ fn list(history: &History, args: &ReportArgs) -> Result<String> {
         // One that cannot be read is listed all the same: it is there.
         let (row, value) = match history.entry(&id) {
             Ok(Some(entry)) => described(&id, &entry),
-            Ok(None) if history.is_running(&id) => without_report(&id, "running"),
-            Ok(None) => without_report(&id, "killed"),
-            Err(_) => without_report(&id, "damaged"),
+            Ok(None) if history.is_running(&id) => without_report(history, &id, "running"),
+            Ok(None) => without_report(history, &id, "killed"),
+            Err(_) => without_report(history, &id, "damaged"),
         };
         rows.push(row);
         values.push(value);
@@ -245,10 +245,15 @@ fn described(id: &str, entry: &Entry) -> ([String; 6], Value) {
     }
 }
 
-fn without_report(id: &str, status: &str) -> ([String; 6], Value) {
+fn without_report(history: &History, id: &str, status: &str) -> ([String; 6], Value) {
+    let pipeline = history.pipeline_of(id);
     let mut row = [const { String::new() }; 6];
+    row[1] = pipeline.as_deref().map(cut).unwrap_or_default();
     (row[0], row[3]) = (id.into(), status.into());
-    (row, json!({ "run": id, "status": status }))
+    (
+        row,
+        json!({ "run": id, "pipeline": pipeline, "status": status }),
+    )
 }
 
 fn cut(name: &str) -> String {

@@ -154,6 +154,12 @@ impl History {
         })
     }
 
+    /// The name of the pipeline that run `id` runs, if that is known.
+    pub fn pipeline_of(&self, id: &str) -> Option<String> {
+        let known = self.known(id);
+        known["pipeline"].as_str().map(str::to_owned)
+    }
+
     /// What run `id` runs.
     fn known(&self, id: &str) -> Value {
         let known = std::fs::read(self.runs.join(id).join(RUN_FILE)).unwrap_or_default();

@@ -293,6 +293,11 @@ fn a_killed_parent_leaves_no_orphan_and_the_old_output() {
             OLD
         );
     }
+    let listed = Etl::new(folder.path(), &["report", "--state", "state"]).outcome();
+    let killed = listed.stdout.lines().filter(|line| line.contains("killed"));
+    let of_pipeline = |line: &str| line.split_whitespace().nth(1) == Some("pipeline");
+    assert!(killed.clone().count() > 0, "{}", listed.stdout);
+    assert!(killed.clone().all(of_pipeline), "{}", listed.stdout);
     // What a killed run leaves does not hinder the next.
     let outcome = Etl::run(folder.path(), "pipeline.toml", WITH_CHILDREN[0])
         .stdin(rows())
