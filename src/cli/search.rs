@@ -220,6 +220,10 @@ fn total(hits: &Hits) -> String {
             "{} documents match; `--limit 0` shows none\n",
             thousands(total)
         ),
+        (total, 1) => format!(
+            "{} documents match, the first is shown; `--limit N` shows more\n",
+            thousands(total)
+        ),
         (total, shown) => format!(
             "{} documents match, the first {} are shown; `--limit N` shows more\n",
             thousands(total),
@@ -279,7 +283,7 @@ mod tests {
         );
         assert_eq!(
             total(&hits),
-            "7 documents match, the first 1 are shown; `--limit N` shows more\n"
+            "7 documents match, the first is shown; `--limit N` shows more\n"
         );
         for (found, says) in [
             (0, "no document matches\n"),
