@@ -64,6 +64,8 @@ pub mod digest;
 mod disk;
 pub mod error;
 pub mod executor;
+#[cfg_attr(not(feature = "expressions"), path = "expression/absent.rs")]
+pub mod expression;
 pub mod format;
 pub mod fragment;
 pub mod http;

@@ -7,6 +7,16 @@ pub(super) const FIRST: i64 = -719_162 * DAY;
 /// The last microsecond of the year 9999.
 pub(super) const LAST: i64 = 2_932_897 * DAY - 1;
 
+/// Whether the moment lies in the years 1 to 9999, which four digits can say.
+pub fn in_years(micros: i64) -> bool {
+    (FIRST..=LAST).contains(&micros)
+}
+
+/// The moment at which its day began.
+pub fn start_of_day(micros: i64) -> i64 {
+    micros.div_euclid(DAY) * DAY
+}
+
 #[inline]
 pub(super) fn month_days(year: u32, month: u32) -> u32 {
     const DAYS: [u8; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
