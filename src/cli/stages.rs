@@ -93,6 +93,14 @@ fn about(kind: &StageKind) -> String {
             text.push_str(&row("  ", option.name, width, &doc));
         }
     }
+    if !kind.functions.is_empty() {
+        text.push_str("\nFunctions of its expressions:\n");
+        for function in kind.functions {
+            let (example, value) = function.example;
+            let doc = format!("{}: `{example}` is `{value}`", function.summary);
+            text.push_str(&row("  ", function.usage, 0, &doc));
+        }
+    }
     let mut common = String::from(
         "Of every stage: name, kind, inputs, parallel, executor, workers, processes, threads",
     );
@@ -196,6 +204,27 @@ fn as_section(kind: &StageKind) -> String {
         ));
     }
     text.push_str(&format!("\n```toml\n{}\n```\n", kind.example.trim()));
+    text.push_str(&functions(kind));
+    text
+}
+
+/// What the expressions of a kind may call.
+fn functions(kind: &StageKind) -> String {
+    if kind.functions.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        String::from("\n| function | what it gives | example | its value |\n|---|---|---|---|\n");
+    for function in kind.functions {
+        let (example, value) = function.example;
+        text.push_str(&format!(
+            "| `{}` | {} | `{}` | `{}` |\n",
+            cell(function.usage),
+            cell(function.summary),
+            cell(example),
+            cell(value)
+        ));
+    }
     text
 }
 
@@ -219,10 +248,22 @@ fn as_json(kind: &StageKind) -> Value {
         [one] => json!(one),
         several => json!(several),
     };
-    json!({
+    let functions = kind.functions.iter().map(|function| {
+        let (example, value) = function.example;
+        json!({
+            "name": function.name, "usage": function.usage, "doc": function.summary,
+            "example": example, "value": value,
+        })
+    });
+    let functions: Vec<Value> = functions.collect();
+    let mut value = json!({
         "kind": kind.name, "summary": kind.summary, "inputs": inputs, "sink": kind.sink,
         "takes_batch_rows": kind.takes_batch_rows, "options": options, "example": kind.example,
-    })
+    });
+    if !functions.is_empty() {
+        value["functions"] = functions.into();
+    }
+    value
 }
 
 #[cfg(test)]

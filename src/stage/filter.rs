@@ -1,5 +1,5 @@
-//! `filter`: the rows that meet one condition on one column go on. What the condition compares with is
-//! turned into the column's type on the schema, so that the loop over rows compares plain values.
+//! `filter`: the rows that meet a condition go on: one on one column, or an expression. What a condition on a column
+//! compares with is turned into the column's type on the schema, so that the loop over rows compares plain values.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -7,17 +7,21 @@ use std::cmp::Ordering;
 use serde::Deserialize;
 use toml::Value;
 
-use super::{Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext};
+use super::{
+    Counts, Folder, NULLED, OnError, Output, Partitioning, Reject, Session, Setup, Stage,
+    StageKind, TaskContext,
+};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, OfValue, Result};
+use crate::expression::Expression;
 use crate::format::dates::Format;
 use crate::schema::{Field, Schema, Type, list};
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
     name: "filter",
-    summary: "keeps the rows that meet one condition on one column",
+    summary: "keeps the rows that meet a condition",
     inputs: &[1],
     sink: false,
     takes_batch_rows: true,
@@ -38,9 +42,13 @@ in = ["completed", "live"]
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// the column that is looked at, by exactly one of the conditions below
+    /// a SQL condition, as in `derive`: a row goes on where it is true, and not where it is null
+    #[schemars(extend("x-type" = "expression"))]
+    #[serde(rename = "where")]
+    expression: Option<String>,
+    /// in place of `where`: the column that is looked at, by exactly one of the conditions below
     #[schemars(extend("x-type" = "column"))]
-    column: String,
+    column: Option<String>,
     /// keeps the rows with this value
     #[schemars(extend("x-type" = "value of the column's type"))]
     #[serde(rename = "equals")]
@@ -68,6 +76,9 @@ struct Options {
     #[serde(rename = "below")]
     #[schemars(with = "Option<serde_json::Value>")]
     _below: Option<Value>,
+    /// what becomes of a row for which `where` cannot be computed; `null`: it does not go on
+    #[serde(default)]
+    on_error: OnError,
 }
 
 /// The names of the conditions.
@@ -100,6 +111,41 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
         .into_iter()
         .filter(|name| table.contains_key(*name));
     let named: Vec<&str> = named.collect();
+    let rule = match (options.expression, options.column) {
+        (Some(_), Some(_)) => {
+            return Err(
+                Error::usage("`where` and `column` are two conditions: one is expected")
+                    .hint("`where` takes several conditions: `a > 0 AND b IS NOT NULL`")
+                    .of(["where"])
+                    .of(["column"]),
+            );
+        }
+        (Some(_), None) if !named.is_empty() => {
+            let message = format!("{} needs `column`, and `where` is given", list(&named));
+            return Err(Error::usage(message)
+                .hint("write the condition into `where`, or leave `where` out")
+                .of([named[0]]));
+        }
+        (Some(text), None) => Rule::Expression {
+            text,
+            on_error: options.on_error,
+        },
+        (None, None) => {
+            return Err(Error::usage(
+                "a condition is missing: `where`, or `column` and one of its conditions",
+            )
+            .hint("`where = \"price > 0\"`, or `column = \"price\"` and `at_least = 0`"));
+        }
+        (None, Some(column)) => Rule::Column {
+            column,
+            condition: condition(&mut table, options.is_null, &named)?,
+        },
+    };
+    Ok(Box::new(Filter { rule }))
+}
+
+/// The one condition on the column.
+fn condition(table: &mut toml::Table, is_null: Option<bool>, named: &[&str]) -> Result<Condition> {
     let mut compare = |how, option| {
         let values = match table.remove(option)? {
             Value::Array(values) if matches!(option, "in" | "not_in") => values,
@@ -117,14 +163,11 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
         compare(How::NotIn, "not_in"),
         compare(How::AtLeast, "at_least"),
         compare(How::Below, "below"),
-        options.is_null.map(Condition::Null),
+        is_null.map(Condition::Null),
     ];
     let mut given: Vec<Condition> = given.into_iter().flatten().collect();
     match (given.pop(), given.len()) {
-        (Some(condition), 0) => Ok(Box::new(Filter {
-            column: options.column,
-            condition,
-        })),
+        (Some(condition), 0) => Ok(condition),
         (None, _) => {
             let error = format!("a condition is missing, one of {}", list(&CONDITIONS));
             let error =
@@ -135,25 +178,58 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
         }
         (Some(_), more) => Err(Error::usage(format!(
             "{}: one condition is expected, found {}",
-            list(&named),
+            list(named),
             more + 1
         ))
-        .hint("several stages, one after the other, each with one condition, keep what meets all")
+        .hint("`where` takes several conditions: `a > 0 AND b IS NOT NULL`")
         .of([named[0]])),
     }
 }
 
 struct Filter {
-    column: String,
-    condition: Condition,
+    rule: Rule,
+}
+
+/// What is asked of a row.
+enum Rule {
+    Column {
+        column: String,
+        condition: Condition,
+    },
+    Expression {
+        text: String,
+        on_error: OnError,
+    },
+}
+
+/// The same, against the columns of the input.
+enum Compiled {
+    /// The column's position and the test of its values.
+    Column(usize, Test),
+    Expression(Expression, OnError),
 }
 
 impl Filter {
-    /// The column's position and the test of its values.
-    fn plan(&self, input: &Schema) -> Result<(usize, Test)> {
-        let position = input.index(&self.column).under("column")?;
-        let test = Test::new(&self.condition, &input.fields[position])?;
-        Ok((position, test))
+    fn plan(&self, input: &Schema) -> Result<Compiled> {
+        match &self.rule {
+            Rule::Column { column, condition } => {
+                let position = input.index(column).under("column")?;
+                let test = Test::new(condition, &input.fields[position])?;
+                Ok(Compiled::Column(position, test))
+            }
+            Rule::Expression { text, on_error } => {
+                let expression = Expression::compile(text, input).under("where")?;
+                if *expression.ty() != Type::Bool {
+                    let ty = expression.ty().name();
+                    return Err(Error::usage(format!(
+                        "`where` is of type {ty}: a bool is expected"
+                    ))
+                    .hint("compare the value, as in `price > 0`")
+                    .of(["where"]));
+                }
+                Ok(Compiled::Expression(expression, *on_error))
+            }
+        }
     }
 }
 
@@ -168,10 +244,13 @@ impl Stage for Filter {
     }
 
     fn lint(&self, inputs: &[Schema], _folder: &Folder) -> Vec<String> {
+        let Rule::Column { column, condition } = &self.rule else {
+            return Vec::new();
+        };
         let is_text = inputs[0]
-            .index(&self.column)
+            .index(column)
             .is_ok_and(|at| inputs[0].fields[at].ty == Type::String);
-        let Condition::Compare { option, values, .. } = &self.condition else {
+        let Condition::Compare { option, values, .. } = condition else {
             return Vec::new();
         };
         let is_number = |value: &Value| value.as_str().is_some_and(|v| v.parse::<f64>().is_ok());
@@ -179,15 +258,17 @@ impl Stage for Filter {
             return Vec::new();
         }
         vec![format!(
-            "`{option}` compares `{}` as text, letter by letter, `9` after `10`: give the column a type \
-             to compare numbers",
-            self.column
+            "`{option}` compares `{column}` as text, letter by letter, `9` after `10`: give the column a type \
+             to compare numbers"
         )]
     }
 
-    fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {
-        let (position, test) = self.plan(&setup.inputs[0])?;
-        Ok(Box::new(Filtering { position, test }))
+    fn open(&self, mut setup: Setup) -> Result<Box<dyn Session>> {
+        let input = setup.inputs.swap_remove(0);
+        Ok(Box::new(Filtering {
+            rule: self.plan(&input)?,
+            input,
+        }))
     }
 }
 
@@ -394,22 +475,66 @@ fn mismatch(option: &str, value: &Value, field: &Field) -> Error {
 }
 
 struct Filtering {
-    position: usize,
-    test: Test,
+    input: Schema,
+    rule: Compiled,
 }
 
 impl Session for Filtering {
     fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
-        let kept = self.test.rows(&batch.column(self.position));
-        let dropped = batch.rows() - kept.len();
-        if dropped == 0 {
-            return Ok(Output::new(batch));
+        let (kept, faults, on_error) = match &self.rule {
+            Compiled::Column(position, test) => {
+                (test.rows(&batch.column(*position)), vec![], OnError::Null)
+            }
+            Compiled::Expression(expression, on_error) => {
+                let (met, faults) = expression.evaluate(batch.rows(), |at| batch.column(at));
+                (true_rows(&met), faults, *on_error)
+            }
+        };
+        if on_error == OnError::Fail
+            && let Some(fault) = faults.first()
+        {
+            let row = fault.row as usize;
+            let error = Error::failed(format!("`where`: {}", fault.reason))
+                .hint("let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant")
+                .origin(batch.origin(row));
+            return Output::before(self, batch.slice(0, row), error);
         }
+        let mut counts = Counts::default();
+        let mut rejects = Vec::new();
+        if on_error == OnError::Reject {
+            let rows = faults.into_iter().map(|fault| {
+                let row = fault.row as usize;
+                let value = fault.value.as_deref();
+                Reject::of(&batch, &self.input, row, None, value, fault.reason)
+            });
+            rejects = rows.collect();
+        } else if !faults.is_empty() {
+            counts.insert(NULLED.into(), faults.len() as u64);
+        }
+        let dropped = batch.rows() - kept.len() - rejects.len();
+        let batch = if kept.len() == batch.rows() {
+            batch
+        } else {
+            batch.take(&kept)
+        };
         Ok(Output {
             dropped: dropped as u64,
-            ..Output::new(batch.take(&kept))
+            rejects,
+            counts,
+            ..Output::new(batch)
         })
     }
+}
+
+/// The rows where a bool is true.
+fn true_rows(column: &Column) -> Vec<u32> {
+    let Column::Bools(array) = column else {
+        unreachable!("the condition was checked to be a bool");
+    };
+    let rows = array.iter().enumerate();
+    rows.filter(|(_, value)| *value == Some(true))
+        .map(|(row, _)| row_number(row))
+        .collect()
 }
 
 #[cfg(test)]

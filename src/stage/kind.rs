@@ -9,6 +9,7 @@ use super::index::Index;
 use super::option::StageOption;
 use super::properties::Figures;
 use crate::error::{Error, Result};
+use crate::expression::Function;
 
 /// What a kind says of itself: the reference, `etl stages` and a test are made from it.
 pub struct StageKind {
@@ -38,6 +39,8 @@ pub struct StageKind {
     /// Its options, beside those of every stage: [`stage_options!`](crate::stage::stage_options) of the structs that
     /// they decode to.
     pub options: fn() -> &'static [StageOption],
+    /// The functions that its expressions may call.
+    pub functions: &'static [Function],
     /// A `[[stage]]` that decodes.
     pub example: &'static str,
     /// Its options decoded and checked, without a look at any file.
@@ -59,6 +62,7 @@ impl StageKind {
         lines: |_| Vec::new(),
         index: None,
         options: || &[],
+        functions: &[],
         example: "",
         decode: |_| Err(Error::usage("a kind of this name stands in no file")),
     };

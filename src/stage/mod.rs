@@ -7,6 +7,7 @@ pub mod answers;
 mod aside;
 pub mod bulk_index;
 pub mod connection;
+pub mod derive;
 mod direct;
 pub mod exec;
 pub mod fetch;
@@ -56,6 +57,7 @@ pub static STAGES: &[&StageKind] = &[
     &load_arrow::KIND,
     &select::KIND,
     &filter::KIND,
+    &derive::KIND,
     &group_concat::KIND,
     &join::KIND,
     &normalize_dates::KIND,
