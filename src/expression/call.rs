@@ -79,6 +79,10 @@ impl Call {
     pub(super) fn run(&self, operands: &[Column], rows: usize) -> (Column, Bad) {
         match self.evaluate(operands, rows) {
             Ok(result) => (self.column(result, rows), Bad::new()),
+            // Polars fails at some nulls, of which a function has no value.
+            Err(_) if rows == 1 && operands.iter().any(|operand| operand.is_null(0)) => {
+                (Column::nulls(&self.result, 1), Bad::new())
+            }
             Err(message) if rows == 1 => (
                 Column::nulls(&self.result, 1),
                 vec![(0, Why::Other(message))],

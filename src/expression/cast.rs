@@ -86,6 +86,8 @@ pub(super) fn cast(cast: &Cast, column: &Column) -> (Column, Bad) {
         (Type::String, To::Text) => column.clone(),
         (ty, To::Text) => texts(column, ty),
         (Type::String, to) => read(column, to, &mut bad),
+        // Microseconds, of which `extract(epoch FROM date)` is made.
+        (Type::Date { .. }, To::Float) => numbers(column, &To::Float, &mut bad),
         (Type::Date { .. }, to) => {
             let day = matches!(to, To::Date { day: true, .. });
             let moment = |micros: &i64| {

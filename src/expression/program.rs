@@ -273,17 +273,17 @@ impl Running<'_> {
                 fine(choose(&mask, &self.spread(*then), &self.spread(*otherwise)))
             }
             Op::Present(a) => {
-                let column = self.of(*a);
+                let column = self.spread(*a);
                 let present = column.validity().cloned();
                 let present = present.unwrap_or_else(|| Bitmap::new_with_value(true, column.len()));
                 fine(bools(present))
             }
-            Op::Is(value, a) => fine(bools(truth(self.of(*a), *value))),
+            Op::Is(value, a) => fine(bools(truth(&self.spread(*a), *value))),
             Op::Both(a, b) => {
                 let (a, b) = (truth(&self.spread(*a), true), truth(&self.spread(*b), true));
                 fine(bools(&a & &b))
             }
-            Op::Not(a) => fine(bools(!&truth(self.of(*a), true))),
+            Op::Not(a) => fine(bools(!&truth(&self.spread(*a), true))),
         }
     }
 

@@ -234,3 +234,169 @@ fn values_are_as_sql_has_them() {
         assert_eq!(value(text), expected, "{text}");
     }
 }
+
+/// A value of the table as a column has it; dates as microseconds since 1970.
+fn cell(ty: &Type, value: &Json) -> Column {
+    let one = |column: Column| {
+        if value.is_null() {
+            Column::nulls(ty, 1)
+        } else {
+            column
+        }
+    };
+    match ty {
+        Type::Int => one(Column::from_ints(
+            vec![value.as_i64().unwrap_or_default()],
+            None,
+        )),
+        Type::Float => one(Column::from_floats(
+            vec![value.as_f64().unwrap_or_default()],
+            None,
+        )),
+        Type::Bool => one(Column::from_bools(
+            &[value.as_bool().unwrap_or_default()],
+            None,
+        )),
+        Type::Date { .. } => {
+            let moment = value
+                .as_str()
+                .map(|text| cast::iso(text).expect("the table has dates"));
+            one(Column::from_ints(vec![moment.unwrap_or_default()], None))
+        }
+        _ => Column::from_strings([value.as_str()]),
+    }
+}
+
+/// Whether two values are the same; numbers to the last few bits, as libraries of functions differ there.
+fn same(ours: &Json, theirs: &Json) -> bool {
+    match (ours.as_f64(), theirs.as_f64()) {
+        (Some(a), Some(b)) => a == b || (a - b).abs() <= 1e-13 * a.abs().max(b.abs()),
+        _ => match (ours.as_array(), theirs.as_array()) {
+            (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            _ => ours == theirs,
+        },
+    }
+}
+
+#[test]
+fn values_are_those_of_duckdb_but_for_what_the_table_names() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/expressions/table.json");
+    let table: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (name, column) in table["columns"].as_object().unwrap() {
+        let ty = match column["type"].as_str().unwrap() {
+            "BIGINT" => Type::Int,
+            "DOUBLE" => Type::Float,
+            "BOOLEAN" => Type::Bool,
+            "TIMESTAMP" => Type::Date { utc: false },
+            _ => Type::String,
+        };
+        let values = column["values"].as_array().unwrap();
+        let cells: Vec<Column> = values.iter().map(|value| cell(&ty, value)).collect();
+        columns.push(Column::concat(&cells.iter().collect::<Vec<_>>()));
+        fields.push(Field::new(name.clone(), ty));
+    }
+    let schema = Schema::new(fields).unwrap();
+    let rows = columns[0].len();
+    let expressions = table["expressions"].as_array().unwrap();
+    assert!(expressions.len() >= 150, "{}", expressions.len());
+    let mut wrong = Vec::new();
+    for entry in expressions {
+        let text = entry["expression"].as_str().unwrap();
+        let expression = match Expression::compile(text, &schema) {
+            Ok(expression) => expression,
+            Err(error) => {
+                wrong.push(format!("{text}: {}", error.render()));
+                continue;
+            }
+        };
+        let (column, faults) = expression.evaluate(rows, |at| columns[at].clone());
+        for (row, theirs) in entry["values"].as_array().unwrap().iter().enumerate() {
+            let ours = if faults.iter().any(|fault| fault.row as usize == row) {
+                Json::from("fault")
+            } else if column.is_null(row) {
+                Json::Null
+            } else {
+                let mut bytes = Vec::new();
+                json::write_value(&column, expression.ty(), row, &mut bytes);
+                serde_json::from_slice(&bytes).unwrap()
+            };
+            if !same(&ours, theirs) {
+                wrong.push(format!(
+                    "{text} in row {row}: {ours}, and the table has {theirs}"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_call_enters_the_pool_of_polars() {
+    let rows = 20_000;
+    let texts = (0..rows).map(|row| Some(format!("Text-{row}")));
+    let columns = [
+        Column::from_ints((0..rows).collect(), None),
+        Column::from_ints((0..rows).map(|row| row % 7 + 1).collect(), None),
+        Column::from_floats((0..rows).map(|row| row as f64 / 3.0).collect(), None),
+        Column::from_strings(texts),
+        Column::from_bools(&(0..rows).map(|row| row % 3 == 0).collect::<Vec<_>>(), None),
+        Column::from_ints((0..rows).map(|row| row * 1_000_000_007).collect(), None),
+    ];
+    for text in [
+        "upper(s) || lower(s)",
+        "length(s)",
+        "concat(s, a, x)",
+        "concat_ws('-', s, a)",
+        "left(s, 3)",
+        "substr(s, b, 2)",
+        "trim(s)",
+        "lpad(s, 9, '.')",
+        "replace(s, '-', '+')",
+        "reverse(s)",
+        "split_part(s, '-', 2)",
+        "strpos(s, '-')",
+        "s LIKE 'T%9'",
+        "s ~ '7$'",
+        "s IN ('Text-1', 'Text-2')",
+        "starts_with(s, 'T')",
+        "normalize(s)",
+        "a IN (1, 2, 3)",
+        "round(x, 2)",
+        "sqrt(x)",
+        "sin(x)",
+        "sign(x)",
+        "abs(x)",
+        "a < b",
+        "x < a",
+        "s < 'Text-5'",
+        "ok AND a > b",
+        "NOT ok OR x > 3",
+        "CASE WHEN ok THEN s ELSE 'x' END",
+        "coalesce(s, 'x')",
+        "greatest(a, b)",
+        "bit_xor(a, b)",
+        "extract(year FROM d)",
+        "strftime(d, '%Y-%m')",
+        "d + INTERVAL '1 month'",
+        "extract(epoch FROM d)",
+        "string_to_array(s, '-')",
+        "array_length(string_to_array(s, '-'))",
+        "string_to_array(s, '-')[2]",
+        "array_contains(string_to_array(s, '-'), s)",
+        "array_to_string(string_to_array(s, '-'), '+')",
+        "array_lower(string_to_array(s, '-'))",
+        "array_sum([1, 2])",
+    ] {
+        let expression = Expression::compile(text, &schema())
+            .unwrap_or_else(|error| panic!("{}", error.render()));
+        let (_, faults) = expression.evaluate(rows as usize, |at| columns[at].clone());
+        assert!(faults.is_empty(), "{text}: {faults:?}");
+        let threads = std::fs::read_dir("/proc/self/task").unwrap();
+        let names =
+            threads.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        let pool: Vec<String> = names.filter(|name| name.starts_with("polars")).collect();
+        assert!(pool.is_empty(), "{text} starts {pool:?}");
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::format::{Item, StrftimeItems};
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Subscript, TypedString, UnaryOperator,
-    Value, ValueWithSpan,
+    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Subscript, TrimWhereField, TypedString,
+    UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::arithmetic::{FloatOp, IntOp};
@@ -185,7 +185,10 @@ impl Translator<'_> {
             },
             Expr::Extract {
                 field, expr: of, ..
-            } => self.extract(expr, field, of),
+            } => {
+                let date = self.expr(of)?;
+                self.extract(expr, &field.to_string(), date)
+            }
             Expr::Ceil {
                 expr: of,
                 field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime),
@@ -213,13 +216,18 @@ impl Translator<'_> {
             } => {
                 let of = self.expr(of)?;
                 self.expect(expr, &of, Takes::Text, "trim")?;
-                let ends = trim_where.map_or("BOTH".to_owned(), |ends| ends.to_string());
-                let what = match trim_what {
-                    None => String::new(),
-                    Some(what) => format!("{} ", self.text_literal(what)?),
+                let Some(what) = trim_what else {
+                    let name = match trim_where {
+                        Some(TrimWhereField::Leading) => "ltrim",
+                        Some(TrimWhereField::Trailing) => "rtrim",
+                        _ => "trim",
+                    };
+                    return self.call(expr, &[of], |names| format!("{name}({})", names[0]));
                 };
+                let ends = trim_where.map_or("BOTH".to_owned(), |ends| ends.to_string());
+                let what = self.text_literal(what)?;
                 self.call(expr, &[of], |names| {
-                    format!("TRIM({ends} {what}FROM {})", names[0])
+                    format!("TRIM({ends} {what} FROM {})", names[0])
                 })
             }
             Expr::Function(function) => self.named(expr, function),
@@ -1074,13 +1082,28 @@ impl Translator<'_> {
         Ok(self.push(of, Op::Constant(list), ty, true))
     }
 
-    fn extract(&mut self, of: &Expr, field: &DateTimeField, date: &Expr) -> Result<Operand> {
-        let date = self.expr(date)?;
+    /// `extract(part FROM date)`, and `date_part('part', date)`.
+    fn extract(&mut self, of: &Expr, part: &str, date: Operand) -> Result<Operand> {
         self.expect(of, &date, Takes::Date, "extract")?;
-        let date = self.typed_as(of, date, &Type::Date { utc: false });
-        self.call(of, &[date], |names| {
-            format!("EXTRACT({field} FROM {})", names[0])
-        })
+        let utc = date.ty == Some(Type::Date { utc: true });
+        let from = Type::Date { utc };
+        let date = self.typed_as(of, date, &from);
+        if !part.eq_ignore_ascii_case("epoch") {
+            return self.call(of, &[date], |names| {
+                format!("EXTRACT({part} FROM {})", names[0])
+            });
+        }
+        // Polars counts nanoseconds, of which 64 bits hold 584 years.
+        let constant = self.is_constant(&[&date]);
+        let cast = Cast {
+            from,
+            to: To::Float,
+            lenient: false,
+        };
+        let micros = self.push(of, Op::Cast(cast, date.step), Type::Float, constant);
+        let million = Column::from_floats(vec![1e6], None);
+        let million = self.push(of, Op::Constant(million), Type::Float, true);
+        self.arithmetic(of, &BinaryOperator::Divide, micros, million)
     }
 
     /// A call as it is written.
@@ -1260,6 +1283,31 @@ impl Translator<'_> {
                     literal: None,
                 };
                 self.choose(of, same, null, value)
+            }
+            "date_part" => {
+                let (part, date) = (next(), next());
+                let part = part.literal.unwrap_or_default();
+                self.extract(of, part.trim_matches('\''), date)
+            }
+            // Polars finds nothing in a null, where SQL knows nothing.
+            "strpos" | "array_contains" => {
+                let (whole, part) = (next(), next());
+                let found = self.call(of, &[whole.clone(), part.clone()], |names| {
+                    format!("{name}({}, {})", names[0], names[1])
+                })?;
+                let one = self
+                    .push(of, Op::Present(whole.step), Type::Bool, false)
+                    .step;
+                let other = self
+                    .push(of, Op::Present(part.step), Type::Bool, false)
+                    .step;
+                let both = self.push(of, Op::Both(one, other), Type::Bool, false).step;
+                let null = Operand {
+                    step: self.null(of),
+                    ty: None,
+                    literal: None,
+                };
+                self.choose(of, both, found, null)
             }
             "date" | "timestamp" | "strptime" => {
                 let value = next();
