@@ -26,6 +26,8 @@
 //! * which stages run together, where, and how rows reach them: [`plan`]; `etl plan` prints it
 //! * how a plan is wired into streams, measured and accounted for: [`run`]
 //! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
+//! * a function or an operator of expressions, what a cast or an overflow does: [`expression`] (the table `functions`, the
+//!   rest `translate`)
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
@@ -41,7 +43,7 @@
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
-//! * Arrows point down only: cli, bench, run, plan, executor, fragment, stage, format, error. A stage never sees an
+//! * Arrows point down only: cli, bench, run, plan, executor, fragment, stage, expression, format, error. A stage never sees an
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
@@ -50,10 +52,10 @@
 //! * `unsafe` stands in `columns::views` and [`format::csv::lanes`], each use with its proof.
 //!
 //! # Absent on purpose
-//! No data frames: columns are polars' Arrow arrays (`polars-arrow`), and there is no process-wide
-//! thread pool to stay out of. No plugin loading, no expression language, nothing asynchronous
-//! above [`http`], no global state,
-//! no sorter (a stage's inputs are defined above it), no scheduler for many machines.
+//! No data frames between stages: columns are polars' Arrow arrays (`polars-arrow`). polars computes within [`expression`]
+//! only, and its process-wide thread pool is never entered. No plugin loading, no expression language of our own, nothing
+//! asynchronous above [`http`], no global state, no sorter (a stage's inputs are defined above it), no scheduler for many
+//! machines.
 
 pub mod batch;
 pub mod bench;

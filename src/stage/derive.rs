@@ -103,7 +103,8 @@ impl Derive {
         for (name, text) in &self.columns {
             let compiled = Expression::compile(text, &all).of(["columns", name]);
             // What names a column whose own expression is wrong cannot be checked yet.
-            if compiled.is_err() && failed.iter().any(|other| text.contains(other)) {
+            let words = || text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if compiled.is_err() && words().any(|word| failed.contains(&word)) {
                 failed.push(name);
                 continue;
             }

@@ -76,7 +76,7 @@ struct Options {
     #[serde(rename = "below")]
     #[schemars(with = "Option<serde_json::Value>")]
     _below: Option<Value>,
-    /// what becomes of a row for which `where` cannot be computed; `null`: it does not go on
+    /// what becomes of a row with a value in `where` that cannot be computed; `null`: null stands in its place
     #[serde(default)]
     on_error: OnError,
 }

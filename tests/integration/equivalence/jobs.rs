@@ -217,6 +217,7 @@ pub(super) const KINDS: &[(&str, Generator)] = &[
     ("load_arrow", load_arrow),
     ("select", select),
     ("filter", filter),
+    ("derive", derive),
     ("group_concat", group_concat),
     ("join", join),
     ("normalize_dates", normalize_dates),
@@ -337,6 +338,151 @@ fn filter(random: &mut Random, job: &mut Job) {
     ];
     job.stage("filter-dates", "filter", &[&dated], options);
     job.write(random, "filter-dates");
+    let options = vec![
+        ("where", json!(expression(random, "bool", 3))),
+        ("on_error", json!(random.pick(&["reject", "null"]))),
+    ];
+    job.stage("where", "filter", &[&dated], options);
+    job.write(random, "where");
+    job.max_rejects = -1;
+}
+
+fn derive(random: &mut Random, job: &mut Job) {
+    job.table(random, "load", 200);
+    let dated = job.dates("dated", "load");
+    let mut columns = Map::new();
+    // New columns, and some in the place of others.
+    for name in random.some(&["n", "t", "new", "other", "one more"]) {
+        let ty = random.pick(&["int", "float", "string", "bool", "date"]);
+        // What follows sees the columns of the input as the types that they had.
+        let ty = match name {
+            "n" => "int",
+            "t" => "string",
+            _ => ty,
+        };
+        columns.insert(name.into(), json!(expression(random, ty, 3)));
+    }
+    let mut options = vec![
+        ("columns", columns.into()),
+        ("on_error", json!(random.pick(&["reject", "null"]))),
+    ];
+    if random.chance(30) {
+        options.push(("drop", json!(["e", "id"])));
+    }
+    job.stage("derive", "derive", &[&dated], options);
+    job.write(random, "derive");
+    job.max_rejects = -1;
+}
+
+/// Any expression of a type over the columns of a table whose columns `d` and `e` are dates. In a template `$i` stands for an
+/// expression of type int, and so on.
+fn expression(random: &mut Random, ty: &str, depth: usize) -> String {
+    let leaf = depth == 0 || random.chance(25);
+    let templates: &[&str] = match (ty, leaf) {
+        ("int", true) => &["id", "n", "0", "7", "-3", "9223372036854775807"],
+        ("int", false) => &[
+            "$i + $i",
+            "$i - $i",
+            "$i * $i",
+            "$i // $i",
+            "$i % $i",
+            "-$i",
+            "abs($i)",
+            "length($s)",
+            "CAST($f AS BIGINT)",
+            "CAST($s AS BIGINT)",
+            "TRY_CAST($s AS BIGINT)",
+            "extract(day FROM $d)",
+            "strpos($s, $s)",
+            "CASE WHEN $b THEN $i ELSE $i END",
+            "coalesce($i, $i)",
+            "greatest($i, $i)",
+            "bit_xor($i, $i)",
+            "nullif($i, $i)",
+            "if($b, $i, $i)",
+        ],
+        ("float", true) => &["x", "y", "0.5", "-1e3"],
+        ("float", false) => &[
+            "$f + $f",
+            "$f * $i",
+            "$f / $f",
+            "$i / $i",
+            "$f - $f",
+            "$f % $f",
+            "round($f, 1)",
+            "sqrt($f)",
+            "ln($f)",
+            "sin($f)",
+            "floor($f)",
+            "CASE WHEN $b THEN $f END",
+            "least($f, $i)",
+            "CAST($s AS DOUBLE)",
+            "exp($f)",
+            "extract(epoch FROM $d)",
+        ],
+        ("string", true) => &["k", "t", "'é'", "''"],
+        ("string", false) => &[
+            "$s || $s",
+            "upper($s)",
+            "left($s, $i)",
+            "substr($s, 2, 3)",
+            "replace($s, $s, 'x')",
+            "concat($s, $i, $f, $b)",
+            "trim($s)",
+            "CAST($f AS VARCHAR)",
+            "CAST($d AS VARCHAR)",
+            "split_part($s, 'k', 2)",
+            "CASE WHEN $b THEN $s ELSE $s END",
+            "reverse($s)",
+            "lpad($s, 4, '.')",
+            "coalesce($s, $s)",
+            "strftime($d, '%Y/%m')",
+        ],
+        ("bool", true) => &["b", "true", "n > 0"],
+        ("bool", false) => &[
+            "$i < $i",
+            "$f >= $f",
+            "$s = $s",
+            "$s LIKE '%k%'",
+            "$s ~ '^[a-z]'",
+            "$b AND $b",
+            "$b OR $b",
+            "NOT $b",
+            "$i IS NULL",
+            "$b IS TRUE",
+            "$s IN ('a', 'b', '')",
+            "$i BETWEEN $i AND $i",
+            "$d > '2013-03-15'",
+            "starts_with($s, $s)",
+            "$d = $d",
+            "$s IS NOT DISTINCT FROM $s",
+        ],
+        (_, true) => &["d", "e", "DATE '2013-03-02'"],
+        (_, false) => &[
+            "$d + INTERVAL '1 month'",
+            "$d - INTERVAL '36 hours'",
+            "CASE WHEN $b THEN $d ELSE $d END",
+            "date($d)",
+            "coalesce($d, $d)",
+        ],
+    };
+    let mut parts = random.pick(templates).split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (letter, rest) = part.split_at(1);
+        let ty = match letter {
+            "i" => "int",
+            "f" => "float",
+            "s" => "string",
+            "b" => "bool",
+            _ => "date",
+        };
+        text += &format!(
+            "({}){rest}",
+            expression(random, ty, depth.saturating_sub(1))
+        );
+    }
+    text
 }
 
 /// A column, a condition on it and what it compares with.
