@@ -60,7 +60,7 @@ pub(super) struct Step {
 
 impl Step {
     /// The steps whose columns it needs.
-    fn needs(&self) -> Vec<usize> {
+    pub(super) fn needs(&self) -> Vec<usize> {
         let mut needs = match &self.op {
             Op::Input(_) | Op::Constant(_) => vec![],
             Op::Ints(_, a, b) | Op::Floats(_, a, b) | Op::Both(a, b) => vec![*a, *b],

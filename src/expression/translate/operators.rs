@@ -1,0 +1,471 @@
+//! Operators, signs and words: what they take, and the steps that they are.
+
+use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value, ValueWithSpan};
+
+use super::super::arithmetic::{FloatOp, IntOp};
+use super::super::cast::To;
+use super::super::functions::Takes;
+use super::super::program::Op;
+use super::types::a_kind;
+use super::{DEPTH_MAX, DIVIDE, Operand, Translator};
+use crate::columns::Column;
+use crate::error::{Error, Result};
+use crate::schema::Type;
+
+impl Translator<'_> {
+    pub(super) fn unary(
+        &mut self,
+        of: &Expr,
+        op: UnaryOperator,
+        operand: &Expr,
+    ) -> Result<Operand> {
+        match op {
+            UnaryOperator::Minus => {
+                if let Expr::Value(ValueWithSpan {
+                    value: number @ Value::Number(..),
+                    ..
+                }) = operand
+                {
+                    return self.literal(of, number, true);
+                }
+                let zero = self.constant(of, Column::from_ints(vec![0], None), Type::Int);
+                let operand = self.expr(operand)?;
+                self.arithmetic(of, &BinaryOperator::Minus, zero, operand)
+            }
+            UnaryOperator::Plus => {
+                let value = self.expr(operand)?;
+                self.expect(operand, &value, Takes::Number, "+")?;
+                Ok(value)
+            }
+            UnaryOperator::Not => {
+                let value = self.expr(operand)?;
+                self.expect(operand, &value, Takes::Bool, "NOT")?;
+                self.call(of, &[value], |names| format!("NOT {}", names[0]))
+            }
+            _ => Err(self
+                .text
+                .error_at(of, format!("the operator `{op}` is not supported"))),
+        }
+    }
+
+    /// `a + b + c`: operators that follow each other, from the left.
+    pub(super) fn chain(&mut self, of: &Expr) -> Result<Operand> {
+        let mut links = Vec::new();
+        let mut first = of;
+        while let Expr::BinaryOp { left, op, right } = first {
+            links.push((first, left, op, right));
+            first = left;
+        }
+        if self.depth + links.len() > DEPTH_MAX {
+            let message = format!("more than {DEPTH_MAX} operators follow each other");
+            return Err(Error::usage(message).hint(DIVIDE));
+        }
+        let mut value = self.expr(first)?;
+        for (of, left, op, right) in links.into_iter().rev() {
+            value = self.binary(of, (left, value), op, right)?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn binary(
+        &mut self,
+        of: &Expr,
+        left: (&Expr, Operand),
+        op: &BinaryOperator,
+        right: &Expr,
+    ) -> Result<Operand> {
+        use BinaryOperator as B;
+        match op {
+            B::And | B::Or => return self.logic(of, left, matches!(op, B::And), right),
+            B::PGRegexMatch | B::PGRegexNotMatch | B::PGRegexIMatch | B::PGRegexNotIMatch => {
+                return self.matches(of, left, right, &op.to_string());
+            }
+            B::PGLikeMatch => return self.matches(of, left, right, "LIKE"),
+            B::PGNotLikeMatch => return self.matches(of, left, right, "NOT LIKE"),
+            B::PGILikeMatch => return self.matches(of, left, right, "ILIKE"),
+            B::PGNotILikeMatch => return self.matches(of, left, right, "NOT ILIKE"),
+            B::Plus | B::Minus if matches!(right, Expr::Interval(_)) => {
+                return self.shifted(of, left, op, right);
+            }
+            _ => {}
+        }
+        let (place, left) = left;
+        let value = self.expr(right)?;
+        match op {
+            B::PGStartsWith => self.applied(of, "starts_with", vec![(place, left), (right, value)]),
+            B::BitwiseAnd => self.applied(of, "bit_and", vec![(place, left), (right, value)]),
+            B::BitwiseOr => self.applied(of, "bit_or", vec![(place, left), (right, value)]),
+            B::StringConcat => {
+                let parts = [self.as_text(of, left)?, self.as_text(of, value)?];
+                self.call(of, &parts, |names| format!("{} || {}", names[0], names[1]))
+            }
+            B::DuckIntegerDivide | B::MyIntegerDivide => self.divided(of, left, value),
+            B::Plus | B::Minus | B::Multiply | B::Divide | B::Modulo => {
+                self.arithmetic(of, op, left, value)
+            }
+            B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq | B::Spaceship => {
+                self.compare(of, left, &op.to_string(), value)
+            }
+            _ => {
+                let message = format!("the operator `{op}` is not supported");
+                Err(self.text.error_at(of, message))
+            }
+        }
+    }
+
+    /// `AND` and `OR`: the right side is asked for where the left one does not settle the result.
+    pub(super) fn logic(
+        &mut self,
+        of: &Expr,
+        left: (&Expr, Operand),
+        and: bool,
+        right: &Expr,
+    ) -> Result<Operand> {
+        let word = if and { "AND" } else { "OR" };
+        let (place, a) = left;
+        self.expect(place, &a, Takes::Bool, word)?;
+        let a = self.typed_as(place, a, &Type::Bool);
+        let before = self.guard;
+        let settled = self.push(of, Op::Is(!and, a.step), Type::Bool);
+        let open = self.push(of, Op::Not(settled.step), Type::Bool);
+        self.guard = Some(self.both(of, before, open.step));
+        let b = self.expr(right);
+        self.guard = before;
+        let b = b?;
+        self.expect(right, &b, Takes::Bool, word)?;
+        self.call(of, &[a, b], |names| {
+            format!("{} {word} {}", names[0], names[1])
+        })
+    }
+
+    pub(super) fn arithmetic(
+        &mut self,
+        of: &Expr,
+        op: &BinaryOperator,
+        left: Operand,
+        right: Operand,
+    ) -> Result<Operand> {
+        use BinaryOperator as B;
+        if matches!(
+            (&left.ty, &right.ty),
+            (Some(Type::Date { .. }), Some(Type::Date { .. }))
+        ) {
+            return Err(self
+                .text
+                .error_at(of, format!("`{op}` has no meaning for two dates"))
+                .hint(
+                    "the seconds between them are `extract(epoch FROM a) - extract(epoch FROM b)`",
+                ));
+        }
+        for operand in [&left, &right] {
+            if !Takes::Number.fits(operand.ty.as_ref()) {
+                let error = self.wrong(of, operand, Takes::Number, &format!("`{op}`"));
+                return Err(match operand.ty {
+                    Some(Type::String) => {
+                        error.hint("texts are joined by `||`; `CAST(x AS DOUBLE)` reads a number")
+                    }
+                    Some(Type::Date { .. }) => {
+                        error.hint("add an interval: `date + INTERVAL '1 day'`")
+                    }
+                    _ => error,
+                });
+            }
+        }
+        let float = |operand: &Operand| operand.ty == Some(Type::Float);
+        let floats = float(&left) || float(&right) || matches!(op, B::Divide);
+        let ty = if floats { Type::Float } else { Type::Int };
+        let a = self.typed_as(of, left, &ty);
+        let b = self.typed_as(of, right, &ty);
+        let op = if floats {
+            let op = match op {
+                B::Plus => FloatOp::Add,
+                B::Minus => FloatOp::Subtract,
+                B::Multiply => FloatOp::Multiply,
+                B::Modulo => FloatOp::Modulo,
+                _ => FloatOp::Divide,
+            };
+            Op::Floats(op, a.step, b.step)
+        } else {
+            let op = match op {
+                B::Plus => IntOp::Add,
+                B::Minus => IntOp::Subtract,
+                B::Multiply => IntOp::Multiply,
+                B::Modulo => IntOp::Modulo,
+                _ => IntOp::Divide,
+            };
+            Op::Ints(op, a.step, b.step)
+        };
+        Ok(self.push(of, op, ty))
+    }
+
+    /// `a // b` of floats too: the quotient rounded down is an integer.
+    pub(super) fn divided(&mut self, of: &Expr, left: Operand, right: Operand) -> Result<Operand> {
+        let quotient = self.arithmetic(of, &BinaryOperator::DuckIntegerDivide, left, right)?;
+        if quotient.ty == Some(Type::Int) {
+            return Ok(quotient);
+        }
+        let floor = self.call(of, &[quotient], |names| format!("floor({})", names[0]))?;
+        self.cast_operand(of, floor, To::Int, false)
+    }
+
+    /// `date + INTERVAL '1 day'`.
+    pub(super) fn shifted(
+        &mut self,
+        of: &Expr,
+        left: (&Expr, Operand),
+        op: &BinaryOperator,
+        right: &Expr,
+    ) -> Result<Operand> {
+        let (left, date) = left;
+        self.expect(left, &date, Takes::Date, &op.to_string())?;
+        let text = match right {
+            Expr::Interval(interval) => interval_text(&interval.to_string()),
+            _ => None,
+        };
+        let Some(interval) = text else {
+            return Err(self
+                .text
+                .error_at(right, "the interval is not understood")
+                .hint("it is written `INTERVAL '1 day'` or `INTERVAL '2 hours 30 minutes'`, with units from year to second"));
+        };
+        let utc = date.ty == Some(Type::Date { utc: true });
+        let date = self.typed_as(left, date, &Type::Date { utc });
+        self.call(of, &[date], |names| format!("{} {op} {interval}", names[0]))
+    }
+
+    pub(super) fn compare(
+        &mut self,
+        of: &Expr,
+        left: Operand,
+        sign: &str,
+        right: Operand,
+    ) -> Result<Operand> {
+        let (a, b, ty) = self.alike(of, left, right)?;
+        if let Some(ty @ (Type::List(_) | Type::Binary)) = &ty {
+            let ty = ty.name();
+            return Err(self
+                .text
+                .error_at(of, format!("{} cannot be compared", a_kind(&ty))));
+        }
+        if ty.is_none() && sign != "<=>" {
+            let null = Column::nulls(&Type::Bool, 1);
+            return Ok(self.constant(of, null, Type::Bool));
+        }
+        self.call(of, &[a, b], |names| {
+            format!("{} {sign} {}", names[0], names[1])
+        })
+    }
+
+    /// What asks something of a value, by words of SQL.
+    pub(super) fn predicate(&mut self, expr: &Expr) -> Result<Operand> {
+        match expr {
+            Expr::IsNull(of) => {
+                let present = self.present(expr, of)?;
+                Ok(self.push(expr, Op::Not(present), Type::Bool))
+            }
+            Expr::IsNotNull(of) => {
+                let value = self.expr(of)?;
+                Ok(self.push(expr, Op::Present(value.step), Type::Bool))
+            }
+            Expr::IsTrue(of) => self.is(expr, of, true, false),
+            Expr::IsNotTrue(of) => self.is(expr, of, true, true),
+            Expr::IsFalse(of) => self.is(expr, of, false, false),
+            Expr::IsNotFalse(of) => self.is(expr, of, false, true),
+            Expr::IsDistinctFrom(a, b) => self.distinct(expr, a, b, false),
+            Expr::IsNotDistinctFrom(a, b) => self.distinct(expr, a, b, true),
+            Expr::InList {
+                expr: of,
+                list,
+                negated,
+            } => self.in_list(expr, of, list, *negated),
+            Expr::Between {
+                expr: of,
+                negated,
+                low,
+                high,
+            } => self.between(expr, of, low, high, *negated),
+            Expr::Like {
+                negated,
+                any: false,
+                expr: of,
+                pattern,
+                escape_char: None,
+            } => {
+                let value = (&**of, self.expr(of)?);
+                self.matches(
+                    expr,
+                    value,
+                    pattern,
+                    if *negated { "NOT LIKE" } else { "LIKE" },
+                )
+            }
+            Expr::ILike {
+                negated,
+                any: false,
+                expr: of,
+                pattern,
+                escape_char: None,
+            } => {
+                let value = (&**of, self.expr(of)?);
+                self.matches(
+                    expr,
+                    value,
+                    pattern,
+                    if *negated { "NOT ILIKE" } else { "ILIKE" },
+                )
+            }
+            Expr::RLike {
+                negated,
+                expr: of,
+                pattern,
+                ..
+            } => {
+                let value = (&**of, self.expr(of)?);
+                self.matches(expr, value, pattern, if *negated { "!~" } else { "~" })
+            }
+            _ => self.worded(expr),
+        }
+    }
+
+    /// `IS TRUE` and its kin; never null.
+    pub(super) fn is(
+        &mut self,
+        of: &Expr,
+        value: &Expr,
+        what: bool,
+        negated: bool,
+    ) -> Result<Operand> {
+        let operand = self.expr(value)?;
+        self.expect(value, &operand, Takes::Bool, "IS")?;
+        let operand = self.typed_as(value, operand, &Type::Bool);
+        let is = self.push(of, Op::Is(what, operand.step), Type::Bool);
+        if !negated {
+            return Ok(is);
+        }
+        Ok(self.push(of, Op::Not(is.step), Type::Bool))
+    }
+
+    /// Whether there is a value; never null.
+    pub(super) fn present(&mut self, of: &Expr, value: &Expr) -> Result<usize> {
+        let value = self.expr(value)?;
+        Ok(self.test(of, Op::Present(value.step)))
+    }
+
+    pub(super) fn distinct(&mut self, of: &Expr, a: &Expr, b: &Expr, not: bool) -> Result<Operand> {
+        let (a, b) = (self.expr(a)?, self.expr(b)?);
+        let same = self.compare(of, a, "<=>", b)?;
+        if not {
+            return Ok(same);
+        }
+        Ok(self.push(of, Op::Not(same.step), Type::Bool))
+    }
+
+    pub(super) fn between(
+        &mut self,
+        of: &Expr,
+        value: &Expr,
+        low: &Expr,
+        high: &Expr,
+        negated: bool,
+    ) -> Result<Operand> {
+        let value = self.expr(value)?;
+        let low = self.expr(low)?;
+        let high = self.expr(high)?;
+        let above = self.compare(of, value.clone(), ">=", low)?;
+        let below = self.compare(of, value, "<=", high)?;
+        let inside = self.call(of, &[above, below], |names| {
+            format!("{} AND {}", names[0], names[1])
+        })?;
+        if !negated {
+            return Ok(inside);
+        }
+        self.call(of, &[inside], |names| format!("NOT {}", names[0]))
+    }
+
+    pub(super) fn in_list(
+        &mut self,
+        of: &Expr,
+        value: &Expr,
+        list: &[Expr],
+        negated: bool,
+    ) -> Result<Operand> {
+        let value = self.expr(value)?;
+        let mut items = Vec::new();
+        for item in list {
+            items.push(self.expr(item)?);
+        }
+        let same = |item: &Operand| item.ty == value.ty && item.literal.is_some();
+        let plain = matches!(value.ty, Some(Type::String | Type::Int)) && items.iter().all(same);
+        let found = if plain && !items.is_empty() {
+            let items: Vec<String> = items.into_iter().filter_map(|item| item.literal).collect();
+            self.call(of, &[value], |names| {
+                format!("{} IN ({})", names[0], items.join(", "))
+            })?
+        } else {
+            let mut found = self.constant(of, Column::from_bools(&[false], None), Type::Bool);
+            for item in items {
+                let same = self.compare(of, value.clone(), "=", item)?;
+                found = self.call(of, &[found, same], |names| {
+                    format!("{} OR {}", names[0], names[1])
+                })?;
+            }
+            found
+        };
+        if !negated {
+            return Ok(found);
+        }
+        self.call(of, &[found], |names| format!("NOT {}", names[0]))
+    }
+
+    /// `text LIKE 'pattern'` and its kin: the pattern stands in the expression.
+    pub(super) fn matches(
+        &mut self,
+        of: &Expr,
+        value: (&Expr, Operand),
+        pattern: &Expr,
+        sign: &str,
+    ) -> Result<Operand> {
+        let (value, text) = value;
+        self.expect(value, &text, Takes::Text, sign)?;
+        let pattern = self.text_literal(pattern)?;
+        let text = self.typed_as(value, text, &Type::String);
+        self.call(of, &[text], |names| {
+            format!("{} {sign} {pattern}", names[0])
+        })
+    }
+}
+
+/// An interval as polars takes it: whole numbers, each with its unit. Polars panics at others.
+fn interval_text(written: &str) -> Option<String> {
+    const UNITS: [&str; 11] = [
+        "year",
+        "quarter",
+        "month",
+        "week",
+        "day",
+        "hour",
+        "minute",
+        "second",
+        "millisecond",
+        "microsecond",
+        "nanosecond",
+    ];
+    // Longer numbers leave the years that there are, and overflow within polars.
+    const DIGITS_MAX: usize = 9;
+    let inside = written.strip_prefix("INTERVAL '")?.strip_suffix('\'')?;
+    let words: Vec<&str> = inside.split_whitespace().collect();
+    let is_number = |word: &str| {
+        word.len() <= DIGITS_MAX
+            && !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_unit = |word: &str| {
+        let word = word.to_lowercase();
+        UNITS.contains(&word.strip_suffix('s').unwrap_or(&word))
+    };
+    let pairs = words.chunks(2);
+    let right = pairs
+        .into_iter()
+        .all(|pair| matches!(pair, [number, unit] if is_number(number) && is_unit(unit)));
+    (right && !words.is_empty()).then(|| format!("INTERVAL '{}'", words.join(" ").to_lowercase()))
+}
