@@ -75,18 +75,18 @@ impl Column {
                 Column::Bytes(concat_views(ArrowDataType::BinaryView, &arrays, validity))
             }
             Column::Ints(_) => {
-                let values: Vec<i64> = parts
+                let slices: Vec<&[i64]> = parts
                     .iter()
-                    .flat_map(|part| part.ints().values().iter().copied())
+                    .map(|part| part.ints().values().as_slice())
                     .collect();
-                Column::from_ints(values, validity)
+                Column::from_ints(slices.concat(), validity)
             }
             Column::Floats(_) => {
-                let values: Vec<f64> = parts
+                let slices: Vec<&[f64]> = parts
                     .iter()
-                    .flat_map(|part| part.floats().values().iter().copied())
+                    .map(|part| part.floats().values().as_slice())
                     .collect();
-                Column::from_floats(values, validity)
+                Column::from_floats(slices.concat(), validity)
             }
             Column::Bools(_) => {
                 let mut bits =

@@ -3,7 +3,9 @@
 //! A value that cannot be computed is a fault of its row, not of the batch, and only where the row asks for it: a
 //! step inside `CASE`, `COALESCE`, `AND` or `OR` has a *guard*, the rows that ask for its value.
 
+use polars_arrow::array::BooleanArray;
 use polars_arrow::bitmap::{Bitmap, MutableBitmap};
+use polars_arrow::datatypes::ArrowDataType;
 
 use super::arithmetic::{self, FloatOp, IntOp};
 use super::call::Call;
@@ -270,7 +272,7 @@ impl Running<'_> {
             Op::Call(call, operands) => self.call(call, operands),
             Op::Choose(condition, then, otherwise) => {
                 let mask = truth(&self.spread(*condition), true);
-                fine(choose(&mask, &self.spread(*then), &self.spread(*otherwise)))
+                fine(choose(&mask, self.of(*then), self.of(*otherwise)))
             }
             Op::Present(a) => {
                 let column = self.spread(*a);
@@ -356,8 +358,7 @@ impl Running<'_> {
 }
 
 fn bools(values: Bitmap) -> Column {
-    let values = values.iter().collect::<Vec<bool>>();
-    Column::from_bools(&values, None)
+    Column::Bools(BooleanArray::new(ArrowDataType::Boolean, values, None))
 }
 
 /// The rows where a bool is `value`.
@@ -376,20 +377,18 @@ pub(super) fn truth(column: &Column, value: bool) -> Bitmap {
     }
 }
 
-/// Where the mask is set the value of `then`, else that of `otherwise`.
+/// Where the mask is set the value of `then`, else that of `otherwise`; each has a value a row, or one for all.
 fn choose(mask: &Bitmap, then: &Column, otherwise: &Column) -> Column {
     let rows = row_number(mask.len());
-    let both = Column::concat(&[then, otherwise]);
-    let picks: Vec<u32> = (0..rows)
-        .map(|row| {
-            if mask.get_bit(row as usize) {
-                row
-            } else {
-                row + rows
-            }
-        })
-        .collect();
-    both.take(&picks)
+    let end = row_number(then.len());
+    let step = |column: &Column| u32::from(column.len() != 1 || rows == 1);
+    let (of_then, of_otherwise) = (step(then), step(otherwise));
+    let picks = (0..rows).zip(mask.iter()).map(|(row, set)| match set {
+        true => row * of_then,
+        false => end + row * of_otherwise,
+    });
+    let picks: Vec<u32> = picks.collect();
+    Column::concat(&[then, otherwise]).take(&picks)
 }
 
 /// The same values with another validity.
