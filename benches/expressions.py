@@ -5,7 +5,7 @@ usage: benches/expressions.py [--rows 10000000] [--rounds 3] [--python PYTHON] [
 
 Rows of eight columns lie in memory: of `etl` as what a staged run holds between two stages, of DuckDB as a table, of Polars
 as a data frame. Timed is the one operation that makes rows of them, in memory too: of `etl` the stage's own wall time, of
-DuckDB `CREATE TABLE ... AS`, of Polars `collect`. Two threads each, the three in turn. PYTHON must have duckdb, polars and
+DuckDB `CREATE TABLE ... AS`, of Polars `collect`. Two threads each, the three in turn. PYTHON must have duckdb, numpy, polars and
 pyarrow. Writes benches/runs/DATE-expressions.json and the table in docs/benchmarks.md.
 """
 import argparse, json, os, subprocess, sys, tempfile
@@ -97,6 +97,7 @@ if who == "duckdb":
     import duckdb, pyarrow as pa
     connection = duckdb.connect()
     connection.execute("SET threads = 2")
+    connection.execute("SET enable_progress_bar = false")
     source = pa.ipc.open_file(pa.memory_map(path)).read_all()
     connection.execute("CREATE TABLE rows AS SELECT * FROM source")
     begin = time.perf_counter()
@@ -104,7 +105,7 @@ if who == "duckdb":
     print(time.perf_counter() - begin)
 else:
     import polars as pl
-    frame = pl.read_ipc(path, memory_map=False).rechunk()
+    frame = pl.read_ipc(path).rechunk()
     rows = frame.lazy()
     begin = time.perf_counter()
     made = eval(query).collect()
@@ -132,7 +133,7 @@ def main():
             for name, (stage, query, frame) in tasks.items():
                 runs[name]["etl"].append(ours(folder, rows, stage))
                 for who, text in ("duckdb", query), ("polars", frame):
-                    took = subprocess.run([arguments.python, "-c", PEER, who, rows, text], check=True, capture_output=True, text=True)
+                    took = subprocess.run([arguments.python, "-c", PEER, who, rows, text], check=True, stdout=subprocess.PIPE, text=True)
                     runs[name][who].append(float(took.stdout))
                 print(round, name, {who: f"{took[-1]:.2f}" for who, took in runs[name].items()}, flush=True)
     if not arguments.only:
