@@ -28,6 +28,7 @@
 //! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
 //! * a function or an operator of expressions, what a cast or an overflow does: [`expression`] (the table `functions`, the
 //!   rest `translate`)
+//! * several inputs as one stream, in turn: `run::stream::in_turn`, of which [`stage::concat`] is the reader
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]

@@ -26,6 +26,9 @@ pub mod origin {
     /// Records a file may hold.
     pub const RECORD_BITS: u32 = 48;
 
+    /// The origin of a row that came from no file: no file has so many records.
+    pub const NOWHERE: u64 = u64::MAX;
+
     /// The origin of `record` (from 1) of file number `file`.
     pub fn of(file: u16, record: u64) -> u64 {
         u64::from(file) << RECORD_BITS | record
@@ -139,7 +142,9 @@ impl Batch {
 
     /// Where row `i` came from.
     pub fn origin(&self, row: usize) -> Option<u64> {
-        self.origins.as_ref().map(|origins| origins[row])
+        let origins = self.origins.as_ref();
+        let origin = origins.map(|origins| origins[row]);
+        origin.filter(|&origin| origin != origin::NOWHERE)
     }
 
     /// Column `i`, a value a row.
@@ -288,16 +293,14 @@ impl Batch {
             Column::concat(&parts.collect::<Vec<_>>())
         });
         let columns = columns.collect();
-        let origins: Option<Vec<u64>> = batches
-            .iter()
-            .map(|batch| batch.origins.as_ref())
-            .collect::<Option<Vec<_>>>()
-            .map(|parts| {
-                parts
-                    .into_iter()
-                    .flat_map(|part| part.iter().copied())
-                    .collect()
+        let is_known = batches.iter().any(|batch| batch.origins.is_some());
+        let origins: Option<Vec<u64>> = is_known.then(|| {
+            let of_each = batches.iter().flat_map(|batch| {
+                let unknown = vec![origin::NOWHERE; batch.rows].into();
+                batch.origins.clone().unwrap_or(unknown)
             });
+            of_each.collect()
+        });
         Batch::new(columns, rows).with_origins(origins.map(Into::into))
     }
 }

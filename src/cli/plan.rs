@@ -88,6 +88,10 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
     for edge in fragment.edges.iter().filter(|edge| edge.to == at) {
         let name = &pipeline.steps[edge.from].name;
         let mut line = format!("reads {name}: {}", in_words(&edge.partitioning));
+        if edge.input > 0 && edge.partitioning != Partitioning::Broadcast {
+            let before = &pipeline.steps[step.inputs[edge.input - 1]].name;
+            line.push_str(&format!(", after all of {before}"));
+        }
         if let Some(text) = sizes[edge.from].behind {
             line.push_str(&format!("; from about {} of text", bytes(text)));
         }
@@ -234,19 +238,14 @@ fn as_json(pipeline: &Pipeline) -> Value {
         edges.any(|edge| edge.delivery == Delivery::Collected)
     };
     let stages = pipeline.steps.iter().enumerate().map(|(at, step)| {
-        let partitioning = step.stage.inputs();
-        let inputs: Vec<Value> = step
-            .inputs
-            .iter()
-            .zip(&partitioning)
-            .map(|(&input, partitioning)| {
-                let from = sizes[input].behind;
-                let input = &pipeline.steps[input].name;
-                let mut input = json!({ "stage": input, "from_text_bytes": from });
-                describe(partitioning, &mut input);
-                input
-            })
-            .collect();
+        let inputs = step.inputs.iter().enumerate().map(|(number, &input)| {
+            let from = sizes[input].behind;
+            let input = &pipeline.steps[input].name;
+            let mut input = json!({ "stage": input, "from_text_bytes": from });
+            describe(&step.partitioning(number), &mut input);
+            input
+        });
+        let inputs: Vec<Value> = inputs.collect();
         let mut stage = json!({
             "name": step.name,
             "kind": step.kind.name,
@@ -259,14 +258,12 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "output_collected": is_collected(at),
             "publishes": step.publishes_to(),
         });
-        if step.inputs.is_empty()
-            && let Some(partitioning) = partitioning.first()
-        {
+        if step.inputs.is_empty() {
             let (files, size) = sizes[at].files.as_ref().copied().unwrap_or_default();
             stage["source"] = json!({
                 "files": files, "file_bytes": size, "text_bytes": sizes[at].behind,
             });
-            describe(partitioning, &mut stage["source"]);
+            describe(&step.partitioning(0), &mut stage["source"]);
         }
         stage
     });

@@ -257,7 +257,8 @@ fn as_json(kind: &StageKind) -> Value {
     });
     let functions: Vec<Value> = functions.collect();
     let mut value = json!({
-        "kind": kind.name, "summary": kind.summary, "inputs": inputs, "sink": kind.sink,
+        "kind": kind.name, "summary": kind.summary, "inputs": inputs, "more_inputs": kind.more_inputs,
+        "sink": kind.sink,
         "takes_batch_rows": kind.takes_batch_rows, "options": options, "example": kind.example,
     });
     if !functions.is_empty() {

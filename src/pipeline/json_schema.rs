@@ -70,10 +70,12 @@ fn common(kind: &StageKind) -> Map<String, Value> {
         Kind::Processes,
         Kind::Hybrid,
     ];
-    let inputs = json!({
-        "type": "array", "items": { "type": "string" },
-        "minItems": kind.inputs.iter().min(), "maxItems": kind.inputs.iter().max(),
+    let mut inputs = json!({
+        "type": "array", "items": { "type": "string" }, "minItems": kind.inputs.iter().min(),
     });
+    if !kind.more_inputs {
+        inputs["maxItems"] = json!(kind.inputs.iter().max());
+    }
     let keys = [
         (
             "name",

@@ -31,7 +31,7 @@ use crate::meant::nearest_file;
 use crate::schema::{Schema, list};
 use crate::secrets;
 use crate::stage::files;
-use crate::stage::{Destination, Folder, Policy, STAGES, Stage, StageKind};
+use crate::stage::{Destination, Folder, Partitioning, Policy, STAGES, Stage, StageKind};
 use crate::stop::Stop;
 
 pub use crate::secrets::{masked, masked_set};
@@ -341,6 +341,19 @@ impl Pipeline {
 }
 
 impl Step {
+    /// How the rows of one of its inputs are partitioned, or those of its own source.
+    pub fn partitioning(&self, input: usize) -> Partitioning {
+        let all = self.stage.inputs();
+        let found = all.get(input).or(all.last());
+        found.cloned().unwrap_or(Partitioning::Any)
+    }
+
+    /// Which of its inputs are streamed, one after the other; the others are broadcast before.
+    pub fn streamed_inputs(&self) -> impl Iterator<Item = usize> {
+        let inputs = 0..self.inputs.len();
+        inputs.filter(|&input| self.partitioning(input) != Partitioning::Broadcast)
+    }
+
     /// The columns of its inputs, of those of all steps.
     pub fn given(&self, schemas: &[Schema]) -> Vec<Schema> {
         self.inputs.iter().map(|&at| schemas[at].clone()).collect()

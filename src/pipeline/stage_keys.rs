@@ -316,7 +316,7 @@ fn inputs(draft: &Draft, names: &[Option<String>], above: &[Option<Step>]) -> Re
         }
     }
     let given = words.len();
-    if !draft.kind.inputs.contains(&given) {
+    if !draft.kind.takes_inputs(given) {
         let error = Error::usage(format!(
             "kind `{}` takes {}, found {given}",
             draft.kind.name,

@@ -121,10 +121,17 @@ impl Fragment {
         names.collect::<Vec<&str>>().join("+")
     }
 
-    /// The edge that brings the rows which enter its first stage, if these have no source of their own.
+    /// The edges that bring the rows which enter its first stage, one after the other; none if these have a source of
+    /// their own.
+    pub fn inputs(&self) -> impl Iterator<Item = &Edge> {
+        let enters =
+            |edge: &&Edge| edge.to == self.first() && edge.partitioning != Partitioning::Broadcast;
+        self.edges.iter().filter(enters)
+    }
+
+    /// The first of them.
     pub fn input(&self) -> Option<&Edge> {
-        let enters = |edge: &&Edge| edge.to == self.first() && edge.input == 0;
-        self.edges.iter().find(enters)
+        self.inputs().next()
     }
 
     /// How the rows that enter the first stage are partitioned.
@@ -164,13 +171,13 @@ fn fragment(pipeline: &Pipeline, stages: &[usize]) -> Fragment {
             from,
             to,
             input,
-            partitioning: partitioning(step, input),
+            partitioning: step.partitioning(input),
             delivery: delivery(pipeline, from),
         }
     });
     Fragment {
         stages: planned.collect(),
-        source: first.inputs.is_empty().then(|| partitioning(first, 0)),
+        source: first.inputs.is_empty().then(|| first.partitioning(0)),
         edges: edges.collect(),
         executor: first.grid,
         batch_rows: first.rows_max(),
@@ -187,24 +194,16 @@ fn spec(step: &Step) -> StageSpec {
     }
 }
 
-fn partitioning(step: &Step, input: usize) -> Partitioning {
-    let mut all = step.stage.inputs();
-    if input < all.len() {
-        all.swap_remove(input)
-    } else {
-        Partitioning::Any
-    }
-}
-
 /// The stage right before `at` that shares its fragment: both run under one executor with batches of one size, `at`
-/// takes batches as they come, and no other stage reads the one before.
+/// takes batches as they come and from nowhere else, and no other stage reads the one before.
 fn fused_before(pipeline: &Pipeline, at: usize) -> Option<usize> {
     let step = &pipeline.steps[at];
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
     let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let is_any = partitioning(step, 0) == Partitioning::Any && above.policy().is_none();
-    (alike && is_any && pipeline.readers(before).len() == 1).then_some(before)
+    let is_any = step.partitioning(0) == Partitioning::Any && above.policy().is_none();
+    let is_alone = step.streamed_inputs().count() == 1 && pipeline.readers(before).len() == 1;
+    (alike && is_any && is_alone).then_some(before)
 }
 
 /// Rows are collected if several stages read them and could wait for each other: readers that meet again further down,
@@ -227,13 +226,14 @@ fn delivery(pipeline: &Pipeline, from: usize) -> Delivery {
     }
 }
 
-/// Whether a stage that the rows of `from` reach needs all of them before it can work on one.
+/// Whether a stage that the rows of `from` reach needs all of them before it can work on one, or works on none of
+/// them before another input has ended.
 fn collects(pipeline: &Pipeline, from: usize) -> bool {
     let reached = pipeline.downstream(from);
     reached.iter().any(|&at| {
         let step = &pipeline.steps[at];
-        let inputs = step.stage.inputs();
-        let mut inputs = inputs.iter().zip(&step.inputs);
-        inputs.any(|(partitioning, input)| partitioning.is_collected() && reached.contains(input))
+        let waits = |input: usize| input > 0 || step.partitioning(input).is_collected();
+        let mut inputs = step.inputs.iter().enumerate();
+        inputs.any(|(input, above)| reached.contains(above) && waits(input))
     })
 }

@@ -304,7 +304,8 @@ impl Driver<'_> {
     fn account(&self) -> Result<()> {
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             let rows_out = |input: &usize| self.records[*input].totals().ledger.rows_out;
-            let mut rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
+            let rows_in: Vec<u64> = step.inputs.iter().map(rows_out).collect();
+            let given: u64 = step.streamed_inputs().map(|input| rows_in[input]).sum();
             let mut totals = self.records[at].totals();
             if let Some((costs, position)) = &totals.costs {
                 let closed = costs
@@ -316,17 +317,14 @@ impl Driver<'_> {
                     .unwrap_or_default();
                 add_counts(&mut totals.ledger.counts, closed);
             }
-            if let Some(first) = rows_in.first_mut() {
-                if *first != totals.ledger.rows_in {
-                    let (given, taken) = (*first, totals.ledger.rows_in);
-                    return Err(Error::failed(format!(
-                        "the ledger does not balance: it was given {}, it saw {taken}",
-                        count(given, "row")
-                    ))
-                    .stage(&step.name)
-                    .hint("this is a bug in etl: nothing was published"));
-                }
-                *first = totals.ledger.rows_in;
+            let taken = totals.ledger.rows_in;
+            if !rows_in.is_empty() && given != taken {
+                return Err(Error::failed(format!(
+                    "the ledger does not balance: it was given {}, it saw {taken}",
+                    count(given, "row")
+                ))
+                .stage(&step.name)
+                .hint("this is a bug in etl: nothing was published"));
             }
             let (left, right) = (
                 totals.ledger.rows_in + totals.ledger.added,

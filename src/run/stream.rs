@@ -47,6 +47,18 @@ pub(super) fn cut(stream: Batches, rows_max: usize) -> Inputs {
     }))
 }
 
+/// Streams one after the other, cut like one; each task says of which stream it is.
+pub(super) fn in_turn(streams: Vec<Batches>, rows_max: usize) -> Inputs {
+    let numbered = streams.into_iter().enumerate();
+    Box::new(numbered.flat_map(move |(number, stream)| {
+        cut(stream, rows_max).map(move |input| {
+            let mut input = input?;
+            input.task.input = number;
+            Ok(input)
+        })
+    }))
+}
+
 /// Numbers a stream's rows, leaves out the first `resumed_rows` ones, and cuts what is left into batches of
 /// at most `rows_max` rows, none with two that are equal in `columns`.
 pub(super) fn unique_in_flight(
@@ -121,8 +133,8 @@ pub(super) fn requests(mut stream: Batches, rows: usize) -> Inputs {
 fn numbered(first: u64) -> TaskContext {
     TaskContext {
         first,
-        again: false,
         alone: true,
+        ..TaskContext::default()
     }
 }
 

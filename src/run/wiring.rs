@@ -104,8 +104,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
         let fragment = self.plan.fragment_of(at);
         let first = fragment.first();
         let name = &self.pipeline.steps[first].name;
-        let input = self.input(fragment, tees);
-        let input = match self.partitioned(fragment, input) {
+        let inputs = self.inputs(fragment, tees);
+        let input = match self.partitioned(fragment, inputs) {
             Ok(input) => input,
             Err(error) => Box::new(std::iter::once(Err(error.stage(name)))),
         };
@@ -147,8 +147,8 @@ impl<'a, 'b> Wiring<'a, 'b> {
         stream::recorded(results, records.collect(), self.run.clone(), rejects_max)
     }
 
-    /// The rows that enter a fragment, as they come.
-    fn input(&mut self, fragment: &Fragment, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
+    /// The rows that enter a fragment, as they come: a stream for each input.
+    fn inputs(&mut self, fragment: &Fragment, tees: &mut Vec<(Arc<Tee>, usize)>) -> Vec<Batches> {
         let first = fragment.first();
         let name = &self.pipeline.steps[first].name;
         if let Some(source) = self.begun[first].source.take() {
@@ -161,16 +161,19 @@ impl<'a, 'b> Wiring<'a, 'b> {
             let alone = readers < 2;
             let metered = |part| stream::metered(part, record.clone(), name, alone);
             let parts = source.parts.into_iter().map(metered).collect();
-            return read_ahead::batches(parts, readers, name, self.options.stop.clone());
+            let stop = self.options.stop.clone();
+            return vec![read_ahead::batches(parts, readers, name, stop)];
         }
-        match fragment.input() {
-            Some(edge) => self.output(edge.from, tees),
-            None => Box::new(std::iter::empty()),
-        }
+        let edges = fragment.inputs();
+        edges.map(|edge| self.output(edge.from, tees)).collect()
     }
 
     /// The same rows, partitioned as the fragment asks.
-    fn partitioned(&self, fragment: &Fragment, input: Batches) -> Result<Inputs> {
+    fn partitioned(&self, fragment: &Fragment, mut inputs: Vec<Batches>) -> Result<Inputs> {
+        if inputs.len() > 1 {
+            return Ok(stream::in_turn(inputs, fragment.batch_rows));
+        }
+        let input = inputs.pop().unwrap_or_else(|| Box::new(std::iter::empty()));
         let record = &self.records[fragment.first()];
         let rows = fragment.batch_rows;
         Ok(match (fragment.partitioning(), fragment.input()) {

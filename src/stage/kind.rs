@@ -19,6 +19,8 @@ pub struct StageKind {
     pub summary: &'static str,
     /// How many inputs it takes: one of these.
     pub inputs: &'static [usize],
+    /// Whether it takes any number of inputs beyond these.
+    pub more_inputs: bool,
     /// Whether rows leave the pipeline here, so that no stage may read it.
     pub sink: bool,
     /// Whether `batch_rows` means anything to it; kinds that talk to the outside have their own unit.
@@ -53,6 +55,7 @@ impl StageKind {
         name: "",
         summary: "",
         inputs: &[],
+        more_inputs: false,
         sink: false,
         takes_batch_rows: false,
         batch_option: None,
@@ -67,17 +70,25 @@ impl StageKind {
         decode: |_| Err(Error::usage("a kind of this name stands in no file")),
     };
 
+    /// Whether it takes so many inputs.
+    pub fn takes_inputs(&self, count: usize) -> bool {
+        let least = self.inputs.iter().max();
+        let is_more = self.more_inputs && least.is_some_and(|&least| count > least);
+        is_more || self.inputs.contains(&count)
+    }
+
     /// How many inputs it takes, in numbers.
     pub fn input_counts(&self) -> String {
-        let counts: Vec<String> = self.inputs.iter().map(usize::to_string).collect();
-        counts.join(" or ")
+        let counts = self.inputs.iter().map(usize::to_string);
+        let more = self.more_inputs.then(|| "more".to_owned());
+        counts.chain(more).collect::<Vec<String>>().join(" or ")
     }
 
     /// How many inputs it takes, in words.
     pub fn inputs_in_words(&self) -> String {
         match self.inputs {
             [0] => "no inputs".into(),
-            [.., 1] => format!("{} input", self.input_counts()),
+            [.., 1] if !self.more_inputs => format!("{} input", self.input_counts()),
             _ => format!("{} inputs", self.input_counts()),
         }
     }

@@ -6,10 +6,12 @@
 pub mod answers;
 mod aside;
 pub mod bulk_index;
+pub mod concat;
 pub mod connection;
 pub mod derive;
 mod direct;
 pub mod exec;
+pub mod explode;
 pub mod fetch;
 pub mod files;
 pub mod filter;
@@ -24,6 +26,7 @@ pub mod normalize_dates;
 mod option;
 mod partial_file;
 mod placeholders;
+mod parts;
 mod properties;
 mod run;
 pub mod select;
@@ -36,6 +39,7 @@ pub use crate::stage_options;
 pub use kind::{NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, options};
 use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
+pub use parts::Rest;
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
 pub use run::{Folder, REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
 pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
@@ -58,6 +62,8 @@ pub static STAGES: &[&StageKind] = &[
     &select::KIND,
     &filter::KIND,
     &derive::KIND,
+    &concat::KIND,
+    &explode::KIND,
     &group_concat::KIND,
     &join::KIND,
     &normalize_dates::KIND,
@@ -102,8 +108,9 @@ impl Partitioning {
 
 /// One step of a pipeline: what the TOML options decode to.
 pub trait Stage: Send + Sync {
-    /// How the rows of each input may be partitioned. Further inputs after the first are `Broadcast`. A stage
-    /// with a source of its own declares that source's partitioning here too.
+    /// How the rows of each input may be partitioned; the last one stands for all further inputs too. Inputs that
+    /// are not `Broadcast` are streamed: several of them, which are `Any`, one after the other
+    /// ([`TaskContext::input`]). A stage with a source of its own declares that source's partitioning here too.
     fn inputs(&self) -> Vec<Partitioning>;
 
     /// The output's columns from the inputs', before any row moves. A kind whose columns stand in a
@@ -150,6 +157,8 @@ pub struct TaskContext {
     pub again: bool,
     /// Whether no other batch of the stage is in flight while this one is.
     pub alone: bool,
+    /// Which of the stage's inputs the rows are of, from 0.
+    pub input: usize,
 }
 
 /// A stage at work in one process.
@@ -286,27 +295,6 @@ pub struct Output {
     /// What makes the next part, where the batch becomes more rows than fit into one: the numbers above are
     /// of this part alone.
     pub rest: Option<Rest>,
-}
-
-/// Makes the next part of what a batch becomes, when the part before it has been taken.
-pub struct Rest(Box<dyn FnOnce() -> Result<Output> + Send>);
-
-impl Rest {
-    /// What makes it.
-    pub fn new(make: impl FnOnce() -> Result<Output> + Send + 'static) -> Self {
-        Rest(Box::new(make))
-    }
-
-    /// Makes it.
-    pub fn make(self) -> Result<Output> {
-        (self.0)()
-    }
-}
-
-impl std::fmt::Debug for Rest {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("Rest")
-    }
 }
 
 /// A request or a command as it was made.

@@ -51,18 +51,24 @@ pub(crate) fn output_schema(stage: &dyn Stage, input: &Schema) -> Result<Schema>
     stage.schema(std::slice::from_ref(input), &Folder("/".into()))
 }
 
-/// A session of a stage with one input.
-pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
-    let setup = Setup {
-        inputs: vec![input.clone()],
-        output: output_schema(stage, input).expect("the stage takes this input"),
+/// What a session of a stage opens with, where nothing is broadcast to it.
+pub(crate) fn setup(inputs: &[Schema], output: &Schema) -> Setup {
+    Setup {
+        inputs: inputs.to_vec(),
+        output: output.clone(),
         session_config: Value::Null,
-        broadcast: vec![None],
+        broadcast: vec![None; inputs.len()],
         sessions: 1,
         stop: crate::stop::Stop::default(),
         backpressure: crate::stage::Backpressure::default(),
         wait_reason: crate::stage::WaitReason::default(),
-    };
+    }
+}
+
+/// A session of a stage with one input.
+pub(crate) fn open(stage: &dyn Stage, input: &Schema) -> Box<dyn Session> {
+    let output = output_schema(stage, input).expect("the stage takes this input");
+    let setup = setup(std::slice::from_ref(input), &output);
     stage.open(setup).expect("a session opens")
 }
 

@@ -355,6 +355,8 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/format/arrow", &["compress"]),
     // A file of the scratch folder.
     ("src/bench/tune/measure", &["index"]),
+    // A word that others have for `null`.
+    ("src/meant", &["empty"]),
     // The client's own settings, by the names that its users share.
     ("src/http", &["ca_certificate", "client_certificate"]),
 ];

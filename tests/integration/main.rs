@@ -26,6 +26,7 @@ mod outputs;
 mod pages;
 mod plans;
 mod real;
+mod refused;
 mod screen;
 mod scripted;
 mod server;

@@ -3,13 +3,9 @@
 use std::sync::Arc;
 
 use super::{How, Right, count};
-use crate::batch::{BYTES_MAX, Batch, ROWS_MAX};
+use crate::batch::Batch;
 use crate::columns::{NONE, row_number};
-use crate::stage::{Output, Rest};
-
-/// A batch may become so many times the rows and bytes that a stage is given at most: where some keys stand
-/// twice it stays in one piece, and where a key stands a million times no part of it fills the memory.
-const GROWTH_MAX: usize = 4;
+use crate::stage::{Output, Rest, parts};
 
 /// A batch whose rows match none, one or several right rows, and how far it was joined.
 pub(super) struct Expanding {
@@ -25,15 +21,14 @@ pub(super) struct Expanding {
 
 impl Expanding {
     pub(super) fn new(right: Arc<Right>, left: Batch, first: Vec<u32>) -> Self {
-        let row_bytes = (left.size() / first.len().max(1) + right.row_bytes).max(1);
-        let by_bytes = GROWTH_MAX * BYTES_MAX / row_bytes;
+        let row_bytes = left.size() / first.len().max(1) + right.row_bytes;
         Expanding {
             right,
             left,
             first,
             row: 0,
             at: None,
-            rows_max: by_bytes.clamp(1, GROWTH_MAX * ROWS_MAX),
+            rows_max: parts::rows_max(row_bytes),
         }
     }
 

@@ -218,6 +218,8 @@ pub(super) const KINDS: &[(&str, Generator)] = &[
     ("select", select),
     ("filter", filter),
     ("derive", derive),
+    ("concat", concat),
+    ("explode", explode),
     ("group_concat", group_concat),
     ("join", join),
     ("normalize_dates", normalize_dates),
@@ -519,6 +521,53 @@ pub(super) fn condition(
         _ => values[0].clone(),
     };
     (column, condition, value)
+}
+
+/// Tables, parts of them and groups, one after the other: some rows come from no file.
+fn concat(random: &mut Random, job: &mut Job) {
+    let one = job.table(random, "one", 120);
+    let other = job.table(random, "other", 60);
+    let options = select_options(random);
+    job.stage("some", "select", &[&one], options);
+    let options = vec![
+        ("by", json!("k")),
+        ("columns", json!(["d"])),
+        ("separator", json!("")),
+    ];
+    job.stage("grouped", "group_concat", &[&other], options);
+    let inputs: &[&str] = random.pick(&[
+        &["one", "other"][..],
+        &["one", "one", "other"],
+        &["some", "other", "some"],
+        &["grouped", "one", "grouped", "other"],
+    ]);
+    let options = vec![("missing", json!("null"))];
+    job.stage("all", "concat", inputs, options);
+    job.write(random, "all");
+    let options = vec![("columns", json!(["d"]))];
+    job.stage("dates", "normalize_dates", &["all"], options);
+    job.write(random, "dates");
+    job.max_rejects = -1;
+}
+
+/// Lists, some of them missing, and the dates among their values.
+fn explode(random: &mut Random, job: &mut Job) {
+    let left = job.table(random, "left", 80);
+    let right = job.table(random, "right", 150);
+    let options = vec![("by", json!("k")), ("columns", json!(["d", "n"]))];
+    job.stage("grouped", "group_concat", &[&right], options);
+    let options = vec![("on", json!("k")), ("suffix", json!("_r"))];
+    job.stage("joined", "join", &[&left, "grouped"], options);
+    let empty = json!(random.pick(&["null", "drop"]));
+    let options = vec![("column", json!("n_r")), ("empty", empty.clone())];
+    let number = job.stage("numbers", "explode", &["joined"], options);
+    let options = vec![("column", json!("d_r")), ("empty", empty)];
+    job.stage("both", "explode", &[&number], options);
+    job.write(random, "both");
+    let options = vec![("columns", json!(["d_r"]))];
+    job.stage("dates", "normalize_dates", &["both"], options);
+    job.write(random, "dates");
+    job.max_rejects = -1;
 }
 
 fn group_concat(random: &mut Random, job: &mut Job) {

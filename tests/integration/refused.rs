@@ -1,0 +1,91 @@
+//! What a check refuses of the options of kinds that move rows: all mistakes at once, each with its place, by exit code
+//! 2, and before a row is read: the inputs have a header line and nothing more.
+
+use crate::harness::{Etl, Folder};
+
+/// Stages, and what a check says of them.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "concat"
+inputs = ["numbers", "texts"]
+"#,
+        r#"error: stage `x`: column `id` is int in input 1 and string in input 2
+  at pipeline.toml:11:1
+hint: give both inputs the same type, or rename or drop the column in one
+error: stage `x`: input 2 lacks `n`, which input 1 has
+  at pipeline.toml:11:1
+hint: `missing = "null"` fills a missing column with nulls
+error: stage `x`: input 1 lacks `m`, which input 2 has
+  at pipeline.toml:11:1
+hint: `missing = "null"` fills a missing column with nulls
+"#,
+    ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "concat"
+inputs = ["texts"]
+missing = "nul"
+"#,
+        r#"error: stage `x`: kind `concat` takes 2 or more inputs, found 1
+  at pipeline.toml:14:1
+error: stage `x`: `missing`: expected one of `error`, `null`, found `nul`
+  at pipeline.toml:15:1
+hint: did you mean `null`?
+"#,
+    ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "explode"
+inputs = ["numbers"]
+column = "ID"
+"#,
+        r#"error: stage `x`: no column `ID`; there are `id`, `n`
+  at pipeline.toml:15:1
+hint: did you mean `id`?
+"#,
+    ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "explode"
+inputs = ["numbers"]
+column = "id"
+"#,
+        r#"error: stage `x`: column `id` is no list, it is of type int
+  at pipeline.toml:15:1
+hint: `group_concat` without `separator` makes lists
+"#,
+    ),
+];
+
+const LOADS: &str = r#"[[stage]]
+name = "numbers"
+kind = "load_csv"
+files = ["numbers.csv"]
+types = { id = "int" }
+[[stage]]
+name = "texts"
+kind = "load_csv"
+files = ["texts.csv"]
+"#;
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_a_row_is_read() {
+    for (stages, expected) in REFUSED {
+        let folder = Folder::new("refused");
+        folder.write("numbers.csv", "id,n\n");
+        folder.write("texts.csv", "id,m\n");
+        folder.write("pipeline.toml", format!("{LOADS}{stages}"));
+        let outcome = Etl::new(folder.path(), &["check", "pipeline.toml"]).outcome();
+        assert_eq!(outcome.stderr, *expected, "{stages}");
+        assert_eq!(outcome.code, Some(2), "{stages}");
+    }
+}
