@@ -31,6 +31,9 @@ pub struct StageSpec {
     pub options: Value,
     /// Whether its rows end in a sink, so that a digest is over what came in.
     pub sink: bool,
+    /// Whether its rows are made of what its sessions give, so that only these are digested.
+    #[serde(default)]
+    pub combined: bool,
 }
 
 /// One stage of a fragment once its run has begun, as it is sent to a worker process.
@@ -366,7 +369,8 @@ impl OpenFragment {
             .origin(first)
             .hint("this is a bug in etl: please report it with these words"))
         })?;
-        let digest = self.digest.then(|| match given {
+        let digest = self.digest && !opened.bound.spec.combined;
+        let digest = digest.then(|| match given {
             None => Digest::of(&opened.bound.output, &output.batch),
             Some(given) => {
                 let gone: Vec<u32> = output.rejects.iter().map(|reject| reject.row).collect();

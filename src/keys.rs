@@ -1,11 +1,12 @@
 //! Keys of rows: bytes whose order is the order of the values (strings bytewise, numbers by value,
 //! null first), for grouping, joining and partitioning.
 
+use hashbrown::HashTable;
 use polars_arrow::array::Utf8ViewArray;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::Batch;
-use crate::columns::Column;
+use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
 use crate::schema::{Schema, Type};
 
@@ -88,6 +89,79 @@ impl Keys {
     }
 }
 
+/// Numbers for keys, from 0 as they are first met. It keeps the keys' bytes, and of the rows nothing.
+#[derive(Default)]
+pub struct KeyIds {
+    table: HashTable<u32>,
+    hashes: Vec<u64>,
+    /// The keys one after the other, and where each ends.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    /// The number of the null key, which has no bytes as the empty text has none.
+    null: Option<u32>,
+}
+
+impl KeyIds {
+    /// The number of a key, and whether it is met for the first time.
+    pub fn meet(&mut self, key: Option<&[u8]>) -> (u32, bool) {
+        let KeyIds {
+            table,
+            hashes,
+            bytes,
+            ends,
+            null,
+        } = self;
+        let next = row_number(ends.len());
+        let hash = hash(key);
+        let Some(known) = key else {
+            let is_new = null.is_none();
+            if is_new {
+                hashes.push(hash);
+                ends.push(bytes.len());
+            }
+            return (*null.get_or_insert(next), is_new);
+        };
+        let same = |&id: &u32| {
+            let id = id as usize;
+            let from = if id == 0 { 0 } else { ends[id - 1] };
+            hashes[id] == hash && bytes[from..ends[id]] == *known
+        };
+        if let Some(&id) = table.find(hash, same) {
+            return (id, false);
+        }
+        table.insert_unique(hash, next, |&id| hashes[id as usize]);
+        hashes.push(hash);
+        bytes.extend_from_slice(known);
+        ends.push(bytes.len());
+        (next, true)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What `option` names as a key: some columns, none of them twice.
+pub fn check_names(option: &str, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        let error = Error::usage(format!("`{option}` is empty"));
+        return Err(error.hint("name one column at least").of([option]));
+    }
+    let twice = (1..names.len()).find(|&i| names[..i].contains(&names[i]));
+    match twice {
+        Some(i) => Err(
+            Error::usage(format!("`{option}` names `{}` twice", names[i])).of([option, &names[i]]),
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Only columns with an order can be keys.
 pub fn check(schema: &Schema, columns: &[usize]) -> Result<()> {
     for &column in columns {
@@ -153,5 +227,36 @@ fn encode(column: &Column, row: usize, out: &mut Vec<u8>) {
         }
         Column::Bools(bools) => out.push(u8::from(bools.value(row))),
         Column::Bytes(_) | Column::Lists(_) => unreachable!("`check` refuses such keys"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_numbered_as_they_are_met() {
+        let mut ids = KeyIds::default();
+        let keys: [Option<&[u8]>; 7] = [
+            Some(b"b"),
+            None,
+            Some(b""),
+            Some(b"b"),
+            None,
+            Some(b"\0"),
+            Some(b""),
+        ];
+        let met = keys.map(|key| ids.meet(key));
+        let expected = [
+            (0, true),
+            (1, true),
+            (2, true),
+            (0, false),
+            (1, false),
+            (3, true),
+            (2, false),
+        ];
+        assert_eq!(met, expected);
+        assert_eq!(ids.len(), 4);
     }
 }

@@ -29,6 +29,7 @@
 //! * a function or an operator of expressions, what a cast or an overflow does: [`expression`] (the table `functions`, the
 //!   rest `translate`)
 //! * several inputs as one stream, in turn: `run::stream::in_turn`, of which [`stage::concat`] is the reader
+//! * a stage in two steps, a part for each batch and then all parts together: [`stage::Combiner`], fed by `run::combine`
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]

@@ -242,6 +242,18 @@ impl Batch {
         self.take(&kept)
     }
 
+    /// The same rows with their text copied, so that they hold nothing of the buffers which they shared with others.
+    #[must_use]
+    pub fn compacted(self) -> Self {
+        let columns = (0..self.columns.len()).map(|i| Cells::Own(self.column(i).compacted()));
+        Batch {
+            columns: columns.collect(),
+            lookup: None,
+            bytes: None,
+            ..self
+        }
+    }
+
     /// The same batch, weighed once: its slices take their share.
     #[must_use]
     pub fn weighed(mut self) -> Self {

@@ -110,6 +110,9 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
             Err(error) => lines.push(format!("error: {}", step.scrub(error.clone()))),
         }
     }
+    if step.stage.properties().combined {
+        lines.push("what its sessions give is combined in input order, by one thread".into());
+    }
     if let Some(rows) = step
         .batch_rows
         .or_else(|| step.stage.properties().batch_rows)
@@ -255,6 +258,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "threads": step.grid.threads,
             "batch_rows": step.batch_rows.or_else(|| step.stage.properties().batch_rows),
             "inputs": inputs,
+            "combined": step.stage.properties().combined,
             "output_collected": is_collected(at),
             "publishes": step.publishes_to(),
         });

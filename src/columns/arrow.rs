@@ -42,6 +42,18 @@ impl Column {
         }
     }
 
+    /// The same values in memory of their own: text and lists hold nothing of the buffers that they shared.
+    #[must_use]
+    pub fn compacted(&self) -> Column {
+        let column = match self {
+            Column::Strings(_) | Column::Bytes(_) | Column::Lists(_) => {
+                Column::from_arrow(self.to_arrow().as_ref())
+            }
+            Column::Ints(_) | Column::Floats(_) | Column::Bools(_) => None,
+        };
+        column.unwrap_or_else(|| self.clone())
+    }
+
     /// The column of an Arrow array as [`Column::to_arrow`] lays it out; `None` for any other layout.
     pub fn from_arrow(array: &dyn Array) -> Option<Column> {
         let any = array.as_any();

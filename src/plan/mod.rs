@@ -191,17 +191,20 @@ fn spec(step: &Step) -> StageSpec {
         kind: step.kind.name.into(),
         options: serde_json::to_value(&step.options).expect("a table of options is plain data"),
         sink: step.kind.sink,
+        combined: step.stage.properties().combined,
     }
 }
 
 /// The stage right before `at` that shares its fragment: both run under one executor with batches of one size, `at`
-/// takes batches as they come and from nowhere else, and no other stage reads the one before.
+/// takes batches as they come and from nowhere else, and no other stage reads the one before, whose rows are not
+/// combined.
 fn fused_before(pipeline: &Pipeline, at: usize) -> Option<usize> {
     let step = &pipeline.steps[at];
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
     let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
-    let is_any = step.partitioning(0) == Partitioning::Any && above.policy().is_none();
+    let passes_on = above.policy().is_none() && !above.stage.properties().combined;
+    let is_any = step.partitioning(0) == Partitioning::Any && passes_on;
     let is_alone = step.streamed_inputs().count() == 1 && pipeline.readers(before).len() == 1;
     (alike && is_any && is_alone).then_some(before)
 }

@@ -1,6 +1,7 @@
 //! Runs: stages are wired into streams and driven, every row is accounted for, and what came out is published
 //! at the end.
 
+mod combine;
 mod driver;
 mod preview;
 mod queue;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Options;
+use super::combine::{self, Combined};
 use super::read_ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
@@ -139,12 +140,27 @@ impl<'a, 'b> Wiring<'a, 'b> {
             stop: self.options.stop.clone(),
             workers: self.options.workers.clone(),
         });
+        let results = match self.begun[at].combiner.take() {
+            Some(combiner) => combine::combined(results, combiner, self.combined(fragment)),
+            None => results,
+        };
         let records = fragment.stages.iter();
         let records = records.map(|stage| self.records[stage.at].clone());
         let option = self.pipeline.steps[first].kind.rejects_option;
         let most = fragment.policy.and_then(|policy| policy.rejects_max);
         let rejects_max = most.map(|most| (most, option.unwrap_or_default()));
         stream::recorded(results, records.collect(), self.run.clone(), rejects_max)
+    }
+
+    /// The last stage of a fragment, whose rows are combined.
+    fn combined(&self, fragment: &Fragment) -> Combined {
+        let at = fragment.last();
+        Combined {
+            position: fragment.stages.len() - 1,
+            schema: self.schemas[at].clone(),
+            record: self.records[at].clone(),
+            digest: self.options.digest,
+        }
     }
 
     /// The rows that enter a fragment, as they come: a stream for each input.

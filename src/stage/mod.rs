@@ -9,6 +9,7 @@ pub mod bulk_index;
 pub mod concat;
 pub mod connection;
 pub mod derive;
+pub mod dedupe;
 mod direct;
 pub mod exec;
 pub mod explode;
@@ -62,6 +63,7 @@ pub static STAGES: &[&StageKind] = &[
     &select::KIND,
     &filter::KIND,
     &derive::KIND,
+    &dedupe::KIND,
     &concat::KIND,
     &explode::KIND,
     &group_concat::KIND,
@@ -201,6 +203,21 @@ pub trait Sink: Send {
     fn abandon(self: Box<Self>) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Makes a stage's rows of what its sessions gave: the second of two steps, where the first can be done for each batch
+/// by itself (a sorted batch, a partial sum). Fed in input order, in the parent; a stage that has one says so in
+/// [`Properties::combined`]. What the sessions give, which crosses pipes as any batch does, need not have the stage's
+/// columns.
+///
+/// It depends on the rows alone, never on how they were cut into batches. The ledger counts a row that it holds when it
+/// is given or left out: what the sessions leave out counts as dropped, and so does what is left out here.
+pub trait Combiner: Send {
+    /// Takes what a session gave of one batch; what it gives at once, without rejects.
+    fn push(&mut self, batch: Batch) -> Result<Option<Output>>;
+
+    /// After the last batch: what it holds, in parts if that is much ([`Output::rest`]).
+    fn finish(self: Box<Self>) -> Result<Option<Output>>;
 }
 
 /// Warns of what failed once a sink's results were visible: what was not done, and what that means (`next`).
@@ -424,6 +441,8 @@ pub struct Begun {
     pub source: Option<Source>,
     /// Where the rows leave the pipeline.
     pub sink: Option<Box<dyn Sink>>,
+    /// What makes the stage's rows of what its sessions gave.
+    pub combiner: Option<Box<dyn Combiner>>,
     /// What every session needs to open, as plain data.
     pub session_config: Value,
     /// What the user should know.

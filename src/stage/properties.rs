@@ -24,6 +24,8 @@ pub struct Properties {
     ///
     /// [`Partitioning::Requests`]: super::Partitioning::Requests
     pub policy: Option<Policy>,
+    /// Whether a [`Combiner`](super::Combiner) makes its rows of what its sessions give.
+    pub combined: bool,
 }
 
 /// What holds for requests to the outside: their pace, their repetition, their limits, and where they are made.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Folder, Output, Session, Setup, Stage, StageKind, TaskContext};
+use super::{Folder, Output, Rest, Run, Session, Setup, Stage, StageKind, TaskContext};
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE};
 use crate::error::Result;
@@ -85,6 +85,47 @@ pub(crate) fn run(kind: &StageKind, options: &str, input: &Schema, batch: Batch)
     assert_eq!(rows + output.added, out, "the ledger holds");
     assert_eq!(output.batch.cells().len(), columns, "the schema was kept");
     Ok(output)
+}
+
+/// What a stage with a combiner makes of batches, and how many rows it drops; checks the ledger.
+pub(crate) fn combined(
+    kind: &StageKind,
+    options: &str,
+    input: &Schema,
+    batches: Vec<Batch>,
+) -> Result<(Vec<Batch>, u64)> {
+    let stage = decode(kind, options)?;
+    assert!(stage.properties().combined, "a combiner is announced");
+    let run = Run::new(
+        "test".into(),
+        Folder("/".into()),
+        "/".into(),
+        crate::stop::Stop::default(),
+    );
+    let begun = stage.begin(&run, std::slice::from_ref(input), 16)?;
+    let mut combiner = begun.combiner.expect("there is one");
+    let session = open(stage.as_ref(), input);
+    let (mut given, mut rows_in, mut dropped) = (Vec::new(), 0, 0);
+    let mut take = |output: Option<Output>| {
+        let mut next = output;
+        let mut rows_dropped = 0;
+        while let Some(mut output) = next.take() {
+            rows_dropped += output.dropped;
+            next = output.rest.take().map(Rest::make).transpose()?;
+            given.push(output.batch);
+        }
+        Ok::<_, crate::error::Error>(rows_dropped)
+    };
+    for batch in batches {
+        rows_in += batch.rows() as u64;
+        let output = session.run(batch, TaskContext::default())?;
+        dropped += output.dropped;
+        dropped += take(combiner.push(output.batch)?)?;
+    }
+    dropped += take(combiner.finish()?)?;
+    let out: usize = given.iter().map(Batch::rows).sum();
+    assert_eq!(rows_in, out as u64 + dropped, "the ledger holds");
+    Ok((given, dropped))
 }
 
 /// A batch of plain columns, with origins 100, 101 and so on.

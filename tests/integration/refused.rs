@@ -64,6 +64,39 @@ column = "id"
 hint: `group_concat` without `separator` makes lists
 "#,
     ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "dedupe"
+inputs = ["numbers"]
+by = ["id", "ids", "id"]
+
+[[stage]]
+name = "y"
+kind = "dedupe"
+inputs = ["numbers"]
+by = ["ids"]
+
+[[stage]]
+name = "z"
+kind = "dedupe"
+inputs = ["numbers"]
+by = []
+keep = "only"
+"#,
+        r#"error: stage `x`: `by` names `id` twice
+  at pipeline.toml:15:7
+error: stage `y`: no column `ids`; there are `id`, `n`
+  at pipeline.toml:21:7
+hint: did you mean `id`?
+error: stage `z`: `by` is empty
+  at pipeline.toml:27:1
+hint: name one column at least
+error: stage `z`: `keep`: expected one of `first`, `last`, found `only`
+  at pipeline.toml:28:1
+"#,
+    ),
 ];
 
 const LOADS: &str = r#"[[stage]]

@@ -218,6 +218,7 @@ pub(super) const KINDS: &[(&str, Generator)] = &[
     ("select", select),
     ("filter", filter),
     ("derive", derive),
+    ("dedupe", dedupe),
     ("concat", concat),
     ("explode", explode),
     ("group_concat", group_concat),
@@ -521,6 +522,33 @@ pub(super) fn condition(
         _ => values[0].clone(),
     };
     (column, condition, value)
+}
+
+/// One of equal rows; a stage above it rejects some, one after it others.
+fn dedupe(random: &mut Random, job: &mut Job) {
+    let loaded = job.table(random, "load", 250);
+    job.stage("point", "geo_point", &[&loaded], point("x", "y"));
+    let mut options = vec![("keep", json!(random.pick(&["first", "last"])))];
+    if random.chance(80) {
+        let by = random.some(&["k", "n", "b", "t", "d"]);
+        options.push(("by", json!(by)));
+    } else {
+        // A point is a list, which makes no key.
+        job.stage(
+            "some",
+            "select",
+            &["point"],
+            vec![("drop", json!(["point", "id"]))],
+        );
+    }
+    let input = job.stages.last().map(|stage| stage.name.clone());
+    let input = input.expect("there is one");
+    job.stage("dedupe", "dedupe", &[&input], options);
+    job.write(random, "dedupe");
+    let options = vec![("columns", json!(["d"]))];
+    job.stage("dates", "normalize_dates", &["dedupe"], options);
+    job.write(random, "dates");
+    job.max_rejects = -1;
 }
 
 /// Tables, parts of them and groups, one after the other: some rows come from no file.

@@ -1,0 +1,138 @@
+//! What a stage's sessions gave, on its way through the stage's combiner: each result is entered with the rows that come
+//! of it, and what the combiner holds until the end becomes further results.
+
+use std::sync::Arc;
+
+use super::record::Record;
+use super::stream;
+use crate::batch::Batch;
+use crate::clock::Meter;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::executor::Results;
+use crate::fragment::{BatchOutcome, StageMetrics};
+use crate::schema::Schema;
+use crate::stage::{Combiner, Output, Rest, add_counts};
+
+/// A stage whose rows are combined: the last one of its fragment.
+pub(super) struct Combined {
+    /// Its position there.
+    pub(super) position: usize,
+    /// Its columns.
+    pub(super) schema: Schema,
+    pub(super) record: Arc<Record>,
+    /// Whether digests are wanted.
+    pub(super) digest: bool,
+}
+
+/// The results of a fragment, with what `combiner` makes of them in place of what its last stage's sessions gave.
+pub(super) fn combined(results: Results, combiner: Box<dyn Combiner>, stage: Combined) -> Results {
+    Box::new(Combining {
+        results,
+        combiner: Some(combiner),
+        rest: None,
+        fault: None,
+        stage,
+    })
+}
+
+struct Combining {
+    results: Results,
+    /// Gone once it has given all, or the stream has ended with a fault.
+    combiner: Option<Box<dyn Combiner>>,
+    /// What it gives after what it gave.
+    rest: Option<Rest>,
+    /// What ends the stream after that.
+    fault: Option<Error>,
+    stage: Combined,
+}
+
+impl Iterator for Combining {
+    type Item = BatchOutcome;
+
+    fn next(&mut self) -> Option<BatchOutcome> {
+        if let Some(rest) = self.rest.take() {
+            return Some(self.make(|| rest.make().map(Some)));
+        }
+        let Some(outcome) = self.results.next() else {
+            let combiner = self.combiner.take()?;
+            return Some(self.make(|| combiner.finish()));
+        };
+        Some(self.push(outcome))
+    }
+}
+
+impl Combining {
+    /// A result that came, with what the combiner gives at once.
+    fn push(&mut self, mut outcome: BatchOutcome) -> BatchOutcome {
+        self.fault = outcome.fault.take();
+        let last = outcome.metrics.len() + outcome.first;
+        let given = outcome.batch.take().filter(|_| last > self.stage.position);
+        if let (Some(batch), Some(mut combiner)) = (given, self.combiner.take()) {
+            let metrics = outcome.metrics.pop().unwrap_or_default();
+            let output = self.timed(|| combiner.push(batch));
+            self.combiner = Some(combiner);
+            let (metrics, batch) = self.enter(metrics, output);
+            outcome.metrics.push(metrics);
+            outcome.batch = Some(batch);
+        }
+        if self.fault.is_some() {
+            self.combiner = None;
+        }
+        outcome.fault = self.fault.take_if(|_| self.rest.is_none());
+        outcome
+    }
+
+    /// A result that comes of what the combiner holds.
+    fn make(&mut self, make: impl FnOnce() -> Result<Option<Output>>) -> BatchOutcome {
+        let output = self.timed(make);
+        let (metrics, batch) = self.enter(StageMetrics::default(), output);
+        BatchOutcome {
+            metrics: vec![metrics],
+            batch: Some(batch),
+            fault: self.fault.take_if(|_| self.rest.is_none()),
+            first: self.stage.position,
+            rest: None,
+        }
+    }
+
+    /// Does the combiner's work, measured as its stage's.
+    fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let meter = Meter::start();
+        let result = work();
+        self.stage.record.totals().add_serial(&meter.stop());
+        result
+    }
+
+    /// What the combiner gave, entered beside what the sessions did. Of the rows that came in those are counted that
+    /// are given or left out, so that the ledger balances whenever the run ends.
+    fn enter(
+        &mut self,
+        mut metrics: StageMetrics,
+        output: Result<Option<Output>>,
+    ) -> (StageMetrics, Batch) {
+        let none = || Output::new(stream::empty(&self.stage.schema));
+        let output = output.map(|output| output.unwrap_or_else(none));
+        let output = output.unwrap_or_else(|error| Output {
+            fault: Some(error),
+            ..none()
+        });
+        let fault = output
+            .fault
+            .map(|fault| fault.stage(self.stage.record.name()));
+        if fault.is_some() {
+            self.fault = fault;
+            self.combiner = None;
+        }
+        self.rest = output.rest;
+        metrics.rows_out = output.batch.rows() as u64;
+        metrics.added += output.added;
+        metrics.dropped += output.dropped;
+        metrics.rejects.extend(output.rejects);
+        add_counts(&mut metrics.counts, output.counts);
+        metrics.digest = (self.stage.digest).then(|| Digest::of(&self.stage.schema, &output.batch));
+        let out = metrics.rows_out + metrics.dropped + metrics.rejects.len() as u64;
+        metrics.rows_in = out.saturating_sub(metrics.added);
+        (metrics, output.batch)
+    }
+}
