@@ -31,7 +31,7 @@
 //! * several inputs as one stream, in turn: `run::stream::in_turn`, of which [`stage::concat`] is the reader
 //! * a stage in two steps, a part for each batch and then all parts together: [`stage::Combiner`], fed by `run::combine`
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
-//! * grouping, joining and partitioning by key: [`keys`], [`partition`]
+//! * grouping, joining and partitioning by key: [`keys`], [`partition`]; the order of rows: [`order`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]
 //! * how much may wait: for a slow reader of several `run::stream`, files read ahead `run::read_ahead`, inside an executor
 //!   `executor::window`
@@ -75,6 +75,7 @@ pub mod fragment;
 pub mod http;
 pub mod keys;
 mod meant;
+pub mod order;
 pub mod partition;
 pub mod pipeline;
 pub mod plan;

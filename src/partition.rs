@@ -1,11 +1,13 @@
 //! Partitioning by key: rows with equal keys are in one task, and tasks follow each other in key order. So the
-//! results of the tasks, each in key order, only need to be concatenated.
+//! results of the tasks, each in key order, only need to be concatenated. Partitioning by range does the same for the
+//! order of rows, where equal rows need not be in one task.
 
 use std::collections::HashSet;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, new_set};
 use crate::columns::{Column, row_number};
 use crate::keys::{Keys, NullKeys, hash, prefix};
+use crate::order::Order;
 
 /// Rows per task: enough to be worth a trip, few enough to stay in cache.
 const TASK_ROWS: usize = 32_768;
@@ -47,6 +49,40 @@ fn borders(keys: &Keys, tasks: usize) -> Vec<(u64, Option<&[u8]>)> {
         .collect();
     borders.dedup();
     borders
+}
+
+/// Partitions the rows of `batch`, which has no shared columns, into ranges of their order; a range keeps the input order.
+/// Rows that are alike are ordered by their number, so that ranges are about as long as each other whatever the values.
+pub fn by_range(batch: &Batch, by: &[(usize, bool)]) -> Vec<Batch> {
+    let tasks = batch.rows().div_ceil(TASK_ROWS);
+    if tasks < 2 {
+        return vec![batch.clone()];
+    }
+    let order = Order::new(batch, by);
+    let words = order.first_words();
+    let step = (batch.rows() / (tasks * SAMPLES)).max(1);
+    let mut sample: Vec<u32> = (0..row_number(batch.rows())).step_by(step).collect();
+    sample.sort_unstable_by(|&a, &b| order.compare(a, b));
+    let borders: Vec<u32> = (1..tasks)
+        .map(|task| sample[task * sample.len() / tasks])
+        .collect();
+    let border_words: Vec<u64> = borders.iter().map(|&row| words[row as usize]).collect();
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); tasks];
+    for (row, &word) in (0..).zip(&words) {
+        let mut range = border_words.partition_point(|&border| border < word);
+        // The first word says it but for borders that have it too.
+        if border_words.get(range) == Some(&word) {
+            let alike = border_words[range..].partition_point(|&border| border == word);
+            let is_before = |&border: &u32| order.compare(border, row).is_le();
+            range += borders[range..range + alike].partition_point(is_before);
+        }
+        rows_of[range].push(row);
+    }
+    let set = new_set();
+    rows_of
+        .into_iter()
+        .map(|rows| batch.view(rows, set))
+        .collect()
 }
 
 /// A number for the key of each row, the same for equal keys; none where no column makes a key.

@@ -229,6 +229,21 @@ impl Batch {
         }
     }
 
+    /// The rows with these numbers of a batch without shared columns, in that order: the columns become shared, so that
+    /// values are gathered where they are needed. `set` is their identity.
+    #[must_use]
+    pub fn view(&self, rows: Vec<u32>, set: u64) -> Self {
+        debug_assert!(self.lookup.is_none());
+        let columns = (0..self.columns.len()).map(|i| Cells::Shared(self.column(i)));
+        let origins = self.origins.as_ref().map(|origins| {
+            let picked = rows.iter().map(|&row| origins[row as usize]);
+            picked.collect::<Vec<_>>().into()
+        });
+        let (columns, len) = (columns.collect(), rows.len());
+        let rows = rows.into();
+        Batch::with_lookup(columns, Some(Lookup { set, rows }), len).with_origins(origins)
+    }
+
     /// The batch without the rows numbered in `gone` (rising).
     #[must_use]
     pub fn without(self, gone: &[u32]) -> Self {

@@ -11,6 +11,7 @@ use super::{PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
 use crate::format::gzip;
+use crate::order::SortColumn;
 use crate::pipeline::{Pipeline, masked};
 use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::report::bytes;
@@ -229,6 +230,10 @@ fn in_words(partitioning: &Partitioning) -> String {
         Partitioning::ByKey(columns) => {
             format!("collected, then partitioned by {}", columns.join(", "))
         }
+        Partitioning::ByRange(columns) => {
+            let columns: Vec<String> = columns.iter().map(SortColumn::as_word).collect();
+            format!("collected, then cut into ranges by {}", columns.join(", "))
+        }
         Partitioning::Broadcast => "collected, then all of it to every session".into(),
     }
 }
@@ -312,9 +317,13 @@ fn fragment_as_json(pipeline: &Pipeline, fragment: &Fragment) -> Value {
 fn describe(partitioning: &Partitioning, input: &mut Value) {
     let (word, columns) = match partitioning {
         Partitioning::Any => ("any", None),
-        Partitioning::UniqueInFlight(columns) => ("unique_in_flight", Some(columns)),
+        Partitioning::UniqueInFlight(columns) => ("unique_in_flight", Some(columns.clone())),
         Partitioning::Requests => ("requests", None),
-        Partitioning::ByKey(columns) => ("by_key", Some(columns)),
+        Partitioning::ByKey(columns) => ("by_key", Some(columns.clone())),
+        Partitioning::ByRange(columns) => {
+            let columns = columns.iter().map(SortColumn::as_word);
+            ("by_range", Some(columns.collect()))
+        }
         Partitioning::Broadcast => ("broadcast", None),
     };
     input["partitioning"] = word.into();

@@ -142,21 +142,21 @@ fn usize_of(rows: u64) -> usize {
     usize::try_from(rows).expect("a batch fits the memory")
 }
 
-/// Collects a stream when its first batch is pulled, and partitions it by key.
-pub(super) fn by_key(
+/// Collects a stream when its first batch is pulled, and divides it into tasks.
+pub(super) fn collected(
     stream: Batches,
     schema: Schema,
-    columns: Vec<usize>,
+    divide: impl FnOnce(&Batch) -> Vec<Batch> + Send + 'static,
     record: Arc<Record>,
 ) -> Inputs {
-    let mut stream = Some(stream);
+    let mut first = Some((stream, divide));
     let mut tasks = VecDeque::new();
     Box::new(std::iter::from_fn(move || {
-        if let Some(stream) = stream.take() {
+        if let Some((stream, divide)) = first.take() {
             match collect(stream, &schema) {
                 Ok(all) => {
                     let meter = Meter::start();
-                    tasks.extend(partition::by_key(&all, &columns));
+                    tasks.extend(divide(&all));
                     record.totals().add_serial(&meter.stop());
                 }
                 Err(error) => return Some(Err(error)),

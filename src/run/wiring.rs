@@ -8,9 +8,12 @@ use super::combine::{self, Combined};
 use super::read_ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
+use crate::batch::Batch;
 use crate::error::Result;
 use crate::executor::{self, Batches, Gauge, Inputs, Journal, Task};
 use crate::fragment::{BoundFragment, BoundStage};
+use crate::order;
+use crate::partition;
 use crate::pipeline::Pipeline;
 use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::schema::Schema;
@@ -196,7 +199,14 @@ impl<'a, 'b> Wiring<'a, 'b> {
             (Partitioning::ByKey(columns), Some(edge)) => {
                 let schema = self.schemas[edge.from].clone();
                 let columns = schema.indices(columns)?;
-                stream::by_key(input, schema, columns, record.clone())
+                let divide = move |all: &Batch| partition::by_key(all, &columns);
+                stream::collected(input, schema, divide, record.clone())
+            }
+            (Partitioning::ByRange(columns), Some(edge)) => {
+                let schema = self.schemas[edge.from].clone();
+                let by = order::positions(columns, &schema)?;
+                let divide = move |all: &Batch| partition::by_range(all, &by);
+                stream::collected(input, schema, divide, record.clone())
             }
             (Partitioning::Requests, _) => stream::requests(input, rows),
             (Partitioning::UniqueInFlight(columns), Some(edge)) => {

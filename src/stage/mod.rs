@@ -31,6 +31,7 @@ mod parts;
 mod properties;
 mod run;
 pub mod select;
+pub mod sort;
 mod source;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -53,6 +54,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::Batch;
 use crate::error::{Error, Result, cut_value};
+use crate::order::SortColumn;
 use crate::schema::Schema;
 use crate::stop::Stop;
 
@@ -63,6 +65,7 @@ pub static STAGES: &[&StageKind] = &[
     &select::KIND,
     &filter::KIND,
     &derive::KIND,
+    &sort::KIND,
     &dedupe::KIND,
     &concat::KIND,
     &explode::KIND,
@@ -97,6 +100,9 @@ pub enum Partitioning {
     Requests,
     /// Collected; rows equal in these columns are in one batch, in input order; results in key order.
     ByKey(Vec<String>),
+    /// Collected; each batch has the rows between two borders of their order by these columns, in input order; results
+    /// in that order. Equal rows may be in several batches, the earlier ones in the earlier batch.
+    ByRange(Vec<SortColumn>),
     /// Collected; every session gets all rows.
     Broadcast,
 }
@@ -104,7 +110,8 @@ pub enum Partitioning {
 impl Partitioning {
     /// Whether all rows are held before one is worked on.
     pub fn is_collected(&self) -> bool {
-        matches!(self, Partitioning::ByKey(_) | Partitioning::Broadcast)
+        use Partitioning::{Broadcast, ByKey, ByRange};
+        matches!(self, ByKey(_) | ByRange(_) | Broadcast)
     }
 }
 

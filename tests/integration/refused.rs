@@ -97,6 +97,44 @@ error: stage `z`: `keep`: expected one of `first`, `last`, found `only`
   at pipeline.toml:28:1
 "#,
     ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "sort"
+inputs = ["numbers"]
+by = ["id", "-N"]
+
+[[stage]]
+name = "y"
+kind = "sort"
+inputs = ["numbers"]
+by = ["id", "-id"]
+limit = -1
+
+[[stage]]
+name = "grouped"
+kind = "group_concat"
+inputs = ["numbers"]
+by = "id"
+
+[[stage]]
+name = "z"
+kind = "sort"
+inputs = ["grouped"]
+by = "-n"
+"#,
+        r#"error: stage `x`: no column `N`; there are `id`, `n`
+  at pipeline.toml:15:13
+hint: did you mean `n`?
+error: stage `y`: `by` names `id` twice
+  at pipeline.toml:21:7
+error: stage `y`: `limit`: expected a whole number from 0, found `-1`
+  at pipeline.toml:22:1
+error: stage `z`: column `n` is a list of string, which has no order
+  at pipeline.toml:34:1
+"#,
+    ),
 ];
 
 const LOADS: &str = r#"[[stage]]

@@ -218,6 +218,7 @@ pub(super) const KINDS: &[(&str, Generator)] = &[
     ("select", select),
     ("filter", filter),
     ("derive", derive),
+    ("sort", sort),
     ("dedupe", dedupe),
     ("concat", concat),
     ("explode", explode),
@@ -243,6 +244,7 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
     ("load_csv on_error", record_fails),
     ("normalize_dates on_error", date_fails),
     ("geo_point on_error", degrees_fail),
+    ("collected before a fault", collected_fail),
     ("join duplicates", duplicates_fail),
     ("join min_match", too_few_match),
     ("several at fault", several_fail),
@@ -522,6 +524,28 @@ pub(super) fn condition(
         _ => values[0].clone(),
     };
     (column, condition, value)
+}
+
+/// Rows in some order, all or the first ones; a stage above rejects some, one after it others.
+fn sort(random: &mut Random, job: &mut Job) {
+    let loaded = job.table(random, "load", 250);
+    job.stage("point", "geo_point", &[&loaded], point("x", "y"));
+    let input = job.dates("dated", "point");
+    let names = ["k", "t", "n", "b", "d", "e", "id"];
+    let by = random.some(&names).into_iter();
+    let by: Vec<String> = by
+        .map(|name| format!("{}{name}", random.pick(&["", "-"])))
+        .collect();
+    let mut options = vec![("by", json!(by))];
+    if random.chance(50) {
+        options.push(("limit", json!(random.pick(&[0, 1, 20, 1000]))));
+    }
+    job.stage("sort", "sort", &[&input], options);
+    job.write(random, "sort");
+    let options = vec![("columns", json!(["t"]))];
+    job.stage("dates", "normalize_dates", &["sort"], options);
+    job.write(random, "dates");
+    job.max_rejects = -1;
 }
 
 /// One of equal rows; a stage above it rejects some, one after it others.
@@ -932,6 +956,28 @@ fn degrees_fail(random: &mut Random, job: &mut Job) {
     job.stage("point", "geo_point", &["dates"], options);
     job.write(random, "point");
     job.write(random, "dates");
+}
+
+/// Stages that hold rows when the run fails.
+fn collected_fail(random: &mut Random, job: &mut Job) {
+    let mut rows = some_good_rows(random);
+    let at = random.below(rows.len());
+    rows[at][7] = json!("2013-02-30");
+    job.load(random, "load", &rows, &Style::plain());
+    let options = vec![("columns", json!(["d"])), ("on_error", json!("fail"))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    let mut options = vec![("by", json!(["-n", "k"]))];
+    if random.chance(70) {
+        options.push(("limit", json!(random.pick(&[3, 500]))));
+    }
+    job.stage("sort", "sort", &["dates"], options);
+    job.write(random, "sort");
+    let keep = json!(random.pick(&["first", "last"]));
+    let options = vec![("by", json!(["n", "k"])), ("keep", keep)];
+    job.stage("once", "dedupe", &["dates"], options);
+    job.write(random, "once");
+    let inputs = random.pick(&[["sort", "once"], ["dates", "sort"]]);
+    job.stage("all", "concat", &inputs, vec![("missing", json!("null"))]);
 }
 
 fn duplicates_fail(random: &mut Random, job: &mut Job) {
