@@ -136,3 +136,107 @@ impl Combining {
         (metrics, output.batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Column;
+    use crate::run::record::Live;
+    use crate::schema::{Field, Type};
+
+    fn ints(range: std::ops::Range<i64>) -> Batch {
+        let rows = range.clone().count();
+        Batch::new(vec![Column::from_ints(range.collect(), None)], rows)
+    }
+
+    fn result(batch: Batch, fault: Option<Error>) -> BatchOutcome {
+        let metrics = StageMetrics {
+            rows_in: batch.rows() as u64,
+            ..StageMetrics::default()
+        };
+        BatchOutcome {
+            metrics: vec![StageMetrics::default(), metrics],
+            batch: Some(batch),
+            fault,
+            first: 0,
+            rest: None,
+        }
+    }
+
+    /// Holds all rows but the first of each batch, which is dropped; gives them in parts of one row.
+    struct Holding(Vec<Batch>);
+
+    impl Combiner for Holding {
+        fn push(&mut self, batch: Batch) -> Result<Option<Output>> {
+            let mut output = Output::new(batch.slice(0, 0));
+            output.dropped = 1;
+            self.0
+                .extend((1..batch.rows()).map(|row| batch.slice(row, 1)));
+            Ok(Some(output))
+        }
+
+        fn finish(self: Box<Self>) -> Result<Option<Output>> {
+            parts(self.0.into_iter()).map(Some)
+        }
+    }
+
+    fn parts(mut left: std::vec::IntoIter<Batch>) -> Result<Output> {
+        let next = left.next().ok_or_else(|| Error::failed("no rows"))?;
+        let mut output = Output::new(next);
+        if left.len() > 0 {
+            output.rest = Some(Rest::new(move || parts(left)));
+        }
+        Ok(output)
+    }
+
+    /// Of each result the values, the ledger and the fault.
+    fn run(results: Vec<BatchOutcome>) -> Vec<(Vec<i64>, [u64; 3], Option<String>)> {
+        let live = Arc::new(Live::default());
+        let stage = Combined {
+            position: 1,
+            schema: Schema::new(vec![Field::new("n", Type::Int)]).expect("one name"),
+            record: Arc::new(Record::new("x", "/dev/null".into(), live)),
+            digest: true,
+        };
+        let results = Box::new(results.into_iter());
+        let results = combined(results, Box::new(Holding(Vec::new())), stage);
+        let seen = results.map(|outcome| {
+            let metrics = outcome.metrics.last().expect("there is one");
+            assert!(metrics.digest.is_some());
+            assert_eq!(outcome.first + outcome.metrics.len(), 2, "the last stage's");
+            let batch = outcome.batch.expect("rows or none");
+            let values = batch.column(0).ints().values().as_slice().to_vec();
+            let ledger = [metrics.rows_in, metrics.rows_out, metrics.dropped];
+            (values, ledger, outcome.fault.map(|fault| fault.message))
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn rows_that_are_held_are_counted_when_they_are_given() {
+        let seen = run(vec![result(ints(0..3), None), result(ints(3..5), None)]);
+        let expected = [
+            (vec![], [1, 0, 1], None),
+            (vec![], [1, 0, 1], None),
+            (vec![1], [1, 1, 0], None),
+            (vec![2], [1, 1, 0], None),
+            (vec![4], [1, 1, 0], None),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn nothing_that_is_held_is_given_after_a_fault() {
+        let fault = Some(Error::failed("broken"));
+        let seen = run(vec![result(ints(0..3), None), result(ints(3..5), fault)]);
+        let broken = Some("broken".to_owned());
+        assert_eq!(
+            seen,
+            [(vec![], [1, 0, 1], None), (vec![], [1, 0, 1], broken)]
+        );
+        // The combiner's own fault has the name of its stage.
+        let seen = run(vec![result(ints(0..1), None)]);
+        let last = seen.last().expect("there is one");
+        assert_eq!(last.2.as_deref(), Some("no rows"));
+    }
+}

@@ -236,10 +236,10 @@ mod tests {
                 let values = if nothing { vec![None] } else { values };
                 added += values.len().saturating_sub(1) as u64;
                 dropped += u64::from(values.is_empty());
-                let line = |value: &Option<&str>| {
+                let line = |value: Option<&str>| {
                     (json!([plain[0][row], value, plain[2][row]]), origins[row])
                 };
-                expected.extend(values.iter().map(line));
+                expected.extend(values.into_iter().map(line));
             }
             let empty = if drops { Empty::Drop } else { Empty::Null };
             let options = format!(

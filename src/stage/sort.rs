@@ -133,7 +133,10 @@ fn first_rows(batch: &Batch, by: &[(usize, bool)], limit: usize) -> Output {
     let mut rows = Order::new(batch, by).sorted();
     rows.truncate(limit);
     // Values that a range shares with others are gathered here, once.
-    let mut output = Output::new(batch.take(&rows).resolve());
+    let first = batch.take(&rows).resolve();
+    // A few rows that are held must not hold the text of the batch that they came in.
+    let few = rows.len() <= batch.rows() / 2;
+    let mut output = Output::new(if few { first.compacted() } else { first });
     output.dropped = (batch.rows() - rows.len()) as u64;
     output
 }
@@ -171,10 +174,8 @@ impl Combiner for FirstRows {
             return Ok(None);
         };
         self.rows = output.batch.rows();
-        // A row that is held must not hold the text of the batch that it came in.
-        let rest = output.batch.slice(0, 0);
-        self.held
-            .push(std::mem::replace(&mut output.batch, rest).compacted());
+        let none = output.batch.slice(0, 0);
+        self.held.push(std::mem::replace(&mut output.batch, none));
         Ok(Some(output))
     }
 

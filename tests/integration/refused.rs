@@ -31,12 +31,12 @@ kind = "concat"
 inputs = ["texts"]
 missing = "nul"
 "#,
-        r#"error: stage `x`: kind `concat` takes 2 or more inputs, found 1
+        "error: stage `x`: kind `concat` takes 2 or more inputs, found 1
   at pipeline.toml:14:1
 error: stage `x`: `missing`: expected one of `error`, `null`, found `nul`
   at pipeline.toml:15:1
 hint: did you mean `null`?
-"#,
+",
     ),
     (
         r#"
@@ -46,10 +46,10 @@ kind = "explode"
 inputs = ["numbers"]
 column = "ID"
 "#,
-        r#"error: stage `x`: no column `ID`; there are `id`, `n`
+        "error: stage `x`: no column `ID`; there are `id`, `n`
   at pipeline.toml:15:1
 hint: did you mean `id`?
-"#,
+",
     ),
     (
         r#"
@@ -59,10 +59,10 @@ kind = "explode"
 inputs = ["numbers"]
 column = "id"
 "#,
-        r#"error: stage `x`: column `id` is no list, it is of type int
+        "error: stage `x`: column `id` is no list, it is of type int
   at pipeline.toml:15:1
 hint: `group_concat` without `separator` makes lists
-"#,
+",
     ),
     (
         r#"
@@ -85,7 +85,7 @@ inputs = ["numbers"]
 by = []
 keep = "only"
 "#,
-        r#"error: stage `x`: `by` names `id` twice
+        "error: stage `x`: `by` names `id` twice
   at pipeline.toml:15:7
 error: stage `y`: no column `ids`; there are `id`, `n`
   at pipeline.toml:21:7
@@ -95,7 +95,7 @@ error: stage `z`: `by` is empty
 hint: name one column at least
 error: stage `z`: `keep`: expected one of `first`, `last`, found `only`
   at pipeline.toml:28:1
-"#,
+",
     ),
     (
         r#"
@@ -124,7 +124,7 @@ kind = "sort"
 inputs = ["grouped"]
 by = "-n"
 "#,
-        r#"error: stage `x`: no column `N`; there are `id`, `n`
+        "error: stage `x`: no column `N`; there are `id`, `n`
   at pipeline.toml:15:13
 hint: did you mean `n`?
 error: stage `y`: `by` names `id` twice
@@ -133,7 +133,7 @@ error: stage `y`: `limit`: expected a whole number from 0, found `-1`
   at pipeline.toml:22:1
 error: stage `z`: column `n` is a list of string, which has no order
   at pipeline.toml:34:1
-"#,
+",
     ),
 ];
 
