@@ -56,12 +56,8 @@
 //! # Absent on purpose
 //! No data frames between stages: columns are polars' Arrow arrays (`polars-arrow`). polars computes within [`expression`]
 //! only, and its process-wide thread pool is never entered. No plugin loading, no expression language of our own, nothing
-//! asynchronous above [`http`], no global state, no sorter (a stage's inputs are defined above it), no scheduler for many
-//! machines.
-//! No data frames: columns are polars' Arrow arrays (`polars-arrow`), and there is no process-wide
-//! thread pool to stay out of. No plugin loading, no expression language, nothing asynchronous
-//! above [`http`], no global state,
-//! no topological sort (a stage's inputs are defined above it), no scheduler for many machines.
+//! asynchronous above [`http`], no global state, no topological sort (a stage's inputs are defined above it), no scheduler
+//! for many machines.
 
 pub mod batch;
 pub mod bench;
