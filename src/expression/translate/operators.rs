@@ -6,7 +6,7 @@ use super::super::arithmetic::{FloatOp, IntOp};
 use super::super::cast::To;
 use super::super::functions::Takes;
 use super::super::program::Op;
-use super::types::a_kind;
+use super::types::{a_kind, interval_text};
 use super::{DEPTH_MAX, DIVIDE, Operand, Translator};
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -429,43 +429,38 @@ impl Translator<'_> {
         self.expect(value, &text, Takes::Text, sign)?;
         let pattern = self.text_literal(pattern)?;
         let text = self.typed_as(value, text, &Type::String);
-        self.call(of, &[text], |names| {
-            format!("{} {sign} {pattern}", names[0])
-        })
+        let sql = |names: &[String]| match (sign, plain_like(&pattern)) {
+            ("LIKE", Some(search)) => search.sql(&names[0]),
+            ("NOT LIKE", Some(search)) => format!("NOT {}", search.sql(&names[0])),
+            _ => format!("{} {sign} {pattern}", names[0]),
+        };
+        self.call(of, &[text], sql)
     }
 }
 
-/// An interval as polars takes it: whole numbers, each with its unit. Polars panics at others.
-fn interval_text(written: &str) -> Option<String> {
-    const UNITS: [&str; 11] = [
-        "year",
-        "quarter",
-        "month",
-        "week",
-        "day",
-        "hour",
-        "minute",
-        "second",
-        "millisecond",
-        "microsecond",
-        "nanosecond",
-    ];
-    // Longer numbers leave the years that there are, and overflow within polars.
-    const DIGITS_MAX: usize = 9;
-    let inside = written.strip_prefix("INTERVAL '")?.strip_suffix('\'')?;
-    let words: Vec<&str> = inside.split_whitespace().collect();
-    let is_number = |word: &str| {
-        word.len() <= DIGITS_MAX
-            && !word.is_empty()
-            && word.bytes().all(|byte| byte.is_ascii_digit())
+/// A pattern of `LIKE` that asks for one text at one place: polars makes a regular expression of every pattern, which is
+/// several times slower.
+enum Search<'a> {
+    Begins(&'a str),
+    Ends(&'a str),
+}
+
+impl Search<'_> {
+    fn sql(&self, text: &str) -> String {
+        match self {
+            Search::Begins(part) => format!("starts_with({text}, '{part}')"),
+            Search::Ends(part) => format!("ends_with({text}, '{part}')"),
+        }
+    }
+}
+
+/// What a pattern, in its quotes, asks for, if it is as plain as that.
+fn plain_like(pattern: &str) -> Option<Search<'_>> {
+    let inside = pattern.strip_prefix('\'')?.strip_suffix('\'')?;
+    let search = match (inside.strip_suffix('%'), inside.strip_prefix('%')) {
+        (Some(part), _) if !part.contains(['%', '_']) => Search::Begins(part),
+        (_, Some(part)) if !part.contains(['%', '_']) => Search::Ends(part),
+        _ => return None,
     };
-    let is_unit = |word: &str| {
-        let word = word.to_lowercase();
-        UNITS.contains(&word.strip_suffix('s').unwrap_or(&word))
-    };
-    let pairs = words.chunks(2);
-    let right = pairs
-        .into_iter()
-        .all(|pair| matches!(pair, [number, unit] if is_number(number) && is_unit(unit)));
-    (right && !words.is_empty()).then(|| format!("INTERVAL '{}'", words.join(" ").to_lowercase()))
+    Some(search)
 }

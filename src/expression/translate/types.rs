@@ -232,3 +232,38 @@ fn target(ty: &DataType) -> Option<To> {
         _ => return None,
     })
 }
+
+/// An interval as polars takes it: whole numbers, each with its unit. Polars panics at others.
+pub(super) fn interval_text(written: &str) -> Option<String> {
+    const UNITS: [&str; 11] = [
+        "year",
+        "quarter",
+        "month",
+        "week",
+        "day",
+        "hour",
+        "minute",
+        "second",
+        "millisecond",
+        "microsecond",
+        "nanosecond",
+    ];
+    // Longer numbers leave the years that there are, and overflow within polars.
+    const DIGITS_MAX: usize = 9;
+    let inside = written.strip_prefix("INTERVAL '")?.strip_suffix('\'')?;
+    let words: Vec<&str> = inside.split_whitespace().collect();
+    let is_number = |word: &str| {
+        word.len() <= DIGITS_MAX
+            && !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_unit = |word: &str| {
+        let word = word.to_lowercase();
+        UNITS.contains(&word.strip_suffix('s').unwrap_or(&word))
+    };
+    let pairs = words.chunks(2);
+    let right = pairs
+        .into_iter()
+        .all(|pair| matches!(pair, [number, unit] if is_number(number) && is_unit(unit)));
+    (right && !words.is_empty()).then(|| format!("INTERVAL '{}'", words.join(" ").to_lowercase()))
+}
