@@ -35,15 +35,14 @@ impl Call {
     /// Compiles a text of polars' SQL whose operands are `c0`, `c1`, ... of these types. An error is in polars' words.
     pub(super) fn compile(sql: &str, operands: &[Type]) -> Result<Call, String> {
         let fields = operands.iter().enumerate();
-        let schema: SchemaRef = Arc::new(Schema::from_iter(
-            fields.map(|(at, ty)| (name(at), to_polars(ty))),
-        ));
-        let expr = polars_sql::sql_expr(sql).map_err(in_words)?;
+        let schema: Schema = fields.map(|(at, ty)| (name(at), to_polars(ty))).collect();
+        let schema: SchemaRef = Arc::new(schema);
+        let expr = polars_sql::sql_expr(sql).map_err(|error| in_words(&error))?;
         let frame = DataFrame::empty_with_schema(&schema).lazy();
         let mut plan = frame
             .select([expr.alias("result")])
             .to_alp()
-            .map_err(in_words)?;
+            .map_err(|error| in_words(&error))?;
         let IR::Select { expr, .. } = plan.lp_arena.get(plan.lp_top) else {
             return Err("it computes nothing".into());
         };
@@ -57,7 +56,7 @@ impl Call {
         let mut state = ExpressionConversionState::new(false);
         let expr = create_physical_expr(&expr, &mut plan.expr_arena, &schema, &mut state);
         let mut call = Call {
-            expr: expr.map_err(in_words)?,
+            expr: expr.map_err(|error| in_words(&error))?,
             operands: operands.to_vec(),
             result: Type::Bool,
         };
@@ -115,10 +114,10 @@ impl Call {
         let columns =
             columns.map(|(at, (column, ty))| Ok(series(name(at), column, ty)?.into_column()));
         let columns: Vec<Cells> = columns.collect::<Result<_, String>>()?;
-        let frame = DataFrame::new(rows, columns).map_err(in_words)?;
+        let frame = DataFrame::new(rows, columns).map_err(|error| in_words(&error))?;
         self.expr
             .evaluate(&frame, &ExecutionState::new())
-            .map_err(in_words)
+            .map_err(|error| in_words(&error))
     }
 
     /// The column of a result, a value a row.
@@ -136,7 +135,7 @@ fn name(at: usize) -> PlSmallStr {
 }
 
 /// The first line of polars' message, without what surrounds it.
-fn in_words(error: polars_core::error::PolarsError) -> String {
+fn in_words(error: &polars_core::error::PolarsError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
 }
@@ -186,7 +185,7 @@ fn of_polars(ty: &DataType, utc: bool) -> Option<Type> {
 
 /// A column as polars takes it; the values are shared.
 fn series(name: PlSmallStr, column: &Column, ty: &Type) -> Result<Series, String> {
-    Series::try_from((name, array(column, ty))).map_err(in_words)
+    Series::try_from((name, array(column, ty))).map_err(|error| in_words(&error))
 }
 
 fn array(column: &Column, ty: &Type) -> Box<dyn Array> {

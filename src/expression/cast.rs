@@ -68,12 +68,12 @@ impl Cast {
     pub(super) fn exists(from: &Type, to: &To) -> bool {
         match (from, to) {
             (Type::Binary, _) => false,
-            (_, To::Text) => true,
             (
                 Type::String | Type::Int | Type::Float | Type::Bool,
                 To::Int | To::Float | To::Bool,
-            ) => true,
-            (Type::String | Type::Date { .. }, To::Date { .. }) => true,
+            )
+            | (Type::String | Type::Date { .. }, To::Date { .. })
+            | (_, To::Text) => true,
             _ => false,
         }
     }

@@ -383,9 +383,12 @@ fn choose(mask: &Bitmap, then: &Column, otherwise: &Column) -> Column {
     let end = row_number(then.len());
     let step = |column: &Column| u32::from(column.len() != 1 || rows == 1);
     let (of_then, of_otherwise) = (step(then), step(otherwise));
-    let picks = (0..rows).zip(mask.iter()).map(|(row, set)| match set {
-        true => row * of_then,
-        false => end + row * of_otherwise,
+    let picks = (0..rows).zip(mask.iter()).map(|(row, set)| {
+        if set {
+            row * of_then
+        } else {
+            end + row * of_otherwise
+        }
     });
     let picks: Vec<u32> = picks.collect();
     Column::concat(&[then, otherwise]).take(&picks)

@@ -72,11 +72,7 @@ impl Text<'_> {
 
     /// What is wrong with the part of the text at `span`, with that part marked.
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> Error {
-        let error = Error::usage(message);
-        match self.marked(&self.range(span)) {
-            Some(marked) => error.cause(marked),
-            None => error,
-        }
+        Error::usage(message).cause(self.marked(&self.range(span)))
     }
 
     /// As [`Text::error`], of an expression.
@@ -151,7 +147,7 @@ impl Text<'_> {
     }
 
     /// The line that `range` begins on, with carets under the range.
-    fn marked(&self, range: &Range<usize>) -> Option<String> {
+    fn marked(&self, range: &Range<usize>) -> String {
         let begin = self.0[..range.start].rfind('\n').map_or(0, |at| at + 1);
         let end = self.0[range.start..]
             .find('\n')
@@ -169,11 +165,11 @@ impl Text<'_> {
             .map(|&c| if c.is_control() { ' ' } else { c })
             .collect();
         let marks = marks.clamp(1, SHOWN.saturating_sub(before - from).max(1));
-        Some(format!(
+        format!(
             "{shown}\n{}{}",
             " ".repeat(before - from),
             "^".repeat(marks)
-        ))
+        )
     }
 }
 

@@ -270,7 +270,7 @@ fn cell(ty: &Type, value: &Json) -> Column {
 /// Whether two values are the same; numbers to the last few bits, as libraries of functions differ there.
 fn same(ours: &Json, theirs: &Json) -> bool {
     match (ours.as_f64(), theirs.as_f64()) {
-        (Some(a), Some(b)) => a == b || (a - b).abs() <= 1e-13 * a.abs().max(b.abs()),
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-13 * a.abs().max(b.abs()),
         _ => match (ours.as_array(), theirs.as_array()) {
             (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
             _ => ours == theirs,
@@ -334,7 +334,7 @@ fn values_are_those_of_duckdb_but_for_what_the_table_names() {
 
 #[test]
 fn no_call_enters_the_pool_of_polars() {
-    let rows = 20_000;
+    let rows = 20_000i64;
     let texts = (0..rows).map(|row| Some(format!("Text-{row}")));
     let columns = [
         Column::from_ints((0..rows).collect(), None),
@@ -391,7 +391,7 @@ fn no_call_enters_the_pool_of_polars() {
     ] {
         let expression = Expression::compile(text, &schema())
             .unwrap_or_else(|error| panic!("{}", error.render()));
-        let (_, faults) = expression.evaluate(rows as usize, |at| columns[at].clone());
+        let (_, faults) = expression.evaluate(columns[0].len(), |at| columns[at].clone());
         assert!(faults.is_empty(), "{text}: {faults:?}");
         let threads = std::fs::read_dir("/proc/self/task").unwrap();
         let names =

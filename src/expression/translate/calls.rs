@@ -298,7 +298,7 @@ impl Translator<'_> {
             }
             "strpos" | "array_contains" => {
                 let (whole, part) = (next(), next());
-                self.found(of, name, whole, part)
+                self.found(of, name, &whole, &part)
             }
             "date" | "timestamp" | "strptime" => {
                 let value = next();
@@ -357,8 +357,8 @@ impl Translator<'_> {
         &mut self,
         of: &Expr,
         name: &str,
-        whole: Operand,
-        part: Operand,
+        whole: &Operand,
+        part: &Operand,
     ) -> Result<Operand> {
         let operands = [whole.clone(), part.clone()];
         let found = self.call(of, &operands, |names| {
@@ -419,7 +419,7 @@ impl Translator<'_> {
         for (at, operand) in operands.iter().enumerate() {
             match &operand.literal {
                 Some(literal) if !(all_literal && at == 0) && operand.ty.is_some() => {
-                    names.push(literal.clone())
+                    names.push(literal.clone());
                 }
                 _ => {
                     let ty = operand.ty.clone().unwrap_or(Type::Bool);
