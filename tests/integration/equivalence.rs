@@ -8,6 +8,7 @@
 //! `ETL_SEED=N` runs with that seed in place of the usual ones; a fault says which it was.
 
 mod data;
+mod expressions;
 mod jobs;
 mod model;
 
