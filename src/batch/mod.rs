@@ -376,3 +376,37 @@ pub fn look_up<T: Copy + Default>(lookup: &Lookup, values: &[T]) -> Vec<T> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(origins: Option<Vec<u64>>) -> Batch {
+        let texts = Column::from_strings([Some("a"), Some("a text that no view holds itself")]);
+        Batch::new(vec![texts], 2).with_origins(origins.map(Into::into))
+    }
+
+    #[test]
+    fn rows_from_nowhere_stay_so_beside_others() {
+        let parts = vec![batch(None), batch(Some(vec![7, 8])), batch(None)];
+        let all = Batch::concat(parts, || unreachable!("there are parts"));
+        let origins: Vec<Option<u64>> = (0..6).map(|row| all.origin(row)).collect();
+        assert_eq!(origins, [None, None, Some(7), Some(8), None, None]);
+        let all = Batch::concat(vec![batch(None), batch(None)], || unreachable!("as above"));
+        assert!(all.origins().is_none());
+    }
+
+    #[test]
+    fn a_view_has_the_rows_that_were_taken() {
+        let all = batch(Some(vec![7, 8]));
+        let view = all.view(vec![1, 0, 1], new_set());
+        assert_eq!(view.origins(), all.take(&[1, 0, 1]).origins());
+        let texts = |batch: &Batch| -> Vec<String> {
+            let texts = batch.column(0);
+            let texts = (0..batch.rows()).map(|row| texts.strings().value(row).to_owned());
+            texts.collect()
+        };
+        assert_eq!(texts(&view), texts(&all.take(&[1, 0, 1])));
+        assert_eq!(texts(&view.take(&[2]).compacted()), texts(&all.take(&[1])));
+    }
+}

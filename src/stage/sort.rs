@@ -12,6 +12,7 @@ use super::{
     StageKind, TaskContext,
 };
 use crate::batch::{Batch, ROWS_MAX};
+use crate::columns::{Column, row_number};
 use crate::error::{OfValue, Result};
 use crate::keys;
 use crate::order::{Order, SortColumn, positions};
@@ -96,14 +97,11 @@ impl Stage for Sort {
         let Some(limit) = self.limit else {
             return Ok(Begun::default());
         };
-        let combiner = Box::new(FirstRows {
-            by: positions(&self.by, &inputs[0])?,
-            limit,
-            held: Vec::new(),
-            rows: 0,
-        });
+        // Twice the rows: so each row is sorted a few times, and not once for every batch.
+        let rows_max = limit.saturating_mul(2).max(ROWS_MAX);
+        let by = positions(&self.by, &inputs[0])?;
         Ok(Begun {
-            combiner: Some(combiner),
+            combiner: Some(Box::new(FirstRows::new(by, limit, rows_max))),
             ..Begun::default()
         })
     }
@@ -133,11 +131,16 @@ fn first_rows(batch: &Batch, by: &[(usize, bool)], limit: usize) -> Output {
     let mut rows = Order::new(batch, by).sorted();
     rows.truncate(limit);
     // Values that a range shares with others are gathered here, once.
-    let first = batch.take(&rows).resolve();
-    // A few rows that are held must not hold the text of the batch that they came in.
-    let few = rows.len() <= batch.rows() / 2;
-    let mut output = Output::new(if few { first.compacted() } else { first });
-    output.dropped = (batch.rows() - rows.len()) as u64;
+    few_of(batch.take(&rows).resolve(), batch.rows())
+}
+
+/// Rows that are left of so many, the others dropped. A few rows that are held must not hold the text of the batch that
+/// they came in.
+fn few_of(left: Batch, rows: usize) -> Output {
+    let dropped = rows - left.rows();
+    let is_few = left.rows() <= rows / 2;
+    let mut output = Output::new(if is_few { left.compacted() } else { left });
+    output.dropped = dropped as u64;
     output
 }
 
@@ -145,12 +148,43 @@ fn first_rows(batch: &Batch, by: &[(usize, bool)], limit: usize) -> Output {
 struct FirstRows {
     by: Vec<(usize, bool)>,
     limit: usize,
+    /// When more rows are held than this, all but the first ones go.
+    rows_max: usize,
     held: Vec<Batch>,
     /// How many rows are held.
     rows: usize,
+    /// The values by which the last one of them is ordered, once so many came as go on: what follows it does not.
+    last: Option<Vec<Column>>,
 }
 
 impl FirstRows {
+    fn new(by: Vec<(usize, bool)>, limit: usize, rows_max: usize) -> Self {
+        FirstRows {
+            by,
+            limit,
+            rows_max,
+            held: Vec::new(),
+            rows: 0,
+            last: None,
+        }
+    }
+
+    /// How many rows of a batch, which are in order, may be among the first ones.
+    fn candidates(&self, batch: &Batch) -> usize {
+        let Some(last) = &self.last else {
+            return batch.rows();
+        };
+        let columns = last.iter().zip(&self.by);
+        let columns = columns.map(|(last, &(at, _))| Column::concat(&[last, &batch.column(at)]));
+        let both = Batch::new(columns.collect(), 1 + batch.rows());
+        let falling = self.by.iter().map(|&(_, falling)| falling);
+        let by: Vec<(usize, bool)> = falling.enumerate().collect();
+        let order = Order::new(&both, &by);
+        let rows: Vec<u32> = (1..=row_number(batch.rows())).collect();
+        // A row that is like the last one came after it.
+        rows.partition_point(|&row| order.compare(row, 0).is_lt())
+    }
+
     /// The first rows of those held.
     fn first(&mut self) -> Option<Output> {
         let held = std::mem::take(&mut self.held);
@@ -164,19 +198,22 @@ impl FirstRows {
 
 impl Combiner for FirstRows {
     fn push(&mut self, batch: Batch) -> Result<Option<Output>> {
-        self.rows += batch.rows();
-        self.held.push(batch);
-        // Twice the rows: so each row is sorted a few times, and not once for every batch.
-        if self.rows <= self.limit.saturating_mul(2).max(ROWS_MAX) {
-            return Ok(None);
+        let candidates = self.candidates(&batch);
+        let mut given = few_of(batch.slice(0, candidates), batch.rows());
+        let none = batch.slice(0, 0);
+        self.rows += candidates;
+        self.held.push(std::mem::replace(&mut given.batch, none));
+        if self.rows > self.rows_max
+            && let Some(first) = self.first()
+        {
+            given.dropped += first.dropped;
+            self.rows = first.batch.rows();
+            let by = self.by.iter();
+            let last = by.map(|&(at, _)| first.batch.column(at).slice(self.rows - 1, 1));
+            self.last = Some(last.map(|value| value.compacted()).collect());
+            self.held.push(first.batch);
         }
-        let Some(mut output) = self.first() else {
-            return Ok(None);
-        };
-        self.rows = output.batch.rows();
-        let none = output.batch.slice(0, 0);
-        self.held.push(std::mem::replace(&mut output.batch, none));
-        Ok(Some(output))
+        Ok(Some(given))
     }
 
     fn finish(mut self: Box<Self>) -> Result<Option<Output>> {
@@ -190,7 +227,7 @@ mod tests {
 
     use super::super::testing::{self, Random};
     use super::*;
-    use crate::columns::{Column, NONE, row_number};
+    use crate::columns::NONE;
     use crate::partition::by_range;
     use crate::schema::Type;
 
@@ -321,18 +358,31 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_held_with_a_limit() {
-        let mut first = FirstRows {
-            by: vec![(1, true)],
-            limit: 100,
-            held: Vec::new(),
-            rows: 0,
-        };
+    fn few_rows_are_held_and_they_are_the_first_ones() {
         let mut random = Random::new(4);
-        for _ in 0..40 {
-            let batch = table(&mut random, 1000);
-            first.push(batch).expect("it takes all");
-            assert!(first.rows <= ROWS_MAX);
+        for limit in [1, 5, 40] {
+            for _ in 0..20 {
+                let (by, options) = order(&mut random);
+                let all = table(&mut random, 600);
+                let mut first = FirstRows::new(by.clone(), limit, 2 * limit);
+                let mut dropped = 0;
+                for batch in all.clone().cut(30) {
+                    let given = testing::run(&KIND, &options, &input(), batch).expect("it runs");
+                    let given = first.push(given.batch).expect("it takes all");
+                    let given = given.expect("it says what it drops");
+                    assert_eq!(given.batch.rows(), 0);
+                    dropped += given.dropped;
+                    assert!(first.rows <= 2 * limit);
+                }
+                let last = Box::new(first)
+                    .finish()
+                    .expect("it ends")
+                    .expect("there are rows");
+                let mut expected = model(&all, &by);
+                expected.truncate(limit);
+                assert_eq!(last.dropped + dropped, 600 - limit as u64);
+                assert_eq!(origins(&[last.batch]), expected, "{options}, limit {limit}");
+            }
         }
     }
 
