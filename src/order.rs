@@ -80,6 +80,8 @@ pub struct Order {
 /// A column as words.
 struct Words {
     values: Values,
+    /// With so many bytes all texts begin alike: their words begin after these.
+    skipped: usize,
     /// Which values are not null; `None`: all.
     validity: Option<Bitmap>,
     /// Changes the words of values so that they fall.
@@ -123,6 +125,27 @@ fn text_word(text: &[u8], from: usize) -> u64 {
     u64::from_be_bytes(bytes) | (rest.len() as u64 + 1)
 }
 
+/// How many bytes all texts that are not null begin with alike. Keys such as addresses or ids share many, and the rows of
+/// a range share more, so that without these the first word would seldom decide.
+fn common_prefix(texts: &Utf8ViewArray, validity: Option<&Bitmap>) -> usize {
+    let is_known = |row: &usize| validity.is_none_or(|bits| bits.get_bit(*row));
+    let mut known = (0..texts.len()).filter(is_known);
+    let mut prefix = known
+        .next()
+        .map_or(&[][..], |row| texts.value(row).as_bytes());
+    for row in known {
+        let text = texts.value(row).as_bytes();
+        if !text.starts_with(prefix) {
+            let alike = prefix.iter().zip(text).take_while(|(a, b)| a == b);
+            prefix = &prefix[..alike.count()];
+        }
+        if prefix.is_empty() {
+            break;
+        }
+    }
+    prefix.len()
+}
+
 /// A number whose order is that of floats, which are never NaN; adding zero makes -0 and 0 one value.
 #[inline]
 fn float_word(value: f64) -> u64 {
@@ -162,8 +185,13 @@ impl Words {
             }
             _ => false,
         };
+        let skipped = match &values {
+            Values::Texts(texts) => common_prefix(texts, validity),
+            Values::Fixed(_) => 0,
+        };
         Words {
             values,
+            skipped,
             validity: validity.cloned(),
             mask,
             is_split,
@@ -182,7 +210,8 @@ impl Words {
         }
         match &self.values {
             Values::Texts(texts) => {
-                text_word(texts.value(row).as_bytes(), word * TEXT_BYTES) ^ self.mask
+                let from = self.skipped + word * TEXT_BYTES;
+                text_word(texts.value(row).as_bytes(), from) ^ self.mask
             }
             Values::Fixed(_) if self.is_split && word == 0 => 1,
             Values::Fixed(words) => words[row] ^ self.mask,
@@ -359,7 +388,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_sorted_as_values_are(rows in rows(), by in vec((0usize..4, any::<bool>()), 1..4)) {
+        fn rows_are_sorted_as_values_are(mut rows in rows(), prefix in "é{0,5}", by in vec((0usize..4, any::<bool>()), 1..4)) {
+            for text in rows.iter_mut().filter_map(|row| row.0.as_mut()) {
+                text.insert_str(0, &prefix);
+            }
             let compare = |a: &usize, b: &usize| {
                 let mut columns = by.iter().map(|&(column, falling)| {
                     let (are_values, order) = plain(&rows[*a], &rows[*b], column);
