@@ -46,14 +46,19 @@ fn stage(kind: &StageKind) -> Value {
             required.push(option.name);
         }
     }
-    json!({
+    let mut schema = json!({
         "title": kind.name,
         "description": kind.summary,
         "type": "object",
         "properties": keys,
         "required": required,
         "additionalProperties": false,
-    })
+    });
+    if !kind.one_of.is_empty() {
+        let each = kind.one_of.iter().map(|name| json!({ "required": [name] }));
+        schema["oneOf"] = each.collect();
+    }
+    schema
 }
 
 /// The keys of every stage.

@@ -41,6 +41,8 @@ pub struct StageKind {
     /// Its options, beside those of every stage: [`stage_options!`](crate::stage::stage_options) of the structs that
     /// they decode to.
     pub options: fn() -> &'static [StageOption],
+    /// Options of which just one must be given.
+    pub one_of: &'static [&'static str],
     /// The functions that its expressions may call.
     pub functions: &'static [Function],
     /// A `[[stage]]` that decodes.
@@ -65,6 +67,7 @@ impl StageKind {
         lines: |_| Vec::new(),
         index: None,
         options: || &[],
+        one_of: &[],
         functions: &[],
         example: "",
         decode: |_| Err(Error::usage("a kind of this name stands in no file")),

@@ -357,6 +357,26 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/bench/tune/measure", &["index"]),
     // A word that others have for `null`.
     ("src/meant", &["empty"]),
+    // How many hits are shown.
+    ("src/cli/search", &["limit"]),
+    // A member of what is kept of a run.
+    ("src/state/history", &["pipeline"]),
+    // Functions of SQL, and the kinds that do what an expression is refused.
+    (
+        "src/expression",
+        &[
+            "aggregate",
+            "concat",
+            "dedupe",
+            "derive",
+            "explode",
+            "format",
+            "group_concat",
+            "join",
+            "normalize_dates",
+            "sort",
+        ],
+    ),
     // The client's own settings, by the names that its users share.
     ("src/http", &["ca_certificate", "client_certificate"]),
 ];

@@ -25,6 +25,7 @@ pub const KIND: StageKind = StageKind {
     sink: false,
     takes_batch_rows: true,
     options: super::stage_options!(Options),
+    one_of: &["where", "column"],
     example: r#"
 [[stage]]
 name = "funded"
