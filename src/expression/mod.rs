@@ -21,6 +21,7 @@ mod program;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod text;
 mod translate;
 
 pub use functions::{FUNCTIONS, Function};

@@ -10,6 +10,7 @@ use polars_arrow::datatypes::ArrowDataType;
 use super::arithmetic::{self, FloatOp, IntOp};
 use super::call::Call;
 use super::cast::{self, Cast};
+use super::text::{self, Case, Join};
 use crate::columns::{Column, row_number};
 use crate::error::cut_value;
 use crate::format::dates;
@@ -37,6 +38,10 @@ pub(super) enum Op {
     Cast(Cast, usize),
     /// What polars computes.
     Call(Call, Vec<usize>),
+    /// One text of several values.
+    Join(Join, Vec<usize>),
+    /// A text in upper or lower case.
+    Cased(Case, usize),
     /// Where the first is true the second, else the third.
     Choose(usize, usize, usize),
     /// Whether there is a value.
@@ -66,8 +71,10 @@ impl Step {
         let mut needs = match &self.op {
             Op::Input(_) | Op::Constant(_) => vec![],
             Op::Ints(_, a, b) | Op::Floats(_, a, b) | Op::Both(a, b) => vec![*a, *b],
-            Op::Cast(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => vec![*a],
-            Op::Call(_, operands) => operands.clone(),
+            Op::Cast(_, a) | Op::Cased(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => {
+                vec![*a]
+            }
+            Op::Call(_, operands) | Op::Join(_, operands) => operands.clone(),
             Op::Choose(a, b, c) => vec![*a, *b, *c],
         };
         needs.extend(self.guard);
@@ -182,8 +189,8 @@ impl Step {
                 new(a);
                 new(b);
             }
-            Op::Cast(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => new(a),
-            Op::Call(_, operands) => operands.iter_mut().for_each(new),
+            Op::Cast(_, a) | Op::Cased(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => new(a),
+            Op::Call(_, operands) | Op::Join(_, operands) => operands.iter_mut().for_each(new),
             Op::Choose(a, b, c) => {
                 new(a);
                 new(b);
@@ -270,6 +277,12 @@ impl Running<'_> {
             }
             Op::Cast(cast, a) => cast::cast(cast, self.of(*a)),
             Op::Call(call, operands) => self.call(call, operands),
+            Op::Join(how, operands) => {
+                let parts = operands.iter().map(|&at| (self.of(at), &self.steps[at].ty));
+                let parts: Vec<(&Column, &Type)> = parts.collect();
+                fine(text::join(how, &parts, self.rows))
+            }
+            Op::Cased(case, a) => fine(text::cased(*case, self.of(*a))),
             Op::Choose(condition, then, otherwise) => {
                 let mask = truth(&self.spread(*condition), true);
                 fine(choose(&mask, self.of(*then), self.of(*otherwise)))

@@ -11,6 +11,7 @@ use super::super::call::Call;
 use super::super::cast::{Cast, To};
 use super::super::functions::{self, Takes};
 use super::super::program::Op;
+use super::super::text::{Case, Join};
 use super::{Operand, Translator};
 use crate::columns::Column;
 use crate::error::Result;
@@ -309,7 +310,20 @@ impl Translator<'_> {
                 let (date, format) = (next(), next());
                 self.written_date(of, date, &format.literal.unwrap_or_default())
             }
-            "concat" | "concat_ws" => self.joined(of, name, values.collect()),
+            "concat" => Ok(self.joined(of, "", values.collect())),
+            "concat_ws" => {
+                let separator = self.text_of(&next());
+                Ok(self.joined(of, &separator, values.collect()))
+            }
+            "upper" | "lower" => {
+                let case = if name == "upper" {
+                    Case::Upper
+                } else {
+                    Case::Lower
+                };
+                let value = next();
+                Ok(self.push(of, Op::Cased(case, value.step), Type::String))
+            }
             "bit_and" | "bit_or" => {
                 let sign = if name == "bit_and" { "&" } else { "|" };
                 let (a, b) = (next(), next());
@@ -388,20 +402,23 @@ impl Translator<'_> {
     }
 
     /// The values as one text; a null is left out.
-    pub(super) fn joined(
-        &mut self,
-        of: &Expr,
-        name: &str,
-        values: Vec<Operand>,
-    ) -> Result<Operand> {
-        let mut parts = Vec::new();
-        for value in values.into_iter().filter(|value| value.ty.is_some()) {
-            parts.push(self.as_text(of, value)?);
+    pub(super) fn joined(&mut self, of: &Expr, separator: &str, values: Vec<Operand>) -> Operand {
+        let how = Join {
+            separator: separator.into(),
+            skips_nulls: true,
+        };
+        // `NULL` is of no type, and never stands in the text.
+        let parts = values.into_iter().filter(|value| value.ty.is_some());
+        let parts = parts.map(|value| value.step).collect();
+        self.push(of, Op::Join(how, parts), Type::String)
+    }
+
+    /// The text of a literal.
+    fn text_of(&self, literal: &Operand) -> String {
+        match &self.steps[literal.step].op {
+            Op::Constant(Column::Strings(texts)) => texts.value(0).to_owned(),
+            _ => String::new(),
         }
-        if parts.is_empty() {
-            parts.push(self.constant(of, Column::from_strings([Some("")]), Type::String));
-        }
-        self.call(of, &parts, |names| format!("{name}({})", names.join(", ")))
     }
 
     /// A call that polars computes: `sql` makes its text from the operands' names, or from them as literals.

@@ -6,6 +6,7 @@ use super::super::arithmetic::{FloatOp, IntOp};
 use super::super::cast::To;
 use super::super::functions::Takes;
 use super::super::program::Op;
+use super::super::text::Join;
 use super::types::{a_kind, interval_text};
 use super::{DEPTH_MAX, DIVIDE, Operand, Translator};
 use crate::columns::Column;
@@ -96,8 +97,24 @@ impl Translator<'_> {
             B::BitwiseAnd => self.applied(of, "bit_and", vec![(place, left), (right, value)]),
             B::BitwiseOr => self.applied(of, "bit_or", vec![(place, left), (right, value)]),
             B::StringConcat => {
-                let parts = [self.as_text(of, left)?, self.as_text(of, value)?];
-                self.call(of, &parts, |names| format!("{} || {}", names[0], names[1]))
+                let how = Join {
+                    separator: "".into(),
+                    skips_nulls: false,
+                };
+                // `a || b || c` is one join: the step of `a || b` is then needed by none.
+                let (mut parts, separate) = match &self.steps[left.step].op {
+                    Op::Join(
+                        Join {
+                            skips_nulls: false, ..
+                        },
+                        parts,
+                    ) => (parts.clone(), None),
+                    _ => (Vec::new(), Some(left)),
+                };
+                for part in separate.into_iter().chain([value]) {
+                    parts.push(self.typed_as(of, part, &Type::String).step);
+                }
+                Ok(self.push(of, Op::Join(how, parts), Type::String))
             }
             B::DuckIntegerDivide | B::MyIntegerDivide => self.divided(of, left, value),
             B::Plus | B::Minus | B::Multiply | B::Divide | B::Modulo => {

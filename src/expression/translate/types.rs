@@ -145,13 +145,6 @@ impl Translator<'_> {
         }
     }
 
-    pub(super) fn as_text(&mut self, of: &Expr, operand: Operand) -> Result<Operand> {
-        if operand.ty == Some(Type::String) {
-            return Ok(operand);
-        }
-        self.cast_operand(of, operand, To::Text, false)
-    }
-
     pub(super) fn expect(
         &self,
         of: &Expr,
