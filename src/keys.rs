@@ -136,6 +136,16 @@ impl KeyIds {
         (next, true)
     }
 
+    /// The key of a number; `None` is the null key.
+    pub fn key(&self, id: u32) -> Option<&[u8]> {
+        if self.null == Some(id) {
+            return None;
+        }
+        let id = id as usize;
+        let from = if id == 0 { 0 } else { self.ends[id - 1] };
+        Some(&self.bytes[from..self.ends[id]])
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -196,7 +206,8 @@ pub fn prefix(key: Option<&[u8]>) -> u64 {
     u64::from_be_bytes(first)
 }
 
-fn encode(column: &Column, row: usize, out: &mut Vec<u8>) {
+/// Appends a value as a part of a key.
+pub fn encode(column: &Column, row: usize, out: &mut Vec<u8>) {
     if column.is_null(row) {
         out.push(0);
         return;

@@ -30,6 +30,8 @@
 //!   rest `translate`)
 //! * several inputs as one stream, in turn: `run::stream::in_turn`, of which [`stage::concat`] is the reader
 //! * a stage in two steps, a part for each batch and then all parts together: [`stage::Combiner`], fed by `run::combine`
+//! * sums, counts and other aggregates of groups: the stage [`stage::aggregate`], exact numbers in its `sum` and `exact`;
+//!   which aggregates a text may call: `expression::aggregate`
 //! * what moves: [`batch`], made of [`columns`], described by a [`schema`]
 //! * grouping, joining and partitioning by key: [`keys`], [`partition`]; the order of rows: [`order`]
 //! * asking others about rows: `stage::fetch`, `stage::exec`; what comes of answers: [`stage::answers`]

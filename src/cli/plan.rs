@@ -111,8 +111,15 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
             Err(error) => lines.push(format!("error: {}", step.scrub(error.clone()))),
         }
     }
-    if step.stage.properties().combined {
+    let properties = step.stage.properties();
+    if properties.combined {
         lines.push("what its sessions give is combined in input order, by one thread".into());
+    }
+    if !properties.holding.is_empty() {
+        let columns = properties.holding.join(", ");
+        lines.push(format!(
+            "holds all values for {columns} until its input has ended"
+        ));
     }
     if let Some(rows) = step
         .batch_rows
@@ -264,6 +271,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "batch_rows": step.batch_rows.or_else(|| step.stage.properties().batch_rows),
             "inputs": inputs,
             "combined": step.stage.properties().combined,
+            "holding": step.stage.properties().holding,
             "output_collected": is_collected(at),
             "publishes": step.publishes_to(),
         });

@@ -35,14 +35,85 @@ pub static FUNCTIONS: &[Function] = &[];
 /// None can be made.
 pub struct Expression(Infallible);
 
+/// There is none.
+pub static AGGREGATES: &[Function] = &[];
+
+/// What an aggregate makes of a group's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reduction {
+    /// How many there are.
+    Count,
+    /// How many different ones.
+    CountDistinct,
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Avg,
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// That of the first row.
+    First,
+    /// That of the last row.
+    Last,
+    /// The value at this share.
+    Quantile(Share),
+    /// The standard deviation of a sample.
+    Stddev,
+    /// The texts in row order, with this between them.
+    StringAgg(String),
+}
+
+/// A number from 0 to 1: so many parts of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// How many.
+    pub parts: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// None can be made.
+pub struct Aggregate(Infallible);
+
+impl Aggregate {
+    /// Always an error.
+    pub fn compile(_text: &str, _input: &Schema) -> Result<Aggregate> {
+        Err(absent())
+    }
+
+    /// What it makes of the values.
+    pub fn reduction(&self) -> &Reduction {
+        match self.0 {}
+    }
+
+    /// What gives a row's value.
+    pub fn argument(&self) -> Option<&Expression> {
+        match self.0 {}
+    }
+
+    /// The type of its values.
+    pub fn ty(&self) -> &Type {
+        match self.0 {}
+    }
+
+    /// None is known.
+    pub fn holds_values(_text: &str) -> bool {
+        false
+    }
+}
+
+fn absent() -> Error {
+    Error::usage("this program was built without expressions").hint(
+        "build it with the feature `expressions`, which is on unless `--no-default-features` is given",
+    )
+}
+
 impl Expression {
     /// Always an error.
     pub fn compile(_text: &str, _input: &Schema) -> Result<Expression> {
-        Err(
-            Error::usage("this program was built without expressions").hint(
-                "build it with the feature `expressions`, which is on unless `--no-default-features` is given",
-            ),
-        )
+        Err(absent())
     }
 
     /// The type of its values.

@@ -13,6 +13,7 @@
 //! - `/` gives a float; `//` and `%` round down; `round` takes a half to the even neighbour.
 //! - A text literal beside a date is the date that it says. A date in UTC and one without a zone cannot be compared.
 
+mod aggregate;
 mod arithmetic;
 mod call;
 mod cast;
@@ -24,6 +25,7 @@ mod tests;
 mod text;
 mod translate;
 
+pub use aggregate::{AGGREGATES, Aggregate, Reduction, Share};
 pub use functions::{FUNCTIONS, Function};
 pub use program::Fault;
 
@@ -43,11 +45,15 @@ impl Expression {
     /// Compiles a text against the columns of an input. An error marks the place in the text.
     pub fn compile(text: &str, input: &Schema) -> Result<Expression> {
         let (program, ty) = translate::translate(text, input)?;
-        Ok(Expression {
+        Ok(Expression::new(program, ty))
+    }
+
+    fn new(program: Program, ty: Type) -> Expression {
+        Expression {
             columns: program.inputs(),
             program,
             ty,
-        })
+        }
     }
 
     /// The type of its values.

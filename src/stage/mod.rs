@@ -3,6 +3,7 @@
 //!
 //! A stage declares how its rows may be partitioned ([`Partitioning`]); it never learns which executor runs it.
 
+pub mod aggregate;
 pub mod answers;
 mod aside;
 pub mod bulk_index;
@@ -66,6 +67,7 @@ pub static STAGES: &[&StageKind] = &[
     &filter::KIND,
     &derive::KIND,
     &sort::KIND,
+    &aggregate::KIND,
     &dedupe::KIND,
     &concat::KIND,
     &explode::KIND,

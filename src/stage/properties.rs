@@ -26,6 +26,8 @@ pub struct Properties {
     pub policy: Option<Policy>,
     /// Whether a [`Combiner`](super::Combiner) makes its rows of what its sessions give.
     pub combined: bool,
+    /// The columns for which it holds all values until the input has ended.
+    pub holding: Vec<String>,
 }
 
 /// What holds for requests to the outside: their pace, their repetition, their limits, and where they are made.

@@ -1,0 +1,484 @@
+//! Exact sums, one a group: of integers in 128 bits, of floats as a few floats that add up to them.
+//!
+//! A float is added to the first of `N` floats, the rounding error of that addition, which is a float too, to the
+//! second, and so on. If the last error is 0, the floats add up to the exact sum. If not, they go to a number that is
+//! wide enough for any sum ([`Wide`]), and the next ones begin anew: that happens where magnitudes differ widely, so
+//! that few groups have one.
+//!
+//! # Proof
+//! For finite `a` and `b` whose rounded sum `s` is finite, `a + b = s + e` exactly with the `e` of [`two_sum`] (Knuth;
+//! Boldo, Graillat and Muller show that nothing else in it overflows but where `e` becomes infinite or not a number).
+//! So each step of the cascade keeps the sum of the floats and the error, and when the last error is 0 that sum is the
+//! floats'. An infinite `s`, and an `e` that is no number, make the last error no number, which is not 0: then the
+//! floats before the cascade are kept. The sum of all is therefore exact at any time, and depends on no order.
+
+use std::collections::HashMap;
+
+use super::Groups;
+use super::accumulator::{each_valid, invalid};
+use super::exact::{Exact, add_at, halves, parts, subtract_at};
+use crate::columns::Column;
+use crate::schema::Type;
+
+/// The sum of two floats, rounded, and the error of that.
+#[inline]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let of_b = sum - a;
+    (sum, (a - (sum - of_b)) + (b - of_b))
+}
+
+/// The square of a float, rounded, and the error of that; where neither overflows nor becomes subnormal (Dekker).
+#[inline]
+fn two_square(a: f64) -> (f64, f64) {
+    let square = a * a;
+    let cut = a * 134_217_729.0;
+    let high = cut - (cut - a);
+    let low = a - high;
+    let error = ((high * high - square) + 2.0 * high * low) + low * low;
+    (square, error)
+}
+
+/// Squares of such floats are neither out of range nor subnormal.
+const SQUARED: std::ops::Range<f64> = 1e-140..1e140;
+
+/// A number in two's complement that holds each sum of fewer than 2^60 floats, or of their squares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wide {
+    limbs: Vec<u64>,
+    /// The power of two of the first bit.
+    least: i32,
+}
+
+impl Wide {
+    /// Floats reach from 2^-1074 to 2^1024, so that 34 limbs hold 2^77 of them.
+    const SUM: (usize, i32) = (34, -1074);
+    /// Squares reach from 2^-2148 to 2^2048: 67 limbs hold 2^90 of them.
+    const SQUARES: (usize, i32) = (67, -2148);
+
+    fn zero((limbs, least): (usize, i32)) -> Self {
+        Wide {
+            limbs: vec![0; limbs],
+            least,
+        }
+    }
+
+    fn add(&mut self, value: f64) {
+        let (negative, integer, exponent) = parts(value);
+        self.add_integer(negative, integer.into(), exponent);
+    }
+
+    fn add_square(&mut self, value: f64) {
+        let (_, integer, exponent) = parts(value);
+        let integer = u128::from(integer);
+        self.add_integer(false, integer * integer, 2 * exponent);
+    }
+
+    fn add_integer(&mut self, negative: bool, integer: u128, exponent: i32) {
+        let at = usize::try_from(exponent - self.least).expect("no power is below the least");
+        let (limb, bit) = (at / 64, at % 64);
+        let (low, high) = halves(integer << bit);
+        let over = if bit == 0 {
+            0
+        } else {
+            halves(integer >> (128 - bit)).0
+        };
+        let limbs = [low, high, over];
+        if negative {
+            subtract_at(&mut self.limbs[limb..], &limbs);
+        } else {
+            add_at(&mut self.limbs[limb..], &limbs);
+        }
+    }
+
+    fn exact(&self) -> Exact {
+        let negative = self.limbs.last().is_some_and(|limb| limb >> 63 == 1);
+        let mut limbs = self.limbs.clone();
+        if negative {
+            let mut zero = vec![0; limbs.len()];
+            subtract_at(&mut zero, &limbs);
+            limbs = zero;
+        }
+        let zeros = limbs.iter().take_while(|&&limb| limb == 0).count();
+        let exponent = self.least + i32::try_from(64 * zeros).expect("there are few limbs");
+        Exact::new(negative, limbs.split_off(zeros), exponent)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        self.limbs
+            .iter()
+            .flat_map(|limb| limb.to_le_bytes())
+            .collect()
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
+        let (limbs, _) = bytes.as_chunks::<8>();
+        let limbs: Vec<u64> = limbs.iter().map(|limb| u64::from_le_bytes(*limb)).collect();
+        add_at(&mut self.limbs, &limbs);
+    }
+}
+
+/// Sums of floats: 2 floats a group hold those of values, 4 those of squares.
+#[derive(Debug)]
+pub(super) struct FloatSums<const N: usize> {
+    parts: Vec<[f64; N]>,
+    wide: HashMap<u32, Wide>,
+    scale: (usize, i32),
+}
+
+impl FloatSums<2> {
+    fn of_values() -> Self {
+        FloatSums::new(Wide::SUM)
+    }
+}
+
+impl FloatSums<4> {
+    fn of_squares() -> Self {
+        FloatSums::new(Wide::SQUARES)
+    }
+
+    #[inline]
+    fn add_square(&mut self, group: u32, value: f64) {
+        if SQUARED.contains(&value.abs()) {
+            let (square, error) = two_square(value);
+            self.add(group, square);
+            self.add(group, error);
+        } else if value != 0.0 {
+            self.wide(group).add_square(value);
+        }
+    }
+}
+
+impl<const N: usize> FloatSums<N> {
+    fn new(scale: (usize, i32)) -> Self {
+        FloatSums {
+            parts: Vec::new(),
+            wide: HashMap::new(),
+            scale,
+        }
+    }
+
+    fn grow(&mut self, groups: usize) {
+        self.parts.resize(groups, [0.0; N]);
+    }
+
+    #[inline]
+    fn add(&mut self, group: u32, value: f64) {
+        let parts = &mut self.parts[group as usize];
+        let mut next = *parts;
+        let mut error = value;
+        for part in &mut next {
+            (*part, error) = two_sum(*part, error);
+        }
+        if error == 0.0 {
+            *parts = next;
+        } else {
+            self.spill(group, value);
+        }
+    }
+
+    /// The floats go to the wide number, and the value begins new ones.
+    #[cold]
+    fn spill(&mut self, group: u32, value: f64) {
+        let mut next = [0.0; N];
+        next[0] = value;
+        let parts = std::mem::replace(&mut self.parts[group as usize], next);
+        let wide = self.wide(group);
+        for part in parts {
+            wide.add(part);
+        }
+    }
+
+    fn wide(&mut self, group: u32) -> &mut Wide {
+        let scale = self.scale;
+        self.wide.entry(group).or_insert_with(|| Wide::zero(scale))
+    }
+
+    /// The floats, and the wide numbers as bytes.
+    fn state(&self) -> Vec<Column> {
+        let part = |at: usize| self.parts.iter().map(|parts| parts[at]).collect();
+        let mut columns: Vec<Column> = (0..N)
+            .map(|at| Column::from_floats(part(at), None))
+            .collect();
+        columns.push(self.wide_column());
+        columns
+    }
+
+    fn wide_column(&self) -> Column {
+        let groups = self.parts.len();
+        if self.wide.is_empty() {
+            return Column::nulls(&Type::Binary, groups);
+        }
+        let mut rows = vec![crate::columns::NONE; groups];
+        let mut cells = Vec::new();
+        for (&group, wide) in &self.wide {
+            rows[group as usize] = crate::columns::row_number(cells.len());
+            cells.push(wide.to_bytes().into());
+        }
+        Column::from_cells(cells).take(&rows)
+    }
+
+    fn merge(&mut self, state: &[Column], groups: &Groups) {
+        self.grow(groups.count);
+        for (at, column) in state[..N].iter().enumerate() {
+            for (&value, &group) in column.floats().values().iter().zip(groups.of) {
+                // Most sums are one float.
+                if at == 0 || value != 0.0 {
+                    self.add(group, value);
+                }
+            }
+        }
+        let wide = &state[N];
+        if wide.validity().is_none_or(|valid| valid.set_bits() > 0) {
+            each_valid(wide, |row| {
+                self.wide(groups.of[row]).add_bytes(wide.bytes().value(row));
+            });
+        }
+    }
+
+    fn exact(&self, group: usize) -> Exact {
+        let mut sum = Exact::from_int(0);
+        if let Some(wide) = self.wide.get(&crate::columns::row_number(group)) {
+            sum = wide.exact();
+        }
+        for &part in &self.parts[group] {
+            if part != 0.0 {
+                sum = sum.plus(&Exact::from_float(part));
+            }
+        }
+        sum
+    }
+}
+
+/// Exact sums of values.
+pub(super) enum Sums {
+    Ints(Vec<i128>),
+    Floats(FloatSums<2>),
+}
+
+impl Sums {
+    /// Of values of this type, which is a number.
+    pub(super) fn of(ty: &Type) -> Self {
+        match ty {
+            Type::Float => Sums::Floats(FloatSums::of_values()),
+            _ => Sums::Ints(Vec::new()),
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Sums::Ints(_) => 2,
+            Sums::Floats(_) => 3,
+        }
+    }
+
+    pub(super) fn grow(&mut self, groups: usize) {
+        match self {
+            Sums::Ints(sums) => sums.resize(groups, 0),
+            Sums::Floats(sums) => sums.grow(groups),
+        }
+    }
+
+    pub(super) fn update(&mut self, values: &Column, groups: &Groups) {
+        self.grow(groups.count);
+        match self {
+            Sums::Ints(sums) => {
+                let values = values.ints();
+                if invalid(values.validity()) == 0 {
+                    for (&value, &group) in values.values().iter().zip(groups.of) {
+                        sums[group as usize] += i128::from(value);
+                    }
+                } else {
+                    for (value, &group) in values.iter().zip(groups.of) {
+                        sums[group as usize] += i128::from(value.copied().unwrap_or(0));
+                    }
+                }
+            }
+            Sums::Floats(sums) => {
+                let floats = values.floats().values();
+                each_valid(values, |row| sums.add(groups.of[row], floats[row]));
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> Vec<Column> {
+        match self {
+            Sums::Ints(sums) => {
+                let limb = |at: u32| {
+                    let limb = |sum: &i128| halves((sum >> (64 * at)).cast_unsigned()).0;
+                    let limbs = sums.iter().map(|sum| limb(sum).cast_signed());
+                    Column::from_ints(limbs.collect(), None)
+                };
+                vec![limb(0), limb(1)]
+            }
+            Sums::Floats(sums) => sums.state(),
+        }
+    }
+
+    pub(super) fn merge(&mut self, state: &[Column], groups: &Groups) {
+        self.grow(groups.count);
+        match self {
+            Sums::Ints(sums) => {
+                let (low, high) = (state[0].ints().values(), state[1].ints().values());
+                for ((&low, &high), &group) in low.iter().zip(high.iter()).zip(groups.of) {
+                    let sum = i128::from(high) << 64 | i128::from(low.cast_unsigned());
+                    sums[group as usize] += sum;
+                }
+            }
+            Sums::Floats(sums) => sums.merge(state, groups),
+        }
+    }
+
+    /// The sum of a group, exactly.
+    pub(super) fn exact(&self, group: usize) -> Exact {
+        match self {
+            Sums::Ints(sums) => Exact::from_int(sums[group]),
+            Sums::Floats(sums) => sums.exact(group),
+        }
+    }
+
+    /// The sum of a group of floats, rounded once.
+    pub(super) fn rounded(sums: &FloatSums<2>, group: usize) -> f64 {
+        let [high, low] = sums.parts[group];
+        if sums.wide.is_empty() {
+            return high + low;
+        }
+        sums.exact(group).over(&[])
+    }
+
+    /// The sum of a group over a number that is not 0, rounded once.
+    pub(super) fn mean(&self, group: usize, count: u64) -> f64 {
+        // What a float holds exactly is divided as it is.
+        const EXACT: u64 = 1 << 53;
+        if count < EXACT {
+            match self {
+                Sums::Ints(sums) if sums[group].unsigned_abs() < u128::from(EXACT) => {
+                    return sums[group] as f64 / count as f64;
+                }
+                Sums::Floats(sums) if sums.wide.is_empty() => {
+                    if let Some(mean) = quick_mean(sums.parts[group], count as f64) {
+                        return mean;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.exact(group).over(&[count])
+    }
+}
+
+/// The quotient of a sum of two floats, rounded once, where the approximation is good enough to show it (as Ziv does).
+fn quick_mean([high, low]: [f64; 2], count: f64) -> Option<f64> {
+    let (high, low) = two_sum(high, low);
+    if !high.is_finite() {
+        return None;
+    }
+    let quotient = high / count;
+    if low == 0.0 {
+        return Some(quotient);
+    }
+    if !SQUARED.contains(&quotient.abs()) {
+        return None;
+    }
+    // The remainder is a float; the correction is right but for three roundings, so to within 2^-50 of itself.
+    let correction = ((-quotient).mul_add(count, high) + low) / count;
+    let error = correction * 2f64.powi(-50);
+    let (one, other) = (
+        quotient + (correction - error),
+        quotient + (correction + error),
+    );
+    (one == other).then_some(one)
+}
+
+/// Exact sums of squares.
+pub(super) enum Squares {
+    /// In 192 bits.
+    Ints(Vec<(u128, u64)>),
+    Floats(FloatSums<4>),
+}
+
+impl Squares {
+    pub(super) fn of(ty: &Type) -> Self {
+        match ty {
+            Type::Float => Squares::Floats(FloatSums::of_squares()),
+            _ => Squares::Ints(Vec::new()),
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Squares::Ints(_) => 3,
+            Squares::Floats(_) => 5,
+        }
+    }
+
+    pub(super) fn grow(&mut self, groups: usize) {
+        match self {
+            Squares::Ints(sums) => sums.resize(groups, (0, 0)),
+            Squares::Floats(sums) => sums.grow(groups),
+        }
+    }
+
+    pub(super) fn update(&mut self, values: &Column, groups: &Groups) {
+        self.grow(groups.count);
+        match self {
+            Squares::Ints(sums) => {
+                let ints = values.ints().values();
+                each_valid(values, |row| {
+                    let value = u128::from(ints[row].unsigned_abs());
+                    add_square(&mut sums[groups.of[row] as usize], value * value, 0);
+                });
+            }
+            Squares::Floats(sums) => {
+                let floats = values.floats().values();
+                each_valid(values, |row| sums.add_square(groups.of[row], floats[row]));
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> Vec<Column> {
+        match self {
+            Squares::Ints(sums) => {
+                let column = |limb: &dyn Fn(&(u128, u64)) -> u64| {
+                    let limbs = sums.iter().map(|sum| limb(sum).cast_signed());
+                    Column::from_ints(limbs.collect(), None)
+                };
+                vec![
+                    column(&|sum| halves(sum.0).0),
+                    column(&|sum| halves(sum.0).1),
+                    column(&|sum| sum.1),
+                ]
+            }
+            Squares::Floats(sums) => sums.state(),
+        }
+    }
+
+    pub(super) fn merge(&mut self, state: &[Column], groups: &Groups) {
+        self.grow(groups.count);
+        match self {
+            Squares::Ints(sums) => {
+                let limb = |at: usize, row: usize| state[at].ints().value(row).cast_unsigned();
+                for (row, &group) in groups.of.iter().enumerate() {
+                    let low = u128::from(limb(1, row)) << 64 | u128::from(limb(0, row));
+                    add_square(&mut sums[group as usize], low, limb(2, row));
+                }
+            }
+            Squares::Floats(sums) => sums.merge(state, groups),
+        }
+    }
+
+    pub(super) fn exact(&self, group: usize) -> Exact {
+        match self {
+            Squares::Ints(sums) => {
+                let (low, high) = halves(sums[group].0);
+                Exact::new(false, vec![low, high, sums[group].1], 0)
+            }
+            Squares::Floats(sums) => sums.exact(group),
+        }
+    }
+}
+
+fn add_square(sum: &mut (u128, u64), low: u128, high: u64) {
+    let (total, over) = sum.0.overflowing_add(low);
+    *sum = (total, sum.1 + high + u64::from(over));
+}
