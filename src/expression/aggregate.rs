@@ -289,7 +289,7 @@ fn the_call<'a>(text: &str, parsed: &'a Expr) -> Result<(&'a Expr, &'a Call)> {
     let error = "an aggregate is expected, as in `sum(x)`";
     Err(match first_aggregate(expr) {
         Some(_) => text.error_at(expr, format!("{error}: nothing computes with its result here")).hint(
-            "give each aggregate a column; a `derive` after this stage computes with them, as in `total / number`",
+            "give each aggregate a column; a `derive` after this stage computes with them, as in `total / rows`",
         ),
         None => text.error_at(expr, error).hint(
             "a column of the key stands in `by`; `first(x)` gives the value of a group's first row",

@@ -185,7 +185,8 @@ impl Session for Deriving {
         if self.on_error == OnError::Fail {
             let (position, fault) = &faults[0];
             let row = fault.row as usize;
-            let error = self.failure(*position, fault).origin(batch.origin(row));
+            let name = &self.plan.all.fields[*position].name;
+            let error = failure(name, fault).origin(batch.origin(row));
             return Output::before(self, batch.slice(0, row), error);
         }
         let rejects = faults.iter().map(|(position, fault)| {
@@ -223,23 +224,23 @@ impl Deriving {
         let cells = cells.collect();
         (batch.clone().with_columns(cells), faults)
     }
+}
 
-    fn failure(&self, position: usize, fault: &Fault) -> Error {
-        let name = &self.plan.all.fields[position].name;
-        let error = Error::failed(format!("column `{name}`: {}", fault.reason));
-        let error = match &fault.value {
-            Some(value) => error.cause(format!("the value is `{}`", super::cut_value(value))),
-            None => error,
-        };
-        error.hint(
-            "let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant",
-        )
-    }
+/// The error of a value that cannot be computed, of the column `name`.
+pub(super) fn failure(name: &str, fault: &Fault) -> Error {
+    let error = Error::failed(format!("column `{name}`: {}", fault.reason));
+    let error = match &fault.value {
+        Some(value) => error.cause(format!("the value is `{}`", super::cut_value(value))),
+        None => error,
+    };
+    error.hint(
+        "let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant",
+    )
 }
 
 /// The first fault of each row, rising by row.
-fn first_of_rows(mut faults: Vec<(usize, Fault)>) -> Vec<(usize, Fault)> {
-    // Stable: of a row's faults that of the expression above the others comes first.
+pub(super) fn first_of_rows(mut faults: Vec<(usize, Fault)>) -> Vec<(usize, Fault)> {
+    // Stable: of a row's faults that of the column above the others comes first.
     faults.sort_by_key(|(_, fault)| fault.row);
     faults.dedup_by_key(|(_, fault)| fault.row);
     faults

@@ -135,6 +135,48 @@ error: stage `z`: column `n` is a list of string, which has no order
   at pipeline.toml:34:1
 ",
     ),
+    (
+        r#"
+[[stage]]
+name = "x"
+kind = "aggregate"
+inputs = ["numbers"]
+by = ["id", "ids"]
+columns = { a = "sum(m)", b = "sum(n) / count(*)", c = "max(n)" }
+
+[[stage]]
+name = "y"
+kind = "aggregate"
+inputs = ["numbers"]
+by = "id"
+columns = {}
+
+[[stage]]
+name = "z"
+kind = "aggregate"
+inputs = ["numbers"]
+by = "id"
+columns = { id = "count(*)" }
+"#,
+        r#"error: stage `x`: no column `ids`; there are `id`, `n`
+  at pipeline.toml:15:13
+hint: did you mean `id`?
+error: stage `x`: no column `m`; there are `id`, `n`
+  at pipeline.toml:16:13
+  sum(m)
+      ^
+error: stage `x`: an aggregate is expected, as in `sum(x)`: nothing computes with its result here
+  at pipeline.toml:16:27
+  sum(n) / count(*)
+  ^^^^^^^^^^^^^^
+hint: give each aggregate a column; a `derive` after this stage computes with them, as in `total / rows`
+error: stage `y`: `columns` is empty
+  at pipeline.toml:23:1
+hint: give a column and its aggregate: `total = "sum(price)"`; `dedupe` gives each key once
+error: stage `z`: `columns` names `id`, which is in `by` too
+  at pipeline.toml:30:13
+"#,
+    ),
 ];
 
 const LOADS: &str = r#"[[stage]]

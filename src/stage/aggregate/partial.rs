@@ -1,11 +1,12 @@
 //! The first step, in a session: the rows of one batch become a row a group, with the state of each aggregate.
 
-use super::super::{Counts, NULLED, OnError, Output, Reject, Session, TaskContext, cut_value};
+use super::super::derive::{failure, first_of_rows};
+use super::super::{Counts, NULLED, OnError, Output, Reject, Session, TaskContext};
 use super::Plan;
 use super::accumulator::{Accumulator, Groups, accumulator};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::expression::Fault;
 use crate::keys::{KeyIds, Keys, NullKeys};
 use crate::schema::Schema;
@@ -107,23 +108,4 @@ fn groups(batch: &Batch, by: &[usize]) -> (Vec<u32>, Vec<u32>) {
         group
     });
     (of.collect(), first)
-}
-
-/// The first fault of each row, rising by row.
-fn first_of_rows(mut faults: Vec<(usize, Fault)>) -> Vec<(usize, Fault)> {
-    // Stable: of a row's faults that of the aggregate above the others comes first.
-    faults.sort_by_key(|(_, fault)| fault.row);
-    faults.dedup_by_key(|(_, fault)| fault.row);
-    faults
-}
-
-fn failure(name: &str, fault: &Fault) -> Error {
-    let error = Error::failed(format!("column `{name}`: {}", fault.reason));
-    let error = match &fault.value {
-        Some(value) => error.cause(format!("the value is `{}`", cut_value(value))),
-        None => error,
-    };
-    error.hint(
-        "let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant",
-    )
 }
