@@ -104,6 +104,12 @@ pub struct KeyIds {
 impl KeyIds {
     /// The number of a key, and whether it is met for the first time.
     pub fn meet(&mut self, key: Option<&[u8]>) -> (u32, bool) {
+        self.meet_hashed(key, hash(key))
+    }
+
+    /// The same of a key whose [`hash`] is known.
+    #[inline]
+    pub fn meet_hashed(&mut self, key: Option<&[u8]>, hash: u64) -> (u32, bool) {
         let KeyIds {
             table,
             hashes,
@@ -112,7 +118,6 @@ impl KeyIds {
             null,
         } = self;
         let next = row_number(ends.len());
-        let hash = hash(key);
         let Some(known) = key else {
             let is_new = null.is_none();
             if is_new {

@@ -93,6 +93,11 @@ impl Aggregate {
         match self.0 {}
     }
 
+    /// The argument's text.
+    pub fn written(&self) -> &str {
+        match self.0 {}
+    }
+
     /// The type of its values.
     pub fn ty(&self) -> &Type {
         match self.0 {}

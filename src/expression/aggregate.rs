@@ -55,6 +55,7 @@ pub struct Share {
 pub struct Aggregate {
     reduction: Reduction,
     argument: Option<Expression>,
+    written: String,
     ty: Type,
 }
 
@@ -73,6 +74,7 @@ impl Aggregate {
             return Ok(Aggregate {
                 reduction: Reduction::Count,
                 argument: None,
+                written: "*".into(),
                 ty: Type::Int,
             });
         };
@@ -83,6 +85,7 @@ impl Aggregate {
         Ok(Aggregate {
             reduction,
             argument: Some(Expression::new(program, ty)),
+            written: first.to_string(),
             ty: result,
         })
     }
@@ -95,6 +98,11 @@ impl Aggregate {
     /// What gives a row's value; none: the rows are counted.
     pub fn argument(&self) -> Option<&Expression> {
         self.argument.as_ref()
+    }
+
+    /// The argument's text: of equal ones the values are equal.
+    pub fn written(&self) -> &str {
+        &self.written
     }
 
     /// The type of its values.

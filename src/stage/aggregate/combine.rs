@@ -2,133 +2,228 @@
 
 use super::super::{Combiner, Counts, NULLED, OnError, Output, Reject, Rest, cut_value};
 use super::Plan;
-use super::accumulator::{Accumulator, GroupFault, Groups, accumulator};
+use super::accumulator::{Accumulator, GroupFault, Groups};
+use super::layout::Parts;
 use super::picked::{Pick, Picked};
-use crate::batch::{Batch, ROWS_MAX};
+use super::table::{self, PARTITIONS, RowKeys, Table};
+use crate::batch::{Batch, Cells, ROWS_MAX};
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
 use crate::format::json;
-use crate::keys::{self, KeyIds, Keys, NullKeys};
-use crate::schema::Schema;
+use crate::schema::{Schema, Type};
+
+/// So many rows may wait for their partition's turn.
+const WAITING: usize = 16 * ROWS_MAX;
 
 pub(super) struct Combining {
-    by: usize,
+    plan: Plan,
     /// Of the aggregates' columns.
     names: Vec<String>,
-    output: Schema,
     on_error: OnError,
-    ids: KeyIds,
+    /// One, or [`PARTITIONS`]: as many as the first batch shows to be needed.
+    partitions: Vec<Partition>,
+    /// Rows taken in, and those of them that wait.
+    rows: u64,
+    waiting: usize,
+}
+
+/// The groups of which a part of the hash is the same.
+struct Partition {
+    table: Table,
     /// The columns of the key: the first value of each group.
     keys: Vec<Picked>,
-    aggregates: Vec<Box<dyn Accumulator>>,
+    parts: Parts,
     groups: usize,
-    /// Rows taken in.
-    rows: u64,
+    /// States that wait to be merged.
+    waiting: Vec<Vec<Column>>,
 }
 
 impl Combining {
-    pub(super) fn new(plan: &Plan, names: Vec<String>, on_error: OnError) -> Self {
-        let keys = plan.output.fields[..plan.by.len()].iter();
+    pub(super) fn new(plan: Plan, names: Vec<String>, on_error: OnError) -> Self {
         Combining {
-            by: plan.by.len(),
+            plan,
             names,
-            output: plan.output.clone(),
             on_error,
-            ids: KeyIds::default(),
-            keys: keys
-                .map(|field| Picked::new(field.ty.clone(), Pick::First))
-                .collect(),
-            aggregates: plan.aggregates.iter().map(accumulator).collect(),
-            groups: 0,
+            partitions: Vec::new(),
             rows: 0,
+            waiting: 0,
         }
     }
 
-    /// The group of each row.
-    fn groups(&mut self, batch: &Batch) -> Vec<u32> {
-        if self.by == 0 {
-            self.groups = self.groups.max(batch.rows().min(1));
-            return vec![0; batch.rows()];
+    fn partition(&self) -> Partition {
+        let keys = &self.plan.output.fields[..self.plan.by.len()];
+        let types: Vec<Type> = keys.iter().map(|field| field.ty.clone()).collect();
+        Partition {
+            table: Table::new(&types),
+            keys: types
+                .into_iter()
+                .map(|ty| Picked::new(ty, Pick::First))
+                .collect(),
+            parts: self.plan.layout.begin(),
+            groups: 0,
+            waiting: Vec::new(),
         }
-        let positions: Vec<usize> = (0..self.by).collect();
-        let keys = Keys::new(batch, &positions, NullKeys::Equal);
-        let of = (0..batch.rows()).map(|row| self.ids.meet(keys.get(row)).0);
-        let of = of.collect();
-        self.groups = self.ids.len();
-        of
     }
 
-    /// The groups in key order.
-    fn order(&self) -> Vec<u32> {
-        let mut order: Vec<(u128, u32)> = (0..row_number(self.groups))
-            .map(|group| match self.by {
-                0 => (0, group),
-                _ => (prefix(self.ids.key(group)), group),
-            })
-            .collect();
-        order.sort_unstable_by(|a, b| {
-            let key = |group: u32| self.ids.key(group);
-            a.0.cmp(&b.0).then_with(|| key(a.1).cmp(&key(b.1)))
-        });
-        order.into_iter().map(|(_, group)| group).collect()
+    /// Merges what waits.
+    fn merge(&mut self) {
+        let keys = &self.plan.output.fields[..self.plan.by.len()];
+        let types: Vec<Type> = keys.iter().map(|field| field.ty.clone()).collect();
+        for partition in &mut self.partitions {
+            for columns in std::mem::take(&mut partition.waiting) {
+                partition.merge(&columns, &types);
+            }
+        }
+        self.waiting = 0;
     }
 }
 
-/// The first bytes of a key as a number that sorts as they do; null sorts with the empty key.
-fn prefix(key: Option<&[u8]>) -> u128 {
-    let first = u128::from(keys::prefix(key));
-    let next = key.and_then(|key| key.get(8..));
-    first << 64 | u128::from(keys::prefix(next))
-}
-
-impl Combiner for Combining {
-    fn push(&mut self, batch: Batch) -> Result<Option<Output>> {
-        let of = self.groups(&batch);
-        self.rows += batch.rows() as u64;
+impl Partition {
+    fn merge(&mut self, columns: &[Column], types: &[Type]) {
+        let by = types.len();
+        let rows = columns[0].len();
+        let mut of = Vec::with_capacity(rows);
+        if by == 0 {
+            of.resize(rows, 0);
+            self.groups = 1;
+        } else {
+            let key = Batch::new(columns[..by].to_vec(), rows);
+            let positions: Vec<usize> = (0..by).collect();
+            let keys = RowKeys::new(&key, &positions, types);
+            self.table.meet(&keys, &mut of, |_, _| {});
+            self.groups = self.table.len();
+        }
         let groups = Groups {
             of: &of,
             count: self.groups,
         };
-        let columns = batch.plain();
-        let (by, mut states) = columns.split_at(self.by);
-        for (key, column) in self.keys.iter_mut().zip(by) {
+        for (key, column) in self.keys.iter_mut().zip(columns) {
             key.merge(std::slice::from_ref(column), &groups);
         }
-        for aggregate in &mut self.aggregates {
-            let (state, rest) = states.split_at(aggregate.width());
-            aggregate.merge(state, &groups);
-            states = rest;
+        self.parts.merge(&columns[by..], &groups);
+    }
+}
+
+impl Combiner for Combining {
+    fn push(&mut self, batch: Batch) -> Result<Option<Output>> {
+        let rows = batch.rows();
+        if rows == 0 {
+            return Ok(None);
+        }
+        if self.partitions.is_empty() {
+            let count = if rows > table::MANY { PARTITIONS } else { 1 };
+            self.partitions = (0..count).map(|_| self.partition()).collect();
+        }
+        self.rows += rows as u64;
+        self.waiting += rows;
+        if self.partitions.len() == 1 {
+            self.partitions[0].waiting.push(batch.plain());
+        } else {
+            self.divide(batch);
+        }
+        if self.partitions.len() == 1 || self.waiting >= WAITING {
+            self.merge();
         }
         Ok(None)
     }
 
     fn finish(mut self: Box<Self>) -> Result<Option<Output>> {
-        // Without a key there is a group even of no rows.
-        let added = u64::from(self.by == 0 && self.groups == 0);
-        if self.by == 0 {
-            self.groups = 1;
+        self.merge();
+        if self.partitions.is_empty() {
+            let mut partition = self.partition();
+            // Without a key there is a group even of no rows.
+            partition.groups = usize::from(self.plan.by.is_empty());
+            self.partitions.push(partition);
         }
-        let groups = self.groups;
+        let counts = self.partitions.iter().map(|partition| partition.groups);
+        let groups: usize = counts.sum();
+        let added = u64::from(self.rows == 0 && groups == 1);
         let dropped = self.rows + added - groups as u64;
-        let order = self.order();
-        self.ids = KeyIds::default();
-        let mut columns: Vec<Column> = Vec::new();
-        for key in std::mem::take(&mut self.keys) {
-            columns.push(Box::new(key).evaluate(groups).0.take(&order));
-        }
-        let mut faults = Vec::new();
-        for (at, aggregate) in std::mem::take(&mut self.aggregates).into_iter().enumerate() {
-            let (column, bad) = aggregate.evaluate(groups);
-            columns.push(column.take(&order));
-            faults.extend(bad.into_iter().map(|fault| (at, fault)));
-        }
-        in_rows(&mut faults, &order);
+        let (columns, faults) = self.evaluate();
         let batch = Batch::new(columns, groups);
         let mut output = self.settle(batch, faults)?;
         output.added = added;
         output.dropped = dropped;
         Ok(Some(output))
     }
+}
+
+impl Combining {
+    /// Lets the rows of each partition wait for its turn.
+    fn divide(&mut self, batch: Batch) {
+        let last = batch.cells().len() - 1;
+        let numbers = |batch: &Batch| -> Vec<usize> {
+            let hashes = batch.column(last);
+            let hashes = hashes.ints().values().iter();
+            hashes
+                .map(|hash| table::partition(hash.cast_unsigned()))
+                .collect()
+        };
+        let mut batch = batch;
+        let mut of = numbers(&batch);
+        if !of.is_sorted() {
+            let order = table::by_partition(batch.column(last).ints().values());
+            batch = batch.take(&order);
+            of = numbers(&batch);
+        }
+        let mut from = 0;
+        for run in of.chunk_by(|a, b| a == b) {
+            let columns = batch.cells()[..last].iter().map(|cells| match cells {
+                Cells::Own(column) | Cells::Shared(column) => column.slice(from, run.len()),
+            });
+            self.partitions[run[0]].waiting.push(columns.collect());
+            from += run.len();
+        }
+    }
+
+    /// The columns of all groups in key order, and the faults by row.
+    fn evaluate(&mut self) -> (Vec<Column>, Vec<(usize, GroupFault)>) {
+        let order = order(&self.partitions);
+        let mut faults = Vec::new();
+        let mut columns: Vec<Vec<Column>> = vec![Vec::new(); self.plan.output.fields.len()];
+        let mut begin = 0;
+        for partition in std::mem::take(&mut self.partitions) {
+            let groups = partition.groups;
+            let by = partition.keys.len();
+            for (key, to) in partition.keys.into_iter().zip(&mut columns) {
+                to.push(Box::new(key).evaluate(groups).0);
+            }
+            for (at, (column, bad)) in partition.parts.evaluate(groups).into_iter().enumerate() {
+                columns[by + at].push(column);
+                faults.extend(bad.into_iter().map(|fault| {
+                    let group = begin + fault.group;
+                    (at, GroupFault { group, ..fault })
+                }));
+            }
+            begin += groups;
+        }
+        in_rows(&mut faults, &order);
+        let columns = columns.into_iter().map(|parts| {
+            let parts: Vec<&Column> = parts.iter().collect();
+            Column::concat(&parts).take(&order)
+        });
+        (columns.collect(), faults)
+    }
+}
+
+/// The groups of all partitions, one partition after the other, in key order.
+fn order(partitions: &[Partition]) -> Vec<u32> {
+    let mut order: Vec<(u128, u32, u32)> = Vec::new();
+    let mut begins = Vec::with_capacity(partitions.len());
+    let mut begin = 0u32;
+    for (number, partition) in (0..).zip(partitions) {
+        begins.push(begin);
+        let groups = row_number(partition.groups);
+        begin += groups;
+        if partition.keys.is_empty() {
+            return (0..groups).collect();
+        }
+        order.extend((0..groups).map(|group| (partition.table.prefix(group), number, group)));
+    }
+    let key = |&(_, number, group): &(u128, u32, u32)| partitions[number as usize].table.key(group);
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a).cmp(&key(b))));
+    let place = |&(_, number, group): &(u128, u32, u32)| begins[number as usize] + group;
+    order.iter().map(place).collect()
 }
 
 /// Faults by their groups' rows, rising, those of the first aggregate first.
@@ -179,11 +274,10 @@ impl Combining {
 
     /// The key of a row, as a document.
     fn key(&self, batch: &Batch, row: usize) -> serde_json::Map<String, serde_json::Value> {
-        let columns = (0..self.by)
-            .map(|at| batch.column(at).slice(row, 1))
-            .collect();
+        let by = self.plan.by.len();
+        let columns = (0..by).map(|at| batch.column(at).slice(row, 1)).collect();
         let key = Schema {
-            fields: self.output.fields[..self.by].to_vec(),
+            fields: self.plan.output.fields[..by].to_vec(),
         };
         json::document(&key, &Batch::new(columns, 1))
     }
@@ -208,7 +302,7 @@ impl Combining {
         if let Some(value) = &fault.value {
             error = error.cause(format!("it is {value}"));
         }
-        if self.by > 0 {
+        if !self.plan.by.is_empty() {
             error = error.cause(format!("the group is {}", cut_value(&key)));
         }
         error.hint(

@@ -4,15 +4,17 @@
 //! batch ([`partial`]); what it gives is a row a group: the key, and for each aggregate the columns of its state. The
 //! combiner ([`combine`]) merges these states by key and evaluates them. What a state holds never depends on how rows
 //! were cut into batches: sums are exact until they are rounded once ([`sum`], [`exact`]), and what depends on the order
-//! of rows follows the input's. Aggregates that need all values of a group hold them ([`collected`]).
+//! of rows follows the input's. Aggregates that need all values of a group hold them ([`collected`]). What several aggregates need is kept once ([`layout`]).
 
 mod accumulator;
 mod collected;
 mod combine;
 mod exact;
+mod layout;
 mod partial;
 mod picked;
 mod sum;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +29,7 @@ use crate::expression::{AGGREGATES, Aggregate};
 use crate::keys;
 use crate::schema::{Field, Schema};
 use accumulator::Groups;
+use layout::Layout;
 
 /// The kind.
 pub const KIND: StageKind = StageKind {
@@ -83,6 +86,7 @@ struct Grouped {
 struct Plan {
     by: Vec<usize>,
     aggregates: Vec<Aggregate>,
+    layout: Layout,
     output: Schema,
 }
 
@@ -133,6 +137,7 @@ impl Grouped {
         }
         Ok(Plan {
             by,
+            layout: Layout::of(&aggregates),
             aggregates,
             output: Schema::new(fields)?,
         })
@@ -161,7 +166,7 @@ impl Stage for Grouped {
     fn begin(&self, _run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let plan = self.plan(&inputs[0])?;
         let names = self.columns.iter().map(|(name, _)| name.clone());
-        let combiner = combine::Combining::new(&plan, names.collect(), self.on_error);
+        let combiner = combine::Combining::new(plan, names.collect(), self.on_error);
         Ok(Begun {
             combiner: Some(Box::new(combiner)),
             ..Begun::default()

@@ -132,6 +132,17 @@ impl FloatSums<2> {
     }
 }
 
+impl FloatSums<2> {
+    /// The sum of a group, rounded once.
+    pub(super) fn rounded(&self, group: usize) -> f64 {
+        let [high, low] = self.parts[group];
+        if self.wide.is_empty() {
+            return high + low;
+        }
+        self.exact(group).over(&[])
+    }
+}
+
 impl FloatSums<4> {
     fn of_squares() -> Self {
         FloatSums::new(Wide::SQUARES)
@@ -194,7 +205,7 @@ impl<const N: usize> FloatSums<N> {
         self.wide.entry(group).or_insert_with(|| Wide::zero(scale))
     }
 
-    /// The floats, and the wide numbers as bytes.
+    /// The floats, and the wide numbers as bytes, if there are any.
     fn state(&self) -> Vec<Column> {
         let part = |at: usize| self.parts.iter().map(|parts| parts[at]).collect();
         let mut columns: Vec<Column> = (0..N)
@@ -207,7 +218,8 @@ impl<const N: usize> FloatSums<N> {
     fn wide_column(&self) -> Column {
         let groups = self.parts.len();
         if self.wide.is_empty() {
-            return Column::nulls(&Type::Binary, groups);
+            // Nulls that take a bit each.
+            return Column::nulls(&Type::Bool, groups);
         }
         let mut rows = vec![crate::columns::NONE; groups];
         let mut cells = Vec::new();
@@ -229,7 +241,7 @@ impl<const N: usize> FloatSums<N> {
             }
         }
         let wide = &state[N];
-        if wide.validity().is_none_or(|valid| valid.set_bits() > 0) {
+        if let Column::Bytes(_) = wide {
             each_valid(wide, |row| {
                 self.wide(groups.of[row]).add_bytes(wide.bytes().value(row));
             });
@@ -335,15 +347,6 @@ impl Sums {
             Sums::Ints(sums) => Exact::from_int(sums[group]),
             Sums::Floats(sums) => sums.exact(group),
         }
-    }
-
-    /// The sum of a group of floats, rounded once.
-    pub(super) fn rounded(sums: &FloatSums<2>, group: usize) -> f64 {
-        let [high, low] = sums.parts[group];
-        if sums.wide.is_empty() {
-            return high + low;
-        }
-        sums.exact(group).over(&[])
     }
 
     /// The sum of a group over a number that is not 0, rounded once.
@@ -467,7 +470,22 @@ impl Squares {
         }
     }
 
-    pub(super) fn exact(&self, group: usize) -> Exact {
+    /// The standard deviation of a group of two values at least, rounded once.
+    pub(super) fn deviation(&self, sums: &Sums, group: usize, count: u64) -> f64 {
+        if let (Squares::Ints(squares), Sums::Ints(sums)) = (self, sums)
+            && let (square, 0) = squares[group]
+            && let Some(deviation) = quick_deviation(square, sums[group], count)
+        {
+            return deviation;
+        }
+        let sum = sums.exact(group);
+        let squares = self.exact(group).times(count);
+        squares
+            .minus(&sum.product(&sum))
+            .root_over(&[count, count - 1])
+    }
+
+    fn exact(&self, group: usize) -> Exact {
         match self {
             Squares::Ints(sums) => {
                 let (low, high) = halves(sums[group].0);
@@ -481,4 +499,31 @@ impl Squares {
 fn add_square(sum: &mut (u128, u64), low: u128, high: u64) {
     let (total, over) = sum.0.overflowing_add(low);
     *sum = (total, sum.1 + high + u64::from(over));
+}
+
+/// The standard deviation, rounded once, where the approximation by two floats is good enough to show it.
+fn quick_deviation(squares: u128, sum: i128, count: u64) -> Option<f64> {
+    let square = sum.unsigned_abs().checked_mul(sum.unsigned_abs())?;
+    // Never negative (Cauchy, Schwarz).
+    let number = squares.checked_mul(count.into())? - square;
+    let divisor = u128::from(count) * u128::from(count - 1);
+    if number >= 1 << 100 || divisor >= 1 << 53 {
+        return None;
+    }
+    if number == 0 {
+        return Some(0.0);
+    }
+    let number = number.cast_signed();
+    let high = number as f64;
+    #[allow(clippy::cast_possible_truncation, reason = "it is below 2^101")]
+    let low = (number - high as i128) as f64;
+    let divisor = divisor as f64;
+    // The quotient as two floats, then the root as two: errors of 2^-100 and of 2^-98 of it, to be generous 2^-80.
+    let quotient = high / divisor;
+    let more = ((-quotient).mul_add(divisor, high) + low) / divisor;
+    let root = quotient.sqrt();
+    let correction = ((-root).mul_add(root, quotient) + more) / (2.0 * root);
+    let error = root * 2f64.powi(-80);
+    let (one, other) = (root + (correction - error), root + (correction + error));
+    (one == other).then_some(one)
 }
