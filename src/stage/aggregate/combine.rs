@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::format::json;
 use crate::schema::{Schema, Type};
 
-/// So many rows may wait for their partition's turn.
-const WAITING: usize = 16 * ROWS_MAX;
+/// So many bytes may wait for their partition's turn: of a few numbers a row, two million rows, so that a partition takes
+/// more rows at once than a million groups make it have groups.
+const WAITING_BYTES: usize = 64 << 20;
 
 pub(super) struct Combining {
     plan: Plan,
@@ -22,7 +23,7 @@ pub(super) struct Combining {
     on_error: OnError,
     /// One, or [`PARTITIONS`]: as many as the first batch shows to be needed.
     partitions: Vec<Partition>,
-    /// Rows taken in, and those of them that wait.
+    /// Rows taken in, and the bytes of those that wait.
     rows: u64,
     waiting: usize,
 }
@@ -30,12 +31,18 @@ pub(super) struct Combining {
 /// The groups of which a part of the hash is the same.
 struct Partition {
     table: Table,
-    /// The columns of the key: the first value of each group.
+    /// The columns of the key: the first value of each group. None where the table has them.
     keys: Vec<Picked>,
     parts: Parts,
     groups: usize,
-    /// States that wait to be merged.
-    waiting: Vec<Vec<Column>>,
+    /// States and rows that wait to be merged.
+    waiting: Vec<Waiting>,
+}
+
+/// Some states or rows, with their key.
+struct Waiting {
+    columns: Vec<Column>,
+    are_rows: bool,
 }
 
 impl Combining {
@@ -53,12 +60,12 @@ impl Combining {
     fn partition(&self) -> Partition {
         let keys = &self.plan.output.fields[..self.plan.by.len()];
         let types: Vec<Type> = keys.iter().map(|field| field.ty.clone()).collect();
+        let table = Table::new(&types);
+        let known = if table.column().is_some() { 1 } else { 0 };
+        let picked = types.into_iter().skip(known);
         Partition {
-            table: Table::new(&types),
-            keys: types
-                .into_iter()
-                .map(|ty| Picked::new(ty, Pick::First))
-                .collect(),
+            table,
+            keys: picked.map(|ty| Picked::new(ty, Pick::First)).collect(),
             parts: self.plan.layout.begin(),
             groups: 0,
             waiting: Vec::new(),
@@ -70,8 +77,8 @@ impl Combining {
         let keys = &self.plan.output.fields[..self.plan.by.len()];
         let types: Vec<Type> = keys.iter().map(|field| field.ty.clone()).collect();
         for partition in &mut self.partitions {
-            for columns in std::mem::take(&mut partition.waiting) {
-                partition.merge(&columns, &types);
+            for waiting in std::mem::take(&mut partition.waiting) {
+                partition.merge(&waiting, &types);
             }
         }
         self.waiting = 0;
@@ -79,7 +86,8 @@ impl Combining {
 }
 
 impl Partition {
-    fn merge(&mut self, columns: &[Column], types: &[Type]) {
+    fn merge(&mut self, waiting: &Waiting, types: &[Type]) {
+        let columns = &waiting.columns;
         let by = types.len();
         let rows = columns[0].len();
         let mut of = Vec::with_capacity(rows);
@@ -100,7 +108,11 @@ impl Partition {
         for (key, column) in self.keys.iter_mut().zip(columns) {
             key.merge(std::slice::from_ref(column), &groups);
         }
-        self.parts.merge(&columns[by..], &groups);
+        if waiting.are_rows {
+            self.parts.merge_rows(&columns[by..], &groups);
+        } else {
+            self.parts.merge(&columns[by..], &groups);
+        }
     }
 }
 
@@ -115,13 +127,9 @@ impl Combiner for Combining {
             self.partitions = (0..count).map(|_| self.partition()).collect();
         }
         self.rows += rows as u64;
-        self.waiting += rows;
-        if self.partitions.len() == 1 {
-            self.partitions[0].waiting.push(batch.plain());
-        } else {
-            self.divide(batch);
-        }
-        if self.partitions.len() == 1 || self.waiting >= WAITING {
+        self.waiting += batch.size();
+        self.divide(batch);
+        if self.partitions.len() == 1 || self.waiting >= WAITING_BYTES {
             self.merge();
         }
         Ok(None)
@@ -150,43 +158,61 @@ impl Combiner for Combining {
 
 impl Combining {
     /// Lets the rows of each partition wait for its turn.
-    fn divide(&mut self, batch: Batch) {
-        let last = batch.cells().len() - 1;
-        let numbers = |batch: &Batch| -> Vec<usize> {
-            let hashes = batch.column(last);
-            let hashes = hashes.ints().values().iter();
-            hashes
-                .map(|hash| table::partition(hash.cast_unsigned()))
-                .collect()
+    fn divide(&mut self, mut batch: Batch) {
+        let columns = batch.cells().len();
+        if self.plan.by.is_empty() {
+            self.partitions[0].waiting.push(Waiting {
+                columns: batch.plain(),
+                are_rows: false,
+            });
+            return;
+        }
+        let Column::Bools(marks) = batch.column(columns - 1) else {
+            unreachable!("the sessions send it");
         };
-        let mut batch = batch;
-        let mut of = numbers(&batch);
-        if !of.is_sorted() {
-            let order = table::by_partition(batch.column(last).ints().values());
-            batch = batch.take(&order);
+        let (are_rows, hashes) = (marks.value(0), columns - 2);
+        let numbers = |batch: &Batch| -> Vec<usize> {
+            let column = batch.column(hashes);
+            let hashes = column.ints().values().iter();
+            let number = |hash: &i64| table::partition(hash.cast_unsigned());
+            hashes.map(number).collect()
+        };
+        let mut of = vec![0; batch.rows()];
+        if self.partitions.len() > 1 {
             of = numbers(&batch);
+            if !of.is_sorted() {
+                let order = table::by_partition(batch.column(hashes).ints().values());
+                batch = batch.take(&order);
+                of = numbers(&batch);
+            }
         }
         let mut from = 0;
         for run in of.chunk_by(|a, b| a == b) {
-            let columns = batch.cells()[..last].iter().map(|cells| match cells {
+            let columns = batch.cells()[..hashes].iter().map(|cells| match cells {
                 Cells::Own(column) | Cells::Shared(column) => column.slice(from, run.len()),
             });
-            self.partitions[run[0]].waiting.push(columns.collect());
+            self.partitions[run[0]].waiting.push(Waiting {
+                columns: columns.collect(),
+                are_rows,
+            });
             from += run.len();
         }
     }
 
     /// The columns of all groups in key order, and the faults by row.
     fn evaluate(&mut self) -> (Vec<Column>, Vec<(usize, GroupFault)>) {
-        let order = order(&self.partitions);
+        let order = order(&self.partitions, self.plan.by.len());
         let mut faults = Vec::new();
         let mut columns: Vec<Vec<Column>> = vec![Vec::new(); self.plan.output.fields.len()];
         let mut begin = 0;
         for partition in std::mem::take(&mut self.partitions) {
             let groups = partition.groups;
-            let by = partition.keys.len();
-            for (key, to) in partition.keys.into_iter().zip(&mut columns) {
-                to.push(Box::new(key).evaluate(groups).0);
+            let by = self.plan.by.len();
+            let keys = partition.keys.into_iter();
+            let keys = keys.map(|key| Box::new(key).evaluate(groups).0);
+            let keys = partition.table.column().into_iter().chain(keys);
+            for (key, to) in keys.zip(&mut columns) {
+                to.push(key);
             }
             for (at, (column, bad)) in partition.parts.evaluate(groups).into_iter().enumerate() {
                 columns[by + at].push(column);
@@ -207,7 +233,10 @@ impl Combining {
 }
 
 /// The groups of all partitions, one partition after the other, in key order.
-fn order(partitions: &[Partition]) -> Vec<u32> {
+fn order(partitions: &[Partition], by: usize) -> Vec<u32> {
+    if by == 0 {
+        return vec![0];
+    }
     let mut order: Vec<(u128, u32, u32)> = Vec::new();
     let mut begins = Vec::with_capacity(partitions.len());
     let mut begin = 0u32;
@@ -215,9 +244,6 @@ fn order(partitions: &[Partition]) -> Vec<u32> {
         begins.push(begin);
         let groups = row_number(partition.groups);
         begin += groups;
-        if partition.keys.is_empty() {
-            return (0..groups).collect();
-        }
         order.extend((0..groups).map(|group| (partition.table.prefix(group), number, group)));
     }
     let key = |&(_, number, group): &(u128, u32, u32)| partitions[number as usize].table.key(group);

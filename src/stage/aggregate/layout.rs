@@ -88,6 +88,17 @@ impl Layout {
         })
     }
 
+    /// Whether the combiner can take rows as they are: what collects values takes states.
+    pub(super) fn takes_rows(&self) -> bool {
+        use Reduction::{First, Last, Max, Min};
+        let parts = self.parts.iter();
+        let mut own = parts.filter_map(|part| match &part.kept {
+            Kept::Own(reduction) => Some(reduction),
+            _ => None,
+        });
+        own.all(|reduction| matches!(reduction, First | Last | Max | Min))
+    }
+
     /// The parts, of no groups yet.
     pub(super) fn begin(&self) -> Parts {
         let parts = self.parts.iter().map(|spec| match &spec.kept {
@@ -124,9 +135,19 @@ enum Part {
 impl Parts {
     /// Takes rows in, the values of each argument given.
     pub(super) fn update(&mut self, values: &[Column], groups: &Groups) {
+        self.take(values, groups, false);
+    }
+
+    /// Takes in rows that are groups of their own ([`Layout::takes_rows`]): a value is its own state.
+    pub(super) fn merge_rows(&mut self, values: &[Column], groups: &Groups) {
+        self.take(values, groups, true);
+    }
+
+    fn take(&mut self, values: &[Column], groups: &Groups, are_states: bool) {
         for (part, &argument) in self.parts.iter_mut().zip(&self.arguments) {
             let values = &values[argument];
             match part {
+                Part::Own(own) if are_states => own.merge(std::slice::from_ref(values), groups),
                 Part::Count(counts) => counts.update(values, groups),
                 Part::Sum(sums) => sums.update(values, groups),
                 Part::Squares(squares) => squares.update(values, groups),

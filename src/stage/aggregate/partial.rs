@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::Result;
 use crate::expression::Fault;
-use crate::schema::Schema;
+use crate::schema::{Schema, Type};
 
 pub(super) struct Partial {
     pub(super) plan: Plan,
@@ -72,42 +72,83 @@ impl Partial {
         (values, faults)
     }
 
-    /// A row a group: the key, the state of each part, and the hash of the key, if there is one.
+    /// A row a group: the key, the state of each part, and the hash of the key, if there is one. Where nearly each row is
+    /// a group, the rows go as they are, and the combiner does what is left to do.
     fn grouped(&self, batch: &Batch, values: &[Column]) -> Output {
-        let Grouping { of, first, hashes } = self.group(batch);
-        let groups = Groups {
-            of: &of,
-            count: first.len(),
-        };
-        let by = self.plan.by.iter();
-        let mut columns: Vec<Column> = by.map(|&at| batch.column(at).take(&first)).collect();
-        let mut parts = self.plan.layout.begin();
-        parts.update(values, &groups);
-        columns.extend(parts.state());
-        if !self.plan.by.is_empty() {
-            columns.push(Column::from_ints(hashes, None));
+        let rows = batch.rows();
+        if self.plan.by.is_empty() {
+            let (of, count) = (vec![0; rows], rows.min(1));
+            let columns = self.states(values, &Groups { of: &of, count });
+            let mut output = Output::new(Batch::new(columns, count));
+            output.dropped = (rows - count) as u64;
+            return output;
         }
-        let mut output = Output::new(Batch::new(columns, first.len()));
-        output.dropped = (batch.rows() - first.len()) as u64;
+        let types = table::types(&self.input, &self.plan.by);
+        if let Some(hashes) = self.hashes_of_rows(batch, &types) {
+            let order = table::by_partition(&hashes);
+            let hashes = order.iter().map(|&row| hashes[row as usize]).collect();
+            let values = values.iter().map(|column| column.take(&order)).collect();
+            return Output::new(self.sent(batch, &order, values, hashes, true));
+        }
+        let Grouping { of, first, hashes } = self.group(batch, &types);
+        let count = first.len();
+        let states = self.states(values, &Groups { of: &of, count });
+        let mut output = Output::new(self.sent(batch, &first, states, hashes, false));
+        output.dropped = (rows - count) as u64;
         output
     }
 
-    fn group(&self, batch: &Batch) -> Grouping {
-        let rows = batch.rows();
+    fn states(&self, values: &[Column], groups: &Groups) -> Vec<Column> {
+        let mut parts = self.plan.layout.begin();
+        parts.update(values, groups);
+        parts.state()
+    }
+
+    /// What the combiner takes: the key, states or values, the hash of the key, and whether these are values of rows.
+    fn sent(
+        &self,
+        batch: &Batch,
+        keys: &[u32],
+        columns: Vec<Column>,
+        hashes: Vec<i64>,
+        are_rows: bool,
+    ) -> Batch {
+        let by = self.plan.by.iter();
+        let mut all: Vec<Column> = by.map(|&at| batch.column(at).take(keys)).collect();
+        all.extend(columns);
+        all.push(Column::from_ints(hashes, None));
+        all.push(Column::from_bools(&vec![are_rows; keys.len()], None));
+        let sent = Batch::new(all, keys.len());
+        // They may wait for long, and are not to hold the text that they were cut from.
+        if keys.len() > table::MANY {
+            sent.compacted()
+        } else {
+            sent
+        }
+    }
+
+    /// The hash of each row's key, if it is not worth while to group the rows: of those looked at, most are groups.
+    fn hashes_of_rows(&self, batch: &Batch, types: &[Type]) -> Option<Vec<i64>> {
+        const LOOKED_AT: usize = 1024;
+        if batch.rows() <= table::MANY || !self.plan.layout.takes_rows() {
+            return None;
+        }
+        let some = RowKeys::new(&batch.slice(0, LOOKED_AT), &self.plan.by, types);
+        let mut table = Table::new(types);
+        table.meet(&some, &mut Vec::new(), |_, _| {});
+        let are_groups = table.len() > LOOKED_AT * 3 / 4;
+        are_groups.then(|| RowKeys::new(batch, &self.plan.by, types).hashes())
+    }
+
+    fn group(&self, batch: &Batch, types: &[Type]) -> Grouping {
         let mut grouping = Grouping {
-            of: Vec::with_capacity(rows),
+            of: Vec::with_capacity(batch.rows()),
             first: Vec::new(),
             hashes: Vec::new(),
         };
-        if self.plan.by.is_empty() {
-            grouping.of.resize(rows, 0);
-            grouping.first.resize(rows.min(1), 0);
-            return grouping;
-        }
-        let types = table::types(&self.input, &self.plan.by);
-        let keys = RowKeys::new(batch, &self.plan.by, &types);
+        let keys = RowKeys::new(batch, &self.plan.by, types);
         let (first, hashes) = (&mut grouping.first, &mut grouping.hashes);
-        Table::new(&types).meet(&keys, &mut grouping.of, |row, hash| {
+        Table::new(types).meet(&keys, &mut grouping.of, |row, hash| {
             first.push(row);
             hashes.push(hash.cast_signed());
         });

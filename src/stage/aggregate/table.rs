@@ -8,7 +8,7 @@
 use hashbrown::HashTable;
 
 use crate::batch::Batch;
-use crate::columns::{Column, row_number};
+use crate::columns::{Column, NONE, row_number};
 use crate::keys::{self, KeyIds, Keys, NullKeys};
 use crate::schema::{Schema, Type};
 
@@ -66,6 +66,24 @@ impl RowKeys {
             RowKeys::Ints(batch.column(columns[0]))
         } else {
             RowKeys::Bytes(Keys::new(batch, columns, NullKeys::Equal))
+        }
+    }
+}
+
+impl RowKeys {
+    /// The hash of each.
+    pub(super) fn hashes(&self) -> Vec<i64> {
+        match self {
+            RowKeys::Ints(column) => {
+                let ints = column.ints().iter();
+                let hash = |key: Option<&i64>| key.map_or(0, |&key| hash_int(key)).cast_signed();
+                ints.map(hash).collect()
+            }
+            RowKeys::Bytes(keys) => {
+                let rows = 0..keys.len();
+                rows.map(|row| keys::hash(keys.get(row)).cast_signed())
+                    .collect()
+            }
         }
     }
 }
@@ -132,6 +150,20 @@ impl Table {
             }
             _ => unreachable!("keys of the same columns are of one form"),
         }
+    }
+
+    /// The column of the keys, where they are numbers.
+    pub(super) fn column(&self) -> Option<Column> {
+        let Table::Ints(table) = self else {
+            return None;
+        };
+        let column = Column::from_ints(table.keys.clone(), None);
+        let Some(null) = table.null else {
+            return Some(column);
+        };
+        let mut rows: Vec<u32> = (0..row_number(column.len())).collect();
+        rows[null as usize] = NONE;
+        Some(column.take(&rows))
     }
 
     /// The first bytes of a key as a number that sorts as keys do; and whether it is all of the key.

@@ -489,3 +489,57 @@ fn every_aggregate_does_what_its_example_says() {
         assert_eq!(lines(&given), [[expected]], "{text}");
     }
 }
+
+#[test]
+fn many_groups_are_divided_and_few_are_not_with_one_result() {
+    let input = schema();
+    let mut random = Random::new(23);
+    let keys: Vec<Option<i64>> = (0..15_000)
+        .map(|row| match row % 1000 {
+            0 => None,
+            _ if row < 5_000 => Some(random.below(300) as i64),
+            _ => Some(random.below(9_000) as i64 - 100),
+        })
+        .collect();
+    let texts = keys
+        .iter()
+        .map(|key| key.map(|key| format!("the key {key}")));
+    let table = table(&mut random, keys.len());
+    let mut columns = table.plain();
+    columns[0] = Column::from_strings(texts);
+    columns[1] = Column::from_nullable_ints(&keys);
+    let batch = testing::batch(columns);
+    // Batches of few groups, of many, and of rows that go as they are, first and last.
+    let cuts: &[&[usize]] = &[&[15_000], &[10_000, 5000], &[5000, 3000, 7000]];
+    for by in ["'g'", "['g', 'k']"] {
+        for more in [
+            "",
+            "m = 'median(n)'\nu = 'count(distinct s)'\nt = \"string_agg(s, '')\"\n",
+        ] {
+            let options = format!(
+                "by = {by}\non_error = 'null'\n[columns]\nc = 'count(*)'\nn = 'sum(n)'\nx = 'sum(x)'\na = 'avg(x)'\n\
+                 d = 'stddev(x)'\ne = 'stddev(n)'\nf = 'first(s)'\nl = 'last(s)'\nmin = 'min(s)'\nmax = 'max(x)'\n{more}"
+            );
+            let mut first: Option<String> = None;
+            for cut in cuts {
+                for turned in [false, true] {
+                    let mut from = 0;
+                    let batches = cut.iter().map(|&rows| {
+                        from += rows;
+                        batch.slice(from - rows, rows)
+                    });
+                    let mut batches: Vec<Batch> = batches.collect();
+                    if turned {
+                        // Cut the other way round: as many rows, other borders.
+                        batches =
+                            Batch::concat(batches, || unreachable!("there are some")).cut(4999);
+                    }
+                    let given = testing::combined(&KIND, &options, &input, batches);
+                    let found = format!("{:?}", lines(&given.expect("it runs").0));
+                    let first = first.get_or_insert_with(|| found.clone());
+                    assert!(*first == found, "{options} in batches of {cut:?}, {turned}");
+                }
+            }
+        }
+    }
+}
