@@ -5,6 +5,8 @@ mod choices;
 mod operators;
 mod types;
 
+pub(super) use types::a_kind;
+
 use std::sync::Arc;
 
 use sqlparser::ast::{CastKind, DataType, Expr, Ident, TypedString, Value, ValueWithSpan};
@@ -45,17 +47,22 @@ pub(super) struct Translator<'a> {
 /// The program of an expression over these columns, and its type.
 pub(super) fn translate(text: &str, input: &Schema) -> Result<(Program, Type)> {
     let parsed = Text(text).parse()?;
+    translate_part(Text(text), &parsed, input)
+}
+
+/// The same of a part of a text.
+pub(super) fn translate_part(text: Text, part: &Expr, input: &Schema) -> Result<(Program, Type)> {
     let mut translator = Translator {
-        text: Text(text),
+        text,
         input,
         steps: Vec::new(),
         guard: None,
         depth: 0,
     };
-    let result = translator.expr(&parsed)?;
+    let result = translator.expr(part)?;
     let Some(ty) = result.ty else {
-        return Err(Text(text)
-            .error_at(&parsed, "the value is always null, so that it has no type")
+        return Err(text
+            .error_at(part, "the value is always null, so that it has no type")
             .hint("say which type it has: `CAST(NULL AS BIGINT)`"));
     };
     Ok((Program::new(translator.steps, result.step), ty))

@@ -179,7 +179,7 @@ impl Translator<'_> {
 }
 
 /// A type with its article.
-pub(super) fn a_kind(ty: &str) -> String {
+pub(in crate::expression) fn a_kind(ty: &str) -> String {
     let article = if ty.starts_with(['a', 'e', 'i', 'o', 'u']) {
         "an"
     } else {

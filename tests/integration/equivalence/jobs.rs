@@ -436,6 +436,10 @@ fn sort(random: &mut Random, job: &mut Job) {
     job.write(random, "sort");
     let options = vec![("columns", json!(["t"]))];
     job.stage("dates", "normalize_dates", &["sort"], options);
+    job.write(random, "dates");
+    job.max_rejects = -1;
+}
+
 /// Aggregates of groups, of which a stage after it takes some as dates; some sums do not fit.
 fn aggregate(random: &mut Random, job: &mut Job) {
     const AGGREGATES: &[&str] = &[
@@ -925,6 +929,8 @@ fn collected_fail(random: &mut Random, job: &mut Job) {
     job.write(random, "once");
     let inputs = random.pick(&[["sort", "once"], ["dates", "sort"]]);
     job.stage("all", "concat", &inputs, vec![("missing", json!("null"))]);
+}
+
 /// A value that cannot be computed in some runs, in others a sum that does not fit: that is known at the end.
 fn aggregate_fails(random: &mut Random, job: &mut Job) {
     let mut rows = some_good_rows(random);
