@@ -6,7 +6,8 @@ usage: benches/expressions.py [--rows 10000000] [--rounds 3] [--python PYTHON] [
 Rows of eight columns lie in memory: of `etl` as what a staged run holds between two stages, of DuckDB as a table, of Polars
 as a data frame. Timed is the one operation that makes rows of them, in memory too: of `etl` the stage's own wall time, of
 DuckDB `CREATE TABLE ... AS`, of Polars `collect`. Two threads each, the three in turn. PYTHON must have duckdb, numpy, polars and
-pyarrow. Writes benches/runs/DATE-expressions.json and the table in docs/benchmarks.md.
+pyarrow. Last, how much memory it takes to aggregate ten times the rows into 1,000 groups, from CSV and streamed. Writes
+benches/runs/DATE-expressions.json and the table in docs/benchmarks.md.
 """
 import argparse, json, os, subprocess, sys, tempfile
 
@@ -89,6 +90,17 @@ frame = pl.DataFrame({
 frame.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.oldest(), record_batch_size=65536)
 """
 
+MAKE_CSV = """
+import sys, polars as pl, numpy as np
+rows, path = int(sys.argv[1]), sys.argv[2]
+random = np.random.default_rng(7)
+with open(path, "wb") as file:
+    for part in range(10):
+        count = rows // 10
+        frame = pl.DataFrame({"k": random.integers(0, 1000, count), "price": np.round(random.uniform(0, 300, count), 2)})
+        frame.write_csv(file, include_header=part == 0)
+"""
+
 PEER = """
 import os, sys, time
 os.environ["POLARS_MAX_THREADS"] = "2"
@@ -125,8 +137,8 @@ def main():
         common.build()
     tasks = {name: task for name, task in TASKS.items() if not arguments.only or any(name.startswith(one) for one in arguments.only.split(","))}
     runs = {name: {"etl": [], "duckdb": [], "polars": []} for name in tasks}
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    shm = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=shm) as folder:
         rows = os.path.join(folder, "rows.arrow")
         subprocess.run([arguments.python, "-c", MAKE, str(arguments.rows), rows], check=True)
         for round in range(arguments.rounds):
@@ -136,9 +148,29 @@ def main():
                     took = subprocess.run([arguments.python, "-c", PEER, who, rows, text], check=True, stdout=subprocess.PIPE, text=True)
                     runs[name][who].append(float(took.stdout))
                 print(round, name, {who: f"{took[-1]:.2f}" for who, took in runs[name].items()}, flush=True)
+        os.remove(rows)
+        memory = grown(arguments, folder) if not arguments.only else None
     if not arguments.only:
-        common.write_result("expressions", {"what": __doc__, "rows": arguments.rows, "runs": runs})
-        common.write_table("expressions", table(runs, arguments.rows))
+        common.write_result("expressions", {"what": __doc__, "rows": arguments.rows, "runs": runs, "memory": memory})
+        common.write_table("expressions", table(runs, arguments.rows, memory))
+
+
+def grown(arguments, folder):
+    """The peak memory of a run that aggregates ten times the rows into 1,000 groups."""
+    rows, path = arguments.rows * 10, os.path.join(folder, "rows.csv")
+    subprocess.run([arguments.python, "-c", MAKE_CSV, str(rows), path], check=True)
+    pipeline, report = os.path.join(folder, "grown.toml"), os.path.join(folder, "report.json")
+    with open(pipeline, "w") as file:
+        file.write(f'[[stage]]\nname = "rows"\nkind = "load_csv"\nfiles = ["{path}"]\nparallel = true\n')
+        file.write('types = { k = "int", price = "float" }\n\n')
+        file.write(stage("aggregate", 'by = ["k"]\ncolumns = { n = "count(*)", total = "sum(price)", mean = "avg(price)", high = "max(price)" }'))
+        file.write('\n[[stage]]\nname = "write"\nkind = "write_files"\ninputs = ["work"]\npath = "/dev/null"\nformat = "ndjson"\n')
+    command = [common.ETL, "run", pipeline, "--quiet", "--report", report, "--state", os.path.join(folder, "state")]
+    measured, _ = common.timed(command)
+    with open(report) as file:
+        peak = json.load(file)["peak_rss_bytes"] / 2**20
+    print(f"{rows:,} rows into 1,000 groups: {measured['wall_s']:.1f} s, {peak:.0f} MB", flush=True)
+    return {"rows": rows, "peak_mb": peak, "csv_bytes": os.path.getsize(path), **measured}
 
 
 def ours(folder, rows, stage):
@@ -156,11 +188,15 @@ def ours(folder, rows, stage):
     return next(stage["wall_s"] for stage in stages if stage["name"] == "work")
 
 
-def table(runs, rows):
+def table(runs, rows, memory):
     lines = [f"{rows:,} rows, 2 threads, median of {len(next(iter(runs.values()))['etl'])} runs in turn.\n\n", "| | etl s | DuckDB s | Polars s | times DuckDB |\n", "|---|---|---|---|---|\n"]
     for name, took in runs.items():
         etl, duckdb, polars = (median(took[who]) for who in ("etl", "duckdb", "polars"))
         lines.append(f"| {name} | {etl:.2f} | {duckdb:.2f} | {polars:.2f} | {duckdb / etl:.1f} |\n")
+    lines.append(
+        f"\n{memory['rows']:,} rows of CSV ({memory['csv_bytes'] / 1e9:.1f} GB) aggregated into 1,000 groups, streamed: {memory['wall_s']:.1f} s, "
+        f"at most {memory['peak_mb']:.0f} MB of memory.\n"
+    )
     return "".join(lines)
 
 
