@@ -88,26 +88,12 @@ pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
 
 /// Parses a file's text; no stage at all is an error.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
-    let not_toml = |error: &toml::de::Error| {
-        let at = error.span().map(|span| position(text, span.start));
-        let failed = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, at));
-        if text.lines().any(|line| line.trim() == "[stage]") {
-            return failed.hint("begin each stage with `[[stage]]`");
-        }
-        match path.extension() {
-            Some(ending) if ending != "toml" => failed.hint(format!(
-                "name a pipeline file, which is TOML; is `{}` data?",
-                path.display()
-            )),
-            _ => failed,
-        }
-    };
     let (spans, faults) = DeTable::parse_recoverable(text);
     // What follows a mistake of TOML itself is read wrongly: later ones may be its consequences.
     if let Some(fault) = faults.first() {
-        return Err(not_toml(fault));
+        return Err(not_toml(path, text, fault));
     }
-    let mut table: Table = text.parse().map_err(|error| not_toml(&error))?;
+    let mut table: Table = text.parse().map_err(|error| not_toml(path, text, &error))?;
     let section = |table: Table, start, origins| Section {
         table,
         name: None,
@@ -169,6 +155,22 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         stages,
         mistakes,
     })
+}
+
+/// What is wrong with a text that is no TOML.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let at = error.span().map(|span| position(text, span.start));
+    let failed = Error::usage(format!("not TOML: {}", error.message())).cause(place(path, at));
+    if text.lines().any(|line| line.trim() == "[stage]") {
+        return failed.hint("begin each stage with `[[stage]]`");
+    }
+    match path.extension() {
+        Some(ending) if ending != "toml" => failed.hint(format!(
+            "name a pipeline file, which is TOML; is `{}` data?",
+            path.display()
+        )),
+        _ => failed,
+    }
 }
 
 impl Section {
