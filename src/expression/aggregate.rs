@@ -351,9 +351,10 @@ impl<'a> Written<'a> {
         }
         if arguments.len() != function.required {
             let given = crate::schema::count(arguments.len() as u64, "value");
-            let error = self.error(match arguments.is_empty() {
-                true => format!("`{name}` needs a value"),
-                false => format!("`{name}` does not take {given}"),
+            let error = self.error(if arguments.is_empty() {
+                format!("`{name}` needs a value")
+            } else {
+                format!("`{name}` does not take {given}")
             });
             return Err(error.hint(format!("it is written `{}`", function.usage)));
         }

@@ -238,12 +238,13 @@ impl Texts {
         }
     }
 
-    /// The values of each group joined, null where there is none.
-    fn joined(&self, groups: usize) -> Column {
+    /// The values of each group joined, null where there is none; and the groups whose text no column can hold.
+    fn joined(&self, groups: usize) -> (Column, Vec<GroupFault>) {
         let (order, offsets) = by_group(&self.of, groups);
         let mut builder = TextBuilder::new();
         let mut joined = String::new();
-        for pair in offsets.windows(2) {
+        let mut faults = Vec::new();
+        for (group, pair) in offsets.windows(2).enumerate() {
             joined.clear();
             for (at, &value) in order[pair[0]..pair[1]].iter().enumerate() {
                 if at > 0 {
@@ -253,9 +254,17 @@ impl Texts {
                 let from = if value == 0 { 0 } else { self.ends[value - 1] };
                 joined.push_str(&self.text[from..self.ends[value]]);
             }
-            builder.push((pair[0] < pair[1]).then_some(&joined));
+            let fits = u32::try_from(joined.len()).is_ok();
+            if !fits {
+                faults.push(GroupFault {
+                    group,
+                    reason: "the text is longer than 4 GiB",
+                    value: None,
+                });
+            }
+            builder.push((pair[0] < pair[1] && fits).then_some(&joined));
         }
-        builder.finish()
+        (builder.finish(), faults)
     }
 }
 
@@ -271,7 +280,7 @@ impl Accumulator for Texts {
     }
 
     fn state(self: Box<Self>) -> Vec<Column> {
-        vec![self.joined(self.groups)]
+        vec![self.joined(self.groups).0]
     }
 
     fn merge(&mut self, state: &[Column], groups: &Groups) {
@@ -279,6 +288,6 @@ impl Accumulator for Texts {
     }
 
     fn evaluate(self: Box<Self>, groups: usize) -> (Column, Vec<GroupFault>) {
-        (self.joined(groups), Vec::new())
+        self.joined(groups)
     }
 }

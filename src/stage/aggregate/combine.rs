@@ -61,7 +61,7 @@ impl Combining {
         let keys = &self.plan.output.fields[..self.plan.by.len()];
         let types: Vec<Type> = keys.iter().map(|field| field.ty.clone()).collect();
         let table = Table::new(&types);
-        let known = if table.column().is_some() { 1 } else { 0 };
+        let known = usize::from(table.column().is_some());
         let picked = types.into_iter().skip(known);
         Partition {
             table,
@@ -149,7 +149,7 @@ impl Combiner for Combining {
         let dropped = self.rows + added - groups as u64;
         let (columns, faults) = self.evaluate();
         let batch = Batch::new(columns, groups);
-        let mut output = self.settle(batch, faults)?;
+        let mut output = self.settle(batch, faults);
         output.added = added;
         output.dropped = dropped;
         Ok(Some(output))
@@ -269,22 +269,22 @@ fn in_rows(faults: &mut [(usize, GroupFault)], order: &[u32]) {
 
 impl Combining {
     /// The rows, in parts, but for what becomes of those with faults.
-    fn settle(&self, batch: Batch, mut faults: Vec<(usize, GroupFault)>) -> Result<Output> {
+    fn settle(&self, batch: Batch, mut faults: Vec<(usize, GroupFault)>) -> Output {
         match self.on_error {
             OnError::Fail if !faults.is_empty() => {
                 let (at, fault) = &faults[0];
                 let error = self.failure(&batch, *at, fault);
-                Ok(Output {
+                Output {
                     fault: Some(error),
                     ..Output::new(batch.slice(0, fault.group))
-                })
+                }
             }
             OnError::Null => {
                 let mut output = parts(batch.cut(ROWS_MAX).into_iter());
                 if !faults.is_empty() {
                     output.counts = Counts::from([(NULLED.into(), faults.len() as u64)]);
                 }
-                Ok(output)
+                output
             }
             _ => {
                 faults.dedup_by_key(|(_, fault)| fault.group);
@@ -293,7 +293,7 @@ impl Combining {
                 let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
                 let mut output = parts(batch.without(&gone).cut(ROWS_MAX).into_iter());
                 output.rejects = rejects;
-                Ok(output)
+                output
             }
         }
     }

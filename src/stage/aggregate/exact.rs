@@ -279,6 +279,7 @@ fn subtracted(mut a: Vec<u64>, b: &[u64]) -> Vec<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "each bit counts")]
 mod tests {
     use super::*;
 

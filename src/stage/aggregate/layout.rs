@@ -109,7 +109,7 @@ impl Layout {
         });
         Parts {
             arguments: self.parts.iter().map(|spec| spec.argument).collect(),
-            parts: parts.collect(),
+            kept: parts.collect(),
             results: self.results.clone(),
         }
     }
@@ -119,7 +119,7 @@ impl Layout {
 pub(super) struct Parts {
     /// The argument of each part.
     arguments: Vec<usize>,
-    parts: Vec<Part>,
+    kept: Vec<Part>,
     results: Vec<Outcome>,
 }
 
@@ -144,7 +144,7 @@ impl Parts {
     }
 
     fn take(&mut self, values: &[Column], groups: &Groups, are_states: bool) {
-        for (part, &argument) in self.parts.iter_mut().zip(&self.arguments) {
+        for (part, &argument) in self.kept.iter_mut().zip(&self.arguments) {
             let values = &values[argument];
             match part {
                 Part::Own(own) if are_states => own.merge(std::slice::from_ref(values), groups),
@@ -160,7 +160,7 @@ impl Parts {
     /// What is known of each group, in columns.
     pub(super) fn state(self) -> Vec<Column> {
         let mut columns = Vec::new();
-        for part in self.parts {
+        for part in self.kept {
             match part {
                 Part::Count(counts) => columns.push(Column::from_ints(counts.0, None)),
                 Part::Sum(sums) => columns.extend(sums.state()),
@@ -174,7 +174,7 @@ impl Parts {
 
     /// Takes in such columns, of later rows.
     pub(super) fn merge(&mut self, mut state: &[Column], groups: &Groups) {
-        for part in &mut self.parts {
+        for part in &mut self.kept {
             let width = match part {
                 Part::Sum(sums) => sums.width(),
                 Part::Squares(squares) => squares.width(),
@@ -195,7 +195,7 @@ impl Parts {
 
     /// The values of each aggregate, of so many groups; null where there is a fault.
     pub(super) fn evaluate(mut self, groups: usize) -> Vec<(Column, Vec<GroupFault>)> {
-        for part in &mut self.parts {
+        for part in &mut self.kept {
             match part {
                 Part::Count(counts) => counts.0.resize(groups, 0),
                 Part::Sum(sums) => sums.grow(groups),
@@ -205,7 +205,7 @@ impl Parts {
         }
         let results = std::mem::take(&mut self.results);
         let mut own: Vec<Option<(Column, Vec<GroupFault>)>> = Vec::new();
-        for part in &mut self.parts {
+        for part in &mut self.kept {
             let is_own = matches!(part, Part::Own(_));
             own.push(match std::mem::replace(part, Part::Gone) {
                 Part::Own(accumulator) if is_own => Some(accumulator.evaluate(groups)),
@@ -224,7 +224,7 @@ impl Parts {
             Outcome::Sum(count, sum) => sum_of(self.counts(count), self.sums(sum)),
             Outcome::Avg(count, sum) => avg_of(self.counts(count), self.sums(sum)),
             Outcome::Stddev(count, sum, squares) => {
-                let Part::Squares(squares) = &self.parts[squares] else {
+                let Part::Squares(squares) = &self.kept[squares] else {
                     unreachable!("the layout says so");
                 };
                 stddev_of(self.counts(count), self.sums(sum), squares)
@@ -234,14 +234,14 @@ impl Parts {
     }
 
     fn counts(&self, at: usize) -> &Counts {
-        match &self.parts[at] {
+        match &self.kept[at] {
             Part::Count(counts) => counts,
             _ => unreachable!("the layout says so"),
         }
     }
 
     fn sums(&self, at: usize) -> &Sums {
-        match &self.parts[at] {
+        match &self.kept[at] {
             Part::Sum(sums) => sums,
             _ => unreachable!("the layout says so"),
         }

@@ -17,6 +17,7 @@ mod sum;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use serde::Deserialize;
 

@@ -16,7 +16,8 @@ use std::collections::HashMap;
 
 use super::Groups;
 use super::accumulator::{each_valid, invalid};
-use super::exact::{Exact, add_at, halves, parts, subtract_at};
+use super::exact::{Exact, halves};
+use super::wide::Wide;
 use crate::columns::Column;
 use crate::schema::Type;
 
@@ -41,82 +42,6 @@ fn two_square(a: f64) -> (f64, f64) {
 
 /// Squares of such floats are neither out of range nor subnormal.
 const SQUARED: std::ops::Range<f64> = 1e-140..1e140;
-
-/// A number in two's complement that holds each sum of fewer than 2^60 floats, or of their squares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wide {
-    limbs: Vec<u64>,
-    /// The power of two of the first bit.
-    least: i32,
-}
-
-impl Wide {
-    /// Floats reach from 2^-1074 to 2^1024, so that 34 limbs hold 2^77 of them.
-    const SUM: (usize, i32) = (34, -1074);
-    /// Squares reach from 2^-2148 to 2^2048: 67 limbs hold 2^90 of them.
-    const SQUARES: (usize, i32) = (67, -2148);
-
-    fn zero((limbs, least): (usize, i32)) -> Self {
-        Wide {
-            limbs: vec![0; limbs],
-            least,
-        }
-    }
-
-    fn add(&mut self, value: f64) {
-        let (negative, integer, exponent) = parts(value);
-        self.add_integer(negative, integer.into(), exponent);
-    }
-
-    fn add_square(&mut self, value: f64) {
-        let (_, integer, exponent) = parts(value);
-        let integer = u128::from(integer);
-        self.add_integer(false, integer * integer, 2 * exponent);
-    }
-
-    fn add_integer(&mut self, negative: bool, integer: u128, exponent: i32) {
-        let at = usize::try_from(exponent - self.least).expect("no power is below the least");
-        let (limb, bit) = (at / 64, at % 64);
-        let (low, high) = halves(integer << bit);
-        let over = if bit == 0 {
-            0
-        } else {
-            halves(integer >> (128 - bit)).0
-        };
-        let limbs = [low, high, over];
-        if negative {
-            subtract_at(&mut self.limbs[limb..], &limbs);
-        } else {
-            add_at(&mut self.limbs[limb..], &limbs);
-        }
-    }
-
-    fn exact(&self) -> Exact {
-        let negative = self.limbs.last().is_some_and(|limb| limb >> 63 == 1);
-        let mut limbs = self.limbs.clone();
-        if negative {
-            let mut zero = vec![0; limbs.len()];
-            subtract_at(&mut zero, &limbs);
-            limbs = zero;
-        }
-        let zeros = limbs.iter().take_while(|&&limb| limb == 0).count();
-        let exponent = self.least + i32::try_from(64 * zeros).expect("there are few limbs");
-        Exact::new(negative, limbs.split_off(zeros), exponent)
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        self.limbs
-            .iter()
-            .flat_map(|limb| limb.to_le_bytes())
-            .collect()
-    }
-
-    fn add_bytes(&mut self, bytes: &[u8]) {
-        let (limbs, _) = bytes.as_chunks::<8>();
-        let limbs: Vec<u64> = limbs.iter().map(|limb| u64::from_le_bytes(*limb)).collect();
-        add_at(&mut self.limbs, &limbs);
-    }
-}
 
 /// Sums of floats: 2 floats a group hold those of values, 4 those of squares.
 #[derive(Debug)]
@@ -390,7 +315,7 @@ fn quick_mean([high, low]: [f64; 2], count: f64) -> Option<f64> {
         quotient + (correction - error),
         quotient + (correction + error),
     );
-    (one == other).then_some(one)
+    (one.to_bits() == other.to_bits()).then_some(one)
 }
 
 /// Exact sums of squares.
@@ -525,5 +450,5 @@ fn quick_deviation(squares: u128, sum: i128, count: u64) -> Option<f64> {
     let correction = ((-root).mul_add(root, quotient) + more) / (2.0 * root);
     let error = root * 2f64.powi(-80);
     let (one, other) = (root + (correction - error), root + (correction + error));
-    (one == other).then_some(one)
+    (one.to_bits() == other.to_bits()).then_some(one)
 }

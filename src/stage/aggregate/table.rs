@@ -166,7 +166,7 @@ impl Table {
         Some(column.take(&rows))
     }
 
-    /// The first bytes of a key as a number that sorts as keys do; and whether it is all of the key.
+    /// The first bytes of a key as a number that sorts as keys do.
     pub(super) fn prefix(&self, id: u32) -> u128 {
         match self {
             Table::Ints(table) if table.null == Some(id) => 0,

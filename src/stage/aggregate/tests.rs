@@ -173,11 +173,15 @@ fn float(random: &mut Random) -> f64 {
     }
 }
 
+fn small(random: &mut Random, limit: usize) -> i64 {
+    i64::try_from(random.below(limit)).expect("it is small")
+}
+
 fn int(random: &mut Random) -> i64 {
     match random.below(6) {
         0 => random.pick(&[i64::MIN, i64::MAX, 0, -1, 1 << 53]),
-        1 => random.below(usize::MAX) as i64,
-        _ => random.below(2000) as i64 - 1000,
+        1 => (random.below(usize::MAX) as u64).cast_signed(),
+        _ => small(random, 2000) - 1000,
     }
 }
 
@@ -262,94 +266,92 @@ const AGGREGATES_OF: &[&str] = &[
     "string_agg(s, ', ')",
 ];
 
+/// How values sort: numbers by value, strings bytewise.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => a.as_f64().partial_cmp(&b.as_f64()).expect("no NaN"),
+        },
+        (Value::String(a), Value::String(b)) => a.as_bytes().cmp(b.as_bytes()),
+        (a, b) => a.as_bool().cmp(&b.as_bool()),
+    }
+}
+
 /// What is wrong with a value of an aggregate of these rows; floats to the last bit.
 fn wrong(text: &str, values: &[Value], found: &Value) -> Option<String> {
     let some: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
     let name = text.split_once('(').map_or("", |(name, _)| name);
-    let of_ints = text.contains('n') && text.ends_with("(n)") || text.contains("(n,");
-    let naive = |value: &Value| match value.as_i64() {
-        Some(int) if of_ints => Naive::of(int.into()).shifted(UNIT),
-        _ => Naive::float(value.as_f64().expect("a number")),
-    };
-    let sum = || {
-        some.iter()
-            .fold(Naive::of(0), |sum, value| sum.plus(&naive(value)))
-    };
-    let count = some.len() as i128;
-    let compare = |a: &&Value, b: &&Value| match (a, b) {
-        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            _ => a
-                .as_f64()
-                .partial_cmp(&b.as_f64())
-                .expect("no float is NaN"),
-        },
-        (Value::String(a), Value::String(b)) => a.as_bytes().cmp(b.as_bytes()),
-        (a, b) => a.as_bool().cmp(&b.as_bool()),
+    let of_ints = text.contains("(n)") || text.contains("(n,");
+    let best = |wins: fn(Ordering) -> bool| {
+        let better = |a, b| if wins(compare(b, a)) { b } else { a };
+        let best: Option<&Value> = some.iter().copied().reduce(better);
+        best.cloned().unwrap_or_default()
     };
     let expected = match name {
         "count" if text.contains('*') => json!(values.len()),
         "count" if text.contains("distinct") => {
             let mut sorted = some.clone();
-            sorted.sort_by(compare);
-            sorted.dedup_by(|a, b| compare(&&**a, &&**b) == Ordering::Equal);
+            sorted.sort_by(|a, b| compare(a, b));
+            sorted.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
             json!(sorted.len())
         }
-        "count" => json!(count as u64),
+        "count" => json!(some.len()),
         "first" => values[0].clone(),
         "last" => values[values.len() - 1].clone(),
+        "stddev" if some.len() < 2 => Value::Null,
         // Null stands where the result is out of range, too.
         _ if some.is_empty() => Value::Null,
         "sum" if of_ints => {
-            let sum: i128 = some
-                .iter()
-                .map(|value| i128::from(value.as_i64().unwrap()))
-                .sum();
+            let ints = some.iter().filter_map(|value| value.as_i64());
+            let sum: i128 = ints.map(i128::from).sum();
             i64::try_from(sum).map_or(Value::Null, |sum| json!(sum))
         }
-        "min" => (*some
-            .iter()
-            .copied()
-            .reduce(|a, b| if compare(&b, &a).is_lt() { b } else { a })
-            .unwrap())
-        .clone(),
-        "max" => (*some
-            .iter()
-            .copied()
-            .reduce(|a, b| if compare(&b, &a).is_gt() { b } else { a })
-            .unwrap())
-        .clone(),
+        "min" => best(Ordering::is_lt),
+        "max" => best(Ordering::is_gt),
         "string_agg" => {
-            let texts: Vec<&str> = some.iter().map(|value| value.as_str().unwrap()).collect();
+            let texts: Vec<&str> = some.iter().filter_map(|value| value.as_str()).collect();
             json!(texts.join(", "))
         }
-        "sum" | "avg" => {
-            let divisor = Naive::of(if name == "sum" { 1 } else { count });
-            let right = match found.as_f64() {
-                Some(found) => is_nearest(found, &sum(), &divisor),
-                None => name == "sum" && sum().abs().minus(&Naive::float(f64::MAX)).sign().is_gt(),
-            };
+        _ => {
+            let right = is_right(name, text, &some, of_ints, found.as_f64());
             return (!right).then(|| format!("{text} of {values:?} is {found}"));
         }
-        "stddev" if count < 2 => Value::Null,
-        "stddev" => {
-            let squares = some.iter().fold(Naive::of(0), |sum, value| {
-                let value = naive(value);
-                sum.plus(&value.times(&value))
-            });
-            let number = squares.times(&Naive::of(count)).minus(&sum().times(&sum()));
+    };
+    (*found != expected).then(|| format!("{text} of {values:?} is {found}, not {expected}"))
+}
+
+/// Whether this float is the exact result, rounded once; none: that is out of range.
+fn is_right(name: &str, text: &str, some: &[&Value], of_ints: bool, found: Option<f64>) -> bool {
+    let naive = |value: &Value| match value.as_i64() {
+        Some(int) if of_ints => Naive::of(int.into()).shifted(UNIT),
+        _ => Naive::float(value.as_f64().expect("a number")),
+    };
+    let numbers = some.iter().map(|value| naive(value));
+    let sum = numbers
+        .clone()
+        .fold(Naive::of(0), |sum, value| sum.plus(&value));
+    let count = some.len() as i128;
+    let most = Naive::float(f64::MAX);
+    match (name, found) {
+        ("sum", Some(found)) => is_nearest(found, &sum, &Naive::of(1)),
+        ("sum", None) => sum.abs().minus(&most).sign().is_gt(),
+        ("avg", Some(found)) => is_nearest(found, &sum, &Naive::of(count)),
+        ("stddev", found) => {
+            let squares = numbers.map(|value| value.times(&value));
+            let squares = squares.fold(Naive::of(0), |sum, square| sum.plus(&square));
+            let number = squares.times(&Naive::of(count)).minus(&sum.times(&sum));
             let divisor = Naive::of(count * (count - 1));
-            let most = Naive::float(f64::MAX);
-            let right = match found.as_f64() {
+            match found {
                 Some(found) => is_nearest_root(found, &number, &divisor),
                 None => number
                     .minus(&most.times(&most).times(&divisor))
                     .sign()
                     .is_gt(),
-            };
-            return (!right).then(|| format!("{text} of {values:?} is {found}"));
+            }
         }
-        _ => {
+        (_, None) => false,
+        (_, Some(found)) => {
             let (parts, of): (i128, i128) = match text.split_once(", ").map(|(_, share)| share) {
                 None => (1, 2),
                 Some("0.95)") => (95, 100),
@@ -357,18 +359,17 @@ fn wrong(text: &str, values: &[Value], found: &Value) -> Option<String> {
                 Some("1)") => (1, 1),
                 Some(_) => (0, 1),
             };
-            let mut sorted = some.clone();
-            sorted.sort_by(compare);
+            let mut sorted = some.to_vec();
+            sorted.sort_by(|a, b| compare(a, b));
             let (place, rest) = (parts * (count - 1) / of, parts * (count - 1) % of);
-            let at = |place: i128| naive(sorted[usize::try_from(place.min(count - 1)).unwrap()]);
-            let number = at(place)
-                .times(&Naive::of(of - rest))
-                .plus(&at(place + 1).times(&Naive::of(rest)));
-            let right = is_nearest(found.as_f64().unwrap_or(f64::NAN), &number, &Naive::of(of));
-            return (!right).then(|| format!("{text} of {values:?} is {found}"));
+            let at = |place: i128| {
+                naive(sorted[usize::try_from(place.min(count - 1)).expect("it is small")])
+            };
+            let below = at(place).times(&Naive::of(of - rest));
+            let number = below.plus(&at(place + 1).times(&Naive::of(rest)));
+            is_nearest(found, &number, &Naive::of(of))
         }
-    };
-    (*found != expected).then(|| format!("{text} of {values:?} is {found}, not {expected}"))
+    }
 }
 
 impl Naive {
@@ -397,7 +398,9 @@ fn lines(batches: &[Batch]) -> Vec<Vec<Value>> {
 }
 
 /// A value so that keys sort by it.
-fn key(value: &Value) -> (bool, Option<i64>, Vec<u8>) {
+type Key = (bool, Option<i64>, Vec<u8>);
+
+fn key(value: &Value) -> Key {
     (
         !value.is_null(),
         value.as_i64(),
@@ -436,7 +439,7 @@ fn values_are_those_of_the_naive_model_however_rows_are_cut() {
         }
         let all = lines(&[batch]);
         let position = |name: &str| input.index(name).expect("it is there");
-        let mut model: BTreeMap<Vec<(bool, Option<i64>, Vec<u8>)>, Vec<usize>> = BTreeMap::new();
+        let mut model: BTreeMap<Vec<Key>, Vec<usize>> = BTreeMap::new();
         for (row, line) in all.iter().enumerate() {
             let by: Vec<_> = by
                 .iter()
@@ -497,8 +500,8 @@ fn many_groups_are_divided_and_few_are_not_with_one_result() {
     let keys: Vec<Option<i64>> = (0..15_000)
         .map(|row| match row % 1000 {
             0 => None,
-            _ if row < 5_000 => Some(random.below(300) as i64),
-            _ => Some(random.below(9_000) as i64 - 100),
+            _ if row < 5_000 => Some(small(&mut random, 300)),
+            _ => Some(small(&mut random, 9_000) - 100),
         })
         .collect();
     let texts = keys

@@ -479,7 +479,7 @@ fn aggregate(random: &mut Random, job: &mut Job) {
         0 => Vec::new(),
         _ => random.some(&["k", "n", "b", "x"]),
     };
-    let columns: Map<String, Value> = (0..1 + random.below(6))
+    let columns: Map<String, Value> = (0..=random.below(6))
         .map(|at| (format!("c{at}"), json!(random.pick(AGGREGATES))))
         .chain([("d".to_owned(), json!("last(d)"))])
         .collect();
