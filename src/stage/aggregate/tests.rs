@@ -546,3 +546,35 @@ fn many_groups_are_divided_and_few_are_not_with_one_result() {
         }
     }
 }
+
+#[test]
+fn sums_of_floats_are_exact_in_any_order_and_in_any_parts() {
+    let input = testing::schema(&[("x", Type::Float)]);
+    let options =
+        "by = []\non_error = 'null'\ncolumns = { s = 'sum(x)', a = 'avg(x)', d = 'stddev(x)' }";
+    let mut random = Random::new(5);
+    let mut faults = Vec::new();
+    for _ in 0..150 {
+        let mut floats: Vec<f64> = (0..=random.below(25)).map(|_| float(&mut random)).collect();
+        // Most of it cancels out, and what is left is small.
+        let cancelled: Vec<f64> = floats.iter().map(|float| -float).collect();
+        floats.extend(&cancelled[random.below(cancelled.len())..]);
+        let mut first = None;
+        for rows_max in [1, 3, 50] {
+            for at in (1..floats.len()).rev() {
+                floats.swap(at, random.below(at + 1));
+            }
+            let column = Column::from_floats(floats.clone(), None);
+            let batches = testing::batch(vec![column.clone()]).cut(rows_max);
+            let (given, _) = testing::combined(&KIND, options, &input, batches).expect("it runs");
+            let line = lines(&given).remove(0);
+            let found = format!("{line:?}");
+            assert_eq!(*first.get_or_insert_with(|| found.clone()), found);
+            let values = testing::values(&column);
+            for (text, value) in ["sum(x)", "avg(x)", "stddev(x)"].iter().zip(&line) {
+                faults.extend(wrong(text, &values, value));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
