@@ -1,6 +1,6 @@
 //! Arithmetic on numbers. Integers never wrap: a result outside of 64 bits is a fault of its row.
 
-use polars_arrow::array::PrimitiveArray;
+use polars_arrow::array::{Array, PrimitiveArray};
 use polars_arrow::bitmap::Bitmap;
 
 use super::program::{Bad, Why};
@@ -157,6 +157,38 @@ fn modulo(a: f64, b: f64) -> f64 {
     } else {
         rest
     }
+}
+
+/// The sum of each list of numbers, nulls left out; of integers in 128 bits before it must fit into 64.
+pub(super) fn list_sums(column: &Column) -> (Column, Bad) {
+    let Column::Lists(list) = column else {
+        unreachable!("the schema says that the column is of lists");
+    };
+    let mut bad = Bad::new();
+    let validity = column.validity().cloned();
+    if let Column::Floats(values) = &*list.values {
+        let sum = |row: usize| {
+            list.range(row)
+                .filter(|&at| values.is_valid(at))
+                .map(|at| values.value(at))
+                .sum()
+        };
+        let sums: Vec<f64> = (0..list.len()).map(sum).collect();
+        let sums = Column::from_floats(sums, validity);
+        bad.extend(not_finite(sums.floats()));
+        return (sums, bad);
+    }
+    let values = list.values.ints();
+    let mut sums = Vec::with_capacity(list.len());
+    for row in 0..list.len() {
+        let present = list.range(row).filter(|&at| values.is_valid(at));
+        let sum: i128 = present.map(|at| i128::from(values.value(at))).sum();
+        sums.push(i64::try_from(sum).unwrap_or_else(|_| {
+            bad.push((row_number(row), Why::Overflow));
+            0
+        }));
+    }
+    (Column::from_ints(sums, validity), bad)
 }
 
 /// The rows with a value that is infinite or not a number.

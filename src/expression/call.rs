@@ -134,10 +134,22 @@ fn name(at: usize) -> PlSmallStr {
     PlSmallStr::from_string(format!("c{at}"))
 }
 
-/// The first line of polars' message, without what surrounds it.
+/// The first line of polars' message, and what a regular expression's own message ends with.
 fn in_words(error: &polars_core::error::PolarsError) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let first = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(':');
+    let last = text
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("error: "));
+    match last {
+        Some(last) => format!("{first}: {last}"),
+        None => first.to_owned(),
+    }
 }
 
 /// A value that every function can take.

@@ -113,6 +113,23 @@ pub(super) fn cast(cast: &Cast, column: &Column) -> (Column, Bad) {
     (result, bad)
 }
 
+/// Each date so many months and then microseconds later, and the rows where that leaves the years that there are.
+pub(super) fn shifted(months: i64, micros: i64, column: &Column) -> (Column, Bad) {
+    let mut bad = Bad::new();
+    let dates = column.ints();
+    let values = (0..dates.len()).map(|row| {
+        if column.is_null(row) {
+            return 0;
+        }
+        dates::shifted(dates.value(row), months, micros).unwrap_or_else(|| {
+            bad.push((row_number(row), Why::OutsideYears));
+            0
+        })
+    });
+    let values: Vec<i64> = values.collect();
+    (Column::from_ints(values, column.validity().cloned()), bad)
+}
+
 /// Each value as documents have it, a text without its quotes.
 fn texts(column: &Column, ty: &Type) -> Column {
     let mut builder = TextBuilder::new();

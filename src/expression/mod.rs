@@ -18,6 +18,7 @@ mod arithmetic;
 mod call;
 mod cast;
 mod functions;
+mod logic;
 mod program;
 mod syntax;
 #[cfg(test)]

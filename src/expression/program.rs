@@ -3,14 +3,13 @@
 //! A value that cannot be computed is a fault of its row, not of the batch, and only where the row asks for it: a
 //! step inside `CASE`, `COALESCE`, `AND` or `OR` has a *guard*, the rows that ask for its value.
 
-use polars_arrow::array::BooleanArray;
 use polars_arrow::bitmap::{Bitmap, MutableBitmap};
-use polars_arrow::datatypes::ArrowDataType;
 
 use super::arithmetic::{self, FloatOp, IntOp};
 use super::call::Call;
 use super::cast::{self, Cast};
-use super::text::{self, Case, Join};
+use super::logic::{self, Compare, truth};
+use super::text::{self, Case, Join, Slice};
 use crate::columns::{Column, row_number};
 use crate::error::cut_value;
 use crate::format::dates;
@@ -42,15 +41,24 @@ pub(super) enum Op {
     Join(Join, Vec<usize>),
     /// A text in upper or lower case.
     Cased(Case, usize),
-    /// Where the first is true the second, else the third.
-    Choose(usize, usize, usize),
+    Compare(Compare, usize, usize),
+    /// In each row the value of the first condition that is true, else the last value: there is one more of these.
+    Pick(Vec<usize>, Vec<usize>),
     /// Whether there is a value.
     Present(usize),
     /// Whether a bool is this, null being neither. Never null.
     Is(bool, usize),
-    /// Of two bools that are never null.
-    Both(usize, usize),
+    And(usize, usize),
+    Or(usize, usize),
     Not(usize),
+    /// A part of a text: the text, a number, and for some a length.
+    Sliced(Slice, Vec<usize>),
+    /// Where the second text begins in the first.
+    Found(usize, usize),
+    /// A date so many months and microseconds later.
+    Shift(i64, i64, usize),
+    /// The sum of a list.
+    ListSum(usize),
 }
 
 /// One step.
@@ -70,12 +78,23 @@ impl Step {
     pub(super) fn needs(&self) -> Vec<usize> {
         let mut needs = match &self.op {
             Op::Input(_) | Op::Constant(_) => vec![],
-            Op::Ints(_, a, b) | Op::Floats(_, a, b) | Op::Both(a, b) => vec![*a, *b],
-            Op::Cast(_, a) | Op::Cased(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => {
-                vec![*a]
+            Op::Ints(_, a, b)
+            | Op::Floats(_, a, b)
+            | Op::Compare(_, a, b)
+            | Op::And(a, b)
+            | Op::Or(a, b)
+            | Op::Found(a, b) => vec![*a, *b],
+            Op::Cast(_, a)
+            | Op::Cased(_, a)
+            | Op::Shift(_, _, a)
+            | Op::ListSum(a)
+            | Op::Present(a)
+            | Op::Is(_, a)
+            | Op::Not(a) => vec![*a],
+            Op::Call(_, operands) | Op::Join(_, operands) | Op::Sliced(_, operands) => {
+                operands.clone()
             }
-            Op::Call(_, operands) | Op::Join(_, operands) => operands.clone(),
-            Op::Choose(a, b, c) => vec![*a, *b, *c],
+            Op::Pick(conditions, values) => [conditions.as_slice(), values].concat(),
         };
         needs.extend(self.guard);
         needs
@@ -185,17 +204,26 @@ impl Step {
         let new = |at: &mut usize| *at = numbers[*at];
         match &mut self.op {
             Op::Input(_) | Op::Constant(_) => {}
-            Op::Ints(_, a, b) | Op::Floats(_, a, b) | Op::Both(a, b) => {
+            Op::Ints(_, a, b)
+            | Op::Floats(_, a, b)
+            | Op::Compare(_, a, b)
+            | Op::And(a, b)
+            | Op::Or(a, b)
+            | Op::Found(a, b) => {
                 new(a);
                 new(b);
             }
-            Op::Cast(_, a) | Op::Cased(_, a) | Op::Present(a) | Op::Is(_, a) | Op::Not(a) => new(a),
-            Op::Call(_, operands) | Op::Join(_, operands) => operands.iter_mut().for_each(new),
-            Op::Choose(a, b, c) => {
-                new(a);
-                new(b);
-                new(c);
+            Op::Cast(_, a)
+            | Op::Cased(_, a)
+            | Op::Shift(_, _, a)
+            | Op::ListSum(a)
+            | Op::Present(a)
+            | Op::Is(_, a)
+            | Op::Not(a) => new(a),
+            Op::Call(_, operands) | Op::Join(_, operands) | Op::Sliced(_, operands) => {
+                operands.iter_mut().for_each(new);
             }
+            Op::Pick(conditions, values) => conditions.iter_mut().chain(values).for_each(new),
         }
         if let Some(guard) = &mut self.guard {
             new(guard);
@@ -283,22 +311,33 @@ impl Running<'_> {
                 fine(text::join(how, &parts, self.rows))
             }
             Op::Cased(case, a) => fine(text::cased(*case, self.of(*a))),
-            Op::Choose(condition, then, otherwise) => {
-                let mask = truth(&self.spread(*condition), true);
-                fine(choose(&mask, self.of(*then), self.of(*otherwise)))
+            Op::Compare(how, a, b) => {
+                fine(logic::compare(*how, self.of(*a), self.of(*b), self.rows))
+            }
+            Op::Pick(conditions, values) => {
+                let masks = conditions.iter().map(|&at| truth(&self.spread(at), true));
+                let masks: Vec<Bitmap> = masks.collect();
+                let values: Vec<&Column> = values.iter().map(|&at| self.of(at)).collect();
+                fine(logic::pick(&masks, &values, self.rows))
             }
             Op::Present(a) => {
                 let column = self.spread(*a);
                 let present = column.validity().cloned();
-                let present = present.unwrap_or_else(|| Bitmap::new_with_value(true, column.len()));
-                fine(bools(present))
+                let all = || Bitmap::new_with_value(true, column.len());
+                fine(logic::bools(present.unwrap_or_else(all), None))
             }
-            Op::Is(value, a) => fine(bools(truth(&self.spread(*a), *value))),
-            Op::Both(a, b) => {
-                let (a, b) = (truth(&self.spread(*a), true), truth(&self.spread(*b), true));
-                fine(bools(&a & &b))
+            Op::Is(value, a) => fine(logic::bools(truth(&self.spread(*a), *value), None)),
+            Op::And(a, b) => fine(logic::and(&self.spread(*a), &self.spread(*b))),
+            Op::Or(a, b) => fine(logic::or(&self.spread(*a), &self.spread(*b))),
+            Op::Not(a) => fine(logic::not(&self.spread(*a))),
+            Op::Sliced(slice, operands) => {
+                let (texts, number) = (self.of(operands[0]), self.of(operands[1]));
+                let length = operands.get(2).map(|&at| self.of(at));
+                text::sliced(*slice, texts, number, length, self.rows)
             }
-            Op::Not(a) => fine(bools(!&truth(&self.spread(*a), true))),
+            Op::Found(a, b) => fine(text::found(self.of(*a), self.of(*b), self.rows)),
+            Op::Shift(months, micros, a) => cast::shifted(*months, *micros, self.of(*a)),
+            Op::ListSum(a) => arithmetic::list_sums(self.of(*a)),
         }
     }
 
@@ -368,43 +407,6 @@ impl Running<'_> {
         let row = if texts.len() == 1 { 0 } else { row as usize };
         Some(texts.value(row).to_owned())
     }
-}
-
-fn bools(values: Bitmap) -> Column {
-    Column::Bools(BooleanArray::new(ArrowDataType::Boolean, values, None))
-}
-
-/// The rows where a bool is `value`.
-pub(super) fn truth(column: &Column, value: bool) -> Bitmap {
-    let Column::Bools(array) = column else {
-        unreachable!("a condition is of bools");
-    };
-    let is = if value {
-        array.values().clone()
-    } else {
-        !array.values()
-    };
-    match array.validity() {
-        Some(validity) => &is & validity,
-        None => is,
-    }
-}
-
-/// Where the mask is set the value of `then`, else that of `otherwise`; each has a value a row, or one for all.
-fn choose(mask: &Bitmap, then: &Column, otherwise: &Column) -> Column {
-    let rows = row_number(mask.len());
-    let end = row_number(then.len());
-    let step = |column: &Column| u32::from(column.len() != 1 || rows == 1);
-    let (of_then, of_otherwise) = (step(then), step(otherwise));
-    let picks = (0..rows).zip(mask.iter()).map(|(row, set)| {
-        if set {
-            row * of_then
-        } else {
-            end + row * of_otherwise
-        }
-    });
-    let picks: Vec<u32> = picks.collect();
-    Column::concat(&[then, otherwise]).take(&picks)
 }
 
 /// The same values with another validity.

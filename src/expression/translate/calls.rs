@@ -11,12 +11,15 @@ use super::super::call::Call;
 use super::super::cast::{Cast, To};
 use super::super::functions::{self, Takes};
 use super::super::program::Op;
-use super::super::text::{Case, Join};
+use super::super::text::{Case, Join, Slice};
 use super::{Operand, Translator};
 use crate::columns::Column;
 use crate::error::Result;
 use crate::format::dates::Format;
 use crate::schema::Type;
+
+/// How long `lpad` and `rpad` make a text at most: each row holds as much.
+const PADDED_MAX: u32 = 10_000;
 
 impl Translator<'_> {
     /// A call as it is written.
@@ -75,11 +78,14 @@ impl Translator<'_> {
                 .text
                 .error_at(
                     of,
-                    format!(
-                        "`{}` does not take {}",
-                        function.name,
-                        crate::schema::count(count as u64, "value")
-                    ),
+                    match count {
+                        0 => format!("`{}` needs a value", function.name),
+                        _ => format!(
+                            "`{}` does not take {}",
+                            function.name,
+                            crate::schema::count(count as u64, "value")
+                        ),
+                    },
                 )
                 .hint(format!("it is written `{}`", function.usage)));
         }
@@ -111,7 +117,7 @@ impl Translator<'_> {
             let takes = function.takes[at.min(most - 1)];
             self.expect(operand, &value, takes, function.name)?;
             let literal = matches!(takes, Takes::TextLiteral | Takes::IntLiteral);
-            if literal && value.literal.is_none() {
+            if literal && (value.literal.is_none() || value.ty.is_none()) {
                 let message = format!(
                     "`{}` takes {} here, not a computed value",
                     function.name,
@@ -179,10 +185,11 @@ impl Translator<'_> {
                 expr: of,
                 trim_where,
                 trim_what,
-                trim_characters: None,
+                trim_characters,
             } => {
                 let of = self.expr(of)?;
-                self.trim(expr, of, *trim_where, trim_what.as_deref())
+                let characters = trim_characters.as_ref().and_then(|all| all.first());
+                self.trim(expr, of, *trim_where, trim_what.as_deref().or(characters))
             }
             _ => Err(self.refused(expr)),
         }
@@ -297,10 +304,16 @@ impl Translator<'_> {
                 let part = part.literal.unwrap_or_default();
                 self.extract(of, part.trim_matches('\''), date)
             }
-            "strpos" | "array_contains" => {
+            "strpos" => {
                 let (whole, part) = (next(), next());
-                self.found(of, name, &whole, &part)
+                Ok(self.push(of, Op::Found(whole.step, part.step), Type::Int))
             }
+            "left" | "right" | "substr" => self.part_of(of, name, values.collect()),
+            "lpad" | "rpad" => self.padded(of, name, values.collect()),
+            "replace" | "split_part" | "array_contains" => {
+                self.strict(of, name, &values.collect::<Vec<_>>())
+            }
+            "array_sum" => Ok(self.list_sum(of, next())?),
             "date" | "timestamp" | "strptime" => {
                 let value = next();
                 let format = (given > 1).then(next);
@@ -366,23 +379,69 @@ impl Translator<'_> {
         self.push(of, op, ty)
     }
 
-    /// Polars finds nothing in a null, where SQL knows nothing.
-    pub(super) fn found(
-        &mut self,
-        of: &Expr,
-        name: &str,
-        whole: &Operand,
-        part: &Operand,
-    ) -> Result<Operand> {
-        let operands = [whole.clone(), part.clone()];
-        let found = self.call(of, &operands, |names| {
-            format!("{name}({}, {})", names[0], names[1])
-        })?;
-        let one = self.test(of, Op::Present(whole.step));
-        let other = self.test(of, Op::Present(part.step));
-        let both = self.test(of, Op::Both(one, other));
+    /// A function of which polars knows something where an operand is null, and SQL knows nothing.
+    fn strict(&mut self, of: &Expr, name: &str, values: &[Operand]) -> Result<Operand> {
+        if values.iter().any(|value| value.ty.is_none()) {
+            let ty = if name == "array_contains" {
+                Type::Bool
+            } else {
+                Type::String
+            };
+            return Ok(self.constant(of, Column::nulls(&ty, 1), ty));
+        }
+        let result = self.call(of, values, |names| format!("{name}({})", names.join(", ")))?;
+        let present = values
+            .iter()
+            .map(|value| value.step)
+            .collect::<Vec<usize>>();
+        let mut all = self.test(of, Op::Present(present[0]));
+        for step in &present[1..] {
+            let one = self.test(of, Op::Present(*step));
+            all = self.test(of, Op::And(all, one));
+        }
         let null = self.null(of);
-        self.choose(of, both, found, null)
+        self.choose(of, all, result, null)
+    }
+
+    /// `left`, `right` and `substr`.
+    fn part_of(&mut self, of: &Expr, name: &str, values: Vec<Operand>) -> Result<Operand> {
+        let slice = match name {
+            "left" => Slice::Left,
+            "right" => Slice::Right,
+            _ => Slice::Middle,
+        };
+        let length = values.get(2).and_then(|length| length.literal.as_deref());
+        if length.is_some_and(|length| length.starts_with('-')) {
+            return Err(self.text.error_at(of, "a length is 0 or more"));
+        }
+        let steps = values.into_iter().map(|value| value.step).collect();
+        Ok(self.push(of, Op::Sliced(slice, steps), Type::String))
+    }
+
+    /// `lpad` and `rpad`: every text gets as long as is asked for.
+    fn padded(&mut self, of: &Expr, name: &str, values: Vec<Operand>) -> Result<Operand> {
+        let length = values[1].literal.as_deref().unwrap_or_default();
+        if !length
+            .parse::<u32>()
+            .is_ok_and(|length| length <= PADDED_MAX)
+        {
+            let message =
+                format!("a text is filled to 0 to {PADDED_MAX} characters, not to {length}");
+            return Err(self.text.error_at(of, message));
+        }
+        self.call(of, &values, |names| format!("{name}({})", names.join(", ")))
+    }
+
+    fn list_sum(&mut self, of: &Expr, list: Operand) -> Result<Operand> {
+        match &list.ty {
+            Some(Type::List(of_what)) if matches!(**of_what, Type::Int | Type::Float) => {
+                let ty = (**of_what).clone();
+                Ok(self.push(of, Op::ListSum(list.step), ty))
+            }
+            _ => Err(self
+                .text
+                .error_at(of, "`array_sum` takes a list of numbers")),
+        }
     }
 
     pub(super) fn written_date(

@@ -46,11 +46,7 @@ impl Translator<'_> {
             .transpose()?;
         self.guard = before;
         let null = self.null(of);
-        let mut result = otherwise.unwrap_or(null);
-        for (is, value) in chosen.into_iter().rev() {
-            result = self.choose(of, is, value, result)?;
-        }
-        Ok(result)
+        self.pick(of, chosen, otherwise.unwrap_or(null))
     }
 
     /// `NULL`, of no type.
@@ -59,6 +55,7 @@ impl Translator<'_> {
         Operand { ty: None, ..null }
     }
 
+    /// Where the condition is true one value, else another.
     pub(super) fn choose(
         &mut self,
         of: &Expr,
@@ -66,9 +63,32 @@ impl Translator<'_> {
         then: Operand,
         otherwise: Operand,
     ) -> Result<Operand> {
-        let (then, otherwise, ty) = self.alike(of, then, otherwise)?;
-        let Some(ty) = ty else { return Ok(then) };
-        Ok(self.push(of, Op::Choose(condition, then.step, otherwise.step), ty))
+        self.pick(of, vec![(condition, then)], otherwise)
+    }
+
+    /// The value of the first condition that is true, else the other one; all as one type.
+    fn pick(
+        &mut self,
+        of: &Expr,
+        arms: Vec<(usize, Operand)>,
+        otherwise: Operand,
+    ) -> Result<Operand> {
+        let (conditions, mut values): (Vec<usize>, Vec<Operand>) = arms.into_iter().unzip();
+        values.push(otherwise);
+        let mut model = values[0].clone();
+        for value in &values[1..] {
+            let (as_both, _, ty) = self.alike(of, model, value.clone())?;
+            model = Operand { ty, ..as_both };
+        }
+        let Some(ty) = model.ty.clone() else {
+            return Ok(self.null(of));
+        };
+        let mut steps = Vec::with_capacity(values.len());
+        for value in values {
+            let (_, value, _) = self.alike(of, model.clone(), value)?;
+            steps.push(value.step);
+        }
+        Ok(self.push(of, Op::Pick(conditions, steps), ty))
     }
 
     /// The first value that is not null: each is asked for where all before it are.
@@ -84,13 +104,10 @@ impl Translator<'_> {
             parts.push((present, value));
         }
         self.guard = before;
-        let Some((_, mut result)) = parts.pop() else {
+        let Some((_, last)) = parts.pop() else {
             return Err(self.text.error_at(of, "a value is expected"));
         };
-        for (present, value) in parts.into_iter().rev() {
-            result = self.choose(of, present, value, result)?;
-        }
-        Ok(result)
+        self.pick(of, parts, last)
     }
 
     /// The greatest or the least value; nulls are left out.
@@ -109,12 +126,9 @@ impl Translator<'_> {
             }
             let wins = self.compare(of, a.clone(), sign, b.clone())?;
             let present = self.test(of, Op::Present(b.step));
-            let absent = self.push(of, Op::Not(present), Type::Bool);
-            let first = self.call(of, &[wins, absent], |names| {
-                format!("{} OR {}", names[0], names[1])
-            })?;
-            let first = self.push(of, Op::Is(true, first.step), Type::Bool);
-            best = Some(self.choose(of, first.step, a, b)?);
+            let absent = self.test(of, Op::Not(present));
+            let first = self.test(of, Op::Or(wins.step, absent));
+            best = Some(self.choose(of, first, a, b)?);
         }
         best.ok_or_else(|| self.text.error_at(of, "a value is expected"))
     }

@@ -118,14 +118,25 @@ impl Translator<'_> {
     fn push(&mut self, of: &Expr, op: Op, ty: Type) -> Operand {
         let fallible = matches!(
             op,
-            Op::Ints(..) | Op::Floats(..) | Op::Cast(..) | Op::Call(..)
+            Op::Ints(..)
+                | Op::Floats(..)
+                | Op::Cast(..)
+                | Op::Call(..)
+                | Op::Sliced(..)
+                | Op::Shift(..)
+                | Op::ListSum(..)
         );
         let mut step = Step {
             constant: !matches!(op, Op::Input(_)),
             op,
             ty: ty.clone(),
             guard: None,
-            part: of.to_string(),
+            // Only a fault names its part; to write it for every step of a long expression takes long.
+            part: if fallible {
+                of.to_string()
+            } else {
+                String::new()
+            },
         };
         step.constant &= step.needs().iter().all(|&need| self.steps[need].constant);
         step.guard = self.guard.filter(|_| fallible);
@@ -151,7 +162,7 @@ impl Translator<'_> {
     fn both(&mut self, of: &Expr, one: Option<usize>, other: usize) -> usize {
         match one {
             None => other,
-            Some(one) => self.test(of, Op::Both(one, other)),
+            Some(one) => self.test(of, Op::And(one, other)),
         }
     }
 

@@ -5,9 +5,10 @@ use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value, ValueWithSpan};
 use super::super::arithmetic::{FloatOp, IntOp};
 use super::super::cast::To;
 use super::super::functions::Takes;
+use super::super::logic::Compare;
 use super::super::program::Op;
 use super::super::text::Join;
-use super::types::{a_kind, interval_text};
+use super::types::{a_kind, read_interval};
 use super::{DEPTH_MAX, DIVIDE, Operand, Translator};
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -41,7 +42,8 @@ impl Translator<'_> {
             UnaryOperator::Not => {
                 let value = self.expr(operand)?;
                 self.expect(operand, &value, Takes::Bool, "NOT")?;
-                self.call(of, &[value], |names| format!("NOT {}", names[0]))
+                let value = self.typed_as(operand, value, &Type::Bool);
+                Ok(self.push(of, Op::Not(value.step), Type::Bool))
             }
             _ => Err(self
                 .text
@@ -150,9 +152,13 @@ impl Translator<'_> {
         self.guard = before;
         let b = b?;
         self.expect(right, &b, Takes::Bool, word)?;
-        self.call(of, &[a, b], |names| {
-            format!("{} {word} {}", names[0], names[1])
-        })
+        let b = self.typed_as(right, b, &Type::Bool);
+        let op = if and {
+            Op::And(a.step, b.step)
+        } else {
+            Op::Or(a.step, b.step)
+        };
+        Ok(self.push(of, op, Type::Bool))
     }
 
     pub(super) fn arithmetic(
@@ -236,18 +242,20 @@ impl Translator<'_> {
         let (left, date) = left;
         self.expect(left, &date, Takes::Date, &op.to_string())?;
         let text = match right {
-            Expr::Interval(interval) => interval_text(&interval.to_string()),
+            Expr::Interval(interval) => read_interval(&interval.to_string()),
             _ => None,
         };
-        let Some(interval) = text else {
+        let Some((months, micros)) = text else {
             return Err(self
                 .text
                 .error_at(right, "the interval is not understood")
-                .hint("it is written `INTERVAL '1 day'` or `INTERVAL '2 hours 30 minutes'`, with units from year to second"));
+                .hint("it is written `INTERVAL '1 day'` or `INTERVAL '2 hours 30 minutes'`, with units from year to microsecond"));
         };
         let utc = date.ty == Some(Type::Date { utc: true });
-        let date = self.typed_as(left, date, &Type::Date { utc });
-        self.call(of, &[date], |names| format!("{} {op} {interval}", names[0]))
+        let ty = Type::Date { utc };
+        let date = self.typed_as(left, date, &ty);
+        let sign = if *op == BinaryOperator::Minus { -1 } else { 1 };
+        Ok(self.push(of, Op::Shift(sign * months, sign * micros, date.step), ty))
     }
 
     pub(super) fn compare(
@@ -264,13 +272,14 @@ impl Translator<'_> {
                 .text
                 .error_at(of, format!("{} cannot be compared", a_kind(&ty))));
         }
-        if ty.is_none() && sign != "<=>" {
-            let null = Column::nulls(&Type::Bool, 1);
+        let how = Compare::of(sign).expect("the sign is one of those that compare");
+        let Some(_) = ty else {
+            // Two nulls, of no type.
+            let value = (how == Compare::Same).then_some(true);
+            let null = Column::from_bools(&[true], Some([value.is_some()].into_iter().collect()));
             return Ok(self.constant(of, null, Type::Bool));
-        }
-        self.call(of, &[a, b], |names| {
-            format!("{} {sign} {}", names[0], names[1])
-        })
+        };
+        Ok(self.push(of, Op::Compare(how, a.step, b.step), Type::Bool))
     }
 
     /// What asks something of a value, by words of SQL.
@@ -390,13 +399,11 @@ impl Translator<'_> {
         let high = self.expr(high)?;
         let above = self.compare(of, value.clone(), ">=", low)?;
         let below = self.compare(of, value, "<=", high)?;
-        let inside = self.call(of, &[above, below], |names| {
-            format!("{} AND {}", names[0], names[1])
-        })?;
+        let inside = self.push(of, Op::And(above.step, below.step), Type::Bool);
         if !negated {
             return Ok(inside);
         }
-        self.call(of, &[inside], |names| format!("NOT {}", names[0]))
+        Ok(self.push(of, Op::Not(inside.step), Type::Bool))
     }
 
     pub(super) fn in_list(
@@ -422,16 +429,14 @@ impl Translator<'_> {
             let mut found = self.constant(of, Column::from_bools(&[false], None), Type::Bool);
             for item in items {
                 let same = self.compare(of, value.clone(), "=", item)?;
-                found = self.call(of, &[found, same], |names| {
-                    format!("{} OR {}", names[0], names[1])
-                })?;
+                found = self.push(of, Op::Or(found.step, same.step), Type::Bool);
             }
             found
         };
         if !negated {
             return Ok(found);
         }
-        self.call(of, &[found], |names| format!("NOT {}", names[0]))
+        Ok(self.push(of, Op::Not(found.step), Type::Bool))
     }
 
     /// `text LIKE 'pattern'` and its kin: the pattern stands in the expression.

@@ -226,37 +226,35 @@ fn target(ty: &DataType) -> Option<To> {
     })
 }
 
-/// An interval as polars takes it: whole numbers, each with its unit. Polars panics at others.
-pub(super) fn interval_text(written: &str) -> Option<String> {
-    const UNITS: [&str; 11] = [
-        "year",
-        "quarter",
-        "month",
-        "week",
-        "day",
-        "hour",
-        "minute",
-        "second",
-        "millisecond",
-        "microsecond",
-        "nanosecond",
+/// An interval: whole numbers, each with its unit, as months and microseconds.
+pub(super) fn read_interval(written: &str) -> Option<(i64, i64)> {
+    const SECOND: i64 = 1_000_000;
+    // Unit, months, microseconds.
+    const UNITS: [(&str, i64, i64); 10] = [
+        ("year", 12, 0),
+        ("quarter", 3, 0),
+        ("month", 1, 0),
+        ("week", 0, 7 * 86_400 * SECOND),
+        ("day", 0, 86_400 * SECOND),
+        ("hour", 0, 3_600 * SECOND),
+        ("minute", 0, 60 * SECOND),
+        ("second", 0, SECOND),
+        ("millisecond", 0, 1_000),
+        ("microsecond", 0, 1),
     ];
-    // Longer numbers leave the years that there are, and overflow within polars.
-    const DIGITS_MAX: usize = 9;
     let inside = written.strip_prefix("INTERVAL '")?.strip_suffix('\'')?;
-    let words: Vec<&str> = inside.split_whitespace().collect();
-    let is_number = |word: &str| {
-        word.len() <= DIGITS_MAX
-            && !word.is_empty()
-            && word.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let is_unit = |word: &str| {
-        let word = word.to_lowercase();
-        UNITS.contains(&word.strip_suffix('s').unwrap_or(&word))
-    };
-    let pairs = words.chunks(2);
-    let right = pairs
-        .into_iter()
-        .all(|pair| matches!(pair, [number, unit] if is_number(number) && is_unit(unit)));
-    (right && !words.is_empty()).then(|| format!("INTERVAL '{}'", words.join(" ").to_lowercase()))
+    let words: Vec<String> = inside.split_whitespace().map(str::to_lowercase).collect();
+    let (mut months, mut micros) = (0i64, 0i64);
+    for pair in words.chunks(2) {
+        let [number, unit] = pair else { return None };
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let number: i64 = number.parse().ok()?;
+        let unit = unit.strip_suffix('s').unwrap_or(unit);
+        let (_, in_months, in_micros) = UNITS.iter().find(|(name, ..)| *name == unit)?;
+        months = months.checked_add(number.checked_mul(*in_months)?)?;
+        micros = micros.checked_add(number.checked_mul(*in_micros)?)?;
+    }
+    (!words.is_empty()).then_some((months, micros))
 }

@@ -12,6 +12,25 @@ pub fn in_years(micros: i64) -> bool {
     (FIRST..=LAST).contains(&micros)
 }
 
+/// The moment so many months and then microseconds later, if that is in the years 1 to 9999. A day that the month lacks is
+/// its last one. The moment itself is in these years.
+pub fn shifted(micros: i64, months: i64, more: i64) -> Option<i64> {
+    let (days, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
+    let moved = if months == 0 {
+        micros
+    } else {
+        let (year, month, day) = civil_from_days(days);
+        let count = (i64::from(year) * 12 + i64::from(month) - 1).checked_add(months)?;
+        let year = u32::try_from(count.div_euclid(12)).ok()?;
+        let month = u32::try_from(count.rem_euclid(12) + 1).ok()?;
+        if !(1..=9999).contains(&year) {
+            return None;
+        }
+        days_from_civil(year, month, day.min(month_days(year, month))) * DAY + of_day
+    };
+    moved.checked_add(more).filter(|&moved| in_years(moved))
+}
+
 /// The moment at which its day began.
 pub fn start_of_day(micros: i64) -> i64 {
     micros.div_euclid(DAY) * DAY

@@ -14,7 +14,7 @@ mod tests;
 
 use chrono::{Days, NaiveDate, Weekday};
 
-pub use calendar::{in_years, start_of_day, write_iso};
+pub use calendar::{in_years, shifted, start_of_day, write_iso};
 
 use calendar::{FIRST, LAST};
 use fit::{blank, fit};
