@@ -4,7 +4,8 @@
 //! batch (`partial`); what it gives is a row a group: the key, and for each aggregate the columns of its state. The
 //! combiner (`combine`) merges these states by key and evaluates them. What a state holds never depends on how rows
 //! were cut into batches: sums are exact until they are rounded once (`sum`, `exact`), and what depends on the order
-//! of rows follows the input's. Aggregates that need all values of a group hold them (`collected`). What several aggregates need is kept once (`layout`).
+//! of rows follows the input's. Aggregates that need all values of a group hold them (`collected`). What several aggregates need is kept once
+//! (`layout`).
 
 mod accumulator;
 mod collected;
