@@ -84,6 +84,19 @@ fn faults_are_those_of_rows_that_ask() {
         run("CASE WHEN b = 1 THEN a + 1 END"),
         (vec![3], vec![0, 1, 2, 3])
     );
+    assert_eq!(
+        run("array_sum([9223372036854775807, 1]) + a"),
+        (vec![0, 1, 2, 3], vec![0, 1, 2, 3])
+    );
+    assert_eq!(
+        run("abs(-9223372036854775808) + a"),
+        (vec![0, 1, 2, 3], vec![0, 1, 2, 3])
+    );
+    for interval in ["106751991 days", "300000 years", "9000 years"] {
+        let text =
+            format!("length(CAST(DATE '2024-01-31' + INTERVAL '{interval}' AS VARCHAR)) + a");
+        assert_eq!(run(&text).0, [0, 1, 2, 3], "{text}");
+    }
     assert_eq!(run("1 // 0 + a"), (vec![0, 1, 2, 3], vec![0, 1, 2, 3]));
 }
 
@@ -229,6 +242,21 @@ fn values_are_as_sql_has_them() {
         ("position('b' IN 'abc')", "2"),
         ("substring('abc' FROM 2)", "\"bc\""),
         ("coalesce(NULL, 'x')", "\"x\""),
+        // A part is no pattern.
+        ("strpos('abc', '.')", "0"),
+        ("position('(' IN 'f(x)')", "2"),
+        ("right('abc', 5)", "\"abc\""),
+        ("right('abc', -1)", "\"bc\""),
+        ("left('abc', NULL)", "null"),
+        ("replace('abc', 'b', NULL)", "null"),
+        ("split_part('abc', NULL, 1)", "null"),
+        ("substr('a.c', 0)", "\"a.c\""),
+        ("substr('abc', 0, 2)", "\"a\""),
+        ("substr('a-b-c', -3, 5)", "\"a\""),
+        ("trim('xax', 'x')", "\"a\""),
+        ("abs(-9223372036854775807)", "9223372036854775807"),
+        ("array_contains(['a'], NULL)", "null"),
+        ("CASE WHEN NULL THEN 1 WHEN true THEN 2.5 END", "2.5"),
     ] {
         let expected: Json = serde_json::from_str(expected).unwrap();
         assert_eq!(value(text), expected, "{text}");

@@ -181,7 +181,7 @@ fn assemble(
     let of_sets = overrides::apply(overrides, &mut document.top, &mut drafts);
 
     let mut top = document.top;
-    let unset = variables::replace(&mut top.table, None, environment);
+    let unset = variables::replace(&mut top.table, variables::Guarded::default(), environment);
     mistakes.extend(
         unset
             .into_iter()

@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::option_checks::Checks;
 use super::source::{Document, Section};
-use super::variables::{self, Environment};
+use super::variables::{self, Environment, Guarded};
 use super::{Step, grid};
 use crate::error::{Error, Result, note};
 use crate::executor::Grid;
@@ -118,7 +118,7 @@ pub(super) fn drafts(
             .iter()
             .filter_map(|key| section.table.remove_entry(*key))
             .collect();
-        let unset = variables::replace(&mut fixed, None, environment);
+        let unset = variables::replace(&mut fixed, Guarded::default(), environment);
         section.table.extend(fixed);
         let is_given = |key: &str| unset.iter().all(|(path, _)| path[0] != key);
         let mistakes = &mut drafts.mistakes;
@@ -221,7 +221,10 @@ fn decode_one(
     let unknown = mistakes.len();
     let unset = variables::replace(
         &mut draft.section.table,
-        draft.kind.patterns_option,
+        Guarded {
+            patterns: draft.kind.patterns_option,
+            expressions: draft.kind.expressions_option,
+        },
         environment,
     );
     let is_unset = |key: &str| unset.iter().any(|(path, _)| path[0] == key);

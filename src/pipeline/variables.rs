@@ -16,17 +16,27 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// What one string becomes.
 type Expand<'a> = &'a dyn Fn(&str) -> Result<String>;
 
-/// Replaces the variables in every string of a table; under the key `patterns` stand paths and patterns. Each error
-/// comes with the path to its string.
+/// The keys of a table under which a variable's value must not become more than a value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Guarded<'a> {
+    /// Paths and patterns.
+    pub(super) patterns: Option<&'a str>,
+    /// Expressions.
+    pub(super) expressions: Option<&'a str>,
+}
+
+/// Replaces the variables in every string of a table. Each error comes with the path to its string.
 pub(super) fn replace(
     table: &mut Table,
-    patterns: Option<&str>,
+    guarded: Guarded,
     environment: Environment,
 ) -> Vec<(Vec<String>, Error)> {
     let mut unset = Vec::new();
     for (key, value) in table.iter_mut() {
-        let expand = if patterns == Some(key) {
+        let expand = if guarded.patterns == Some(key) {
             expand_pattern
+        } else if guarded.expressions == Some(key) {
+            expand_expression
         } else {
             expand
         };
@@ -97,6 +107,66 @@ fn expand_pattern(text: &str, environment: Environment) -> Result<String> {
         return Err(error.hint("set it, or give a path as its default: `${NAME:-path}`"));
     }
     Ok(expanded)
+}
+
+/// An expression with its variables replaced: within single quotes what they hold is text, in which a quote is doubled;
+/// elsewhere it must be a number or a name, so that no variable can change the condition that is written.
+fn expand_expression(text: &str, environment: Environment) -> Result<String> {
+    let in_text = |name: &str| {
+        let value = environment(name)?;
+        Some(
+            value
+                .to_str()
+                .map(|text| text.replace('\'', "''").into())
+                .unwrap_or(value),
+        )
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut quoted = false;
+    let mut rest = text;
+    while let Some(at) = rest.find(['\'', '$']) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let placeholder = rest
+            .strip_prefix("${")
+            .and_then(closing)
+            .map(|end| end + "${}".len());
+        let length = match placeholder {
+            Some(length) if quoted => {
+                out.push_str(&expand(&rest[..length], &in_text)?);
+                length
+            }
+            Some(length) => {
+                let value = expand(&rest[..length], environment)?;
+                if !value
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_.+-".contains(c))
+                {
+                    let placeholder = &rest[..length];
+                    let message = format!(
+                        "`{placeholder}` is `{value}`, which is neither a number nor a name"
+                    );
+                    return Err(Error::usage(message).hint(format!(
+                        "put it into single quotes if it is a text: `'{placeholder}'`"
+                    )));
+                }
+                out.push_str(&value);
+                length
+            }
+            None if rest.starts_with("$$") => {
+                out.push('$');
+                2
+            }
+            None => {
+                quoted ^= rest.starts_with('\'');
+                out.push_str(&expand(&rest[..1], environment)?);
+                1
+            }
+        };
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    Ok(out)
 }
 
 /// One string with its variables replaced.
@@ -182,6 +252,38 @@ fn variable(inside: &str, environment: Environment) -> Result<String> {
 mod tests {
     use super::*;
 
+    const FILES: Guarded = Guarded {
+        patterns: Some("files"),
+        expressions: None,
+    };
+
+    #[test]
+    fn a_variable_never_changes_an_expression() {
+        let environment = |name: &str| match name {
+            "TEXT" => Some(OsString::from("O'Brien' OR true --")),
+            "NUMBER" => Some(OsString::from("-1.5")),
+            _ => None,
+        };
+        for (text, expected) in [
+            (
+                "n = '${TEXT}' AND x > ${NUMBER}",
+                Some("n = 'O''Brien'' OR true --' AND x > -1.5"),
+            ),
+            (
+                "'it''s ${TEXT}' = a",
+                Some("'it''s O''Brien'' OR true --' = a"),
+            ),
+            ("n ~ '^a$$' AND m ~ 'b$'", Some("n ~ '^a$' AND m ~ 'b$'")),
+            ("x > ${NO:-3}", Some("x > 3")),
+            ("n = ${TEXT}", None),
+            ("'' || ${TEXT}", None),
+            ("n = '${NO}'", None),
+        ] {
+            let expanded = expand_expression(text, &environment);
+            assert_eq!(expanded.ok().as_deref(), expected, "{text}");
+        }
+    }
+
     #[test]
     fn a_variable_is_never_part_of_a_pattern() {
         let environment = |name: &str| match name {
@@ -193,14 +295,14 @@ mod tests {
             files = ["${DATA}/*.csv", "${NO:-a*}"]
             path = "${DATA}/out"
         };
-        assert!(replace(&mut table, Some("files"), &environment).is_empty());
+        assert!(replace(&mut table, FILES, &environment).is_empty());
         let wanted: Table = toml::toml! {
             files = ["/data/[[]x][*]/*.csv", "a*"]
             path = "/data/[x]*/out"
         };
         assert_eq!(table, wanted);
         let mut empty: Table = toml::toml! { files = ["${EMPTY:-}"] };
-        let mut unset = replace(&mut empty, Some("files"), &environment);
+        let mut unset = replace(&mut empty, FILES, &environment);
         let (path, error) = unset.pop().expect("it is empty");
         assert_eq!(path, ["files", "${EMPTY:-}"]);
         assert!(error.message.contains("`${EMPTY:-}` is empty"), "{error}");

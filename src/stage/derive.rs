@@ -9,7 +9,7 @@ use super::{
 };
 use crate::batch::{Batch, Cells};
 use crate::columns::Column;
-use crate::error::{Error, OfValue, Result, note};
+use crate::error::{Error, OfValue, Result, every, note};
 use crate::expression::{Expression, FUNCTIONS, Fault};
 use crate::schema::{Field, Schema};
 
@@ -22,6 +22,7 @@ pub const KIND: StageKind = StageKind {
     takes_batch_rows: true,
     options: super::stage_options!(Options),
     functions: FUNCTIONS,
+    expressions_option: Some("columns"),
     example: r#"
 [[stage]]
 name = "amounts"
@@ -121,10 +122,16 @@ impl Derive {
             }
             expressions.push((position, expression));
         }
+        // A column whose expression is wrong can be dropped all the same.
+        let dropped = self
+            .drop
+            .iter()
+            .filter(|name| !failed.contains(&name.as_str()));
+        let dropped = every(dropped.map(|name| all.index(name))).under("drop");
+        let dropped = note(&mut mistakes, dropped).unwrap_or_default();
         if let Some(error) = Error::all(mistakes) {
             return Err(error);
         }
-        let dropped = all.indices(&self.drop).under("drop")?;
         let kept: Vec<usize> = (0..all.fields.len())
             .filter(|position| !dropped.contains(position))
             .collect();

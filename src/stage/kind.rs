@@ -30,6 +30,8 @@ pub struct StageKind {
     pub batch_option: Option<&'static str>,
     /// The option that lists the files it reads, as paths and patterns.
     pub patterns_option: Option<&'static str>,
+    /// The option that holds expressions: a variable is a value there, and never a part of what is asked.
+    pub expressions_option: Option<&'static str>,
     /// The option that says how many sessions there may be at once, where a licence limits them.
     pub sessions_option: Option<&'static str>,
     /// The option that says how many rejected rows end the run.
@@ -62,6 +64,7 @@ impl StageKind {
         takes_batch_rows: false,
         batch_option: None,
         patterns_option: None,
+        expressions_option: None,
         sessions_option: None,
         rejects_option: None,
         lines: |_| Vec::new(),

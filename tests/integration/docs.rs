@@ -468,9 +468,13 @@ fn no_file_but_its_own_knows_a_kind_or_an_option() {
 #[test]
 fn what_a_kind_says_of_its_options_is_among_them() {
     for kind in STAGES {
-        let named = [kind.batch_option, kind.patterns_option]
-            .into_iter()
-            .flatten();
+        let named = [
+            kind.batch_option,
+            kind.patterns_option,
+            kind.expressions_option,
+        ]
+        .into_iter()
+        .flatten();
         let replacing = kind.index.map(|index| index.replacing().0);
         for name in named.chain(replacing) {
             let mut options = kind.all_options();

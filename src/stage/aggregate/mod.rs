@@ -40,6 +40,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[1],
     takes_batch_rows: true,
     options: super::stage_options!(Options),
+    expressions_option: Some("columns"),
     functions: AGGREGATES,
     example: r#"
 [[stage]]

@@ -26,6 +26,7 @@ pub const KIND: StageKind = StageKind {
     takes_batch_rows: true,
     options: super::stage_options!(Options),
     one_of: &["where", "column"],
+    expressions_option: Some("where"),
     example: r#"
 [[stage]]
 name = "funded"
