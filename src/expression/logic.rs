@@ -51,9 +51,7 @@ impl Compare {
 /// Two columns of one type, each with a value a row, or one for all.
 pub(super) fn compare(how: Compare, a: &Column, b: &Column, rows: usize) -> Column {
     let bits = match (a, b) {
-        (Column::Ints(a), Column::Ints(b)) => {
-            ordered(how, a.values(), b.values(), rows, |a, b| a.cmp(b))
-        }
+        (Column::Ints(a), Column::Ints(b)) => ordered(how, a.values(), b.values(), rows, Ord::cmp),
         (Column::Floats(a), Column::Floats(b)) => {
             ordered(how, a.values(), b.values(), rows, |a, b| {
                 a.partial_cmp(b).unwrap_or(Ordering::Equal)
@@ -310,7 +308,7 @@ mod tests {
         let one = Column::from_ints(vec![1], None);
         let each = Column::from_nullable_ints(&[Some(10), None, Some(12), Some(13)]);
         let picked = pick(&conditions, &[&one, &each, &each], 4);
-        let picked: Vec<Option<i64>> = picked.ints().iter().map(|value| value.copied()).collect();
+        let picked: Vec<Option<i64>> = picked.ints().iter().map(Option::<&i64>::copied).collect();
         assert_eq!(picked, [Some(1), None, Some(12), Some(1)]);
     }
 }

@@ -309,11 +309,11 @@ impl Translator<'_> {
                 Ok(self.push(of, Op::Found(whole.step, part.step), Type::Int))
             }
             "left" | "right" | "substr" => self.part_of(of, name, values.collect()),
-            "lpad" | "rpad" => self.padded(of, name, values.collect()),
+            "lpad" | "rpad" => self.padded(of, name, &values.collect::<Vec<_>>()),
             "replace" | "split_part" | "array_contains" => {
                 self.strict(of, name, &values.collect::<Vec<_>>())
             }
-            "array_sum" => Ok(self.list_sum(of, next())?),
+            "array_sum" => self.list_sum(of, &next()),
             "date" | "timestamp" | "strptime" => {
                 let value = next();
                 let format = (given > 1).then(next);
@@ -419,7 +419,7 @@ impl Translator<'_> {
     }
 
     /// `lpad` and `rpad`: every text gets as long as is asked for.
-    fn padded(&mut self, of: &Expr, name: &str, values: Vec<Operand>) -> Result<Operand> {
+    fn padded(&mut self, of: &Expr, name: &str, values: &[Operand]) -> Result<Operand> {
         let length = values[1].literal.as_deref().unwrap_or_default();
         if !length
             .parse::<u32>()
@@ -429,10 +429,10 @@ impl Translator<'_> {
                 format!("a text is filled to 0 to {PADDED_MAX} characters, not to {length}");
             return Err(self.text.error_at(of, message));
         }
-        self.call(of, &values, |names| format!("{name}({})", names.join(", ")))
+        self.call(of, values, |names| format!("{name}({})", names.join(", ")))
     }
 
-    fn list_sum(&mut self, of: &Expr, list: Operand) -> Result<Operand> {
+    fn list_sum(&mut self, of: &Expr, list: &Operand) -> Result<Operand> {
         match &list.ty {
             Some(Type::List(of_what)) if matches!(**of_what, Type::Int | Type::Float) => {
                 let ty = (**of_what).clone();
