@@ -366,10 +366,12 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
         "src/expression",
         &[
             "aggregate",
+            "by",
             "concat",
             "dedupe",
             "derive",
             "explode",
+            "filter",
             "format",
             "group_concat",
             "join",
