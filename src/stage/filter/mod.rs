@@ -264,10 +264,11 @@ fn true_rows(column: &Column) -> Vec<u32> {
     let Column::Bools(array) = column else {
         unreachable!("the condition was checked to be a bool");
     };
-    let rows = array.iter().enumerate();
-    rows.filter(|(_, value)| *value == Some(true))
-        .map(|(row, _)| row_number(row))
-        .collect()
+    let met = match array.validity() {
+        Some(validity) => array.values() & validity,
+        None => array.values().clone(),
+    };
+    met.true_idx_iter().map(row_number).collect()
 }
 
 #[cfg(test)]
