@@ -1,8 +1,8 @@
 //! Expressions: a text of SQL in, a compiled and typed expression with the columns that it needs out.
 //!
-//! The dialect is polars' SQL. [`translate`] gives every operator and function of the text a step of its own
-//! ([`program`]): arithmetic, casts and choices are computed here, because there a value may be impossible; whatever
-//! else polars computes ([`call`]), one call at a time, on the calling thread. So a fault is known by row and by part
+//! The dialect is polars' SQL. `translate` gives every operator and function of the text a step of its own
+//! (`program`): arithmetic, casts and choices are computed here, because there a value may be impossible; whatever
+//! else polars computes (`call`), one call at a time, on the calling thread. So a fault is known by row and by part
 //! of the expression, and polars' thread pool is never entered. Nothing else names polars' planner.
 //!
 //! # Rules
