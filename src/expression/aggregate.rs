@@ -9,7 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::Expression;
-use super::functions::{Function, Takes};
+use super::functions::{AGGREGATES, Function};
 use super::syntax::Text;
 use super::translate::{self, a_kind};
 use crate::error::{Error, Result};
@@ -127,127 +127,6 @@ impl Aggregate {
         call.checked().is_ok_and(|(function, distinct, _)| {
             distinct || matches!(function.name, "median" | "quantile" | "string_agg")
         })
-    }
-}
-
-/// All aggregates, in the order of the reference. The examples are of four rows with `n` 1, 2, 5
-/// and null, and `s` b, a, b and null.
-pub static AGGREGATES: &[Function] = &[
-    aggregate(
-        "count",
-        &[],
-        &[Takes::Any],
-        "count(*)",
-        "the number of rows; `count(value)`: of values that are not null",
-        ("count(*)", "4"),
-    ),
-    aggregate(
-        "count",
-        &[],
-        &[Takes::Any],
-        "count(distinct value)",
-        "the number of different values, null left out; holds them all",
-        ("count(distinct s)", "2"),
-    ),
-    aggregate(
-        "sum",
-        &[],
-        &[Takes::Number],
-        "sum(number)",
-        "the sum: of ints an int, which is an error where it does not fit into 64 bits; of floats the exact sum, rounded once",
-        ("sum(n)", "8"),
-    ),
-    aggregate(
-        "avg",
-        &[],
-        &[Takes::Number],
-        "avg(number)",
-        "the mean as a float: the exact sum by the number of values, rounded once",
-        ("avg(n)", "2.6666666666666665"),
-    ),
-    aggregate(
-        "min",
-        &[],
-        &[Takes::Any],
-        "min(value)",
-        "the least: numbers by value, strings bytewise",
-        ("min(s)", "\"a\""),
-    ),
-    aggregate(
-        "max",
-        &[],
-        &[Takes::Any],
-        "max(value)",
-        "the greatest",
-        ("max(n * 2)", "10"),
-    ),
-    aggregate(
-        "first",
-        &[],
-        &[Takes::Any],
-        "first(value)",
-        "that of the first row, null or not",
-        ("first(s)", "\"b\""),
-    ),
-    aggregate(
-        "last",
-        &[],
-        &[Takes::Any],
-        "last(value)",
-        "that of the last row, null or not",
-        ("last(n)", "null"),
-    ),
-    aggregate(
-        "median",
-        &[],
-        &[Takes::Number],
-        "median(number)",
-        "the value in the middle, or the middle of the two there; holds all values",
-        ("median(n)", "2.0"),
-    ),
-    aggregate(
-        "quantile",
-        &["quantile_cont"],
-        &[Takes::Number, Takes::Number],
-        "quantile(number, share)",
-        "the value at this share, 0 to 1, of the way from the least to the greatest, on a line between neighbours; holds all values",
-        ("quantile(n, 0.75)", "3.5"),
-    ),
-    aggregate(
-        "stddev",
-        &["stdev", "stddev_samp", "stdev_samp"],
-        &[Takes::Number],
-        "stddev(number)",
-        "the standard deviation of a sample, from exact sums; null below two values",
-        ("stddev(n)", "2.0816659994661326"),
-    ),
-    aggregate(
-        "string_agg",
-        &["listagg"],
-        &[Takes::Text, Takes::TextLiteral],
-        "string_agg(text, separator)",
-        "the texts in row order with the separator between them; holds all values",
-        ("string_agg(s, '+')", "\"b+a+b\""),
-    ),
-];
-
-const fn aggregate(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    takes: &'static [Takes],
-    usage: &'static str,
-    summary: &'static str,
-    example: (&'static str, &'static str),
-) -> Function {
-    Function {
-        name,
-        aliases,
-        usage,
-        summary,
-        example,
-        takes,
-        required: takes.len(),
-        more: false,
     }
 }
 

@@ -186,6 +186,23 @@ pub static FUNCTIONS: &[Function] = functions! {
     "string_to_array" (Text, TextLiteral) 2: "string_to_array(text, separator)", "the parts of a text as a list", "string_to_array('a,b', ',')" => "[\"a\",\"b\"]";
 };
 
+/// All aggregates, in the order of the reference. The examples are of four rows with `n` 1, 2, 5 and null, and `s` b, a, b
+/// and null.
+pub static AGGREGATES: &[Function] = functions! {
+    "count" (Any) 1: "count(*)", "the number of rows; `count(value)`: of values that are not null", "count(*)" => "4";
+    "count" (Any) 1: "count(distinct value)", "the number of different values, null left out; holds them all", "count(distinct s)" => "2";
+    "sum" (Number) 1: "sum(number)", "the sum: of ints an int, which is an error where it does not fit into 64 bits; of floats the exact sum, rounded once", "sum(n)" => "8";
+    "avg" (Number) 1: "avg(number)", "the mean as a float: the exact sum by the number of values, rounded once", "avg(n)" => "2.6666666666666665";
+    "min" (Any) 1: "min(value)", "the least: numbers by value, strings bytewise", "min(s)" => "\"a\"";
+    "max" (Any) 1: "max(value)", "the greatest", "max(n * 2)" => "10";
+    "first" (Any) 1: "first(value)", "that of the first row, null or not", "first(s)" => "\"b\"";
+    "last" (Any) 1: "last(value)", "that of the last row, null or not", "last(n)" => "null";
+    "median" (Number) 1: "median(number)", "the value in the middle, or the middle of the two there; holds all values", "median(n)" => "2.0";
+    "quantile" ["quantile_cont"] (Number, Number) 2: "quantile(number, share)", "the value at this share, 0 to 1, of the way from the least to the greatest, on a line between neighbours; holds all values", "quantile(n, 0.75)" => "3.5";
+    "stddev" ["stdev", "stddev_samp", "stdev_samp"] (Number) 1: "stddev(number)", "the standard deviation of a sample, from exact sums; null below two values", "stddev(n)" => "2.0816659994661326";
+    "string_agg" ["listagg"] (Text, TextLiteral) 2: "string_agg(text, separator)", "the texts in row order with the separator between them; holds all values", "string_agg(s, '+')" => "\"b+a+b\"";
+};
+
 /// Functions that other rows, other tables or chance have a part in, and what to use instead.
 pub(super) fn refused(name: &str) -> Option<(&'static str, &'static str)> {
     const AGGREGATES: &[&str] = &[
@@ -243,8 +260,7 @@ pub(super) fn refused(name: &str) -> Option<(&'static str, &'static str)> {
     let name = name.to_lowercase();
     let is = |names: &[&str]| names.contains(&name.as_str());
     if is(AGGREGATES) {
-        let hint =
-            "the kind `aggregate` takes it; `greatest` and `least` compare the values of one row";
+        let hint = "the kind `aggregate` takes those that `etl stages aggregate` lists; `greatest` and `least` compare the values of one row";
         return Some(("is an aggregate: an expression here sees one row", hint));
     }
     if is(WINDOWS) {

@@ -26,8 +26,8 @@ mod tests;
 mod text;
 mod translate;
 
-pub use aggregate::{AGGREGATES, Aggregate, Reduction, Share};
-pub use functions::{FUNCTIONS, Function};
+pub use aggregate::{Aggregate, Reduction, Share};
+pub use functions::{AGGREGATES, FUNCTIONS, Function};
 pub use program::Fault;
 
 use crate::columns::Column;

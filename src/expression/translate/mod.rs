@@ -3,6 +3,7 @@
 mod calls;
 mod choices;
 mod operators;
+mod texts;
 mod types;
 
 pub(super) use types::a_kind;
