@@ -153,6 +153,19 @@ fn first_aggregate(expr: &Expr) -> Option<Expr> {
     found.break_value()
 }
 
+/// What other tools call an aggregate, and what it is here.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("any_value", "`first`"),
+    ("arg_max", "`first` after a `sort`"),
+    ("array_agg", "the kind `group_concat`, which makes lists,"),
+    ("list", "the kind `group_concat`, which makes lists,"),
+    ("mean", "`avg`"),
+    ("percentile_cont", "`quantile`"),
+    ("std", "`stddev`"),
+    ("var", "the square of `stddev`"),
+    ("variance", "the square of `stddev`"),
+];
+
 /// The call that a text is.
 fn the_call<'a>(text: &str, parsed: &'a Expr) -> Result<(&'a Expr, &'a Call)> {
     let mut expr = parsed;
@@ -167,10 +180,14 @@ fn the_call<'a>(text: &str, parsed: &'a Expr) -> Result<(&'a Expr, &'a Call)> {
         }
         if first_aggregate(expr).is_none() {
             let error = text.error_at(expr, format!("`{name}` is no aggregate"));
+            let name = name.to_lowercase();
+            if let Some((_, ours)) = OTHER_NAMES.iter().find(|(other, _)| *other == name) {
+                return Err(error.hint(format!("{ours} is what is meant")));
+            }
             let names = AGGREGATES.iter().map(|function| function.name);
             return Err(error
                 .hint("`etl stages aggregate` lists the aggregates")
-                .suggest(&name.to_lowercase(), names));
+                .suggest(&name, names));
         }
     }
     let error = "an aggregate is expected, as in `sum(x)`";

@@ -113,7 +113,7 @@ pub static FUNCTIONS: &[Function] = functions! {
     "trim" (Text) 1: "trim(text)", "without blanks at both ends; `trim(LEADING 'x' FROM text)` says which end and which characters, `trim(text, 'x')` which characters", "trim(BOTH 'x' FROM 'xaxx')" => "\"a\"";
     "ltrim" (Text, Text) 1: "ltrim(text, characters)", "without blanks, or these characters, at the beginning", "ltrim('  a ')" => "\"a \"";
     "rtrim" (Text, Text) 1: "rtrim(text, characters)", "without blanks, or these characters, at the end", "rtrim('a--', '-')" => "\"a\"";
-    "lpad" (Text, IntLiteral, TextLiteral) 2: "lpad(text, n, fill)", "n characters, filled with blanks, or this character, at the beginning, or cut", "lpad('7', 3, '0')" => "\"007\"";
+    "lpad" (Text, IntLiteral, TextLiteral) 2: "lpad(text, n, fill)", "n characters (digits up to 10000), filled with blanks, or this character, at the beginning, or cut", "lpad('7', 3, '0')" => "\"007\"";
     "rpad" (Text, IntLiteral, TextLiteral) 2: "rpad(text, n, fill)", "n characters, filled at the end, or cut", "rpad('7', 3, '.')" => "\"7..\"";
     "replace" (Text, Text, Text) 3: "replace(text, old, new)", "with `new` in place of each `old`", "replace('a.b.', '.', '')" => "\"ab\"";
     "reverse" (Text) 1: "reverse(text)", "backwards, by what is seen as a character", "reverse('abc')" => "\"cba\"";
@@ -124,7 +124,7 @@ pub static FUNCTIONS: &[Function] = functions! {
 
     "abs" (Number) 1: "abs(number)", "without its sign", "abs(-3)" => "3";
     "sign" (Number) 1: "sign(number)", "-1, 0 or 1", "sign(-2.5)" => "-1.0";
-    "round" (Number, IntLiteral) 1: "round(number, digits)", "to this many digits after the point, else to a whole one; a half goes to the even neighbour", "round(2.345, 1)" => "2.3";
+    "round" (Number, IntLiteral) 1: "round(number, digits)", "to this many digits after the point (0 or more), else to a whole one; a half goes to the even neighbour", "round(2.345, 1)" => "2.3";
     "trunc" ["truncate"] (Number, IntLiteral) 1: "trunc(number, digits)", "cut to this many digits after the point, else to a whole one", "trunc(-2.7)" => "-2.0";
     "ceil" ["ceiling"] (Number) 1: "ceil(number)", "the next whole one above", "ceil(1.2)" => "2.0";
     "floor" (Number) 1: "floor(number)", "the next whole one below", "floor(-1.2)" => "-2.0";

@@ -127,7 +127,13 @@ impl Translator<'_> {
             }
             _ => {
                 let message = format!("the operator `{op}` is not supported");
-                Err(self.text.error_at(of, message))
+                let error = self.text.error_at(of, message);
+                Err(match op {
+                    B::BitwiseXor | B::PGExp => error.hint(
+                        "`pow(a, b)` is a to the power of b, `bit_xor(a, b)` the bits of just one",
+                    ),
+                    _ => error.hint("docs/expressions.md lists the operators"),
+                })
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::super::{Combiner, Counts, NULLED, OnError, Output, Reject, Rest, cut_value};
 use super::Plan;
 use super::accumulator::{Accumulator, GroupFault, Groups};
-use super::layout::Parts;
+use super::layout::{Parts, SUM_TOO_LARGE};
 use super::picked::{Pick, Picked};
 use super::table::{self, PARTITIONS, RowKeys, Table};
 use crate::batch::{Batch, Cells, ROWS_MAX};
@@ -305,7 +305,15 @@ impl Combining {
         let key = Schema {
             fields: self.plan.output.fields[..by].to_vec(),
         };
-        json::document(&key, &Batch::new(columns, 1))
+        let mut values = json::document(&key, &Batch::new(columns, 1));
+        // A null key is a key too.
+        let names = key.fields.into_iter().map(|field| field.name);
+        names
+            .map(|name| {
+                let value = values.remove(&name).unwrap_or_default();
+                (name, value)
+            })
+            .collect()
     }
 
     fn reject(&self, batch: &Batch, (at, fault): &(usize, GroupFault)) -> Reject {
@@ -331,9 +339,11 @@ impl Combining {
         if !self.plan.by.is_empty() {
             error = error.cause(format!("the group is {}", cut_value(&key)));
         }
-        error.hint(
-            "`sum(CAST(x AS DOUBLE))` takes any size; or let `on_error` be `reject` or `null`",
-        )
+        error.hint(if fault.reason == SUM_TOO_LARGE {
+            "`sum(CAST(x AS DOUBLE))` takes any size; or let `on_error` be `reject` or `null`"
+        } else {
+            "let `on_error` be `reject` or `null`"
+        })
     }
 }
 

@@ -9,6 +9,9 @@ use crate::columns::{Column, NONE, row_number};
 use crate::expression::{Aggregate, Reduction};
 use crate::schema::Type;
 
+/// What is wrong with a sum of ints.
+pub(super) const SUM_TOO_LARGE: &str = "the sum does not fit into 64 bits";
+
 /// The arguments, the parts and the results of some aggregates.
 pub(super) struct Layout {
     /// For each argument the aggregate that has it first.
@@ -293,7 +296,7 @@ fn sum_of(counts: &Counts, sums: &Sums) -> (Column, Vec<GroupFault>) {
         ints.push(i64::try_from(sum).unwrap_or_else(|_| {
             faults.push(GroupFault {
                 group,
-                reason: "the sum does not fit into 64 bits",
+                reason: SUM_TOO_LARGE,
                 value: Some(sum.to_string()),
             });
             0

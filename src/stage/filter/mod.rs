@@ -111,7 +111,9 @@ fn decode(mut table: toml::Table) -> Result<Box<dyn Stage>> {
             return Err(Error::usage(
                 "a condition is missing: `where`, or `column` and one of its conditions",
             )
-            .hint("`where = \"price > 0\"`, or `column = \"price\"` and `at_least = 0`"));
+            .hint("`where = \"price > 0\"`, or `column = \"price\"` and `at_least = 0`"))
+            .of(["where"])
+            .of(["column"]);
         }
         (None, Some(column)) => Rule::Column {
             column,
