@@ -1,9 +1,10 @@
 //! Expressions: a text of SQL in, a compiled and typed expression with the columns that it needs out.
 //!
-//! The dialect is polars' SQL. `translate` gives every operator and function of the text a step of its own
-//! (`program`): arithmetic, casts and choices are computed here, because there a value may be impossible; whatever
-//! else polars computes (`call`), one call at a time, on the calling thread. So a fault is known by row and by part
-//! of the expression, and polars' thread pool is never entered. Nothing else names polars' planner.
+//! The dialect is polars' SQL. `translate` gives every operator and function of the text a step of its own (`program`).
+//! Arithmetic, casts, comparisons, choices, and what most expressions do with texts and dates, are computed here: one pass
+//! each, in which a value may turn out impossible. Whatever else there is, polars computes (`call`), one call at a time, on
+//! the calling thread. So a fault is known by row and by part of the expression, and polars' thread pool is never entered.
+//! Nothing else names polars' planner.
 //!
 //! # Rules
 //! - An integer has 64 bits; a result that does not fit is a fault, as is a division by zero, a failed cast, a float
