@@ -127,7 +127,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Where the file system keeps no locks, there is none.
+        // A file system without locks gives none.
         let _ = self.0.unlock();
     }
 }

@@ -29,13 +29,13 @@ pub struct Function {
     pub example: (&'static str, &'static str),
 }
 
-/// There is none.
+/// Empty: no expression can be compiled.
 pub static FUNCTIONS: &[Function] = &[];
 
 /// None can be made.
 pub struct Expression(Infallible);
 
-/// There is none.
+/// Empty: no expression can be compiled.
 pub static AGGREGATES: &[Function] = &[];
 
 /// What an aggregate makes of a group's values.

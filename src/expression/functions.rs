@@ -117,7 +117,7 @@ pub static FUNCTIONS: &[Function] = functions! {
     "rpad" (Text, IntLiteral, TextLiteral) 2: "rpad(text, n, fill)", "n characters, filled at the end, or cut", "rpad('7', 3, '.')" => "\"7..\"";
     "replace" (Text, Text, Text) 3: "replace(text, old, new)", "with `new` in place of each `old`", "replace('a.b.', '.', '')" => "\"ab\"";
     "reverse" (Text) 1: "reverse(text)", "backwards, by what is seen as a character", "reverse('abc')" => "\"cba\"";
-    "split_part" (Text, Text, Int) 3: "split_part(text, separator, n)", "the n-th part, from 1; below 0 from the end; empty if there is none", "split_part('a-b-c', '-', 2)" => "\"b\"";
+    "split_part" (Text, Text, Int) 3: "split_part(text, separator, n)", "the n-th part, from 1; below 0 from the end; empty where the text has fewer parts", "split_part('a-b-c', '-', 2)" => "\"b\"";
     "strpos" (Text, Text) 2: "strpos(text, part)", "where the part begins, from 1; 0: nowhere; as `position(part IN text)`", "strpos('abc', 'c')" => "3";
     "regexp_like" (Text, TextLiteral, TextLiteral) 2: "regexp_like(text, pattern, flags)", "whether the regular expression matches somewhere; as `text ~ pattern`", "regexp_like('Abc', '^a', 'i')" => "true";
     "normalize" (Text) 1: "normalize(text)", "in Unicode's normal form C", "length(normalize('e\u{301}'))" => "1";
@@ -176,7 +176,7 @@ pub static FUNCTIONS: &[Function] = functions! {
     "date_part" (TextLiteral, Date) 2: "date_part(part, date)", "`year`, `quarter`, `month`, `week`, `day`, `dow` (0 is Sunday), `isodow`, `doy`, `hour`, `minute`, `second`, `epoch` ...; as `extract(month FROM date)`", "date_part('month', DATE '2024-05-06')" => "5";
 
     "array_length" (List) 1: "array_length(list)", "the number of values", "array_length([1, 2])" => "2";
-    "array_get" (List, Int) 2: "array_get(list, n)", "the n-th value, from 1; below 0 from the end; null if there is none; as `list[n]`", "array_get(['a', 'b'], 2)" => "\"b\"";
+    "array_get" (List, Int) 2: "array_get(list, n)", "the n-th value, from 1; below 0 from the end; null where the list is shorter; as `list[n]`", "array_get(['a', 'b'], 2)" => "\"b\"";
     "array_contains" (List, Any) 2: "array_contains(list, value)", "whether the value is in the list", "array_contains([1, 2], 2)" => "true";
     "array_to_string" (List, TextLiteral) 2: "array_to_string(list, separator)", "the values as one text; nulls are left out", "array_to_string(['a', 'b'], '+')" => "\"a+b\"";
     "array_sum" (List) 1: "array_sum(list)", "the sum of numbers", "array_sum([1, 2])" => "3";

@@ -74,30 +74,29 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The steps whose columns it needs.
-    pub(super) fn needs(&self) -> Vec<usize> {
-        let mut needs = match &self.op {
+    /// The numbers of the steps whose columns it needs.
+    pub(super) fn needs(&mut self) -> impl Iterator<Item = &mut usize> {
+        let operands: Vec<&mut usize> = match &mut self.op {
             Op::Input(_) | Op::Constant(_) => vec![],
             Op::Ints(_, a, b)
             | Op::Floats(_, a, b)
             | Op::Compare(_, a, b)
             | Op::And(a, b)
             | Op::Or(a, b)
-            | Op::Found(a, b) => vec![*a, *b],
+            | Op::Found(a, b) => vec![a, b],
             Op::Cast(_, a)
             | Op::Cased(_, a)
             | Op::Shift(_, _, a)
             | Op::ListSum(a)
             | Op::Present(a)
             | Op::Is(_, a)
-            | Op::Not(a) => vec![*a],
+            | Op::Not(a) => vec![a],
             Op::Call(_, operands) | Op::Join(_, operands) | Op::Sliced(_, operands) => {
-                operands.clone()
+                operands.iter_mut().collect()
             }
-            Op::Pick(conditions, values) => [conditions.as_slice(), values].concat(),
+            Op::Pick(conditions, values) => conditions.iter_mut().chain(values).collect(),
         };
-        needs.extend(self.guard);
-        needs
+        operands.into_iter().chain(&mut self.guard)
     }
 }
 
@@ -110,13 +109,13 @@ pub(super) struct Program {
 
 impl Program {
     /// A program of the steps that `result` needs.
-    pub(super) fn new(steps: Vec<Step>, result: usize) -> Self {
+    pub(super) fn new(mut steps: Vec<Step>, result: usize) -> Self {
         let mut needed = vec![false; steps.len()];
         needed[result] = true;
         for at in (0..=result).rev() {
             if needed[at] {
                 for need in steps[at].needs() {
-                    needed[need] = true;
+                    needed[*need] = true;
                 }
             }
         }
@@ -127,14 +126,14 @@ impl Program {
             if !needed[at] {
                 continue;
             }
-            step.renumber(&numbers);
+            step.needs().for_each(|need| *need = numbers[*need]);
             numbers[at] = kept.len();
             kept.push(step);
         }
         let mut last_use = vec![kept.len(); kept.len()];
-        for (at, step) in kept.iter().enumerate() {
+        for (at, step) in kept.iter_mut().enumerate() {
             for need in step.needs() {
-                last_use[need] = at;
+                last_use[*need] = at;
             }
         }
         let mut last_uses = vec![Vec::new(); kept.len()];
@@ -199,38 +198,6 @@ impl Program {
     }
 }
 
-impl Step {
-    fn renumber(&mut self, numbers: &[usize]) {
-        let new = |at: &mut usize| *at = numbers[*at];
-        match &mut self.op {
-            Op::Input(_) | Op::Constant(_) => {}
-            Op::Ints(_, a, b)
-            | Op::Floats(_, a, b)
-            | Op::Compare(_, a, b)
-            | Op::And(a, b)
-            | Op::Or(a, b)
-            | Op::Found(a, b) => {
-                new(a);
-                new(b);
-            }
-            Op::Cast(_, a)
-            | Op::Cased(_, a)
-            | Op::Shift(_, _, a)
-            | Op::ListSum(a)
-            | Op::Present(a)
-            | Op::Is(_, a)
-            | Op::Not(a) => new(a),
-            Op::Call(_, operands) | Op::Join(_, operands) | Op::Sliced(_, operands) => {
-                operands.iter_mut().for_each(new);
-            }
-            Op::Pick(conditions, values) => conditions.iter_mut().chain(values).for_each(new),
-        }
-        if let Some(guard) = &mut self.guard {
-            new(guard);
-        }
-    }
-}
-
 /// A value for each row.
 fn spread(column: &Column, constant: bool, rows: usize) -> Column {
     if constant && rows != 1 {
@@ -249,7 +216,7 @@ pub(super) enum Why {
     Overflow,
     DivisionByZero,
     NotFinite,
-    /// The text, or the number, is none of this type.
+    /// The value cannot be read as this type.
     NotA(&'static str),
     OutsideYears,
     /// In polars' words.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// How deep brackets and calls may nest: the parser and what follows it recurse.
 const DEPTH_MAX: usize = 50;
-/// How long an expression may be: nobody writes a longer one by hand, and what is made of it recurses.
+/// The most bytes of an expression: the parser and what follows it recurse, and people write far shorter ones.
 const BYTES_MAX: usize = 16 << 10;
 /// How many columns of a line an error shows around the place.
 const SHOWN: usize = 70;

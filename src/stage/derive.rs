@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     Counts, Folder, NULLED, OnError, Output, Partitioning, Reject, Session, Setup, Stage,
-    StageKind, TaskContext,
+    StageKind, TaskContext, UNCOMPUTED,
 };
 use crate::batch::{Batch, Cells};
 use crate::columns::Column;
@@ -240,9 +240,7 @@ pub(super) fn failure(name: &str, fault: &Fault) -> Error {
         Some(value) => error.cause(format!("the value is `{}`", super::cut_value(value))),
         None => error,
     };
-    error.hint(
-        "let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant",
-    )
+    error.hint(UNCOMPUTED)
 }
 
 /// The first fault of each row, rising by row.

@@ -164,6 +164,10 @@ pub const TEXT_BYTES: &str = "text_bytes";
 /// The count of values that could not be used and became null ([`OnError::Null`]).
 pub const NULLED: &str = "nulled";
 
+/// What to do where a value that an expression cannot compute ends the run ([`OnError::Fail`]).
+pub const UNCOMPUTED: &str =
+    "let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant";
+
 /// Decodes an option table, of which each value was checked against its type, into a kind's options.
 pub fn options<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T> {
     table.try_into().map_err(|error: toml::de::Error| {

@@ -318,7 +318,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Of the least integer there is none.
+    /// The least integer has no positive counterpart, so that its absolute value is a fault.
     pub(super) fn absolute(&mut self, of: &Expr, value: Operand) -> Result<Operand> {
         if value.ty == Some(Type::Float) {
             return self.call(of, &[value], |names| format!("abs({})", names[0]));

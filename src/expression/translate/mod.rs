@@ -139,7 +139,8 @@ impl Translator<'_> {
                 String::new()
             },
         };
-        step.constant &= step.needs().iter().all(|&need| self.steps[need].constant);
+        let constant = step.needs().all(|need| self.steps[*need].constant);
+        step.constant &= constant;
         step.guard = self.guard.filter(|_| fallible);
         self.steps.push(step);
         Operand {

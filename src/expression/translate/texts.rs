@@ -104,7 +104,7 @@ impl Translator<'_> {
         format: &str,
     ) -> Result<Operand> {
         if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
-            let message = format!("the format {format} has a directive that there is not");
+            let message = format!("the format {format} has an unknown directive");
             return Err(self.text.error_at(of, message));
         }
         let date = self.typed_as(of, date, &Type::Date { utc: false });

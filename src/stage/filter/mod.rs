@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::{
     Counts, Folder, NULLED, OnError, Output, Partitioning, Reject, Session, Setup, Stage,
-    StageKind, TaskContext,
+    StageKind, TaskContext, UNCOMPUTED,
 };
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
@@ -230,7 +230,7 @@ impl Session for Filtering {
         {
             let row = fault.row as usize;
             let error = Error::failed(format!("`where`: {}", fault.reason))
-                .hint("let `on_error` be `reject` or `null`, or use `TRY_CAST` or `CASE` where that is meant")
+                .hint(UNCOMPUTED)
                 .origin(batch.origin(row));
             return Output::before(self, batch.slice(0, row), error);
         }
