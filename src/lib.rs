@@ -41,13 +41,14 @@
 //! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::partial_file`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
+//! * where data lies, which files a pattern stands for, what a file or object was when the run began: [`place`]
 //! * how text becomes columns and columns text: [`mod@format`]; what is never printed: [`secrets`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
 //! * before and after: [`bench::compare`], its arithmetic in [`report::verdict`]; runs kept: [`state::history`]
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing
 //!
 //! # Invariants
-//! * Arrows point down only: cli, bench, run, plan, executor, fragment, stage, expression, format, error. A stage never sees an
+//! * Arrows point down only: cli, bench, run, plan, executor, fragment, stage, place, expression, format, error. A stage never sees an
 //!   executor, a process or a progress bar; an executor never looks inside a batch.
 //! * Results leave an executor in the order their batches came.
 //! * `rows_in + added = rows_out + rejected + dropped`, for every stage, or the run fails.
@@ -80,6 +81,7 @@ mod meant;
 pub mod order;
 pub mod partition;
 pub mod pipeline;
+pub mod place;
 pub mod plan;
 mod procs;
 pub mod progress;

@@ -2,7 +2,6 @@
 //! gzipped one a sample is inflated.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::executor::{Grid, Kind};
 use crate::format::gzip;
 use crate::order::SortColumn;
 use crate::pipeline::{Pipeline, masked};
+use crate::place::Place;
 use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::report::bytes;
 use crate::schema::count;
@@ -192,13 +192,16 @@ fn sizes(pipeline: &Pipeline) -> Vec<Size> {
 const SAMPLED: usize = 16;
 
 /// How many, their bytes, and about how many bytes of text they hold, if that is known.
-fn of_files(files: &[PathBuf]) -> Result<(usize, u64, Option<u64>)> {
+fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
     let (mut size, mut sampled, mut text) = (0, 0, 0);
-    for (number, path) in files.iter().enumerate() {
+    for (number, place) in files.iter().enumerate() {
+        let Place::File(path) = place else {
+            return Ok((files.len(), size, None));
+        };
         let read = |error: &std::io::Error| Error::io("read", path.display(), error);
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => metadata,
-            Err(error) if path != Path::new("-") => return Err(read(&error)),
+            Err(error) => return Err(read(&error)),
             // A pipe is as long as who writes it wishes.
             _ => return Ok((files.len(), size, None)),
         };

@@ -1,18 +1,26 @@
 //! Stages that would overwrite what others write or read.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use super::Step;
-use crate::disk;
 use crate::error::Error;
-use crate::stage::{Destination, Folder, Storage, files};
+use crate::place::{self, Place};
+use crate::stage::{Destination, Folder, Storage};
+
+/// What a stage writes, the same for all spellings of it.
+#[derive(PartialEq, Eq, Hash)]
+enum Written {
+    At(Place),
+    /// On a server it is the index that is written.
+    Index(String),
+    Stdout,
+}
 
 /// Two stages that write one file would overwrite each other, and so would one that writes what another reads.
 pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> {
     let steps = || steps.iter().flatten();
     let mut mistakes = Vec::new();
-    let mut writers: HashMap<PathBuf, (&Step, Destination)> = HashMap::new();
+    let mut writers: HashMap<Written, (&Step, Destination)> = HashMap::new();
     for step in steps() {
         let Some(destination) = step.destination() else {
             continue;
@@ -20,12 +28,13 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
         let [named] = &destination.named[..] else {
             continue;
         };
-        // On a server it is the index that is written.
         let written = match &destination.storage {
-            Storage::Index { name, .. } => PathBuf::from(format!("{named}#{name}")),
-            Storage::Disk { path, .. } => written(folder, path),
-            Storage::Stdout => PathBuf::from(named),
+            Storage::Index { name, .. } => Some(Written::Index(format!("{named}#{name}"))),
+            Storage::Disk { path, .. } => place::canonical(path, folder).map(Written::At),
+            Storage::Stdout => Some(Written::Stdout),
         };
+        // What is no place is an error of its stage.
+        let Some(written) = written else { continue };
         if let Some((other, _)) = writers.get(&written) {
             let error = Error::usage(format!("stage `{}` writes `{named}` already", other.name));
             let error = error.hint("give each a place of its own");
@@ -36,14 +45,13 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
     }
     for step in steps() {
         for file in step.stage.properties().files() {
-            let read = written(folder, file);
+            let read = place::canonical(file, folder);
             // What a pattern means depends on what is there.
-            let is_read = |path: &Path| {
-                path == read || files::stands_for(file, folder, path) && path.is_file()
+            let is_read = |written: &Place| {
+                read.as_ref() == Some(written) || place::reads_now(file, folder, written)
             };
-            let on_disk = |destination: &Destination| destination.storage != Storage::Stdout;
-            for (path, (writer, destination)) in &writers {
-                if !on_disk(destination) || !is_read(path) {
+            for (written, (writer, destination)) in &writers {
+                if !matches!(written, Written::At(place) if is_read(place)) {
                     continue;
                 }
                 let message = format!(
@@ -56,17 +64,4 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
         }
     }
     mistakes
-}
-
-/// The file that a path means, the same for all spellings of it.
-fn written(folder: &Folder, path: &str) -> PathBuf {
-    if path.contains("://") {
-        return PathBuf::from(path);
-    }
-    let path = disk::follow(folder.resolve(path));
-    let path = std::path::absolute(&path).unwrap_or(path);
-    match (path.parent().map(Path::canonicalize), path.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => path,
-    }
 }

@@ -28,9 +28,9 @@ use crate::batch::ROWS_MAX;
 use crate::error::{Class, Error, Result, note};
 use crate::executor::Grid;
 use crate::meant::nearest_file;
+use crate::place::{self, Place};
 use crate::schema::{Schema, list};
 use crate::secrets;
-use crate::stage::files;
 use crate::stage::{Destination, Folder, Partitioning, Policy, STAGES, Stage, StageKind};
 use crate::stop::Stop;
 
@@ -383,8 +383,8 @@ impl Step {
     }
 
     /// The files that it reads.
-    pub fn files(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        files::expand(&self.stage.properties().reads, folder, &Stop::of_signals())
+    pub fn files(&self, folder: &Folder) -> Result<Vec<Place>> {
+        place::expand(&self.stage.properties().reads, folder, &Stop::of_signals())
     }
 
     /// Where its rows leave the pipeline in words, secrets masked.

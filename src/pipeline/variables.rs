@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use toml::{Table, Value};
 
 use crate::error::{Error, Result, note};
-use crate::stage::files::quote;
+use crate::place::quote;
 
 /// Where variables come from.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;

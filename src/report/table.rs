@@ -324,6 +324,7 @@ mod tests {
             file: "orders.csv".into(),
             bytes: 133_000_000,
             modified: None,
+            etag: None,
         }];
         report.stages = vec![StageReport::named("load")];
         report.stages[0]

@@ -1,16 +1,11 @@
 //! `load_arrow`: reads Arrow files, types included; of what `write_files` wrote the marks too.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, of_file, open, read_error};
-use super::source::{UNCOMPARED, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for};
 use super::{
     Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, options,
@@ -18,7 +13,7 @@ use super::{
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
-use crate::format::gzip;
+use crate::place::{Place, RangeReader, Ranges, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -90,7 +85,7 @@ impl Stage for LoadArrow {
             Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
-        let probe = |at: usize, path: &PathBuf| -> Result<String> {
+        let probe = |at: usize, path: &Place| -> Result<String> {
             let found = open_reader(&Seen::of(path)?.0, &Stop::default())?.0.schema;
             match columns_for(at == 0, &schema)? {
                 Some(columns) if found != *columns => Err(other_columns(path)),
@@ -102,7 +97,7 @@ impl Stage for LoadArrow {
         let probes = probes.map(|(at, path)| {
             let found = probe(at, path);
             let found = found.map_err(|error| of_file(&self.0.files, folder, path, error));
-            Probe::new(path.display(), found)
+            Probe::new(path, found)
         });
         probes.collect()
     }
@@ -142,66 +137,20 @@ impl Stage for LoadArrow {
     }
 }
 
-/// A file, or what was inflated of one.
-enum Bytes {
-    File(BufReader<File>),
-    Inflated(Cursor<Vec<u8>>),
-}
-
-impl Read for Bytes {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Bytes::File(file) => file.read(buffer),
-            Bytes::Inflated(bytes) => bytes.read(buffer),
-        }
-    }
-}
-
-impl Seek for Bytes {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        match self {
-            Bytes::File(file) => file.seek(to),
-            Bytes::Inflated(bytes) => bytes.seek(to),
-        }
-    }
-}
-
-/// A reader of a file, and the watch over it, where it is read as it lies there.
-fn open_reader(seen: &Seen, stop: &Stop) -> Result<(Reader<Bytes>, Option<Watch>)> {
-    let path = &seen.path;
-    let io = |error: &std::io::Error| Error::io("read", path.display(), error);
-    let Some(watch) = seen.watch(stop, &Grown::default())? else {
-        return Err(Error::failed(format!(
-            "`{}` is not a file: an Arrow file is read from its end",
-            path.display()
-        )));
-    };
-    let file = watch.file().map_err(|error| io(&error))?;
-    let mut magic = [0u8; 2];
-    let read = file.read_at(&mut magic, 0).map_err(|error| io(&error))?;
-    let (bytes, watch) = if magic[..read] == gzip::MAGIC {
-        // A gzipped one has to be inflated whole.
-        let mut text = Vec::new();
-        let mut reader = open(seen, Arc::default(), stop, &Grown::default())?;
-        reader
-            .read_to_end(&mut text)
-            .map_err(|error| read_error(error, path))?;
-        (Bytes::Inflated(Cursor::new(text)), None)
-    } else {
-        let file = BufReader::with_capacity(256 << 10, file);
-        (Bytes::File(file), Some(watch))
-    };
-    match Reader::new(bytes) {
-        Ok(reader) => Ok((reader, watch)),
-        Err(error) => Err(fault(path, watch.as_ref(), error)),
+/// A reader of a file, and the bytes that it reads.
+fn open_reader(seen: &Seen, stop: &Stop) -> Result<(Reader<RangeReader>, Arc<Ranges>)> {
+    let ranges = Arc::new(seen.ranges(stop)?);
+    match Reader::new(RangeReader::new(ranges.clone())) {
+        Ok(reader) => Ok((reader, ranges)),
+        Err(error) => Err(fault(&seen.place, &ranges, error)),
     }
 }
 
 /// An error of a file: that it was changed, if it was, is why all else went wrong.
-fn fault(path: &Path, watch: Option<&Watch>, error: Error) -> Error {
-    match watch.map(Watch::unchanged) {
-        Some(Err(changed)) => changed,
-        _ => in_file(path, error),
+fn fault(path: &Place, ranges: &Ranges, error: Error) -> Error {
+    match ranges.unchanged() {
+        Err(changed) => changed,
+        Ok(()) => in_file(path, error),
     }
 }
 
@@ -211,7 +160,7 @@ struct Batches {
     seen: Seen,
     /// Records so far.
     records: u64,
-    open: Option<(Reader<Bytes>, Option<Watch>)>,
+    open: Option<(Reader<RangeReader>, Arc<Ranges>)>,
     schema: Schema,
     bytes_done: Arc<AtomicU64>,
     stop: Stop,
@@ -220,7 +169,7 @@ struct Batches {
 
 impl Batches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let path = &self.seen.path;
+        let path = &self.seen.place;
         if self.open.is_none() {
             let opened = open_reader(&self.seen, &self.stop)?;
             if opened.0.schema != self.schema {
@@ -228,11 +177,10 @@ impl Batches {
             }
             self.open = Some(opened);
         }
-        let (reader, watch) = self.open.as_mut().expect("it was just opened");
-        let watch = watch.as_ref();
+        let (reader, ranges) = self.open.as_mut().expect("it was just opened");
         let next = reader.next().transpose();
-        let Some(batch) = next.map_err(|error| fault(path, watch, error))? else {
-            watch.map_or(Ok(()), Watch::unchanged)?;
+        let Some(batch) = next.map_err(|error| fault(path, ranges, error))? else {
+            ranges.unchanged()?;
             return Ok(None);
         };
         let first = self.records + 1;
@@ -246,8 +194,7 @@ impl Batches {
     }
 }
 
-fn other_columns(path: &Path) -> Error {
-    let path = path.display();
+fn other_columns(path: &Place) -> Error {
     Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
 }
 

@@ -15,7 +15,6 @@ mod direct;
 pub mod exec;
 pub mod explode;
 pub mod fetch;
-pub mod files;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;
@@ -38,14 +37,15 @@ mod source;
 pub(crate) mod testing;
 pub mod write_files;
 
+pub use crate::place::{Folder, InputFile};
 pub use crate::stage_options;
 pub use kind::{NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, UNCOMPUTED, options};
 use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use parts::Rest;
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
-pub use run::{Folder, REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
-pub use source::{InputFile, Probe, Source, SourcePart, WaitReason};
+pub use run::{REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
+pub use source::{Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
-use super::files::STDIN;
+use crate::place::STDIN;
 use crate::shown::thousands;
 
 /// What a stage's options come to. The default is that of a kind that neither reads nor writes anything outside.

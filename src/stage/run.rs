@@ -1,47 +1,13 @@
 //! What a run is for its stages: its folders, its files, its name.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::disk::{self, Hold};
 use crate::error::{Error, Place, Result};
+use crate::place::Folder;
 use crate::stop::Stop;
-
-/// The folder that relative paths of a pipeline start from.
-#[derive(Debug, Clone)]
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    /// A path of the pipeline file, made absolute or relative to the working directory.
-    pub fn resolve(&self, path: &str) -> PathBuf {
-        if Path::new(path).is_absolute() {
-            PathBuf::from(path)
-        } else {
-            clean(&self.0.join(path))
-        }
-    }
-}
-
-/// A path without `.` and with `a/..` taken out, as far as that needs no look at the disk.
-fn clean(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let mut cleaned = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(cleaned.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                cleaned.pop();
-            }
-            part => cleaned.push(part),
-        }
-    }
-    if cleaned.as_os_str().is_empty() {
-        cleaned.push(".");
-    }
-    cleaned
-}
 
 /// What a run is, for stages that begin in it.
 pub struct Run {
@@ -76,12 +42,12 @@ impl Run {
     }
 
     /// Gives a file its number.
-    pub fn add_file(&self, path: &Path) -> Result<u16> {
+    pub fn add_file(&self, file: impl Display) -> Result<u16> {
         let mut files = self.files.lock().expect("no one panics holding this lock");
         let number = u16::try_from(files.len()).map_err(|_| {
             Error::failed("a run reads at most 65536 files").hint("read them in several runs")
         })?;
-        files.push(path.display().to_string());
+        files.push(file.to_string());
         Ok(number)
     }
 

@@ -3,10 +3,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::{Deserialize, Serialize};
-
 use crate::batch::Batch;
 use crate::error::{Class, Error, Result};
+use crate::place::InputFile;
 use crate::schema::Schema;
 
 /// Batches, in order; after an error there are no more.
@@ -21,17 +20,6 @@ pub struct Source {
     pub bytes_done: Arc<AtomicU64>,
     /// The files it reads.
     pub files: Vec<InputFile>,
-}
-
-/// A file that a run reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    /// Its path, resolved.
-    pub file: String,
-    /// Its size as it lies there.
-    pub bytes: u64,
-    /// When it was last changed, RFC 3339.
-    pub modified: Option<String>,
 }
 
 /// What a session waits for outside, in words, for those who watch the run: a server that is away, say.
@@ -89,3 +77,6 @@ pub(super) fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Op
         Err(_) => Ok(None),
     }
 }
+
+/// What helps where the files of one stage differ.
+pub(super) const OTHER_COLUMNS: &str = "one stage reads files of the same columns in the same order: narrow `files` to those that are alike, or read this one in a pipeline of its own, with `select` (`keep`, `rename`) to bring its columns into line";

@@ -233,39 +233,49 @@ const ARROWS: &[(&str, &[&str])] = &[
         "src/error",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "format", "report",
-            "progress", "batch", "schema", "columns",
+            "progress", "batch", "schema", "columns", "place",
         ],
     ),
     (
         "src/schema",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "format", "report",
-            "progress",
+            "progress", "place",
         ],
     ),
     (
         "src/columns",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report", "progress",
+            "place",
         ],
     ),
     (
         "src/batch",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report", "progress",
+            "place",
         ],
     ),
     (
         "src/format",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report", "progress",
+            "place",
         ],
     ),
     (
         "src/http",
         &[
             "cli", "bench", "run", "state", "pipeline", "executor", "stage", "report", "progress",
-            "batch",
+            "batch", "place",
+        ],
+    ),
+    (
+        "src/place",
+        &[
+            "cli", "bench", "run", "state", "plan", "pipeline", "executor", "stage", "report",
+            "progress", "batch", "columns",
         ],
     ),
     (
@@ -345,6 +355,8 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // An option of `etl tune`, and the head of its table.
     ("src/bench/tune", &["batch"]),
     ("src/cli/plan", &["to"]),
+    // The option that every loader has, a program, and the kind that asks servers.
+    ("src/place", &["files", "compress", "fetch"]),
     // Words of other tools, and the values of ours that they stand for.
     ("src/meant", &["index", "drop"]),
     // What secrets are called anywhere.

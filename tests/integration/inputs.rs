@@ -220,7 +220,8 @@ fn paths_that_mean_nothing_here_are_explained() {
     for (files, exit, says) in [
         ("~/in.csv", 1, "`~` is not expanded"),
         ("~/in/*.csv", 1, "`~` is not expanded"),
-        ("https://example.org/in.csv", 2, "kind `fetch`"),
+        ("ftp://example.org/in.csv", 2, "download it first"),
+        ("s3://bucket", 2, "names no object"),
         ("${NOT_SET:-}", 2, "`${NOT_SET:-}` is empty"),
         ("", 2, "empty path"),
         ("a[b.csv", 2, "a `[` without its `]`"),

@@ -128,7 +128,7 @@ impl Stage for Given {
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         for file in &self.held.files {
-            run.add_file(file.as_ref())?;
+            run.add_file(file)?;
         }
         let batches = self.held.batches.clone();
         let mut left = self.rows;

@@ -1,13 +1,12 @@
 //! Options that read a file and hardly mean it: `columns` over a file that has a header line, a delimiter
 //! that splits nothing, and an encoding over UTF-8. Only the beginning of the first file is read for that.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use encoding_rs::UTF_8;
 
-use super::super::files::{Seen, expand, is_once};
 use super::{LoadCsv, Opened};
+use crate::place::{Place, Seen, expand};
 use crate::shown;
 use crate::stage::Folder;
 use crate::stop::Stop;
@@ -29,7 +28,7 @@ impl LoadCsv {
         let stop = Stop::of_signals();
         let paths = expand(&self.files, folder, &stop).ok()?;
         let path = paths.first()?;
-        if is_once(path) {
+        if path.is_once() {
             let begun = self.lock_begun();
             let (_, opened) = begun.as_ref()?;
             return Some(self.lint_opened(path, opened));
@@ -49,7 +48,7 @@ impl LoadCsv {
     }
 
     /// What is doubtful about a file with a header.
-    fn lint_opened(&self, path: &Path, opened: &Opened) -> [Option<String>; 2] {
+    fn lint_opened(&self, path: &Place, opened: &Opened) -> [Option<String>; 2] {
         let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
         let mut bytes = self.encoding.encode(&names).0.into_owned();
         bytes.extend_from_slice(opened.splitter.rest());
@@ -60,7 +59,7 @@ impl LoadCsv {
     }
 
     /// Whether the first record repeats the names in `columns`.
-    fn lint_columns(&self, path: &Path, columns: &[String], first: &[u8]) -> Option<String> {
+    fn lint_columns(&self, path: &Place, columns: &[String], first: &[u8]) -> Option<String> {
         let first = self.parser(Vec::new()).header(first).ok()?;
         let alike = |(field, column): (&String, &String)| {
             let letters = letters(field);
@@ -69,16 +68,15 @@ impl LoadCsv {
         let repeats = first.len() == columns.len() && first.iter().zip(columns).all(alike);
         repeats.then(|| {
             format!(
-                "the first record of `{}` repeats the names in `columns` and is loaded as data; if it is the header \
+                "the first record of `{path}` repeats the names in `columns` and is loaded as data; if it is the header \
                  line, leave out `columns` or write `skip_rows = {}`",
-                path.display(),
                 self.skip_rows + 1
             )
         })
     }
 
     /// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.
-    fn lint_encoding(&self, path: &Path, text: &[u8]) -> Option<String> {
+    fn lint_encoding(&self, path: &Place, text: &[u8]) -> Option<String> {
         if self.encoding == UTF_8 || text.is_ascii() {
             return None;
         }
@@ -96,15 +94,14 @@ impl LoadCsv {
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         let read = self.encoding.decode_without_bom_handling(word.as_bytes()).0;
         Some(format!(
-            "`{}` begins as UTF-8 does, and is read as `{}`: `{word}` becomes `{read}`; if it is UTF-8, leave out \
+            "`{path}` begins as UTF-8 does, and is read as `{}`: `{word}` becomes `{read}`; if it is UTF-8, leave out \
              `encoding`",
-            path.display(),
             self.encoding.name()
         ))
     }
 
     /// Whether the header is one column because another delimiter stands in it, and in the first record.
-    fn lint_delimiter(&self, path: &Path, opened: &Opened) -> Option<String> {
+    fn lint_delimiter(&self, path: &Place, opened: &Opened) -> Option<String> {
         let Some([name]) = opened.header.as_deref() else {
             return None;
         };
@@ -115,7 +112,7 @@ impl LoadCsv {
             .into_iter()
             .filter(|&it| it != self.dialect.delimiter && is_in(name.as_bytes(), it))
             .find(|&it| first.is_empty() || is_in(first, it))?;
-        let (path, name) = (path.display(), shown::json(name));
+        let name = shown::json(name);
         let delimiter = char::from(delimiter).escape_default();
         Some(format!(
             "the header line of `{path}` is one column, `{name}`; if `{delimiter}` stands between its fields, write \

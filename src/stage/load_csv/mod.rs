@@ -9,13 +9,11 @@ mod probe;
 mod source;
 
 use std::io::Read;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use encoding_rs::Encoding;
 
-use super::files::{Grown, Seen, expand, in_file, is_once, of_file, open};
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
     StageKind, Totals,
@@ -24,6 +22,7 @@ use crate::error::{Class, Error, OfValue, Result, every};
 use crate::format::csv::Dialect;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, SplitError, Splitter};
+use crate::place::{Grown, Place, Seen, expand, in_file, of_file, open};
 use crate::schema::{Field, Schema, Type, count};
 use crate::stage::OnError;
 use crate::stop::Stop;
@@ -68,7 +67,7 @@ struct LoadCsv {
     record_bytes: usize,
     on_error: OnError,
     /// The first file once its header was read, if it can be opened only once.
-    begun: Mutex<Option<(PathBuf, Opened)>>,
+    begun: Mutex<Option<(Place, Opened)>>,
     /// Files that have grown while they were read.
     grown: Grown,
 }
@@ -130,12 +129,12 @@ impl LoadCsv {
 
     /// Opens one file and reads its header, if it has one.
     fn open_file(&self, seen: &Seen, bytes_done: Arc<AtomicU64>, stop: &Stop) -> Result<Opened> {
-        let path = &seen.path;
+        let path = &seen.place;
         let named = |error| in_file(path, error);
         let reader = open(seen, bytes_done, stop, &self.grown)?;
         let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
         if let Some(lines @ 1..) = splitter.skip(self.skip_rows).map_err(named)? {
-            let (path, all) = (path.display(), self.skip_rows);
+            let all = self.skip_rows;
             let lines = count(lines, "line");
             let message = format!("`{path}` has only {lines}, `skip_rows` is {all}");
             return Err(Error::failed(message).hint("a line ends in LF or CRLF"));
@@ -149,19 +148,13 @@ impl LoadCsv {
                 return Err(named(error));
             }
             let line = read?.ok_or_else(|| {
-                Error::failed(format!(
-                    "`{}` is empty: it has no header line",
-                    path.display()
-                ))
-                .hint("give `columns` if the file has no header")
+                Error::failed(format!("`{path}` is empty: it has no header line"))
+                    .hint("give `columns` if the file has no header")
             })?;
             refuse_cr(path, &line, offset, self.dialect)?;
             let read = self.parser(Vec::new()).header(&line).map_err(|reason| {
-                Error::failed(format!(
-                    "`{}`: its header line has {reason}",
-                    path.display()
-                ))
-                .hint("set `encoding`, `quote` and `escape` to what the file uses; is it CSV?")
+                Error::failed(format!("`{path}`: its header line has {reason}"))
+                    .hint("set `encoding`, `quote` and `escape` to what the file uses; is it CSV?")
             })?;
             header = Some(self.names(read));
         }
@@ -178,12 +171,12 @@ impl LoadCsv {
         }
     }
 
-    fn lock_begun(&self) -> MutexGuard<'_, Option<(PathBuf, Opened)>> {
+    fn lock_begun(&self) -> MutexGuard<'_, Option<(Place, Opened)>> {
         self.begun.lock().expect("no one panics holding this lock")
     }
 
     /// The columns' names, and the file in whose header they stand.
-    fn column_names(&self, folder: &Folder) -> Result<(Vec<String>, Option<PathBuf>)> {
+    fn column_names(&self, folder: &Folder) -> Result<(Vec<String>, Option<Place>)> {
         if let Some(columns) = &self.columns {
             return Ok((self.names(columns.clone()), None));
         }
@@ -196,7 +189,7 @@ impl LoadCsv {
             let opened = seen.and_then(|(seen, _)| self.open_file(&seen, Arc::default(), &stop));
             opened.map_err(|error| of_file(&self.files, folder, first, error))
         };
-        if !is_once(first) {
+        if !first.is_once() {
             let header = open()?.header;
             return Ok((header.unwrap_or_default(), Some(first.clone())));
         }
@@ -241,7 +234,7 @@ impl Stage for LoadCsv {
                     },
                 );
                 error
-                    .cause(format!("in the header of `{}`", file.display()))
+                    .cause(format!("in the header of `{file}`"))
                     .hint(OWN_NAMES)
             }
             None => error,
@@ -303,7 +296,7 @@ impl Stage for LoadCsv {
             let (seen, file) =
                 Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
             if file.bytes == 0 && seen.is_file() {
-                warnings.push(format!("`{}` is empty", path.display()));
+                warnings.push(format!("`{path}` is empty"));
             }
             files.push(file);
             parts.push(Box::new(Blocks {

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use encoding_rs::Encoding;
 use serde::Deserialize;
 
-use super::super::files::Grown;
 use super::super::options;
 use super::LoadCsv;
 use crate::error::{Error, OfValue, Result};
@@ -13,6 +12,7 @@ use crate::format::csv::Dialect;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::meant::nearest;
+use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 

@@ -1,13 +1,12 @@
 //! A look at the files before a run: whether each is there, has the columns of the first one, and begins
 //! with a record that fits them.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::super::files::{Seen, expand, is_once, of_file};
 use super::source::{other_header, to_batch};
 use super::{LoadCsv, Opened, hinted};
 use crate::error::{Error, Result};
+use crate::place::{Place, Seen, expand, of_file};
 use crate::schema::{Schema, count};
 use crate::stage::source::{UNCOMPARED, columns_for};
 use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
@@ -24,15 +23,15 @@ impl LoadCsv {
         let looks = paths.iter().enumerate().map(|(at, path)| {
             let found = self.look_at(path, columns_for(at == 0, &schema));
             let found = found.map_err(|error| of_file(&self.files, folder, path, error));
-            Probe::new(path.display(), found)
+            Probe::new(path, found)
         });
         looks.collect()
     }
 
     /// Whether a file is there, with the columns of the first one, and a first record that fits them.
-    fn look_at(&self, path: &Path, schema: Result<Option<&Schema>>) -> Result<String> {
+    fn look_at(&self, path: &Place, schema: Result<Option<&Schema>>) -> Result<String> {
         // What a pipe gives is gone then.
-        if is_once(path) {
+        if path.is_once() {
             return Ok("is read when the run begins".into());
         }
         let Opened { header, splitter } =
@@ -57,8 +56,7 @@ impl LoadCsv {
         match rejected.or(first.fault.map(|fault| fault.message)) {
             None => Ok(format!("{columns}, the first record fits")),
             Some(reason) => Err(Error::failed(format!(
-                "the first record of `{}` does not fit: {reason}",
-                path.display()
+                "the first record of `{path}` does not fit: {reason}"
             ))
             .hint("see `columns`, `types`, `delimiter`, `quote` and `escape`")),
         }

@@ -1,16 +1,16 @@
 //! The parts of the source: files, each cut into blocks of whole records.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::super::files::{OTHER_COLUMNS, Seen, in_file};
 use super::line_ends::refuse_cr;
 use super::{LoadCsv, TextSplitter, hinted};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::format::csv::split::Block;
+use crate::place::{Place, Seen, in_file};
+use crate::stage::source::OTHER_COLUMNS;
 use crate::stop::Stop;
 
 /// A part of the source: block after block of one file.
@@ -34,7 +34,7 @@ impl Blocks {
             self.open = Some(self.open()?);
         }
         let splitter = self.open.as_mut().expect("it was just opened");
-        let (path, dialect) = (&self.seen.path, self.loader.dialect);
+        let (path, dialect) = (&self.seen.place, self.loader.dialect);
         match splitter.next_block() {
             Ok(Some(block)) => {
                 self.given = true;
@@ -58,7 +58,7 @@ impl Blocks {
         let begun = self
             .loader
             .lock_begun()
-            .take_if(|(path, _)| *path == self.seen.path);
+            .take_if(|(path, _)| *path == self.seen.place);
         let mut opened = if let Some((_, opened)) = begun {
             opened
         } else {
@@ -67,7 +67,7 @@ impl Blocks {
         };
         if opened.header.as_deref() != self.header.as_deref() {
             return Err(other_header(
-                &self.seen.path,
+                &self.seen.place,
                 opened.header.as_deref(),
                 self.header.as_deref(),
             ));
@@ -80,7 +80,7 @@ impl Blocks {
 }
 
 pub(super) fn other_header(
-    path: &Path,
+    path: &Place,
     found: Option<&[String]>,
     wanted: Option<&[String]>,
 ) -> Error {
@@ -92,8 +92,7 @@ pub(super) fn other_header(
             .map_or("nothing".into(), |name| format!("`{name}`"))
     };
     Error::failed(format!(
-        "`{}` has another header than the first file: column {} is {} instead of {}",
-        path.display(),
+        "`{path}` has another header than the first file: column {} is {} instead of {}",
         at + 1,
         show(found),
         show(wanted)

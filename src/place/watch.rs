@@ -12,30 +12,20 @@
 use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use super::{STDIN, cannot_open};
+use super::{Grown, cannot_open};
 use crate::error::{Error, Result};
 use crate::schema::count;
-use crate::stage::InputFile;
 use crate::stop::Stop;
 
 /// So many bytes at either end tell whether a file that has grown begins as it did.
 const ENDS: u64 = 4096;
 
-/// A file, and what it was when it was first looked at.
-#[derive(Debug, Clone)]
-pub(in crate::stage) struct Seen {
-    /// Where it is.
-    pub(in crate::stage) path: PathBuf,
-    /// `None`: standard input, a pipe or a device, of which nothing is known beforehand.
-    was: Option<Was>,
-}
-
+/// What a file was when it was first looked at.
 #[derive(Debug, Clone, Copy)]
-struct Was {
+pub(super) struct Was {
     state: State,
     /// Of both ends; see [`ends`].
     ends: u64,
@@ -60,91 +50,24 @@ impl State {
     }
 }
 
-/// Files that have grown while they were read, in words.
-#[derive(Debug, Clone, Default)]
-pub(in crate::stage) struct Grown(Arc<Mutex<Vec<String>>>);
-
-impl Grown {
-    fn add(&self, words: String) {
-        let mut all = self.0.lock().expect("no one panics holding this lock");
-        all.push(words);
-    }
-
-    /// All of them, in order of their names.
-    pub(in crate::stage) fn take(&self) -> Vec<String> {
-        let mut all = self.0.lock().expect("no one panics holding this lock");
-        all.sort();
-        std::mem::take(&mut all)
-    }
-}
-
-/// Whether what stands there can be opened only once: standard input, or a named pipe.
-pub(in crate::stage) fn is_once(path: &Path) -> bool {
-    let is_pipe = |path| std::fs::metadata(path).is_ok_and(|entry| entry.file_type().is_fifo());
-    path == Path::new(STDIN) || is_pipe(path)
-}
-
-impl Seen {
-    /// Looks at a file, and what the report says of it; it must be there.
-    pub(in crate::stage) fn of(path: &Path) -> Result<(Self, InputFile)> {
-        let path = path.to_owned();
-        let file = path.display().to_string();
-        if path == Path::new(STDIN) {
-            let input = InputFile {
-                file,
-                bytes: 0,
-                modified: None,
-            };
-            return Ok((Seen { path, was: None }, input));
+impl Was {
+    /// Looks at a file; `None`: it is a pipe or a device, of which nothing is known beforehand.
+    pub(super) fn of(path: &Path) -> Result<(Option<Was>, Metadata)> {
+        let metadata = std::fs::metadata(path).map_err(|error| cannot_open(path, &error))?;
+        if !metadata.is_file() {
+            return Ok((None, metadata));
         }
-        let metadata = std::fs::metadata(&path).map_err(|error| cannot_open(&path, &error))?;
-        let modified = metadata.modified().ok().map(|time| {
-            crate::clock::date(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-        });
-        let input = InputFile {
-            file,
-            bytes: metadata.len(),
-            modified,
+        let ends = File::open(path).and_then(|file| ends(&file, metadata.len()));
+        let was = Was {
+            state: State::of(&metadata),
+            ends: ends.map_err(|error| cannot_open(path, &error))?,
         };
-        let mut was = None;
-        if metadata.is_file() {
-            let ends = File::open(&path).and_then(|file| ends(&file, metadata.len()));
-            was = Some(Was {
-                state: State::of(&metadata),
-                ends: ends.map_err(|error| cannot_open(&path, &error))?,
-            });
-        }
-        Ok((Seen { path, was }, input))
-    }
-
-    /// Whether it is a file that lies there, so that its end can be known.
-    pub(in crate::stage) fn is_file(&self) -> bool {
-        self.was.is_some()
-    }
-
-    /// Opens it, if it is still what it was. `Some` only for a file that lies there.
-    pub(in crate::stage) fn watch(&self, stop: &Stop, grown: &Grown) -> Result<Option<Watch>> {
-        let Some(was) = self.was else { return Ok(None) };
-        let file = File::open(&self.path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => other(&self.path, "was removed after the run began"),
-            _ => cannot_open(&self.path, &error),
-        })?;
-        let watch = Watch {
-            path: self.path.clone(),
-            file,
-            was: was.state,
-            ends: was.ends,
-            read: 0,
-            stop: stop.clone(),
-            grown: grown.clone(),
-        };
-        watch.same_file()?;
-        Ok(Some(watch))
+        Ok((Some(was), metadata))
     }
 }
 
 /// An open file. Its end is an error unless it is where it was when the run began.
-pub(in crate::stage) struct Watch {
+pub(super) struct Watch {
     path: PathBuf,
     /// The file.
     file: File,
@@ -156,13 +79,46 @@ pub(in crate::stage) struct Watch {
 }
 
 impl Watch {
-    /// A second handle to the open file, for those who read it in any order; see [`Watch::unchanged`].
-    pub(in crate::stage) fn file(&self) -> std::io::Result<File> {
-        self.file.try_clone()
+    /// Opens a file, if it is still what it was.
+    pub(super) fn open(path: &Path, was: Was, stop: &Stop, grown: &Grown) -> Result<Watch> {
+        let file = File::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => other(path, "was removed after the run began"),
+            _ => cannot_open(path, &error),
+        })?;
+        let watch = Watch {
+            path: path.to_owned(),
+            file,
+            was: was.state,
+            ends: was.ends,
+            read: 0,
+            stop: stop.clone(),
+            grown: grown.clone(),
+        };
+        watch.same_file()?;
+        Ok(watch)
+    }
+
+    /// How long the file was.
+    pub(super) fn len(&self) -> u64 {
+        self.was.length
+    }
+
+    /// Its bytes from `offset` on, wherever the reading is; see [`Watch::unchanged`]. Fewer only where it ends.
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            self.stop.check().map_err(std::io::Error::other)?;
+            let at = offset + read as u64;
+            match self.file.read_at(&mut buffer[read..], at)? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        Ok(read)
     }
 
     /// An error if it is not what it was, byte by byte: for those who cannot do with its beginning.
-    pub(in crate::stage) fn unchanged(&self) -> Result<()> {
+    pub(super) fn unchanged(&self) -> Result<()> {
         match self.now()? {
             now if now == self.was => self.same_file(),
             now => Err(self.changed(now)),

@@ -1,18 +1,17 @@
-//! The text of a file, of standard input, a pipe or a device: inflated if it is gzip, which shows in
+//! The text of a file, of an object, of standard input, a pipe or a device: inflated if it is gzip, which shows in
 //! its bytes, not its name.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::{Grown, STDIN, Seen, cannot_open};
+use super::{Grown, Place, Seen, cannot_open};
 use crate::error::{Error, Result};
 use crate::format::gzip;
 use crate::procs::readable;
@@ -59,21 +58,21 @@ impl<R: Read + AsFd> Read for Awaited<R> {
 }
 
 /// The text of a file that must still be what was seen; its end is an error unless it is where it was.
-pub(in crate::stage) fn open(
+pub(crate) fn open(
     seen: &Seen,
     done: Arc<AtomicU64>,
     stop: &Stop,
     grown: &Grown,
 ) -> Result<Box<dyn Read + Send>> {
-    let path = &seen.path;
-    let reader: Box<dyn Read + Send> = match seen.watch(stop, grown)? {
-        Some(watch) => Box::new(watch),
-        None => awaited(path, stop)?,
+    let place = &seen.place;
+    let reader: Box<dyn Read + Send> = match seen.stream(stop, grown)? {
+        Some(stream) => stream,
+        None => awaited(place, stop)?,
     };
     let mut reader = Counted { reader, done };
-    let first = first_bytes(&mut reader, path)?;
-    refuse_others(&first, path)?;
-    let packed = is_packed(&first, path);
+    let first = first_bytes(&mut reader, place)?;
+    refuse_others(&first, place)?;
+    let packed = is_packed(&first, place);
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let reader = BufReader::with_capacity(256 << 10, Cursor::new(first).chain(reader));
     if packed {
@@ -84,20 +83,20 @@ pub(in crate::stage) fn open(
 
 /// Whether it is gzip, by its bytes. Where the name says so too, the first byte is enough: the second one may
 /// be damaged, or cut off.
-fn is_packed(first: &[u8], path: &Path) -> bool {
-    let is_named = path.extension().is_some_and(|end| end == "gz");
+pub(super) fn is_packed(first: &[u8], place: &Place) -> bool {
+    let is_named = place.extension() == Some("gz");
     first.starts_with(&gzip::MAGIC) || is_named && first.first() == Some(&gzip::MAGIC[0])
 }
 
 /// Standard input, a pipe or a device.
-fn awaited(path: &Path, stop: &Stop) -> Result<Box<dyn Read + Send>> {
+fn awaited(place: &Place, stop: &Stop) -> Result<Box<dyn Read + Send>> {
     let stop = stop.clone();
-    if path == Path::new(STDIN) {
+    let Place::File(path) = place else {
         // Not by way of the library's buffer: what lies there no poll can see.
         let stdin = std::io::stdin().as_fd().try_clone_to_owned();
-        let reader = File::from(stdin.map_err(|error| cannot_open(path, &error))?);
+        let reader = File::from(stdin.map_err(|error| Error::io("open", place, &error))?);
         return Ok(Box::new(Awaited { reader, stop }));
-    }
+    };
     // To open a named pipe would wait for who writes, as to read it does.
     let flags = OFlag::O_NONBLOCK.bits();
     let file = File::options().read(true).custom_flags(flags).open(path);
@@ -106,19 +105,19 @@ fn awaited(path: &Path, stop: &Stop) -> Result<Box<dyn Read + Send>> {
 }
 
 /// The first bytes; fewer only if there are no more.
-fn first_bytes(reader: &mut impl Read, path: &Path) -> Result<Vec<u8>> {
+fn first_bytes(reader: &mut impl Read, place: &Place) -> Result<Vec<u8>> {
     let mut first = Vec::new();
     let read = reader.take(TELLS as u64).read_to_end(&mut first);
-    read.map_err(|error| read_error(error, path))?;
+    read.map_err(|error| read_error(error, place))?;
     Ok(first)
 }
 
 /// An error of reading: our own as it is.
-pub(in crate::stage) fn read_error(error: std::io::Error, path: &Path) -> Error {
+pub(crate) fn read_error(error: std::io::Error, place: &Place) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => own,
         Err(error) => {
-            let failed = Error::io("read", path.display(), &error);
+            let failed = Error::io("read", place, &error);
             match gzip::next_step(&error) {
                 Some(next) => failed.hint(next),
                 None => failed,
@@ -128,7 +127,7 @@ pub(in crate::stage) fn read_error(error: std::io::Error, path: &Path) -> Error 
 }
 
 /// What is neither text nor gzip, and what to do.
-fn refuse_others(first: &[u8], path: &Path) -> Result<()> {
+fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
     let packed = |what: &str, command: &str| {
         (
             format!("is compressed with {what}, which is not read"),
@@ -157,5 +156,5 @@ fn refuse_others(first: &[u8], path: &Path) -> Result<()> {
         ),
         _ => return Ok(()),
     };
-    Err(Error::failed(format!("`{}` {what}", path.display())).hint(hint))
+    Err(Error::failed(format!("`{place}` {what}")).hint(hint))
 }

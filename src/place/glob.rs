@@ -13,8 +13,8 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::Folder;
 use crate::error::{Error, Result};
-use crate::stage::Folder;
 use crate::stop::Stop;
 
 /// A run numbers its files in 16 bits.

@@ -1,0 +1,118 @@
+//! What a place held when the run began. It is looked at once; whoever opens it later gets that, or an error.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use super::watch::{Was, Watch};
+use super::{ObjectUrl, Place, Ranges};
+use crate::error::{Error, Result};
+use crate::stop::Stop;
+
+/// A file or an object that a run reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its path, resolved, or its address, without secrets.
+    pub file: String,
+    /// Its size as it lies there.
+    pub bytes: u64,
+    /// When it was last changed, RFC 3339.
+    pub modified: Option<String>,
+    /// What a store calls this version of an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+/// Files that have grown while they were read, in words.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grown(Arc<Mutex<Vec<String>>>);
+
+impl Grown {
+    pub(super) fn add(&self, words: String) {
+        let mut all = self.0.lock().expect("no one panics holding this lock");
+        all.push(words);
+    }
+
+    /// All of them, in order of their names.
+    pub(crate) fn take(&self) -> Vec<String> {
+        let mut all = self.0.lock().expect("no one panics holding this lock");
+        all.sort();
+        std::mem::take(&mut all)
+    }
+}
+
+/// A place, and what it held when it was first looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Where it is.
+    pub(crate) place: Place,
+    /// `None`: standard input, a pipe or a device, of which nothing is known beforehand.
+    was: Option<Was>,
+}
+
+impl Seen {
+    /// Looks at a place, and what the report says of it; something must be there.
+    pub(crate) fn of(place: &Place) -> Result<(Self, InputFile)> {
+        let mut input = InputFile {
+            file: place.to_string(),
+            bytes: 0,
+            modified: None,
+            etag: None,
+        };
+        let was = match place {
+            Place::Stdin => None,
+            Place::File(path) => {
+                let (was, metadata) = Was::of(path)?;
+                input.bytes = metadata.len();
+                input.modified = metadata.modified().ok().map(|time| {
+                    crate::clock::date(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+                });
+                was
+            }
+            Place::Object(url) => return Err(not_read_yet(url)),
+        };
+        let place = place.clone();
+        Ok((Seen { place, was }, input))
+    }
+
+    /// Whether it is a file or an object that lies there, so that its end can be known.
+    pub(crate) fn is_file(&self) -> bool {
+        self.was.is_some()
+    }
+
+    /// Its bytes as they lie there, if it is still what it was; their end is an error unless it is where it was.
+    /// `None`: nothing is known of it beforehand.
+    pub(super) fn stream(
+        &self,
+        stop: &Stop,
+        grown: &Grown,
+    ) -> Result<Option<Box<dyn Read + Send>>> {
+        match (&self.place, self.was) {
+            (Place::File(path), Some(was)) => {
+                Ok(Some(Box::new(Watch::open(path, was, stop, grown)?)))
+            }
+            (Place::Object(url), _) => Err(not_read_yet(url)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Its bytes in any order, if it is still what it was. What is compressed is inflated whole; what is read once
+    /// only is an error.
+    pub(crate) fn ranges(&self, stop: &Stop) -> Result<Ranges> {
+        match (&self.place, self.was) {
+            (Place::File(path), Some(was)) => {
+                Ranges::of_file(self, Watch::open(path, was, stop, &Grown::default())?, stop)
+            }
+            (Place::Object(url), _) => Err(not_read_yet(url)),
+            (place, _) => Err(Error::failed(format!(
+                "`{place}` is not a file: its index is at its end, and read first"
+            ))
+            .hint("write it to a file first")),
+        }
+    }
+}
+
+fn not_read_yet(url: &ObjectUrl) -> Error {
+    Error::failed(format!("`{url}`: objects are not read yet")).hint("download it first")
+}

@@ -1,0 +1,232 @@
+//! The address of an object: a scheme, a bucket or a host, and what stands behind it.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::http::Url;
+
+/// Where objects lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// S3, and what speaks as it does.
+    S3,
+    /// Google Cloud Storage.
+    Gs,
+    /// Azure Blob Storage.
+    Az,
+    /// A web server.
+    Http,
+    /// A web server with TLS.
+    Https,
+}
+
+impl Scheme {
+    /// What stands before `://`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::S3 => "s3",
+            Scheme::Gs => "gs",
+            Scheme::Az => "az",
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    fn of(text: &str) -> Option<Scheme> {
+        use Scheme::{Az, Gs, Http, Https, S3};
+        [S3, Gs, Az, Http, Https]
+            .into_iter()
+            .find(|scheme| scheme.as_str() == text)
+    }
+
+    /// Whether it is a web server, which lists nothing and takes nothing.
+    pub fn is_web(self) -> bool {
+        matches!(self, Scheme::Http | Scheme::Https)
+    }
+}
+
+/// The address of an object. It is printed without what may be secret: a user part is refused, and of a query only
+/// that there is one is shown.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectUrl {
+    /// Where it lies.
+    pub scheme: Scheme,
+    /// The bucket or container; of a web server its host and port.
+    pub bucket: String,
+    /// The object's name in its bucket, as it is, without escapes; of a web server its path, with escapes.
+    pub key: String,
+    /// The query of a web server's address, which may hold a signature.
+    query: Option<String>,
+}
+
+impl ObjectUrl {
+    /// Reads an address; `None`: the text is a path.
+    pub fn parse(text: &str) -> Option<Result<ObjectUrl>> {
+        let (scheme, rest) = text.split_once("://")?;
+        let Some(scheme) = Scheme::of(scheme) else {
+            return Some(Err(unknown(text, scheme)));
+        };
+        Some(if scheme.is_web() {
+            web(text, scheme)
+        } else {
+            in_bucket(scheme, rest)
+        })
+    }
+
+    /// The same bucket with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> ObjectUrl {
+        ObjectUrl {
+            key: key.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Its bucket alone, as it is printed.
+    pub fn shown_bucket(&self) -> String {
+        format!("{}://{}", self.scheme.as_str(), self.bucket)
+    }
+
+    /// The whole address, with what must not be printed.
+    #[cfg(test)]
+    fn exposed(&self) -> String {
+        let query = self.query.iter().flat_map(|query| ["?", query]);
+        let query: String = query.collect();
+        format!("{}/{}{query}", self.shown_bucket(), self.key)
+    }
+}
+
+impl fmt::Display for ObjectUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{}", self.shown_bucket(), self.key)?;
+        if self.query.is_some() {
+            f.write_str("?***")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ObjectUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn unknown(text: &str, scheme: &str) -> Error {
+    let shown = crate::secrets::mask_url(text);
+    let error = Error::usage(format!(
+        "`{shown}`: `{scheme}://` is none of `s3://`, `gs://`, `az://` and `https://`"
+    ));
+    error.hint(match scheme {
+        "file" => "write the path alone",
+        "s3a" | "s3n" => "write `s3://`",
+        "gcs" => "write `gs://`",
+        "abfs" | "abfss" | "azure" | "wasb" | "wasbs" => {
+            "write `az://CONTAINER/NAME`; the account is named by `AZURE_STORAGE_ACCOUNT_NAME`"
+        }
+        _ => "download it first",
+    })
+}
+
+fn in_bucket(scheme: Scheme, rest: &str) -> Result<ObjectUrl> {
+    let word = scheme.as_str();
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.contains('@') {
+        return Err(Error::usage(format!(
+            "`{word}://***`: an address holds no user and no password"
+        ))
+        .hint("credentials come from the environment: see docs/places.md"));
+    }
+    let shown = format!("{word}://{rest}");
+    if bucket.is_empty() || key.is_empty() {
+        return Err(
+            Error::usage(format!("`{shown}` names no object")).hint(format!(
+                "write `{word}://BUCKET/NAME`; a pattern stands behind the bucket, as in `{word}://BUCKET/*.csv`"
+            )),
+        );
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._$".contains(&byte);
+    if !bucket.bytes().all(fits) {
+        return Err(
+            Error::usage(format!("`{shown}`: `{bucket}` is no name of a bucket")).hint(
+                "a bucket's name has letters, digits, `-`, `.` and `_`; patterns stand behind it",
+            ),
+        );
+    }
+    Ok(ObjectUrl {
+        scheme,
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        query: None,
+    })
+}
+
+fn web(text: &str, scheme: Scheme) -> Result<ObjectUrl> {
+    let start = format!("{}://", scheme.as_str());
+    let url = Url::parse(text)
+        .map_err(|error| Error::usage(format!("`{start}***` is no address: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::usage(format!(
+            "`{start}***`: an address holds no user and no password"
+        ))
+        .hint(
+            "kind `fetch` takes credentials; or read the file with `curl` into `files = [\"-\"]`",
+        ));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}"));
+    Ok(ObjectUrl {
+        scheme,
+        bucket: format!("{host}{}", port.unwrap_or_default()),
+        key: url.path().trim_start_matches('/').to_owned(),
+        query: url.query().map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match ObjectUrl::parse(text) {
+            None => "a path".into(),
+            Some(Ok(url)) => url.to_string(),
+            Some(Err(error)) => error.message,
+        }
+    }
+
+    #[test]
+    fn an_address_is_read_and_shown_without_secrets() {
+        for (text, wanted) in [
+            ("a/b.csv", "a path"),
+            ("s3://bucket/a/b c.csv", "s3://bucket/a/b c.csv"),
+            ("gs://b_1/x", "gs://b_1/x"),
+            ("az://$web/x?y", "az://$web/x?y"),
+            ("s3://bucket", "`s3://bucket` names no object"),
+            ("s3:///key", "`s3:///key` names no object"),
+            ("s3://b*/key", "`s3://b*/key`: `b*` is no name of a bucket"),
+            (
+                "s3://ID:SECRET@bucket/key",
+                "`s3://***`: an address holds no user and no password",
+            ),
+            (
+                "https://me:SECRET@host/key",
+                "`https://***`: an address holds no user and no password",
+            ),
+            (
+                "https://Host:8443/a%20b.csv?sig=SECRET",
+                "https://host:8443/a%20b.csv?***",
+            ),
+            ("http://localhost/a.csv", "http://localhost/a.csv"),
+            (
+                "ftp://user:SECRET@host/x",
+                "`ftp://***@host/x`: `ftp://` is none of `s3://`, `gs://`, `az://` and `https://`",
+            ),
+        ] {
+            assert_eq!(shown(text), wanted);
+        }
+        let url = ObjectUrl::parse("https://host/a?sig=x").and_then(Result::ok);
+        let url = url.expect("it is an address");
+        assert_eq!(url.exposed(), "https://host/a?sig=x");
+    }
+}
