@@ -41,7 +41,8 @@
 //! * what outlives a run, to be gone on with: [`state`] (`state::journal`, `state::checkpoint`, `state::resume`)
 //! * how files get to disk, and who holds them: `disk`; files not published yet: `stage::partial_file`
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
-//! * where data lies, which files a pattern stands for, what a file or object was when the run began: [`place`]
+//! * where data lies, which files a pattern stands for, what a file or object was when the run began: [`place`]; buckets
+//!   and web servers, their credentials and errors: `place::store`
 //! * how text becomes columns and columns text: [`mod@format`]; what is never printed: [`secrets`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
 //! * before and after: [`bench::compare`], its arithmetic in [`report::verdict`]; runs kept: [`state::history`]
@@ -59,7 +60,8 @@
 //! # Absent on purpose
 //! No data frames between stages: columns are polars' Arrow arrays (`polars-arrow`). polars computes within [`expression`]
 //! only, and its process-wide thread pool is never entered. No plugin loading, no expression language of our own, nothing
-//! asynchronous above [`http`], no global state, no topological sort (a stage's inputs are defined above it), no scheduler
+//! asynchronous above [`http`] but the library that `http` runs for `place::store`, no global state but the signals and
+//! the open buckets, no topological sort (a stage's inputs are defined above it), no scheduler
 //! for many machines.
 
 pub mod batch;

@@ -269,7 +269,7 @@ impl HttpClient {
 const NO_TLS: &str = "InvalidContentType";
 
 /// The words of an error and of what lies behind it, none twice in a row.
-fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     let chain = std::iter::successors(Some(error), |error| error.source());
     let mut words: Vec<String> = chain.map(ToString::to_string).collect();
     words.dedup();

@@ -1,7 +1,8 @@
 //! The network: the one home of TLS, credentials, compression, timeouts, retries, and of the
 //! asynchronous runtime behind them. Nothing outside is asynchronous: [`HttpClient::send`] is one try of one
 //! request and blocks until it is settled; [`RetryPolicy::run`] tries again, as long as the caller says that another
-//! try may help, who knows what may be repeated.
+//! try may help, who knows what may be repeated. The library of object stores is asynchronous: `Background` carries out
+//! its work on a thread of its own, so that files are read ahead.
 //!
 //! A client is shared by the threads of a process. Each request takes a *lane*, a runtime of one thread
 //! with connections of its own: so a request is written and its answer read on the thread that wants it,
@@ -11,20 +12,25 @@
 //! an answer whole, however large it inflates, follows redirects, and takes no verifier of certificates. So
 //! requests go through `reqwest`, on which it is built, with limits of our own.
 
+mod background;
 mod body;
 mod client;
 mod connect;
 mod dates;
+mod files;
 mod nodes;
 mod retry;
 mod runtime;
 mod tls;
 
+pub(crate) use background::{Background, Pending};
+pub(crate) use client::words;
 pub use client::{HttpClient, HttpRequest, HttpResponse, header_fits, header_map, status_words};
 pub use connect::{Connect, Url, listens};
 pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::BulkParts;
 pub use elasticsearch::http::Method;
+pub(crate) use files::{CA_HINT, FileHead, WebFiles, WebStream, store_client};
 pub use nodes::{Nodes, Request};
 pub use retry::{RetryPolicy, Tried, retries_on};
 

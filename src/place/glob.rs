@@ -33,7 +33,7 @@ pub(super) struct Pattern {
 
 /// One part of a path.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Name(String),
     Names(Vec<Token>),
     /// Any number of folders.
@@ -41,7 +41,7 @@ enum Part {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     One(char),
     Any,
     AnyMany,
@@ -49,6 +49,13 @@ enum Token {
         ranges: Vec<(char, char)>,
         not: bool,
     },
+}
+
+/// The error of a text that is no pattern.
+pub(super) fn hint(text: &str, reason: &str) -> Error {
+    Error::usage(format!("`{text}` is not a pattern: {reason}")).hint(
+        "`*` matches any characters, `?` one, `[abc]` one of these; for the character itself write `[*]`, `[?]` or `[[]`",
+    )
 }
 
 /// A text with its pattern characters quoted, so that it matches itself alone.
@@ -64,13 +71,36 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
+/// A text without the quotes of [`quote`]; `None`: a pattern is left in it. A `?` is none where a query begins with it.
+pub(super) fn unquote(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_query = false;
+    while let Some(character) = rest.chars().next() {
+        let inside = rest.get(1..2).filter(|_| rest.get(2..3) == Some("]"));
+        let quoted = inside.filter(|inside| character == '[' && inside.starts_with(MAGIC));
+        if let Some(quoted) = quoted {
+            in_query |= quoted == "?";
+            plain.push_str(quoted);
+            rest = &rest[3..];
+            continue;
+        }
+        in_query |= character == '?';
+        if MAGIC.contains(&character) && !in_query {
+            return None;
+        }
+        plain.push(character);
+        rest = &rest[character.len_utf8()..];
+    }
+    Some(plain)
+}
+
 impl Pattern {
     /// Reads a pattern; the folder it starts from is never one.
     pub(super) fn new(text: &str, folder: &Folder) -> Result<Self> {
         let mut parts = Vec::new();
         for part in text.split('/') {
-            let part = Part::new(part)
-                .map_err(|reason| Error::usage(format!("`{text}` is not a pattern: {reason}")).hint("`*` matches any characters, `?` one, `[abc]` one of these; for the character itself write `[*]`, `[?]` or `[[]`"))?;
+            let part = Part::new(part).map_err(|reason| hint(text, &reason))?;
             parts.push(part);
         }
         let plain = parts
@@ -282,7 +312,7 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn parts_match(parts: &[Part], names: &[&OsStr]) -> bool {
+pub(super) fn parts_match(parts: &[Part], names: &[&OsStr]) -> bool {
     match (parts, names) {
         ([], []) => true,
         ([Part::Folders], [_, ..]) => names.iter().all(|name| Part::Folders.fits(name)),
@@ -296,7 +326,7 @@ fn parts_match(parts: &[Part], names: &[&OsStr]) -> bool {
 }
 
 impl Part {
-    fn new(text: &str) -> Result<Self, String> {
+    pub(super) fn new(text: &str) -> Result<Self, String> {
         if text == "**" {
             return Ok(Part::Folders);
         }
@@ -315,16 +345,25 @@ impl Part {
                 character => Token::One(character),
             });
         }
-        let plain = |token: &Token| match token {
-            Token::One(character) => Some(*character),
-            Token::OneOf { ranges, not: false } => match ranges[..] {
-                [(from, to)] if from == to => Some(from),
-                _ => None,
-            },
-            _ => None,
-        };
-        let name: Option<String> = tokens.iter().map(plain).collect();
+        let name: Option<String> = tokens.iter().map(Token::plain).collect();
         Ok(name.map_or(Part::Names(tokens), Part::Name))
+    }
+
+    /// Its text, if there is no pattern in it.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match self {
+            Part::Name(name) => Some(name),
+            Part::Names(_) | Part::Folders => None,
+        }
+    }
+
+    /// The characters that all names begin with that it matches.
+    pub(super) fn beginning(&self) -> String {
+        let Part::Names(tokens) = self else {
+            return self.name().to_owned();
+        };
+        let plain = tokens.iter().map_while(Token::plain);
+        plain.collect()
     }
 
     /// The text of a plain part.
@@ -406,6 +445,18 @@ fn tokens_fit(tokens: &[Token], name: &OsStr) -> bool {
 }
 
 impl Token {
+    /// The one character that it matches.
+    fn plain(&self) -> Option<char> {
+        match self {
+            Token::One(character) => Some(*character),
+            Token::OneOf { ranges, not: false } => match ranges[..] {
+                [(from, to)] if from == to => Some(from),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether it matches this character; `None`: a byte that is no text.
     fn fits(&self, character: Option<char>) -> bool {
         match (self, character) {
@@ -469,6 +520,20 @@ mod tests {
         for text in ["a[1]*", "**", "x?[!y]", "plain"] {
             assert_eq!(Part::new(&quote(text)), Ok(Part::Name(text.into())));
         }
+    }
+
+    #[test]
+    fn an_address_is_unquoted() {
+        for text in ["https://h/a*b?c=[x]&d=*", "plain", "x?y"] {
+            assert_eq!(unquote(&quote(text)).as_deref(), Some(text));
+        }
+        assert_eq!(
+            unquote("https://h/x?a=*").as_deref(),
+            Some("https://h/x?a=*")
+        );
+        assert_eq!(unquote("https://h/*.csv?a"), None);
+        assert_eq!(unquote("https://h/[ab].csv"), None);
+        assert_eq!(unquote("https://h/\u{e9}[").as_deref(), None);
     }
 
     #[test]

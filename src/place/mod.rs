@@ -4,9 +4,13 @@
 
 mod folder;
 mod glob;
+mod keys;
+mod object;
 mod ranges;
 mod seen;
+mod store;
 mod text;
+mod upload;
 mod url;
 mod watch;
 
@@ -21,9 +25,11 @@ pub(crate) use ranges::{RangeReader, Ranges};
 pub use seen::InputFile;
 pub(crate) use seen::{Grown, Seen};
 pub(crate) use text::open;
+pub(crate) use upload::{Upload, can_write, give_up, replaced};
 pub use url::{ObjectUrl, Scheme};
 
-use glob::{FILES_MAX, Match, Pattern, broken_link, too_many};
+use glob::{FILES_MAX, Match, Pattern, broken_link, too_many, unquote};
+use keys::KeyPattern;
 
 use crate::disk;
 use crate::error::{Class, Error, OfValue, Result};
@@ -122,7 +128,13 @@ pub fn reads_now(text: &str, folder: &Folder, place: &Place) -> bool {
                 && Pattern::new(text, folder).is_ok_and(|pattern| pattern.matches(path))
                 && path.is_file()
         }
-        Place::Object(_) => Place::named(text, folder).is_ok_and(|named| named == *place),
+        Place::Object(written) => match Place::named(text, folder) {
+            Ok(Place::Object(url)) => {
+                (url.scheme, &url.bucket) == (written.scheme, &written.bucket)
+                    && KeyPattern::new(&url).is_ok_and(|pattern| pattern.matches(&written.key))
+            }
+            _ => false,
+        },
     }
 }
 
@@ -147,12 +159,37 @@ fn places_of(text: &str, folder: &Folder, stop: &Stop) -> Result<Vec<(Place, Pla
         return Err(Error::usage("`files` has an empty path").hint("name a file or a pattern"));
     }
     match Place::named(text, folder)? {
+        Place::Object(url) => {
+            let found = objects(url, text, stop)?.into_iter().map(Place::Object);
+            Ok(found.map(|place| (place.clone(), place)).collect())
+        }
         Place::File(_) => {
             let found = matches(text, folder, stop)?.into_iter();
             let found = found.map(|Match { path, real }| (Place::File(path), Place::File(real)));
             Ok(found.collect())
         }
-        place => Ok(vec![(place.clone(), place)]),
+        Place::Stdin => Ok(vec![(Place::Stdin, Place::Stdin)]),
+    }
+}
+
+/// The objects that an address or a pattern stands for.
+fn objects(url: ObjectUrl, text: &str, stop: &Stop) -> Result<Vec<ObjectUrl>> {
+    if url.scheme.is_web() {
+        let Some(plain) = unquote(text) else {
+            return Err(Error::usage(format!(
+                "`{url}` is a pattern, and a web server lists no files"
+            ))
+            .hint("name each file; for the character itself write `[*]` or `[[]`"));
+        };
+        return match ObjectUrl::parse(&plain) {
+            Some(url) => Ok(vec![url?]),
+            None => Ok(vec![url]),
+        };
+    }
+    let pattern = KeyPattern::new(&url)?;
+    match pattern.plain() {
+        Some(key) => Ok(vec![url.with_key(&key)]),
+        None => pattern.list(&url, stop),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
 
+use super::object::Object;
 use super::text::{is_packed, open, read_error};
 use super::watch::Watch;
 use super::{Grown, Place, Seen};
@@ -14,6 +15,8 @@ const TELLS: usize = 6;
 
 /// How much a [`RangeReader`] reads at once from a file: few system calls, and still in the cache.
 const AHEAD_OF_FILE: usize = 256 << 10;
+/// How much from an object: each answer takes a while to come.
+const AHEAD_OF_OBJECT: usize = 4 << 20;
 
 /// The bytes of what was seen, in any order; shared by the threads that read it.
 pub(crate) struct Ranges {
@@ -25,6 +28,11 @@ pub(crate) struct Ranges {
 
 enum Source {
     File(Watch),
+    Object {
+        object: Arc<Object>,
+        length: u64,
+        stop: Stop,
+    },
     /// What was compressed.
     Inflated(Vec<u8>),
 }
@@ -46,10 +54,32 @@ impl Ranges {
         })
     }
 
+    pub(super) fn of_object(seen: &Seen, object: Arc<Object>, stop: &Stop) -> Result<Ranges> {
+        let length = object.length_of_ranges()?;
+        let tells = usize::try_from(length).map_or(TELLS, |length| length.min(TELLS));
+        let first = object.read_at(0, tells, stop)?;
+        let source = if is_packed(&first, &seen.place) {
+            Source::Inflated(inflated(seen, stop)?)
+        } else {
+            let stop = stop.clone();
+            Source::Object {
+                object,
+                length,
+                stop,
+            }
+        };
+        Ok(Ranges {
+            place: seen.place.clone(),
+            source,
+            failed: Mutex::default(),
+        })
+    }
+
     /// How many bytes there are.
     pub(crate) fn len(&self) -> u64 {
         match &self.source {
             Source::File(watch) => watch.len(),
+            Source::Object { length, .. } => *length,
             Source::Inflated(bytes) => bytes.len() as u64,
         }
     }
@@ -67,6 +97,9 @@ impl Ranges {
                         bytes.truncate(read);
                         bytes
                     })
+            }
+            Source::Object { object, stop, .. } => {
+                object.read_at(offset, length, stop).map(Vec::from)
             }
             Source::Inflated(all) => {
                 let from = usize::try_from(offset).map_or(all.len(), |from| from.min(all.len()));
@@ -87,7 +120,8 @@ impl Ranges {
         }
         match &self.source {
             Source::File(watch) => watch.unchanged(),
-            Source::Inflated(_) => Ok(()),
+            // Each range is of the object that was looked at.
+            Source::Object { .. } | Source::Inflated(_) => Ok(()),
         }
     }
 
@@ -95,6 +129,7 @@ impl Ranges {
     fn ahead(&self) -> usize {
         match &self.source {
             Source::File(_) | Source::Inflated(_) => AHEAD_OF_FILE,
+            Source::Object { .. } => AHEAD_OF_OBJECT,
         }
     }
 }

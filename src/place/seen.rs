@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use super::watch::{Was, Watch};
-use super::{ObjectUrl, Place, Ranges};
+use super::{Place, Ranges};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
@@ -47,8 +48,16 @@ impl Grown {
 pub(crate) struct Seen {
     /// Where it is.
     pub(crate) place: Place,
-    /// `None`: standard input, a pipe or a device, of which nothing is known beforehand.
-    was: Option<Was>,
+    was: Held,
+}
+
+/// What a place held when it was first looked at.
+#[derive(Debug, Clone)]
+enum Held {
+    /// Standard input, a pipe or a device, of which nothing is known beforehand.
+    Unknown,
+    File(Was),
+    Object(Arc<Object>),
 }
 
 impl Seen {
@@ -61,16 +70,24 @@ impl Seen {
             etag: None,
         };
         let was = match place {
-            Place::Stdin => None,
+            Place::Stdin => Held::Unknown,
             Place::File(path) => {
                 let (was, metadata) = Was::of(path)?;
                 input.bytes = metadata.len();
                 input.modified = metadata.modified().ok().map(|time| {
                     crate::clock::date(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
                 });
-                was
+                was.map_or(Held::Unknown, Held::File)
             }
-            Place::Object(url) => return Err(not_read_yet(url)),
+            Place::Object(url) => {
+                // No run may have begun yet that could stop.
+                let object = Object::of(url, &Stop::of_signals())?;
+                let meta = &object.meta;
+                input.bytes = meta.bytes.unwrap_or_default();
+                input.modified.clone_from(&meta.modified);
+                input.etag.clone_from(&meta.etag);
+                Held::Object(Arc::new(object))
+            }
         };
         let place = place.clone();
         Ok((Seen { place, was }, input))
@@ -78,7 +95,11 @@ impl Seen {
 
     /// Whether it is a file or an object that lies there, so that its end can be known.
     pub(crate) fn is_file(&self) -> bool {
-        self.was.is_some()
+        match &self.was {
+            Held::Unknown => false,
+            Held::File(_) => true,
+            Held::Object(object) => object.meta.bytes.is_some(),
+        }
     }
 
     /// Its bytes as they lie there, if it is still what it was; their end is an error unless it is where it was.
@@ -88,11 +109,11 @@ impl Seen {
         stop: &Stop,
         grown: &Grown,
     ) -> Result<Option<Box<dyn Read + Send>>> {
-        match (&self.place, self.was) {
-            (Place::File(path), Some(was)) => {
-                Ok(Some(Box::new(Watch::open(path, was, stop, grown)?)))
+        match (&self.place, &self.was) {
+            (Place::File(path), Held::File(was)) => {
+                Ok(Some(Box::new(Watch::open(path, *was, stop, grown)?)))
             }
-            (Place::Object(url), _) => Err(not_read_yet(url)),
+            (_, Held::Object(object)) => object.stream(stop).map(Some),
             _ => Ok(None),
         }
     }
@@ -100,19 +121,16 @@ impl Seen {
     /// Its bytes in any order, if it is still what it was. What is compressed is inflated whole; what is read once
     /// only is an error.
     pub(crate) fn ranges(&self, stop: &Stop) -> Result<Ranges> {
-        match (&self.place, self.was) {
-            (Place::File(path), Some(was)) => {
-                Ranges::of_file(self, Watch::open(path, was, stop, &Grown::default())?, stop)
+        match (&self.place, &self.was) {
+            (Place::File(path), Held::File(was)) => {
+                let watch = Watch::open(path, *was, stop, &Grown::default())?;
+                Ranges::of_file(self, watch, stop)
             }
-            (Place::Object(url), _) => Err(not_read_yet(url)),
+            (_, Held::Object(object)) => Ranges::of_object(self, object.clone(), stop),
             (place, _) => Err(Error::failed(format!(
                 "`{place}` is not a file: its index is at its end, and read first"
             ))
             .hint("write it to a file first")),
         }
     }
-}
-
-fn not_read_yet(url: &ObjectUrl) -> Error {
-    Error::failed(format!("`{url}`: objects are not read yet")).hint("download it first")
 }

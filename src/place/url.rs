@@ -88,8 +88,7 @@ impl ObjectUrl {
     }
 
     /// The whole address, with what must not be printed.
-    #[cfg(test)]
-    fn exposed(&self) -> String {
+    pub(super) fn exposed(&self) -> String {
         let query = self.query.iter().flat_map(|query| ["?", query]);
         let query: String = query.collect();
         format!("{}/{}{query}", self.shown_bucket(), self.key)

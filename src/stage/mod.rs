@@ -44,7 +44,7 @@ use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use parts::Rest;
 pub use properties::{Destination, Figures, Policy, Properties, Storage};
-pub use run::{REJECTS_FILE, RUN_FILE, Run, has_ended, is_run_id};
+pub use run::{REJECTS_FILE, RUN_FILE, Run, UPLOAD_PREFIX, has_ended, is_run_id};
 pub use source::{Probe, Source, SourcePart, WaitReason};
 
 use std::collections::BTreeMap;

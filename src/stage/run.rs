@@ -71,6 +71,9 @@ pub const RUN_FILE: &str = "run.json";
 /// The file in a run's folder that has its rejects, one JSON object a line.
 pub const REJECTS_FILE: &str = "rejects.ndjson";
 
+/// What a file in a run's folder begins with that notes an upload in parts, until it is published or given up.
+pub const UPLOAD_PREFIX: &str = "upload-";
+
 /// Whether this is the name that a run gives itself, and so to its folder: `YYYYMMDDTHHMMSS-xxxx`.
 pub fn is_run_id(name: &str) -> bool {
     let of = |text: &str, is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));

@@ -14,7 +14,7 @@ use crate::meant::nearest;
 use crate::report::reasons;
 use crate::report::{Comparison, Report, Status};
 use crate::schema::count;
-use crate::stage::{REJECTS_FILE, RUN_FILE, has_ended, is_run_id};
+use crate::stage::{REJECTS_FILE, RUN_FILE, UPLOAD_PREFIX, has_ended, is_run_id};
 
 /// Where a run's report is, in its folder.
 const REPORT: &str = "report.json";
@@ -199,6 +199,9 @@ impl History {
         if names(&folder).iter().any(|name| !is_of_run(name)) {
             return Some("there are files in it that no run writes");
         }
+        if has_file(&folder, UPLOAD_PREFIX) {
+            return Some("the next run of its pipeline gives up an upload that it has left");
+        }
         let has_checkpoint = has_file(&folder, CHECKPOINT_PREFIX);
         let is_done = match self.read(id) {
             Ok(Some(Entry::Run(report))) => report.status == Status::Done,
@@ -247,7 +250,7 @@ fn is_of_run(name: &str) -> bool {
         "inputs.part",
         SCRATCH,
     ];
-    const BEGINS_ENDS: [(&str, &str); 7] = [
+    const BEGINS_ENDS: [(&str, &str); 8] = [
         ("rejects-", ".part"),
         (CHECKPOINT_PREFIX, ".ndjson"),
         (JOURNAL_PREFIX, ""),
@@ -255,6 +258,7 @@ fn is_of_run(name: &str) -> bool {
         ("stderr-", ".log"),
         ("load-", ".json"),
         ("load-", ".part"),
+        (UPLOAD_PREFIX, ".json"),
     ];
     WHOLE.contains(&name)
         || BEGINS_ENDS

@@ -1,11 +1,11 @@
 //! A file with rows that becomes one without any: the run may be right, but nobody is to find it out later.
 
-use std::path::Path;
-
 use crate::batch::Batch;
 use crate::columns::Column;
+use crate::disk;
 use crate::error::Result;
-use crate::stage::{Counts, Sink};
+use crate::place::{self, ObjectUrl};
+use crate::stage::{Counts, Run, Sink};
 
 /// A sink that says so.
 pub(super) struct Emptied {
@@ -17,17 +17,24 @@ pub(super) struct Emptied {
 }
 
 impl Emptied {
-    /// Watches what comes to `sink`, which writes to `path`.
-    pub(super) fn new(sink: Box<dyn Sink>, path: &Path) -> Self {
-        let found = std::fs::metadata(path)
-            .ok()
-            .filter(std::fs::Metadata::is_file);
-        Emptied {
+    /// Watches what comes to `sink`, which writes to `path` in this run.
+    pub(super) fn new(sink: Box<dyn Sink>, path: &str, run: &Run) -> Result<Self> {
+        let (shown, replaced) = if let Some(url) = ObjectUrl::parse(path) {
+            let url = url?;
+            (url.to_string(), place::replaced(&url, &run.stop)?)
+        } else {
+            let path = disk::follow(run.folder.resolve(path));
+            let found = std::fs::metadata(&path).ok();
+            let found = found.filter(std::fs::Metadata::is_file);
+            (path.display().to_string(), found.map(|found| found.len()))
+        };
+        let replaced = replaced.unwrap_or_default();
+        Ok(Emptied {
             sink,
-            shown: path.display().to_string(),
-            replaced: found.map_or(0, |found| found.len()),
+            shown,
+            replaced,
             has_rows: false,
-        }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! Sessions render in parallel; the sink writes what they rendered in order.
 
 mod emptied;
+mod object;
 mod target;
 
 use std::io::Write;
@@ -21,6 +22,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::json::Nulls;
 use crate::format::{arrow, csv, gzip, json};
+use crate::place::ObjectUrl;
 use crate::schema::Schema;
 
 /// The kind.
@@ -78,6 +80,7 @@ impl WriteFiles {
                 Error::usage(format!("`path` = `{}` names no file", given.path)).of(["path"]),
             );
         }
+        object::refuse_web(&given.path)?;
         let gzip = has_extension(&given.path, "gz");
         let stem = if gzip {
             &given.path[..given.path.len() - 3]
@@ -150,6 +153,9 @@ impl Stage for WriteFiles {
         if is_stdout(&self.path) {
             return Vec::new();
         }
+        if let Some(url) = ObjectUrl::parse(&self.path) {
+            return vec![object::probe(url, &self.path)];
+        }
         let path = disk::follow(folder.resolve(&self.path));
         let found = match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => Err(is_directory(&path)),
@@ -181,8 +187,7 @@ impl Stage for WriteFiles {
         let sink = if is_stdout(&self.path) {
             file
         } else {
-            let path = disk::follow(run.folder.resolve(&self.path));
-            Box::new(Emptied::new(file, &path))
+            Box::new(Emptied::new(file, &self.path, run)?)
         };
         Ok(Begun {
             sink: Some(sink),

@@ -1,27 +1,74 @@
-//! The file that `write_files` writes, from its opening until it has its name.
+//! The file or object that `write_files` writes, from its opening until it has its name.
 
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use super::object::ObjectTarget;
 use crate::disk;
 use crate::error::{Class, Error, Result};
+use crate::place::ObjectUrl;
 use crate::stage::direct::Direct;
 use crate::stage::partial_file::{PartialFile, UNSYNCED};
 use crate::stage::{Run, warn_published};
 
+/// What is written, until it is published; dropped before, it is gone.
+pub(super) enum Target {
+    File(FileTarget),
+    Object(ObjectTarget),
+}
+
+impl Target {
+    pub(super) fn open(path: &str, run: &Run) -> Result<Target> {
+        match ObjectUrl::parse(path) {
+            Some(url) => Ok(Target::Object(ObjectTarget::open(&url?, run)?)),
+            None => FileTarget::open(path, run).map(Target::File),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Target::File(file) => file.write(bytes),
+            Target::Object(object) => object.upload.write(bytes),
+        }
+    }
+
+    /// An error of making what is to be written.
+    pub(super) fn error(&self, error: &std::io::Error) -> Error {
+        match self {
+            Target::File(file) => file.error(error),
+            Target::Object(object) => Error::io("write", &object.url, error),
+        }
+    }
+
+    /// All written, and safe before it is given its name.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        match self {
+            Target::File(file) => file.finish(),
+            Target::Object(object) => object.upload.finish(),
+        }
+    }
+
+    pub(super) fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
+        match self {
+            Target::File(file) => file.publish(warnings),
+            Target::Object(object) => object.upload.publish(),
+        }
+    }
+}
+
 /// The file while it is written; dropped without being published, it is gone.
-pub(super) struct Target {
+pub(super) struct FileTarget {
     writer: Option<BufWriter<Box<dyn Write + Send>>>,
     /// Where it is written; none where it is written directly.
     part: Option<PartialFile>,
     shown: String,
 }
 
-impl Target {
-    pub(super) fn open(path: &str, run: &Run) -> Result<Target> {
-        let direct = |writer: Box<dyn Write + Send>, shown: String| Target {
+impl FileTarget {
+    fn open(path: &str, run: &Run) -> Result<FileTarget> {
+        let direct = |writer: Box<dyn Write + Send>, shown: String| FileTarget {
             writer: Some(buffered(writer)),
             part: None,
             shown,
@@ -51,14 +98,14 @@ impl Target {
         let file = part
             .writer()
             .map_err(|error| Error::io("write", &shown, &error))?;
-        Ok(Target {
+        Ok(FileTarget {
             writer: Some(buffered(Box::new(file))),
             part: Some(part),
             shown,
         })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let result = self
             .writer
             .as_mut()
@@ -71,7 +118,7 @@ impl Target {
         result.map_err(|error| self.error(&error))
     }
 
-    pub(super) fn error(&self, error: &std::io::Error) -> Error {
+    fn error(&self, error: &std::io::Error) -> Error {
         if error.kind() == std::io::ErrorKind::BrokenPipe && self.part.is_none() {
             return Error {
                 class: Class::ClosedStdout,
@@ -86,13 +133,13 @@ impl Target {
     }
 
     /// All written, and on disk before it is given its name.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         self.flush()?;
         let synced = self.part.as_ref().map_or(Ok(()), PartialFile::sync);
         synced.map_err(|error| self.error(&error))
     }
 
-    pub(super) fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
+    fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
         let Some(part) = &self.part else {
             return Ok(());
         };
@@ -132,7 +179,7 @@ fn buffered(writer: Box<dyn Write + Send>) -> BufWriter<Box<dyn Write + Send>> {
     BufWriter::with_capacity(64 << 10, writer)
 }
 
-impl Drop for Target {
+impl Drop for FileTarget {
     fn drop(&mut self) {
         // What is still buffered must not be written now: the file goes.
         if let (Some(_), Some(writer)) = (&self.part, self.writer.take()) {
