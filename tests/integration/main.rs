@@ -21,6 +21,7 @@ mod harness;
 mod inputs;
 mod limits;
 mod local_index;
+mod objects;
 mod oracle;
 mod outputs;
 mod pages;

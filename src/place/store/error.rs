@@ -75,6 +75,14 @@ impl Failure {
         self.kind == Kind::NoObject
     }
 
+    /// It is another object than the one that was looked at.
+    pub(super) fn changed() -> Failure {
+        Failure {
+            kind: Kind::Changed,
+            words: String::new(),
+        }
+    }
+
     /// An answer that is shorter than what was asked for.
     pub(super) fn short(came: usize, asked: u64) -> Failure {
         Failure {

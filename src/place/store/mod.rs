@@ -345,11 +345,19 @@ async fn range(
     let length = range.end - range.start;
     let options = GetOptions {
         range: Some(GetRange::Bounded(range)),
-        if_match: etag,
+        if_match: etag.clone(),
         ..GetOptions::default()
     };
     let found = bucket.get_opts(path, options).await;
     let found = found.map_err(|error| Failure::of(&error))?;
+    // Some servers pay no heed to the condition.
+    let now = found.meta.e_tag.as_deref();
+    let is_other = now
+        .zip(etag.as_deref())
+        .is_some_and(|(now, was)| now != was);
+    if is_other {
+        return Err(Failure::changed());
+    }
     let bytes = found.bytes().await;
     let bytes = bytes.map_err(|error| Failure::of(&error))?;
     if bytes.len() as u64 != length {

@@ -1,0 +1,267 @@
+//! Objects of a store, read and written over the wire: a real S3 server, faults in front of it, web servers, and what
+//! else speaks as the other stores do.
+
+mod clouds;
+mod faults;
+mod server;
+mod uploads;
+mod web;
+
+use std::fmt::Write;
+
+use crate::harness::{Etl, Folder, Variant};
+use server::{SECRET, Store, copying, csv, run, with_store};
+
+/// Three ranges and a bit, and more than one part of an upload.
+const LARGE: usize = 20 << 20;
+
+#[test]
+fn a_pattern_lists_all_pages_in_order() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("pages");
+    for number in (0..1100).rev() {
+        store.put(
+            &format!("pages/day/{number:04}.csv"),
+            &format!("n\n{number}\n"),
+        );
+    }
+    for other in [
+        "pages/day/.hidden.csv",
+        "pages/day/sub/x.csv",
+        "pages/day/x.txt",
+        "pages/day/",
+    ] {
+        store.put(other, "n\n-1\n");
+    }
+    let folder = copying("\"s3://pages/day/*.csv\"", "out.csv");
+    let outcome = run(&folder, &store.url, Variant::new("threads", 1, 2));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let mut wanted = String::from("n\n");
+    for number in 0..1100 {
+        let _ = writeln!(wanted, "{number}");
+    }
+    let written = std::fs::read_to_string(folder.join("out.csv")).expect("it was written");
+    assert_eq!(written, wanted);
+    let inputs = outcome.report["inputs"].as_array().expect("it lists them");
+    assert_eq!(inputs.len(), 1100);
+    assert_eq!(inputs[7]["file"], "s3://pages/day/0007.csv");
+    assert_eq!(inputs[7]["bytes"], 4);
+    assert!(inputs[7]["etag"].is_string() && inputs[7]["modified"].is_string());
+    // Any depth, and a class of characters.
+    let folder = copying(
+        "\"s3://pages/**/[x].csv\", \"s3://pages/day/000?.csv\"",
+        "out.csv",
+    );
+    let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+    assert_eq!(outcome.stage("load")["rows_out"], 11, "{}", outcome.stderr);
+}
+
+#[test]
+fn an_object_gives_the_rows_of_a_file_under_every_executor() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("same");
+    let text = csv(LARGE);
+    store.put("same/in.csv", &text);
+    let folder = copying("\"in.csv\"", "out.csv");
+    folder.write("in.csv", &text);
+    run(&folder, &store.url, Variant::SEQUENTIAL);
+    let wanted = std::fs::read(folder.join("out.csv")).expect("it was written");
+    for variant in Variant::EACH {
+        let folder = copying("\"s3://same/in.csv\"", "s3://same/out.csv");
+        let outcome = run(&folder, &store.url, variant);
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        let written = store.get("same/out.csv").expect("it was written");
+        assert!(written.as_bytes() == wanted, "{variant}");
+        assert_eq!(outcome.report["inputs"][0]["bytes"], text.len());
+    }
+    assert_eq!(store.uploads("same"), 0);
+}
+
+#[test]
+fn an_arrow_object_is_read_from_its_end() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("arrow");
+    let folder = copying("\"in.csv\"", "s3://arrow/rows.arrow");
+    folder.write("in.csv", csv(1 << 20));
+    assert_eq!(run(&folder, &store.url, Variant::SEQUENTIAL).code, Some(0));
+    let back = Folder::new("arrow");
+    back.write(
+        "pipeline.toml",
+        "[[stage]]\nname = \"load\"\nkind = \"load_arrow\"\nfiles = [\"s3://arrow/*.arrow\"]\n\n\
+         [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"load\"]\npath = \"out.csv\"\n",
+    );
+    let outcome = run(&back, &store.url, Variant::new("threads", 1, 2));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let written = std::fs::read_to_string(back.join("out.csv")).expect("it was written");
+    assert!(written == csv(1 << 20));
+}
+
+#[test]
+fn what_is_missing_or_refused_is_explained() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("words");
+    store.put("words/a.csv", "n\n1\n");
+    for (files, path, says) in [
+        (
+            "s3://no-such-bucket/a.csv",
+            "out.csv",
+            "there is no bucket `s3://no-such-bucket`",
+        ),
+        (
+            "s3://no-such-bucket/*.csv",
+            "out.csv",
+            "there is no bucket `s3://no-such-bucket`",
+        ),
+        (
+            "s3://words/b.csv",
+            "out.csv",
+            "`s3://words/b.csv` is not there",
+        ),
+        (
+            "s3://words/b*.csv",
+            "out.csv",
+            "`s3://words/b*.csv` matches no object",
+        ),
+        (
+            "s3://words/a.csv",
+            "s3://no-such-bucket/out.csv",
+            "there is no bucket `s3://no-such-bucket`",
+        ),
+    ] {
+        let folder = copying(&format!("\"{files}\""), path);
+        let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+        assert_eq!(outcome.code, Some(1), "{files}: {}", outcome.stderr);
+        let all = [says, "hint: "]
+            .iter()
+            .all(|says| outcome.stderr.contains(says));
+        assert!(all, "{files} {path}: {}", outcome.stderr);
+        // `check --connect` finds the same.
+        let check = Etl::new(folder.path(), &["check", "--connect", "pipeline.toml"]);
+        let outcome = with_store(check, &folder, &store.url).outcome();
+        assert_eq!(outcome.code, Some(1), "{files}: {}", outcome.stderr);
+        let said = outcome.stdout + &outcome.stderr;
+        assert!(said.contains(says), "{files} {path}: {said}");
+    }
+    for (files, path, says) in [
+        ("s3://ID:SECRET@words/a.csv", "out.csv", "holds no user"),
+        ("https://host/*.csv", "out.csv", "lists no files"),
+        (
+            "s3://words/a.csv",
+            "https://host/out.csv",
+            "not sent to a web server",
+        ),
+        ("s3://words/a.csv", "s3://words/a.csv", "would be replaced"),
+        ("s3://words/*.csv", "s3://words/a.csv", "would be replaced"),
+    ] {
+        let folder = copying(&format!("\"{files}\""), path);
+        let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+        assert_eq!(outcome.code, Some(2), "{files}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(says), "{files}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("SECRET"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn refused_credentials_are_named_and_never_printed() {
+    let Some(store) = Store::start(&["--auth"]) else {
+        return;
+    };
+    store.bucket("closed");
+    for files in ["s3://closed/a.csv", "s3://closed/*.csv"] {
+        let folder = copying(&format!("\"{files}\""), "out.csv");
+        let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        for says in [
+            "it is refused",
+            "InvalidAccessKeyId",
+            "hint: look at `AWS_ACCESS_KEY_ID`",
+        ] {
+            assert!(outcome.stderr.contains(says), "{says}: {}", outcome.stderr);
+        }
+    }
+    // A profile that is not there, and one without keys.
+    let folder = copying("\"s3://closed/a.csv\"", "out.csv");
+    folder.write(".aws/config", "[profile sso]\nsso_session = x\n");
+    for (profile, says) in [("nobody", "in neither file"), ("sso", "`sso_session`")] {
+        let run = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+        let run = with_store(run, &folder, &store.url);
+        let outcome = run
+            .env("AWS_PROFILE", profile)
+            .env("AWS_ACCESS_KEY_ID", "")
+            .outcome();
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(says),
+            "{profile}: {}",
+            outcome.stderr
+        );
+        assert!(!outcome.stderr.contains(SECRET));
+    }
+}
+
+#[test]
+fn a_look_at_all_of_it_leaves_nothing() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("looked");
+    store.put("looked/a.csv", "n,text\n1,a\n");
+    store.put("looked/b.csv", "n,other\n1,a\n");
+    let folder = copying("\"s3://looked/[a].csv\"", "s3://looked/out.csv");
+    let check = || {
+        let check = Etl::new(folder.path(), &["check", "--connect", "pipeline.toml"]);
+        with_store(check, &folder, &store.url).outcome()
+    };
+    let outcome = check();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    for says in [
+        "2 columns, the first record fits",
+        "is not there yet, and can be made",
+    ] {
+        assert!(outcome.stdout.contains(says), "{says}: {}", outcome.stdout);
+    }
+    assert_eq!(
+        (store.get("looked/out.csv"), store.uploads("looked")),
+        (None, 0)
+    );
+    folder.write(
+        "pipeline.toml",
+        std::fs::read_to_string(folder.join("pipeline.toml"))
+            .expect("it is there")
+            .replace("[a]", "*"),
+    );
+    let outcome = check();
+    assert_eq!(
+        outcome.code,
+        Some(2),
+        "it would read what it writes: {}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn a_preview_asks_for_no_more_than_it_shows() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("preview");
+    store.put("preview/in.csv", &csv(LARGE));
+    let proxy = store.behind(|_| None);
+    let folder = copying("\"s3://preview/in.csv\"", "out.csv");
+    let preview = Etl::new(folder.path(), &["preview", "pipeline.toml"]);
+    let outcome = with_store(preview, &folder, &proxy.url).outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("row 1 x"), "{}", outcome.stdout);
+    let ranges = proxy
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.method == "GET");
+    let bytes: u64 = ranges
+        .map(|asked| {
+            let range = asked.headers["range"]
+                .strip_prefix("bytes=")
+                .map(str::to_owned);
+            let range = range.expect("a range");
+            let (from, to) = range.split_once('-').expect("two ends");
+            let number = |text: &str| text.parse::<u64>().expect("a number");
+            number(to) + 1 - number(from)
+        })
+        .sum();
+    assert!(bytes <= 3 << 20, "{bytes} bytes of {LARGE}");
+}
