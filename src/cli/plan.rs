@@ -12,7 +12,7 @@ use crate::executor::{Grid, Kind};
 use crate::format::gzip;
 use crate::order::SortColumn;
 use crate::pipeline::{Pipeline, masked};
-use crate::place::Place;
+use crate::place::{Place, Seen};
 use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
 use crate::report::bytes;
 use crate::schema::count;
@@ -194,9 +194,22 @@ const SAMPLED: usize = 16;
 /// How many, their bytes, and about how many bytes of text they hold, if that is known.
 fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
     let (mut size, mut sampled, mut text) = (0, 0, 0);
+    let mut is_known = !files.is_empty();
     for (number, place) in files.iter().enumerate() {
-        let Place::File(path) = place else {
-            return Ok((files.len(), size, None));
+        let path = match place {
+            Place::File(path) => path,
+            Place::Stdin => return Ok((files.len(), size, None)),
+            Place::Object(_) => {
+                let bytes = Seen::of(place)?.1.bytes;
+                size += bytes;
+                // What it holds when it is inflated is not looked at: it would have to be sent.
+                is_known &= !matches!(place.extension(), Some("gz" | "zst"));
+                if number < SAMPLED {
+                    sampled += bytes;
+                    text += bytes;
+                }
+                continue;
+            }
         };
         let read = |error: &std::io::Error| Error::io("read", path.display(), error);
         let metadata = match std::fs::metadata(path) {
@@ -212,7 +225,7 @@ fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
         }
     }
     let all = u128::from(text) * u128::from(size) / u128::from(sampled.max(1));
-    let text = u64::try_from(all).ok().filter(|_| !files.is_empty());
+    let text = u64::try_from(all).ok().filter(|_| is_known);
     Ok((files.len(), size, text))
 }
 

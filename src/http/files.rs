@@ -43,9 +43,10 @@ const GATHERED: usize = 256 << 10;
 /// `ca` too.
 pub(crate) fn store_client(endpoint: Option<&str>, ca: Option<String>) -> Result<reqwest::Client> {
     let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
-    let is_plain = endpoint.as_ref().is_some_and(|url| url.scheme() == "http");
     let is_near = endpoint.as_ref().is_some_and(is_loopback);
-    client(is_near, !is_plain, ca, None)
+    // Credentials may come from elsewhere, by TLS, though the store itself is asked without.
+    let is_plain = endpoint.is_some_and(|url| url.scheme() == "http");
+    client(is_near, !(is_plain && is_near), ca, None)
 }
 
 fn client(

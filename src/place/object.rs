@@ -17,8 +17,8 @@ const RANGE_MIN: u64 = 256 << 10;
 /// The most that is asked for at once. Larger, and a few files that are read side by side take much memory; smaller, and
 /// a store that is far away spends its time on beginnings.
 const RANGE_MAX: u64 = 8 << 20;
-/// How many ranges are under way at most.
-const AHEAD_MAX: usize = 3;
+/// How many ranges are under way at most, beside the one that is read: 24 MiB for each file that is open.
+const AHEAD_MAX: usize = 2;
 
 /// An object, and what it was when it was first looked at.
 #[derive(Debug)]

@@ -52,7 +52,7 @@ files = ["documents.arrow"]
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// what to read, in this order, each once; globs as in `load_csv`; all of the same columns
+    /// what to read, in this order, each once; globs and addresses as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
 }

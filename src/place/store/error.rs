@@ -21,8 +21,10 @@ enum Kind {
     NoObject,
     /// It is another object than the one that was looked at.
     Changed,
-    /// The credentials are refused, or none of them are.
+    /// The credentials are refused.
     Refused,
+    /// The credentials are known, and have not the right.
+    Denied,
     /// There are no credentials.
     NoCredentials,
     /// The bucket is in another region.
@@ -48,12 +50,16 @@ impl Failure {
             (Store::NotFound { .. }, _) => Kind::NoObject,
             (Store::Precondition { .. }, _) => Kind::Changed,
             (_, "PermanentRedirect" | "AuthorizationHeaderMalformed") => Kind::Region,
-            (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, _)
-            | (
+            (
                 _,
-                "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken",
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "AuthenticationFailed",
             ) => Kind::Refused,
             _ if text.contains("without LOCATION") => Kind::Region,
+            (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, _) => Kind::Denied,
             _ if words.iter().any(|words| words.contains("certificate")) => Kind::Untrusted,
             _ if is_about_credentials(&text) => Kind::NoCredentials,
             _ if said.is_none()
@@ -70,9 +76,9 @@ impl Failure {
         }
     }
 
-    /// Whether it is only that the object is not there.
-    pub(super) fn is_absence(&self) -> bool {
-        self.kind == Kind::NoObject
+    /// Whether no more is known of the object than that it cannot be seen: who may only write is not told more.
+    pub(super) fn is_unseen(&self) -> bool {
+        matches!(self.kind, Kind::NoObject | Kind::Denied)
     }
 
     /// It is another object than the one that was looked at.
@@ -135,7 +141,7 @@ impl Failure {
             Kind::NoBucket => Error::failed(format!("there is no bucket `{bucket}`")).hint(
                 "look at its name, and at the endpoint and the account that the environment names",
             ),
-            Kind::Refused => {
+            Kind::Refused | Kind::Denied => {
                 Error::failed(format!("{what}: it is refused")).hint(refused(url.scheme))
             }
             Kind::NoCredentials => {
@@ -224,4 +230,61 @@ fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 fn root(words: &[String]) -> String {
     let last = words.last().filter(|last| !last.contains("://"));
     clip(last.map_or("no answer that is of use", String::as_str)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str, refused: bool) -> String {
+        let source = text.to_owned().into();
+        let error = if refused {
+            object_store::Error::PermissionDenied {
+                path: "a.csv".into(),
+                source,
+            }
+        } else {
+            object_store::Error::Generic {
+                store: "S3",
+                source,
+            }
+        };
+        let url = ObjectUrl::parse("s3://bucket/a.csv").expect("it is an address");
+        let error = Failure::of(&error).about(&url.expect("it is one"));
+        format!("{}: {}", error.message, error.causes.join(": "))
+    }
+
+    #[test]
+    fn an_error_says_what_the_store_says_and_no_secret() {
+        let request = "Error performing GET https://h/a.csv?X-Amz-Signature=SECRET in 1s - Server returned non-2xx status code: ";
+        for (answer, refused, wanted) in [
+            (
+                "404 Not Found: <Error><Code>NoSuchBucket</Code><Message>It is not there</Message></Error>",
+                false,
+                "there is no bucket `s3://bucket`: NoSuchBucket: It is not there",
+            ),
+            (
+                "403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code><Message>No</Message><StringToSign>SECRET</StringToSign></Error>",
+                true,
+                "cannot read `s3://bucket/a.csv`: it is refused: SignatureDoesNotMatch: No",
+            ),
+            (
+                "403 Forbidden: <Error><Code>AuthenticationFailed</Code><Message>SECRET</Message><AuthenticationErrorDetail>SECRET</AuthenticationErrorDetail></Error>",
+                true,
+                "cannot read `s3://bucket/a.csv`: it is refused: AuthenticationFailed",
+            ),
+            (
+                "503 Service Unavailable: ",
+                false,
+                "cannot read `s3://bucket/a.csv`: 503 Service Unavailable",
+            ),
+        ] {
+            assert_eq!(words(&format!("{request}{answer}"), refused), wanted);
+        }
+        let lost = "Error performing GET https://h/a.csv?sig=SECRET: it broke";
+        assert_eq!(
+            words(lost, false),
+            "cannot read `s3://bucket/a.csv`: no answer that is of use"
+        );
+    }
 }

@@ -129,7 +129,7 @@ impl Store {
         looked.wait(stop)?
     }
 
-    /// What is known of an object in a bucket; `None`: the bucket is there, and it is not.
+    /// What is known of an object in a bucket; `None`: it is not there, or may not be seen.
     pub(super) fn find(&self, url: &ObjectUrl, stop: &Stop) -> Result<Option<Meta>> {
         let (bucket, path) = (self.bucket(url)?, path(url)?);
         let looked = self
@@ -137,7 +137,7 @@ impl Store {
             .begin(async move { look(&*bucket, &path).await });
         match looked.wait(stop)? {
             Ok(meta) => Ok(Some(meta)),
-            Err(failure) if failure.is_absence() => Ok(None),
+            Err(failure) if failure.is_unseen() => Ok(None),
             Err(failure) => Err(failure.in_write(url)),
         }
     }

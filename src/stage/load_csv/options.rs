@@ -50,7 +50,7 @@ const LABELS: [&str; 27] = [
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input
+    /// what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input; `s3://`, `gs://`, `az://` and `https://` name objects (docs/places.md)
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
     /// column names; then the files have no header line

@@ -46,7 +46,7 @@ path = "documents.ndjson.gz"
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// what to write; `-` is standard output; replaced only when the run has ended well
+    /// what to write; `-` is standard output; `s3://`, `gs://` and `az://` name objects; replaced only when the run has ended well
     #[schemars(extend("x-type" = "path"))]
     path: String,
     /// `.gz` after the extension adds gzip

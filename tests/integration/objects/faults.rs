@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::LARGE;
-use super::server::{Store, copying, csv, run};
-use crate::harness::Variant;
+use super::server::{Store, copying, csv, run, with_store};
+use crate::harness::{Etl, Variant, wait_until};
 use crate::scripted::Say;
 
 const SLOW_DOWN: &str = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
@@ -104,4 +104,32 @@ fn an_object_that_changes_during_the_run_is_an_error() {
         );
         assert!(!folder.join("out.csv").exists());
     }
+}
+
+#[test]
+fn a_run_that_waits_for_an_answer_can_be_stopped() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("silent");
+    store.put("silent/in.csv", &csv(LARGE));
+    let proxy = store.behind(|asked| {
+        let range = asked.headers.get("range");
+        let is_beyond = range.is_some_and(|range| !range.starts_with("bytes=0-"));
+        is_beyond.then_some(Say::Hold)
+    });
+    let folder = copying("\"s3://silent/in.csv\"", "out.csv");
+    let etl = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+    let running = with_store(etl, &folder, &proxy.url).start();
+    let is_held = || {
+        let asked = proxy.asked();
+        let mut ranges = asked.iter().filter_map(|asked| asked.headers.get("range"));
+        ranges.any(|range| !range.starts_with("bytes=0-"))
+    };
+    wait_until("it waits for a range", is_held);
+    let pid = running.child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()));
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(143), "{}", outcome.stderr);
 }
