@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// A connection that takes longer is tried again.
 const CONNECTING_MAX: Duration = Duration::from_secs(10);
+/// A machine of a cloud's answers its own at once.
+const METADATA_CONNECTING_MAX: Duration = Duration::from_secs(1);
 /// A server that sends nothing for so long is asked again.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// So long one request may take: 8 MiB at 14 kB a second.
@@ -46,15 +48,20 @@ pub(crate) fn store_client(endpoint: Option<&str>, ca: Option<String>) -> Result
     let is_near = endpoint.as_ref().is_some_and(is_loopback);
     // Credentials may come from elsewhere, by TLS, though the store itself is asked without.
     let is_plain = endpoint.is_some_and(|url| url.scheme() == "http");
-    client(is_near, !(is_plain && is_near), ca, None)
+    build(builder(is_near, !(is_plain && is_near), ca)?)
 }
 
-fn client(
+/// A client for the services that tell a cloud's own machines who they are: without a proxy, and elsewhere there is nobody
+/// to wait for.
+pub(crate) fn metadata_client() -> Result<reqwest::Client> {
+    build(builder(true, false, None)?.connect_timeout(METADATA_CONNECTING_MAX))
+}
+
+fn builder(
     is_near: bool,
     secure: bool,
     ca_certificate: Option<String>,
-    redirects: Option<reqwest::redirect::Policy>,
-) -> Result<reqwest::Client> {
+) -> Result<reqwest::ClientBuilder> {
     let connect = Connect {
         urls: Vec::new(),
         authorization: None,
@@ -66,19 +73,16 @@ fn client(
         connect_timeout: CONNECTING_MAX,
     };
     let agent = HeaderValue::from_static(concat!("etl/", env!("CARGO_PKG_VERSION")));
-    let mut builder = tls::builder(&connect, secure)?
+    let builder = tls::builder(&connect, secure)?
         .read_timeout(SILENCE_MAX)
         .timeout(REQUEST_MAX)
         .default_headers(HeaderMap::from_iter([(USER_AGENT, agent)]));
-    if is_near {
-        builder = builder.no_proxy();
-    }
-    if let Some(policy) = redirects {
-        builder = builder.redirect(policy);
-    }
-    builder
-        .build()
-        .map_err(|error| Error::failed("cannot make a client").cause(error.without_url()))
+    Ok(if is_near { builder.no_proxy() } else { builder })
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    let built = builder.build();
+    built.map_err(|error| Error::failed("cannot make a client").cause(error.without_url()))
 }
 
 /// What a server says of a file.
@@ -165,7 +169,7 @@ impl WebFiles {
                 attempt.follow()
             }
         });
-        client(is_loopback(url), true, None, Some(redirects)).map(WebFiles)
+        build(builder(is_loopback(url), true, None)?.redirect(redirects)).map(WebFiles)
     }
 
     /// What the server says of a file; `name` is how it is called.

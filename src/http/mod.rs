@@ -30,7 +30,7 @@ pub use connect::{Connect, Url, listens};
 pub(crate) use connect::{parse_url, shown};
 pub use elasticsearch::BulkParts;
 pub use elasticsearch::http::Method;
-pub(crate) use files::{CA_HINT, FileHead, WebFiles, WebStream, store_client};
+pub(crate) use files::{CA_HINT, FileHead, WebFiles, WebStream, metadata_client, store_client};
 pub use nodes::{Nodes, Request};
 pub use retry::{RetryPolicy, Tried, retries_on};
 

@@ -235,7 +235,8 @@ impl RunFolder {
             let part = match now {
                 now if now.file != was.file => "",
                 now if now.bytes != was.bytes => "the size of ",
-                _ => "the date of change of ",
+                now if now.modified != was.modified => "the date of change of ",
+                _ => "the version of ",
             };
             format!("{part}the input file `{}`", now.file)
         });

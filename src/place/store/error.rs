@@ -33,6 +33,8 @@ enum Kind {
     Away,
     /// The server's certificate is not trusted.
     Untrusted,
+    /// A name that the library does not take.
+    Name,
     /// Anything else.
     Other,
 }
@@ -61,6 +63,9 @@ impl Failure {
             _ if text.contains("without LOCATION") => Kind::Region,
             (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, _) => Kind::Denied,
             _ if words.iter().any(|words| words.contains("certificate")) => Kind::Untrusted,
+            _ if text.contains("empty path segment") || text.contains("Error parsing Path") => {
+                Kind::Name
+            }
             _ if is_about_credentials(&text) => Kind::NoCredentials,
             _ if said.is_none()
                 || text.contains("status code: 5")
@@ -147,6 +152,10 @@ impl Failure {
             Kind::NoCredentials => {
                 Error::failed(format!("{what}: there are no credentials")).hint(absent(url.scheme))
             }
+            Kind::Name => Error::failed(format!(
+                "{what}: a name in it has an empty part, `.` or `..`"
+            ))
+            .hint("such names are not read: narrow the pattern, so that it lists none of them"),
             Kind::Untrusted => {
                 Error::failed(format!("{what}: the server's certificate is not trusted"))
                     .hint(CA_HINT)
@@ -193,10 +202,8 @@ fn is_about_credentials(text: &str) -> bool {
     [
         "169.254.169.254",
         "169.254.170.2",
-        "metadata.google",
+        "metadata.google.internal",
         "/metadata/identity",
-        "credential",
-        "Credential",
     ]
     .iter()
     .any(|word| text.contains(word))
@@ -281,6 +288,9 @@ mod tests {
         ] {
             assert_eq!(words(&format!("{request}{answer}"), refused), wanted);
         }
+        let nobody = "Error performing PUT http://169.254.169.254/latest/api/token in 1s";
+        let said = words(nobody, false);
+        assert!(said.contains("there are no credentials"), "{said}");
         let lost = "Error performing GET https://h/a.csv?sig=SECRET: it broke";
         assert_eq!(
             words(lost, false),

@@ -7,11 +7,11 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3};
 use object_store::azure::{AzureConfigKey as Azure, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{ClientOptions, RetryConfig};
+use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 
 use super::{Bucket, RETRIES, TRYING_MAX, WAIT, WAIT_MAX, aws_files};
 use crate::error::{Error, Result};
-use crate::http::store_client;
+use crate::http::{metadata_client, store_client};
 use crate::place::url::{ObjectUrl, Scheme};
 
 /// The network's own clients, with its trust, its proxies and its limits.
@@ -22,8 +22,15 @@ struct Connector {
 }
 
 impl HttpConnector for Connector {
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        match store_client(self.endpoint.as_deref(), self.ca.clone()) {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // That is how the library asks for a client of a cloud's own services.
+        let connecting = options.get_config_value(&ClientConfigKey::ConnectTimeout);
+        let client = if connecting.as_deref() == Some("1s") {
+            metadata_client()
+        } else {
+            store_client(self.endpoint.as_deref(), self.ca.clone())
+        };
+        match client {
             Ok(client) => Ok(HttpClient::new(client)),
             Err(error) => Err(object_store::Error::Generic {
                 store: "network",

@@ -97,6 +97,93 @@ fn an_arrow_object_is_read_from_its_end() {
 }
 
 #[test]
+fn names_with_odd_characters_are_read_listed_and_written() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("names");
+    let names = [
+        "a b+c%20\u{e9}#&=~(1)'.csv",
+        "d/%41.csv",
+        "\u{65e5}\u{672c}.csv",
+    ];
+    for name in names {
+        let folder = copying("\"in.csv\"", &format!("s3://names/x/{name}"));
+        folder.write("in.csv", "n\n7\n");
+        let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+        assert_eq!(outcome.code, Some(0), "{name}: {}", outcome.stderr);
+        for files in [
+            format!("s3://names/x/{name}"),
+            "s3://names/x/**/*.csv".to_owned(),
+        ] {
+            let folder = copying(&format!("\"{files}\""), "out.csv");
+            let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+            assert_eq!(outcome.code, Some(0), "{files}: {}", outcome.stderr);
+            let inputs = outcome.report["inputs"].as_array().expect("it lists them");
+            let wanted = format!("s3://names/x/{name}");
+            assert!(
+                inputs.iter().any(|input| input["file"] == wanted),
+                "{inputs:?}"
+            );
+        }
+    }
+    // A name that is not read is an error, never a shorter list.
+    store.bucket("empty-part");
+    store.put("empty-part/x//y.csv", "n\n1\n");
+    for (files, says) in [
+        ("s3://empty-part/**/*.csv", "a name in it has an empty part"),
+        ("s3://empty-part/x//y.csv", "a name with an empty part"),
+    ] {
+        let outcome = run(
+            &copying(&format!("\"{files}\""), "out.csv"),
+            &store.url,
+            Variant::SEQUENTIAL,
+        );
+        assert_ne!(outcome.code, Some(0));
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_the_same_object_only() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("resumed");
+    let folder = copying("\"s3://resumed/in.csv\"", "out.csv");
+    folder.write(
+        "pipeline.toml",
+        "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"s3://resumed/in.csv\"]\n\n\
+         [[stage]]\nname = \"run\"\nkind = \"exec\"\ninputs = [\"load\"]\non_error = \"fail\"\n\
+         command = [\"sh\", \"-c\", \"[ $1 = 1 ] || [ -e go ] || exit 1; echo $1\", \"sh\", \"{n}\"]\n\n\
+         [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"run\"]\npath = \"s3://resumed/out.csv\"\n",
+    );
+    store.put("resumed/in.csv", "n\n1\n2\n");
+    let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    folder.write("go", "");
+    let resume = || {
+        let arguments = [
+            "run",
+            "pipeline.toml",
+            "--quiet",
+            "--state",
+            "state",
+            "--resume",
+        ];
+        with_store(Etl::new(folder.path(), &arguments), &folder, &store.url).outcome()
+    };
+    // As long as before, and at the same time, as far as a listing tells.
+    store.put("resumed/in.csv", "n\n1\n3\n");
+    let outcome = resume();
+    assert_ne!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("the input file `s3://resumed/in.csv`"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(store.get("resumed/out.csv"), None);
+}
+
+#[test]
 fn what_is_missing_or_refused_is_explained() {
     let Some(store) = Store::shared() else { return };
     store.bucket("words");
