@@ -15,6 +15,7 @@ use crate::report::comparison::{Comparison, LargestGz, Side};
 use crate::report::{Report, StageReport};
 use crate::run::{Options, run, watch};
 use crate::state::history::SCRATCH;
+use crate::state::loaded::LoadedFiles;
 use crate::state::resume::RunFolder;
 use crate::stop::{InOrder, Stop};
 
@@ -184,6 +185,7 @@ impl Bench<'_> {
             state: folder.join("state"),
             command: None,
             resume: None,
+            loaded_files: LoadedFiles::Ignore,
             stop: self.plan.stop.clone(),
             workers: Arc::new(Workers::this_program()),
         };

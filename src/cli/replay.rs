@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::run::RunArgs;
+use super::run::{FilesArgs, RunArgs};
 use super::{Color, PipelineArgs, Progress, SetArgs, TellArgs};
 use crate::error::{Error, Result};
 use crate::executor::Grid;
@@ -97,12 +97,14 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
             step(rejects.name, rejects, Vec::new(), toml::Table::new(), gives),
             step(&load.name, kind, vec![0], load.options.clone(), takes),
         ],
+        sinks_cut_off: false,
     })
 }
 
 /// The arguments that mean the same here.
 fn as_run(args: &ReplayArgs) -> RunArgs {
     RunArgs {
+        files: FilesArgs::default(),
         pipeline: PipelineArgs {
             file: args.run.clone().into(),
             set: args.set.clone(),

@@ -17,6 +17,7 @@ use crate::schema::list;
 use crate::shown;
 use crate::stage::{self, REQUESTS, Storage};
 use crate::state::history::History;
+use crate::state::loaded::LoadedFiles;
 use crate::stop::Stop;
 
 /// Run a pipeline
@@ -43,6 +44,9 @@ pub struct RunArgs {
     /// Go on where a run was interrupted (server loads, fetch, exec): the last one, or RUN
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub resume: Option<String>,
+    /// Which files are read.
+    #[command(flatten)]
+    pub files: FilesArgs,
     /// How progress is shown on standard error
     #[arg(
         long,
@@ -59,6 +63,14 @@ pub struct RunArgs {
     /// Whether this is a replay, which cannot be gone on with.
     #[arg(skip)]
     pub of_replay: bool,
+}
+
+/// Which files a run reads of those that the pipeline names.
+#[derive(Debug, Default, clap::Args)]
+pub struct FilesArgs {
+    /// Read files again that a stage with `only_new` has loaded already
+    #[arg(long)]
+    pub all_files: bool,
 }
 
 /// More rejects than the pipeline allows: done all the same.
@@ -100,6 +112,11 @@ pub(super) fn execute(
         state: args.tell.state.clone(),
         command: args.command(),
         resume: args.resume.clone(),
+        loaded_files: if args.files.all_files {
+            LoadedFiles::ReadAgain
+        } else {
+            LoadedFiles::LeaveOut
+        },
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
@@ -245,6 +262,7 @@ impl RunArgs {
             (self.pipeline.sequential, " --sequential"),
             (self.pipeline.parallel, " --parallel"),
             (self.staged, " --staged"),
+            (self.files.all_files, " --all-files"),
         ] {
             words.push_str(if given { word } else { "" });
         }
@@ -362,7 +380,7 @@ mod tests {
     fn the_command_that_goes_on_repeats_what_the_run_was_given() {
         for words in [
             "etl run p.toml",
-            "etl run p.toml --set a.b=1 --set c=2 --state s --parallel --staged --until a",
+            "etl run p.toml --set a.b=1 --set c=2 --state s --parallel --staged --all-files --until a",
             "etl run p.toml --sequential --until b",
             r"etl run 'my files/it'\''s.toml' --set 'a.files=[x y]' --state '$s'",
         ] {

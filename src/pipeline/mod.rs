@@ -51,6 +51,8 @@ pub struct Pipeline {
     pub max_rejects: i64,
     /// The stages in the file's order, which is the order of work.
     pub steps: Vec<Step>,
+    /// Whether [`Pipeline::upto`] left out stages whose rows leave the pipeline.
+    pub sinks_cut_off: bool,
 }
 
 /// One stage of a pipeline.
@@ -202,6 +204,7 @@ fn assemble(
         folder: Folder(path.parent().map(Path::to_owned).unwrap_or_default()),
         max_rejects: max_rejects.unwrap_or(0),
         steps: Vec::new(),
+        sinks_cut_off: false,
     };
     mistakes.append(&mut drafts.mistakes);
     let (steps, of_stages) = stage_keys::decode(drafts, environment);
@@ -302,10 +305,14 @@ impl Pipeline {
             .map(|(new, &old)| (old, new))
             .collect();
         let mut at = 0;
-        self.steps.retain(|_| {
+        let mut sinks_cut_off = false;
+        self.steps.retain(|step| {
             at += 1;
-            kept.contains(&(at - 1))
+            let is_kept = kept.contains(&(at - 1));
+            sinks_cut_off |= step.kind.sink && !is_kept;
+            is_kept
         });
+        self.sinks_cut_off |= sinks_cut_off;
         for step in &mut self.steps {
             for input in &mut step.inputs {
                 *input = renumbered[input];

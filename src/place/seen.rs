@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// A file or an object that a run reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InputFile {
     /// Its path, resolved, or its address, without secrets.
     pub file: String,

@@ -1,5 +1,6 @@
 //! Drives a run: begins its stages, pulls rows through them, closes the ledger, and publishes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::journal::ResponseJournal;
+use crate::state::loaded::LoadedLog;
 use crate::state::resume::{Reach, RunFolder};
 
 /// One run at work.
@@ -35,6 +37,12 @@ pub(super) struct Driver<'a> {
     pub(super) reach: Reach,
     /// Whether results may be visible already.
     pub(super) publishing: bool,
+    /// The files that earlier runs have published, where a stage reads only new ones.
+    pub(super) loaded: Option<LoadedLog>,
+    /// The files that this run reads for a stage that reads only new ones, and that stage.
+    pub(super) new_files: Vec<(String, InputFile)>,
+    /// Whether it ended before any work, as no file is new.
+    pub(super) nothing_new: bool,
     /// What is kept of stages whose batches are requests.
     pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
 }
@@ -63,8 +71,12 @@ impl Driver<'_> {
     /// All of it; what fails leaves nothing visible.
     pub(super) fn drive(&mut self) -> Result<()> {
         self.schemas = self.pipeline.schemas()?;
+        let Some(begun) = self.begin()? else {
+            self.nothing_new = true;
+            return Ok(());
+        };
         let mut terminals = Vec::new();
-        let done = self.work(&mut terminals);
+        let done = self.work(begun, &mut terminals);
         if done.is_err() {
             for terminal in terminals {
                 if let Some(sink) = terminal.sink {
@@ -74,13 +86,16 @@ impl Driver<'_> {
             }
             return done;
         }
+        self.note_publishing()?;
         self.publishing = true;
-        self.publish(terminals)
+        self.publish(terminals)?;
+        self.note_published();
+        Ok(())
     }
 
     /// All but making it visible.
-    fn work(&mut self, terminals: &mut Vec<Terminal>) -> Result<()> {
-        let mut begun = self.begin()?;
+    fn work(&mut self, begun: Vec<Begun>, terminals: &mut Vec<Terminal>) -> Result<()> {
+        let mut begun = begun;
         let mut wiring = Wiring::new(
             self.pipeline,
             self.plan,
@@ -186,42 +201,57 @@ impl Driver<'_> {
         result.map_err(|error| error.stage(&self.pipeline.steps[at].name))
     }
 
-    fn begin(&mut self) -> Result<Vec<Begun>> {
-        let mut all = Vec::new();
-        for (at, step) in self.pipeline.steps.iter().enumerate() {
-            let inputs = step.given(&self.schemas);
-            let lint_warnings = step.stage.lint(&inputs, &self.run.folder);
-            let mut begun = step
-                .stage
-                .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX))
-                .map_err(|error| step.placed(error))?;
-            let record = &self.records[at];
-            record.totals().warnings.extend(lint_warnings);
-            record.totals().warnings.append(&mut begun.warnings);
-            if let Some(source) = &begun.source {
-                use std::sync::atomic::Ordering;
-                let bytes = source.files.iter().map(|file| file.bytes).sum();
-                record.live.bytes_total.store(bytes, Ordering::Relaxed);
-                *record
-                    .live
-                    .bytes_done
-                    .lock()
-                    .expect("no one panics holding this lock") = Some(source.bytes_done.clone());
-                self.inputs.extend(source.files.iter().cloned());
-            }
-            if begun.resumable {
-                self.resume(at, &mut begun)?;
-            }
-            all.push(begun);
+    /// Begins all stages, those that read files first; `None`: they read only new files, and there are none.
+    fn begin(&mut self) -> Result<Option<Vec<Begun>>> {
+        let steps = self.pipeline.steps.iter();
+        let (loaders, others): (Vec<usize>, Vec<usize>) = (0..steps.len())
+            .partition(|&at| !self.pipeline.steps[at].stage.properties().reads.is_empty());
+        let mut all = BTreeMap::new();
+        for at in loaders {
+            all.insert(at, self.begin_stage(at)?);
+        }
+        if self.is_without_new(&all) {
+            return Ok(None);
+        }
+        for at in others {
+            all.insert(at, self.begin_stage(at)?);
         }
         self.folder.reads(&self.inputs, self.pipeline)?;
-        let keeps = all.iter().any(|begun: &Begun| begun.resumable);
+        let keeps = all.values().any(|begun: &Begun| begun.resumable);
         self.reach = if keeps {
             Reach::Resumable
         } else {
             Reach::Begun
         };
-        Ok(all)
+        Ok(Some(all.into_values().collect()))
+    }
+
+    fn begin_stage(&mut self, at: usize) -> Result<Begun> {
+        use std::sync::atomic::Ordering;
+        let step = &self.pipeline.steps[at];
+        let inputs = step.given(&self.schemas);
+        let lint_warnings = step.stage.lint(&inputs, &self.run.folder);
+        let begun = step
+            .stage
+            .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX));
+        let mut begun = begun.map_err(|error| step.placed(error))?;
+        let record = self.records[at].clone();
+        record.totals().warnings.extend(lint_warnings);
+        record.totals().warnings.append(&mut begun.warnings);
+        if let Some(source) = &mut begun.source {
+            self.leave_out(at, source);
+            let live = &record.live;
+            let bytes = source.files.iter().map(|file| file.bytes).sum();
+            live.bytes_total.store(bytes, Ordering::Relaxed);
+            let done = source.bytes_done.clone();
+            let bytes_done = live.bytes_done.lock();
+            *bytes_done.expect("no one panics holding this lock") = Some(done);
+            self.inputs.extend(source.files.iter().cloned());
+        }
+        if begun.resumable {
+            self.resume(at, &mut begun)?;
+        }
+        Ok(begun)
     }
 
     /// Prepares to write checkpoints after those of an earlier run.

@@ -3,6 +3,7 @@
 
 mod combine;
 mod driver;
+mod only_new;
 mod preview;
 mod queue;
 mod read_ahead;
@@ -26,11 +27,12 @@ pub use record::{Live, watch};
 use crate::clock;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Step};
 use crate::plan::Plan;
 use crate::report::{Failure, Machine, Rejects, Report, StageReport, Status};
 use crate::stage::{REJECTS_FILE, Run};
 use crate::state::history::{self, History};
+use crate::state::loaded::{LoadedFiles, LoadedLog};
 use crate::state::resume::{self, Reach, RunFolder};
 use crate::stop::{InOrder, Stop};
 use crate::threads;
@@ -49,6 +51,8 @@ pub struct Options {
     pub command: Option<String>,
     /// The run to go on with; empty: the pipeline's newest unfinished one.
     pub resume: Option<String>,
+    /// What to do with files that earlier runs have published, where a stage reads only new ones.
+    pub loaded_files: LoadedFiles,
     /// What stops the run.
     pub stop: Stop,
     /// The program that worker processes run.
@@ -112,9 +116,14 @@ fn run_held(
         folder: held,
         reach: Reach::Nothing,
         publishing: false,
+        loaded: None,
+        new_files: Vec::new(),
+        nothing_new: false,
         journals: Vec::new(),
     };
-    let ran = threads::pull(pipeline.steps.len(), || driver.drive())
+    let opened = loaded_log(pipeline, options).map(|log| driver.loaded = log);
+    let ran = opened
+        .and_then(|()| threads::pull(pipeline.steps.len(), || driver.drive()))
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
@@ -142,6 +151,9 @@ fn run_held(
             "nothing is lost: `{command} --resume={id}` goes on where this run ended"
         ));
     }
+    if driver.nothing_new {
+        notes.push(NOTHING_NEW.to_owned());
+    }
     let report = report(&mut driver, live, &began, error.as_ref());
     let report = Report {
         rejects,
@@ -151,6 +163,19 @@ fn run_held(
     // The report of a run that could not go on stays the one of its end.
     let is_kept = driver.reach >= Reach::Begun || !resumed;
     (report, error, is_kept.then_some(driver.folder))
+}
+
+/// What a run says that ended before any work, as no file is new.
+const NOTHING_NEW: &str = "no file is new: nothing was read, and every result is as it was; `--all-files` reads all files again";
+
+/// The log of the files that were loaded, where a stage reads only new ones.
+fn loaded_log(pipeline: &Pipeline, options: &Options) -> Result<Option<LoadedLog>> {
+    let only_new = |step: &Step| step.stage.properties().only_new;
+    if options.loaded_files == LoadedFiles::Ignore || !pipeline.steps.iter().any(only_new) {
+        return Ok(None);
+    }
+    let read_again = options.loaded_files == LoadedFiles::ReadAgain;
+    LoadedLog::open(&options.state, &pipeline.file, read_again).map(Some)
 }
 
 /// When a run began.
@@ -176,7 +201,8 @@ fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<
     let (pipeline, options) = (driver.pipeline, driver.options);
     let stages = pipeline.steps.iter().zip(&driver.records);
     let stages = stages.map(|(step, record)| StageReport {
-        published: results::published(step, &pipeline.folder).filter(|_| error.is_none()),
+        published: results::published(step, &pipeline.folder)
+            .filter(|_| error.is_none() && !driver.nothing_new),
         ..record.report(step, options.digest)
     });
     let mut report = Report {

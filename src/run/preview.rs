@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::report::Reason;
 use crate::schema::Schema;
 use crate::stage::{Begun, Run};
+use crate::state::loaded::LoadedFiles;
 use crate::stop::{InOrder, Stop};
 use crate::threads;
 
@@ -56,6 +57,7 @@ fn first_rows(pipeline: &Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         state: PathBuf::new(),
         command: None,
         resume: None,
+        loaded_files: LoadedFiles::Ignore,
         stop: stop.clone(),
         workers: Arc::new(Workers::this_program()),
     };

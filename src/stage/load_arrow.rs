@@ -55,6 +55,9 @@ struct Options {
     /// what to read, in this order, each once; globs and addresses as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
+    /// leave out files that a run of this pipeline has published already, by name, size and time
+    #[serde(default)]
+    only_new: bool,
 }
 
 struct LoadArrow(Options);
@@ -75,6 +78,7 @@ impl Stage for LoadArrow {
     fn properties(&self) -> Properties {
         Properties {
             reads: self.0.files.clone(),
+            only_new: self.0.only_new,
             ..Properties::default()
         }
     }

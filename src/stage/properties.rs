@@ -18,6 +18,8 @@ pub struct Properties {
     pub batch_rows: Option<usize>,
     /// Paths and patterns of the files that it reads.
     pub reads: Vec<String>,
+    /// Whether it leaves out files that a run of the pipeline has published already.
+    pub only_new: bool,
     /// Where its rows leave the pipeline.
     pub writes: Option<Destination>,
     /// What holds for its requests, where each batch is one ([`Partitioning::Requests`]).

@@ -18,7 +18,7 @@ pub struct Source {
     pub parts: Vec<SourcePart>,
     /// How far it has read, in bytes of the files as they lie there; grows while the batches are read.
     pub bytes_done: Arc<AtomicU64>,
-    /// The files it reads.
+    /// The files it reads; of a stage with [`Properties::only_new`](super::Properties::only_new) one a part.
     pub files: Vec<InputFile>,
 }
 

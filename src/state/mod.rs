@@ -4,4 +4,5 @@
 pub(crate) mod checkpoint;
 pub mod history;
 pub(crate) mod journal;
+pub mod loaded;
 pub(crate) mod resume;

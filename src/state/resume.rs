@@ -217,12 +217,16 @@ impl RunFolder {
         Ok(Some(RunFolder { id, path, file }))
     }
 
+    /// The files that an earlier run with this folder read; `None`: there was none, or it had not begun.
+    pub(crate) fn read_before(&self) -> Option<Vec<InputFile>> {
+        let was = std::fs::read(self.path.join(INPUTS_FILE)).ok()?;
+        serde_json::from_slice(&was).ok()
+    }
+
     /// Every stage has begun: these are the files that are read. A run that goes on must read the same.
     pub(crate) fn reads(&self, inputs: &[InputFile], pipeline: &Pipeline) -> Result<()> {
         let file = self.path.join(INPUTS_FILE);
-        let was = std::fs::read(&file).ok();
-        let was: Option<Vec<InputFile>> = was.and_then(|was| serde_json::from_slice(&was).ok());
-        let Some(was) = was else {
+        let Some(was) = self.read_before() else {
             let json = serde_json::to_string(inputs).expect("it is plain data");
             return disk::replace(&file, json.as_bytes())
                 .map_err(|error| Error::io("write", file.display(), &error));

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::harness::{ETL, Etl, Folder, Outcome, Variant, files, wait_until};
 
 /// The shim, compiled; `None`: there is no compiler.
-fn shim(folder: &Folder) -> Option<PathBuf> {
+pub(crate) fn shim(folder: &Folder) -> Option<PathBuf> {
     let library = folder.join("shim.so");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-D_LARGEFILE64_SOURCE", "-o"])

@@ -22,6 +22,7 @@ mod inputs;
 mod limits;
 mod local_index;
 mod objects;
+mod only_new;
 mod oracle;
 mod outputs;
 mod pages;

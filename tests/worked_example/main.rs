@@ -23,6 +23,7 @@ use etl::executor::processes::{self, Workers};
 use etl::pipeline::{self, Overrides};
 use etl::run::{self, Options};
 use etl::stage::{STAGES, StageKind};
+use etl::state::loaded::LoadedFiles;
 use etl::stop::Stop;
 
 const TEST: &str = "the_worked_example_runs_under_every_executor";
@@ -135,6 +136,7 @@ fn run_under(folder: &Path, executor: &str, rows: usize) -> (String, String) {
         state: folder.join("state"),
         command: None,
         resume: None,
+        loaded_files: LoadedFiles::Ignore,
         stop: Stop::default(),
         workers: Arc::new(Workers::this_program()),
     };

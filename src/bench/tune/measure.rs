@@ -19,6 +19,7 @@ use crate::pipeline::{Pipeline, Step};
 use crate::report::StageReport;
 use crate::run::{self, Options};
 use crate::stage::Storage;
+use crate::state::loaded::LoadedFiles;
 use crate::stop::Stop;
 
 /// A folder for what measured runs keep and write; gone when it is dropped.
@@ -131,6 +132,7 @@ impl Scratch {
             state: self.path.clone(),
             command: None,
             resume: None,
+            loaded_files: LoadedFiles::Ignore,
             stop,
             workers: Arc::new(Workers::this_program()),
         }

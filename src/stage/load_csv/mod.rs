@@ -65,6 +65,7 @@ struct LoadCsv {
     skip_rows: usize,
     clean_names: bool,
     record_bytes: usize,
+    only_new: bool,
     on_error: OnError,
     /// The first file once its header was read, if it can be opened only once.
     begun: Mutex<Option<(Place, Opened)>>,
@@ -261,6 +262,7 @@ impl Stage for LoadCsv {
     fn properties(&self) -> Properties {
         Properties {
             reads: self.files.clone(),
+            only_new: self.only_new,
             ..Properties::default()
         }
     }

@@ -88,6 +88,9 @@ pub(super) struct Options {
     /// a longer record is an error
     #[serde(default = "record_bytes")]
     record_bytes: usize,
+    /// leave out files that a run of this pipeline has published already, by name, size and time
+    #[serde(default)]
+    only_new: bool,
     /// what a record that does not fit is
     #[serde(default, deserialize_with = "OnError::reject_or_fail")]
     #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
@@ -224,6 +227,7 @@ impl LoadCsv {
             skip_rows: given.skip_rows,
             clean_names: given.clean_names,
             record_bytes: given.record_bytes,
+            only_new: given.only_new,
             on_error: given.on_error,
             begun: Mutex::default(),
             grown: Grown::default(),
