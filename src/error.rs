@@ -307,6 +307,15 @@ impl<T> OfValue for Result<T> {
 pub const DESCRIPTORS: &str =
     "raise the limit of open files (`ulimit -n`), or lower `workers`, or read fewer files at once";
 
+/// What a panic says.
+pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no words".into())
+}
+
 /// Whether the system refuses another open file, pipe or socket.
 pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     let code = error.raw_os_error();

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::clock::{self, Span};
 use crate::columns::Column;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_words};
 use crate::schema::{Schema, count};
 use crate::stage::{
     Backpressure, Counts, Job, Reject, Rest, Session, Setup, Stage, StageKind, TaskContext,
@@ -415,12 +415,4 @@ pub fn add_closed(sum: &mut Vec<Counts>, more: Vec<Counts>) {
     for (sum, more) in sum.iter_mut().zip(more) {
         add_counts(sum, more);
     }
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no words".into())
 }

@@ -1,7 +1,7 @@
 //! Arrow IPC files. Our column types that Arrow does not know (the unwrap mark) travel in the fields'
 //! metadata, so that a file read back gives the same documents.
 
-mod types;
+pub(in crate::format) mod types;
 
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
@@ -71,7 +71,8 @@ fn write_error(error: impl std::fmt::Display) -> Error {
     Error::failed("cannot write Arrow").cause(error)
 }
 
-fn dtype(ty: &Type) -> ArrowDataType {
+/// The Arrow type of columns of a type of ours.
+pub(in crate::format) fn dtype(ty: &Type) -> ArrowDataType {
     match ty {
         Type::String => ArrowDataType::LargeUtf8,
         Type::Int => ArrowDataType::Int64,
@@ -86,7 +87,7 @@ fn dtype(ty: &Type) -> ArrowDataType {
 }
 
 /// The array with dates said to be dates.
-fn typed(array: Box<dyn Array>, ty: &Type) -> Box<dyn Array> {
+pub(in crate::format) fn typed(array: Box<dyn Array>, ty: &Type) -> Box<dyn Array> {
     let any = array.as_any();
     match ty {
         Type::Date { .. } => match any.downcast_ref::<PrimitiveArray<i64>>() {
@@ -151,8 +152,11 @@ impl<R: Read + Seek> Iterator for Reader<R> {
         let rows = chunk.len();
         let names = self.schema.names();
         let columns = chunk.arrays().iter().zip(names).map(|(array, name)| {
-            types::column_of(array.as_ref())
-                .map_err(|reason| Error::failed(format!("column `{name}` has {reason}")))
+            types::column_of(array.as_ref()).map_err(|bad| {
+                let (reason, row) = (bad.reason, bad.row + 1);
+                Error::failed(format!("column `{name}` has {reason}"))
+                    .cause(format!("in row {row} of a record batch"))
+            })
         });
         Some(
             columns

@@ -5,3 +5,4 @@ pub mod csv;
 pub mod dates;
 pub mod gzip;
 pub mod json;
+pub mod parquet;

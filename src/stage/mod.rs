@@ -23,6 +23,7 @@ pub mod join;
 mod kind;
 pub mod load_arrow;
 pub mod load_csv;
+pub mod load_parquet;
 pub mod normalize_dates;
 mod option;
 mod partial_file;
@@ -62,6 +63,7 @@ use crate::stop::Stop;
 /// Every kind there is, in the order of the reference.
 pub static STAGES: &[&StageKind] = &[
     &load_csv::KIND,
+    &load_parquet::KIND,
     &load_arrow::KIND,
     &select::KIND,
     &filter::KIND,

@@ -17,7 +17,7 @@ use crate::schema::Type;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// The type that columns of an Arrow type have; `None`: no stage works with it.
-pub(super) fn type_of(dtype: &ArrowDataType) -> Option<Type> {
+pub(in crate::format) fn type_of(dtype: &ArrowDataType) -> Option<Type> {
     use ArrowDataType as A;
     Some(match dtype {
         A::Utf8 | A::LargeUtf8 | A::Utf8View => Type::String,
@@ -38,8 +38,17 @@ pub(super) fn type_of(dtype: &ArrowDataType) -> Option<Type> {
     })
 }
 
+/// A value that no column can hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::format) struct BadValue {
+    /// Whose it is, from 0.
+    pub(in crate::format) row: usize,
+    /// What it is, in words.
+    pub(in crate::format) reason: String,
+}
+
 /// The column of an array whose type [`type_of`] knows, or what is wrong with a value.
-pub(super) fn column_of(array: &dyn Array) -> Result<Column, String> {
+pub(in crate::format) fn column_of(array: &dyn Array) -> Result<Column, BadValue> {
     use ArrowDataType as A;
     match array.dtype() {
         A::Int8 => ints(array, |value: i8| Some(value.into())),
@@ -85,7 +94,7 @@ pub(super) fn column_of(array: &dyn Array) -> Result<Column, String> {
             IntegerType::UInt16 => dictionary::<u16>(array),
             IntegerType::UInt32 => dictionary::<u32>(array),
             IntegerType::UInt64 => dictionary::<u64>(array),
-            other => Err(format!("keys of type {other:?}")),
+            other => Err(of_all(format!("keys of type {other:?}"))),
         },
         A::List(_) => {
             let list: &ListArray<i32> = of(array);
@@ -98,7 +107,7 @@ pub(super) fn column_of(array: &dyn Array) -> Result<Column, String> {
         }
         A::FixedSizeList(_, size) => {
             let list: &FixedSizeListArray = of(array);
-            let size = i64::try_from(*size).map_err(|_| "lists of that size".to_owned())?;
+            let size = i64::try_from(*size).map_err(|_| of_all("lists of that size".into()))?;
             let rows = i64::try_from(list.len()).expect("memory ends before 2^63");
             let offsets: Vec<i64> = (0..=rows).map(|row| row * size).collect();
             let offsets = OffsetsBuffer::try_from(offsets).expect("they rise");
@@ -112,8 +121,13 @@ pub(super) fn column_of(array: &dyn Array) -> Result<Column, String> {
     }
 }
 
-fn as_laid_out(array: &dyn Array) -> Result<Column, String> {
-    Column::from_arrow(array).ok_or_else(|| format!("type {:?}", array.dtype()))
+fn as_laid_out(array: &dyn Array) -> Result<Column, BadValue> {
+    Column::from_arrow(array).ok_or_else(|| of_all(format!("type {:?}", array.dtype())))
+}
+
+/// What is wrong with every value is with the first.
+fn of_all(reason: String) -> BadValue {
+    BadValue { row: 0, reason }
 }
 
 /// An array as what its type says it is.
@@ -125,7 +139,7 @@ fn of<T: 'static>(array: &dyn Array) -> &T {
 fn ints<T: NativeType>(
     array: &dyn Array,
     int: impl Fn(T) -> Option<i64>,
-) -> Result<Column, String> {
+) -> Result<Column, BadValue> {
     let array: &PrimitiveArray<T> = of(array);
     let mut ints = Vec::with_capacity(array.len());
     for (row, value) in array.values().iter().enumerate() {
@@ -133,13 +147,16 @@ fn ints<T: NativeType>(
             Some(value) => ints.push(value),
             // What stands where a value is missing may be anything.
             None if array.is_null(row) => ints.push(0),
-            None => return Err(format!("`{value}` in row {}, beyond 64 bits", row + 1)),
+            None => {
+                let reason = format!("`{value}`, which is beyond 64 bits with a sign");
+                return Err(BadValue { row, reason });
+            }
         }
     }
     Ok(Column::from_ints(ints, array.validity().cloned()))
 }
 
-fn floats<T: NativeType>(array: &dyn Array, float: impl Fn(T) -> f64) -> Result<Column, String> {
+fn floats<T: NativeType>(array: &dyn Array, float: impl Fn(T) -> f64) -> Result<Column, BadValue> {
     let array: &PrimitiveArray<T> = of(array);
     let mut floats = Vec::with_capacity(array.len());
     for (row, value) in array.values().iter().enumerate() {
@@ -149,16 +166,14 @@ fn floats<T: NativeType>(array: &dyn Array, float: impl Fn(T) -> f64) -> Result<
         } else if number.is_finite() {
             floats.push(number);
         } else {
-            return Err(format!(
-                "`{value}` in row {}, which is not a number",
-                row + 1
-            ));
+            let reason = format!("`{value}`, which is not a number");
+            return Err(BadValue { row, reason });
         }
     }
     Ok(Column::from_floats(floats, array.validity().cloned()))
 }
 
-fn dictionary<K: DictionaryKey>(array: &dyn Array) -> Result<Column, String> {
+fn dictionary<K: DictionaryKey>(array: &dyn Array) -> Result<Column, BadValue> {
     let array: &DictionaryArray<K> = of(array);
     let words = column_of(array.values().as_ref())?;
     let words = words.strings();
@@ -172,10 +187,17 @@ fn lists(
     offsets: &OffsetsBuffer<i64>,
     values: &dyn Array,
     list: &dyn Array,
-) -> Result<Column, String> {
+) -> Result<Column, BadValue> {
+    let in_list = |bad: BadValue| {
+        let ends = offsets.buffer()[1..].iter();
+        let row = ends
+            .filter(|&&end| end <= i64::try_from(bad.row).unwrap_or(i64::MAX))
+            .count();
+        BadValue { row, ..bad }
+    };
     Ok(Column::Lists(List {
         offsets: offsets.buffer().clone(),
-        values: Arc::new(column_of(values)?),
+        values: Arc::new(column_of(values).map_err(in_list)?),
         validity: list.validity().cloned(),
     }))
 }

@@ -3,6 +3,7 @@
 
 mod emptied;
 mod object;
+mod parquet;
 mod target;
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use self::emptied::Emptied;
+use self::parquet::ParquetSink;
 use self::target::{Target, is_directory, is_stdout};
 use super::{
     Begun, Counts, Destination, Folder, Output, Partitioning, Probe, Properties, Run, Session,
@@ -21,6 +23,7 @@ use crate::columns::Column;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::json::Nulls;
+use crate::format::parquet::Compression as PageCompression;
 use crate::format::{arrow, csv, gzip, json};
 use crate::place::ObjectUrl;
 use crate::schema::Schema;
@@ -28,7 +31,7 @@ use crate::schema::Schema;
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "write_files",
-    summary: "writes rows to a file as NDJSON, CSV or Arrow",
+    summary: "writes rows to a file as NDJSON, CSV, Arrow or Parquet",
     inputs: &[1],
     sink: true,
     takes_batch_rows: true,
@@ -55,6 +58,9 @@ struct Options {
     /// null members of NDJSON documents
     #[serde(default)]
     nulls: Nulls,
+    /// how Parquet is compressed, page by page
+    #[schemars(extend("x-default" = "`zstd`"))]
+    compression: Option<Compression>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
@@ -63,6 +69,16 @@ enum Format {
     Ndjson,
     Csv,
     Arrow,
+    Parquet,
+}
+
+/// See [`format::parquet::Compression`](crate::format::parquet::Compression).
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Compression {
+    Zstd,
+    Snappy,
+    None,
 }
 
 struct WriteFiles {
@@ -70,6 +86,7 @@ struct WriteFiles {
     format: Format,
     gzip: bool,
     nulls: Nulls,
+    compression: Compression,
 }
 
 impl WriteFiles {
@@ -94,6 +111,7 @@ impl WriteFiles {
             Some("ndjson" | "jsonl" | "json") => Some(Format::Ndjson),
             Some("csv") => Some(Format::Csv),
             Some("arrow" | "ipc" | "feather") => Some(Format::Arrow),
+            Some("parquet") => Some(Format::Parquet),
             _ => None,
         };
         let format = given.format.or(by_extension).ok_or_else(|| {
@@ -101,15 +119,29 @@ impl WriteFiles {
                 "`path` = `{}` does not say which `format` to write",
                 given.path
             ))
-            .hint("end it in `.ndjson`, `.csv` or `.arrow`, or give `format`")
+            .hint("end it in `.ndjson`, `.csv`, `.arrow` or `.parquet`, or give `format`")
             .of(["path"])
             .of(["format"])
         })?;
+        if format == Format::Parquet && gzip {
+            return Err(Error::usage(format!(
+                "`path` = `{}`: a Parquet file is compressed within, and is not packed with gzip",
+                given.path
+            ))
+            .hint("leave out `.gz`; `compression` says how its pages are compressed")
+            .of(["path"]));
+        }
+        if format != Format::Parquet && given.compression.is_some() {
+            return Err(Error::usage("`compression` is for Parquet files")
+                .hint("`.gz` after the extension adds gzip")
+                .of(["compression"]));
+        }
         Ok(WriteFiles {
             path: given.path,
             format,
             gzip,
             nulls: given.nulls,
+            compression: given.compression.unwrap_or(Compression::Zstd),
         })
     }
 }
@@ -183,6 +215,14 @@ impl Stage for WriteFiles {
                 Box::new(sink)
             }
             Format::Arrow => Box::new(ArrowSink::new(output, &inputs[0])?),
+            Format::Parquet => {
+                let compression = match self.compression {
+                    Compression::Zstd => PageCompression::Zstd,
+                    Compression::Snappy => PageCompression::Snappy,
+                    Compression::None => PageCompression::None,
+                };
+                Box::new(ParquetSink::new(output, &inputs[0], compression)?)
+            }
         };
         let sink = if is_stdout(&self.path) {
             file
@@ -201,6 +241,7 @@ impl Stage for WriteFiles {
             Format::Ndjson => Box::new(Documents(json::Writer::new(&schema, self.nulls))),
             Format::Csv => Box::new(Lines(schema)),
             Format::Arrow => Box::new(AsItIs),
+            Format::Parquet => Box::new(Compacted),
         })
     }
 }
@@ -208,6 +249,7 @@ impl Stage for WriteFiles {
 struct Documents(json::Writer);
 struct Lines(Schema);
 struct AsItIs;
+struct Compacted;
 
 impl Session for Documents {
     fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
@@ -226,6 +268,13 @@ impl Session for Lines {
 impl Session for AsItIs {
     fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         Ok(Output::new(batch.resolve()))
+    }
+}
+
+impl Session for Compacted {
+    fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
+        // A row group waits until it is whole: it is not to hold the text that its rows were cut from.
+        Ok(Output::new(batch.compacted()))
     }
 }
 
@@ -335,16 +384,16 @@ const RECORD_BATCH_ROWS: usize = 65_536;
 
 /// Gathers rows into record batches of one size.
 struct ArrowSink {
-    writer: Option<arrow::Writer<ArrowOut>>,
-    ended: Option<ArrowOut>,
+    writer: Option<arrow::Writer<LibraryOut>>,
+    ended: Option<LibraryOut>,
     waiting: Vec<Batch>,
     waiting_rows: usize,
 }
 
-/// An output as a writer, for the Arrow library.
-struct ArrowOut(Out);
+/// An output as a writer, for the libraries of Arrow and Parquet.
+struct LibraryOut(Out);
 
-impl Write for ArrowOut {
+impl Write for LibraryOut {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.write(bytes).map_err(|error| {
             std::io::Error::other(error.causes.first().cloned().unwrap_or(error.message))
@@ -359,7 +408,7 @@ impl Write for ArrowOut {
 
 impl ArrowSink {
     fn new(out: Out, schema: &Schema) -> Result<Self> {
-        let writer = arrow::Writer::new(ArrowOut(out), schema)?;
+        let writer = arrow::Writer::new(LibraryOut(out), schema)?;
         Ok(ArrowSink {
             writer: Some(writer),
             ended: None,

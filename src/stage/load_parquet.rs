@@ -1,0 +1,327 @@
+//! `load_parquet`: reads Parquet files, of which only the columns that are asked for. The source reads the bytes of a
+//! row group, one thread's work; decoding them is the parallel part.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Deserialize;
+
+use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, of_file};
+use super::source::{UNCOMPARED, columns_for};
+use super::{
+    Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Source,
+    SourcePart, Stage, StageKind, TaskContext, options,
+};
+use crate::batch::Batch;
+use crate::error::{Class, Error, Result};
+use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
+use crate::schema::{Schema, count};
+use crate::stop::Stop;
+
+/// The kind.
+pub static KIND: StageKind = StageKind {
+    name: "load_parquet",
+    summary: "reads Parquet files, types and all, of which the columns asked for",
+    inputs: &[0],
+    sink: false,
+    takes_batch_rows: true,
+    patterns_option: Some("files"),
+    options: super::stage_options!(Options),
+    example: r#"[[stage]]
+name = "people"
+kind = "load_parquet"
+files = ["people_*.parquet"]
+columns = ["id", "name"]
+"#,
+    decode: |table| {
+        let given: Options = options(table)?;
+        if given.files.is_empty() {
+            return Err(Error::usage("`files` is empty")
+                .hint("name at least one file or glob")
+                .of(["files"]));
+        }
+        if given.files.iter().any(|file| file == "-") {
+            return Err(Error::usage(
+                "a Parquet file cannot be read from standard input: its index is at its end",
+            )
+            .of(["files", "-"]));
+        }
+        if given.columns.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::usage("`columns` is empty")
+                .hint("name at least one column, or leave `columns` out to read all")
+                .of(["columns"]));
+        }
+        Ok(Box::new(LoadParquet(given)))
+    },
+    ..StageKind::BASE
+};
+
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// what to read, in this order, each once; globs as in `load_csv`; all of the same columns
+    #[schemars(extend("x-type" = "list of paths or globs"))]
+    files: Vec<String>,
+    /// the columns to read, in the order of the file; the bytes of others are not read
+    #[schemars(extend("x-default" = "all"))]
+    columns: Option<Vec<String>>,
+}
+
+struct LoadParquet(Options);
+
+impl LoadParquet {
+    fn names(&self) -> Option<&[String]> {
+        self.0.columns.as_deref()
+    }
+
+    /// Opens a file and reads its footer.
+    fn open_file(&self, seen: &Seen, stop: &Stop) -> Result<(Opened, Footer, Picked)> {
+        let file = Opened::new(seen, stop)?;
+        let read = || {
+            let footer = Footer::read(&file)?;
+            let picked = footer.pick(self.names())?;
+            Ok((footer, picked))
+        };
+        match read() {
+            Ok((footer, picked)) => Ok((file, footer, picked)),
+            Err(error) => Err(file.fault(error)),
+        }
+    }
+
+    /// An error about a file: about its columns where it names one of the pipeline's.
+    fn about(&self, folder: &Folder, path: &Path, error: Error) -> Error {
+        if error.class == Class::Usage {
+            return error.each(&|error: Error| Error {
+                class: Class::Failed,
+                ..error.under("columns")
+            });
+        }
+        of_file(&self.0.files, folder, path, error)
+    }
+}
+
+impl Stage for LoadParquet {
+    fn inputs(&self) -> Vec<Partitioning> {
+        vec![Partitioning::Any]
+    }
+
+    fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
+        let stop = Stop::of_signals();
+        let paths = expand(&self.0.files, folder, &stop)?;
+        let seen = Seen::of(&paths[0]).and_then(|(seen, _)| self.open_file(&seen, &stop));
+        let (_, _, picked) = seen.map_err(|error| self.about(folder, &paths[0], error))?;
+        Ok(picked.schema)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties {
+            reads: self.0.files.clone(),
+            ..Properties::default()
+        }
+    }
+
+    fn probe(&self, folder: &Folder) -> Vec<Probe> {
+        let paths = match expand(&self.0.files, folder, &Stop::default()) {
+            Ok(paths) => paths,
+            Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
+        };
+        let schema = self.schema(&[], folder);
+        let probe = |at: usize, path: &PathBuf| -> Result<String> {
+            let (_, footer, picked) = self.open_file(&Seen::of(path)?.0, &Stop::default())?;
+            let rows = count(footer.rows() as u64, "row");
+            match columns_for(at == 0, &schema)? {
+                Some(columns) if picked.schema != *columns => Err(other_columns(path)),
+                Some(columns) => Ok(format!("{}, {rows}", count(columns.fields.len(), "column"))),
+                None => Ok(UNCOMPARED.into()),
+            }
+        };
+        let probes = paths.iter().enumerate();
+        let probes = probes.map(|(at, path)| {
+            let found = probe(at, path).map_err(|error| self.about(folder, path, error));
+            Probe::new(path.display(), found)
+        });
+        probes.collect()
+    }
+
+    fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
+        let schema = self.schema(&[], &run.folder)?;
+        let bytes_done = Arc::new(AtomicU64::new(0));
+        let loader = Arc::new(LoadParquet(Options {
+            files: Vec::new(),
+            columns: self.0.columns.clone(),
+        }));
+        let mut files = Vec::new();
+        let mut parts: Vec<SourcePart> = Vec::new();
+        for path in expand(&self.0.files, &run.folder, &run.stop)? {
+            let (seen, file) = Seen::of(&path)
+                .map_err(|error| of_file(&self.0.files, &run.folder, &path, error))?;
+            let bytes = file.bytes;
+            files.push(file);
+            parts.push(Box::new(RowGroups {
+                loader: loader.clone(),
+                source: parquet::Source {
+                    file: run.add_file(&path)?,
+                    batch_rows,
+                },
+                seen,
+                schema: schema.clone(),
+                open: None,
+                bytes_left: bytes,
+                bytes_done: bytes_done.clone(),
+                stop: run.stop.clone(),
+                ended: false,
+            }));
+        }
+        Ok(Begun {
+            source: Some(Source {
+                parts,
+                bytes_done,
+                files,
+            }),
+            ..Begun::default()
+        })
+    }
+
+    fn open(&self, _setup: Setup) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Decoding))
+    }
+}
+
+/// A file that lies there, and the watch over it.
+struct Opened {
+    path: PathBuf,
+    watch: Watch,
+    file: std::fs::File,
+    length: u64,
+    stop: Stop,
+}
+
+impl Opened {
+    fn new(seen: &Seen, stop: &Stop) -> Result<Self> {
+        let path = &seen.path;
+        let io = |error: &std::io::Error| Error::io("read", path.display(), error);
+        let Some(watch) = seen.watch(stop, &Grown::default())? else {
+            return Err(Error::failed(format!(
+                "`{}` is not a file: a Parquet file is read from its end",
+                path.display()
+            )));
+        };
+        let file = watch.file().map_err(|error| io(&error))?;
+        let length = file.metadata().map_err(|error| io(&error))?.len();
+        Ok(Opened {
+            path: path.clone(),
+            watch,
+            file,
+            length,
+            stop: stop.clone(),
+        })
+    }
+
+    /// An error of the file: that it was changed, if it was, is why all else went wrong.
+    fn fault(&self, error: Error) -> Error {
+        match self.watch.unchanged() {
+            Err(changed) => changed,
+            // A column that it lacks is named by the pipeline.
+            Ok(()) if error.class == Class::Usage => error,
+            Ok(()) => in_file(&self.path, error),
+        }
+    }
+}
+
+impl ReadAt for Opened {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.stop.check()?;
+        let mut bytes = vec![0; length];
+        let read = self.file.read_exact_at(&mut bytes, offset);
+        read.map_err(|error| Error::io("read", self.path.display(), &error))?;
+        Ok(bytes)
+    }
+}
+
+/// A part of the source: the row groups of one file.
+struct RowGroups {
+    loader: Arc<LoadParquet>,
+    source: parquet::Source,
+    seen: Seen,
+    schema: Schema,
+    open: Option<Blocks<Opened>>,
+    /// Bytes of the file that do not count as done yet.
+    bytes_left: u64,
+    bytes_done: Arc<AtomicU64>,
+    stop: Stop,
+    ended: bool,
+}
+
+impl RowGroups {
+    fn next_block(&mut self) -> Result<Option<Batch>> {
+        if self.open.is_none() {
+            let (file, footer, picked) = self.loader.open_file(&self.seen, &self.stop)?;
+            if picked.schema != self.schema {
+                return Err(other_columns(&self.seen.path));
+            }
+            self.open = Some(Blocks::new(file, footer, picked, self.source));
+        }
+        let blocks = self.open.as_mut().expect("it was just opened");
+        let next = blocks.next_block();
+        let Some(block) = next.map_err(|error| blocks.file().fault(error))? else {
+            blocks.file().watch.unchanged()?;
+            // The footer, and columns that were not asked for.
+            self.done(self.bytes_left);
+            return Ok(None);
+        };
+        self.done(block.size() as u64);
+        Ok(Some(block))
+    }
+
+    fn done(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes_left);
+        self.bytes_left -= bytes;
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Iterator for RowGroups {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.next_block().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            // A file that has ended is not kept open until all have.
+            self.open = None;
+            self.ended = true;
+        }
+        next
+    }
+}
+
+fn other_columns(path: &Path) -> Error {
+    let path = path.display();
+    Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
+}
+
+/// Decodes the blocks that the source read.
+struct Decoding;
+
+impl Session for Decoding {
+    fn run(&self, block: Batch, _task: TaskContext) -> Result<Output> {
+        next_part(Pieces::new(&block)?)
+    }
+}
+
+fn next_part(mut pieces: Pieces) -> Result<Output> {
+    let (batch, more) = pieces.next_batch()?;
+    Ok(Output {
+        rows_in: Some(batch.rows() as u64),
+        rest: more.then(|| Rest::new(move || next_part(pieces))),
+        ..Output::new(batch)
+    })
+}
