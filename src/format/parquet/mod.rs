@@ -15,6 +15,8 @@ pub mod guard;
 mod pages;
 mod shape;
 mod split;
+#[cfg(test)]
+mod tests;
 mod thrift;
 mod write;
 

@@ -1,7 +1,7 @@
 //! Rows on their way into a Parquet file. Row groups end where the rows say so, however they came.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
 
 use super::{LibraryOut, Out};
