@@ -1,15 +1,12 @@
 //! `load_parquet`: reads Parquet files, of which only the columns that are asked for. The source reads the bytes of a
 //! row group, one thread's work; decoding them is the parallel part.
 
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::files::{Grown, OTHER_COLUMNS, Seen, Watch, expand, in_file, of_file};
-use super::source::{UNCOMPARED, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for};
 use super::{
     Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, TaskContext, options,
@@ -17,6 +14,7 @@ use super::{
 use crate::batch::Batch;
 use crate::error::{Class, Error, Result};
 use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
+use crate::place::{Place, Ranges, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -78,7 +76,10 @@ impl LoadParquet {
 
     /// Opens a file and reads its footer.
     fn open_file(&self, seen: &Seen, stop: &Stop) -> Result<(Opened, Footer, Picked)> {
-        let file = Opened::new(seen, stop)?;
+        let file = Opened {
+            place: seen.place.clone(),
+            ranges: seen.ranges(stop)?,
+        };
         let read = || {
             let footer = Footer::read(&file)?;
             let picked = footer.pick(self.names())?;
@@ -91,7 +92,7 @@ impl LoadParquet {
     }
 
     /// An error about a file: about its columns where it names one of the pipeline's.
-    fn about(&self, folder: &Folder, path: &Path, error: Error) -> Error {
+    fn about(&self, folder: &Folder, path: &Place, error: Error) -> Error {
         if error.class == Class::Usage {
             return error.each(&|error: Error| Error {
                 class: Class::Failed,
@@ -128,7 +129,7 @@ impl Stage for LoadParquet {
             Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
-        let probe = |at: usize, path: &PathBuf| -> Result<String> {
+        let probe = |at: usize, path: &Place| -> Result<String> {
             let (_, footer, picked) = self.open_file(&Seen::of(path)?.0, &Stop::default())?;
             let rows = count(footer.rows() as u64, "row");
             match columns_for(at == 0, &schema)? {
@@ -140,7 +141,7 @@ impl Stage for LoadParquet {
         let probes = paths.iter().enumerate();
         let probes = probes.map(|(at, path)| {
             let found = probe(at, path).map_err(|error| self.about(folder, path, error));
-            Probe::new(path.display(), found)
+            Probe::new(path, found)
         });
         probes.collect()
     }
@@ -189,58 +190,38 @@ impl Stage for LoadParquet {
     }
 }
 
-/// A file that lies there, and the watch over it.
+/// What is read, and its bytes.
 struct Opened {
-    path: PathBuf,
-    watch: Watch,
-    file: std::fs::File,
-    length: u64,
-    stop: Stop,
+    place: Place,
+    ranges: Ranges,
 }
 
 impl Opened {
-    fn new(seen: &Seen, stop: &Stop) -> Result<Self> {
-        let path = &seen.path;
-        let io = |error: &std::io::Error| Error::io("read", path.display(), error);
-        let Some(watch) = seen.watch(stop, &Grown::default())? else {
-            return Err(Error::failed(format!(
-                "`{}` is not a file: a Parquet file is read from its end",
-                path.display()
-            )));
-        };
-        let file = watch.file().map_err(|error| io(&error))?;
-        let length = file.metadata().map_err(|error| io(&error))?.len();
-        Ok(Opened {
-            path: path.clone(),
-            watch,
-            file,
-            length,
-            stop: stop.clone(),
-        })
-    }
-
     /// An error of the file: that it was changed, if it was, is why all else went wrong.
     fn fault(&self, error: Error) -> Error {
-        match self.watch.unchanged() {
+        match self.ranges.unchanged() {
             Err(changed) => changed,
             // A column that it lacks is named by the pipeline.
             Ok(()) if error.class == Class::Usage => error,
-            Ok(()) => in_file(&self.path, error),
+            Ok(()) => in_file(&self.place, error),
         }
     }
 }
 
 impl ReadAt for Opened {
     fn length(&self) -> u64 {
-        self.length
+        self.ranges.len()
     }
 
     fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.stop.check()?;
-        let mut bytes = vec![0; length];
-        let read = self.file.read_exact_at(&mut bytes, offset);
-        read.map_err(|error| Error::io("read", self.path.display(), &error))?;
-        Ok(bytes)
+        let bytes = self.ranges.read_at(offset, length)?;
+        if bytes.len() == length {
+            return Ok(bytes);
+        }
+        let end = offset + bytes.len() as u64;
+        Err(Error::failed(format!(
+            "it ended at byte {end} while it was read"
+        )))
     }
 }
 
@@ -263,14 +244,14 @@ impl RowGroups {
         if self.open.is_none() {
             let (file, footer, picked) = self.loader.open_file(&self.seen, &self.stop)?;
             if picked.schema != self.schema {
-                return Err(other_columns(&self.seen.path));
+                return Err(other_columns(&self.seen.place));
             }
             self.open = Some(Blocks::new(file, footer, picked, self.source));
         }
         let blocks = self.open.as_mut().expect("it was just opened");
         let next = blocks.next_block();
         let Some(block) = next.map_err(|error| blocks.file().fault(error))? else {
-            blocks.file().watch.unchanged()?;
+            blocks.file().ranges.unchanged()?;
             // The footer, and columns that were not asked for.
             self.done(self.bytes_left);
             return Ok(None);
@@ -303,8 +284,7 @@ impl Iterator for RowGroups {
     }
 }
 
-fn other_columns(path: &Path) -> Error {
-    let path = path.display();
+fn other_columns(path: &Place) -> Error {
     Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
 }
 

@@ -14,7 +14,6 @@ use super::thrift::{Fault, check_footer};
 use super::{FIELDS_KEY, ReadAt};
 use crate::batch::origin::RECORD_BITS;
 use crate::error::{Error, Result, every};
-use crate::format::gzip;
 use crate::schema::{Field, Schema, Type};
 
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -313,11 +312,6 @@ fn not_parquet(file: &dyn ReadAt, length: u64) -> Result<Error> {
         .hint("is it still being written or copied? run again once it is complete"));
     }
     let error = Error::failed("not a Parquet file: it does not end with `PAR1`");
-    if first.starts_with(&gzip::MAGIC) {
-        return Ok(
-            error.hint("it is gzip: unpack it first, as a Parquet file is compressed within")
-        );
-    }
     if length == 0 {
         return Ok(error.hint("it is empty"));
     }
