@@ -147,8 +147,8 @@ fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
         ),
         [b'7', b'z', 0xBC, 0xAF, ..] => ("is a 7z archive".into(), "unpack it first".into()),
         b"PAR1" | [b'P', b'A', b'R', b'1', ..] => (
-            "is a Parquet file, which is not read yet".into(),
-            "convert it first, to CSV or Arrow".into(),
+            "is a Parquet file, not text".into(),
+            "kind `load_parquet` reads it".into(),
         ),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
             "is UTF-16 text, which is not read yet".into(),

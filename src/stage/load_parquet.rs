@@ -82,7 +82,7 @@ impl LoadParquet {
         };
         let read = || {
             let footer = Footer::read(&file)?;
-            let picked = footer.pick(self.names())?;
+            let picked = footer.pick(self.names()).map_err(or_leave_out)?;
             Ok((footer, picked))
         };
         match read() {
@@ -293,15 +293,24 @@ struct Decoding;
 
 impl Session for Decoding {
     fn run(&self, block: Batch, _task: TaskContext) -> Result<Output> {
-        next_part(Pieces::new(&block)?)
+        next_part(Pieces::new(&block)?).map_err(or_leave_out)
     }
+}
+
+/// What to do where it is the column that cannot be read, and not the file.
+fn or_leave_out(error: Error) -> Error {
+    if error.class == Class::Usage || error.hint.is_some() {
+        return error;
+    }
+    error
+        .hint("name the other columns in `columns`, or write the file with values that can be read")
 }
 
 fn next_part(mut pieces: Pieces) -> Result<Output> {
     let (batch, more) = pieces.next_batch()?;
     Ok(Output {
         rows_in: Some(batch.rows() as u64),
-        rest: more.then(|| Rest::new(move || next_part(pieces))),
+        rest: more.then(|| Rest::new(move || next_part(pieces).map_err(or_leave_out))),
         ..Output::new(batch)
     })
 }

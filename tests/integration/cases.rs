@@ -2,7 +2,7 @@
 //!
 //! - `pipeline.toml` reads from `in/` and writes to `out/`;
 //! - `expected/` holds what must then lie in `out/`, byte by byte. What only a program can read (`.gz`,
-//!   `.arrow`) need not be there and is compared between the executors;
+//!   `.arrow`, `.parquet`) need not be there and is compared between the executors;
 //! - `exit`: the exit code, if not 0; `expected_stderr`: parts of the message, one a line, without which
 //!   nothing may be on stderr at all; `expected_stdout`: all of it, otherwise none;
 //! - `rejects.ndjson`: for each reject, in order, members it must have; of `reason` a part;
@@ -208,7 +208,8 @@ fn compare_with_expected(case: &Path, seen: &Seen, outcome: &Outcome) -> Vec<Str
     let mut written = seen.files.clone();
     written.retain(|name, _| {
         let extension = Path::new(name).extension();
-        expected.contains_key(name) || !extension.is_some_and(|it| it == "gz" || it == "arrow")
+        expected.contains_key(name)
+            || !extension.is_some_and(|it| it == "gz" || it == "arrow" || it == "parquet")
     });
     faults.extend(files_differ(&expected, &written));
     if let Some(text) = text("rejects.ndjson") {

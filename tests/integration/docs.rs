@@ -368,7 +368,9 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // Counted things.
     ("src/pipeline/stage_keys", &["session"]),
     // Words in a message of a library.
-    ("src/format/arrow", &["compress"]),
+    ("src/format/arrow", &["compress", "compression"]),
+    // Who reads what is no text.
+    ("src/place/text", &["load_parquet"]),
     // A file of the scratch folder.
     ("src/bench/tune/measure", &["index"]),
     // A word that others have for `null`.

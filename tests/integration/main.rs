@@ -5,6 +5,7 @@
 //! What a machine does not offer (Python, the shared data, root) is skipped with a printed line.
 
 mod bad_input;
+mod bad_parquet;
 mod before_a_run;
 mod cases;
 mod compare;
@@ -26,6 +27,7 @@ mod only_new;
 mod oracle;
 mod outputs;
 mod pages;
+mod parquet;
 mod plans;
 mod real;
 mod refused;

@@ -287,6 +287,18 @@ def others(path):
     ))
 
 
+@damaged
+def not_a_number(path):
+    """In the list of the third row."""
+    write(path, pyarrow.table({"id": [1, 2, 3], "list": [[0.5], None, [1.0, float("nan")]]}))
+
+
+@damaged
+def beyond_signed(path):
+    """An unsigned integer in the second row that has no place in 64 bits with a sign."""
+    write(path, pyarrow.table({"n": pyarrow.array([1, 2**63], pyarrow.uint64())}))
+
+
 # --- DuckDB
 
 

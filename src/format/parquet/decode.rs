@@ -130,7 +130,6 @@ impl Head {
     fn bad_value(&self, column: &HeadColumn, row: usize, bad: BadValue) -> Error {
         let record = self.first_record + (row + bad.row) as u64;
         Error::failed(format!("column `{}` has {}", column.name, bad.reason))
-            .hint("name the other columns in `columns`, or write a null in its place")
             .origin(Some(self.origin(record)))
     }
 }

@@ -181,11 +181,11 @@ impl Footer {
                 "column `{}` is of type {what}, which no stage works with",
                 column.name
             ))
-            .hint("known are integers, floats, booleans, text, dates, time stamps and lists of these: name the other columns in `columns`, or cast this one where the file is written")),
+            .cause("known are integers, floats, booleans, text, dates, time stamps and lists of these")),
         });
         let columns = picked.collect::<Result<Vec<PickedColumn>>>()?;
         if columns.is_empty() {
-            return Err(Error::failed("the file has no columns"));
+            return Err(Error::failed("the file has no columns").hint(DAMAGED));
         }
         let fields = columns.iter().map(|column| self.field(column)).collect();
         let schema = Schema::new(fields).map_err(|error| Error::failed(error.message))?;

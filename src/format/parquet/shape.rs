@@ -83,9 +83,9 @@ impl Shape {
                         (Some(GroupLogicalType::List), _)
                         | (None, Some(GroupConvertedType::List)) => {}
                         (Some(GroupLogicalType::Map), _) | (None, Some(_)) => {
-                            return Err("map".into());
+                            return Err(nested_in(&lists, "map"));
                         }
-                        (None, None) => return Err("structure".into()),
+                        (None, None) => return Err(nested_in(&lists, "structure")),
                     }
                     lists.push(repetition == Repetition::Optional);
                     match item(fields, at.name())? {
@@ -171,6 +171,14 @@ impl Shape {
             level(repeated),
         )
     }
+}
+
+/// A type in lists, in words.
+fn nested_in(lists: &[bool], what: &str) -> String {
+    if lists.is_empty() {
+        return what.into();
+    }
+    format!("list of {what}s")
 }
 
 /// What is repeated in a list.

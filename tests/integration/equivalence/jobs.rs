@@ -149,7 +149,15 @@ impl Job {
 
     /// Writes `input` to a file of some format.
     fn write(&mut self, random: &mut Random, input: &str) {
-        let format = random.pick(&["ndjson", "csv", "arrow", "ndjson.gz", "csv.gz", "arrow.gz"]);
+        let format = random.pick(&[
+            "ndjson",
+            "csv",
+            "arrow",
+            "parquet",
+            "ndjson.gz",
+            "csv.gz",
+            "arrow.gz",
+        ]);
         let nulls = random.pick(&["omit", "null"]);
         self.write_as(input, format, nulls);
     }
@@ -215,6 +223,7 @@ pub(super) type Generator = fn(&mut Random, &mut Job);
 /// A generator for every kind.
 pub(super) const KINDS: &[(&str, Generator)] = &[
     ("load_csv", load_csv),
+    ("load_parquet", load_parquet),
     ("load_arrow", load_arrow),
     ("select", select),
     ("filter", filter),
@@ -253,6 +262,7 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
     ("several at fault", several_fail),
     ("several at fault on several ways", several_ways_fail),
     ("damaged gzip", gzip_damaged),
+    ("damaged parquet", parquet_damaged),
     ("damaged arrow", arrow_damaged),
     ("other header", other_header),
     ("open quote", open_quote),
@@ -265,6 +275,40 @@ fn load_csv(random: &mut Random, job: &mut Job) {
     job.load(random, "load", &rows, &style);
     job.write(random, "load");
     job.max_rejects = random.pick(&[0, 5, -1]);
+}
+
+fn load_parquet(random: &mut Random, job: &mut Job) {
+    let rows = rows(random, 200);
+    job.load(random, "csv", &rows, &Style::plain());
+    let mut last = job.dates("dated", "csv");
+    let mut columns: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+    if random.chance(50) {
+        let options = group_options(random, &["n", "b", "k"]);
+        last = job.stage("grouped", "group_concat", &[&last], options);
+        columns.clear();
+    }
+    let mut paths = Vec::new();
+    for compression in random.some(&["zstd", "snappy", "none"]) {
+        let path = format!("in/{compression}.parquet");
+        let options = vec![("path", json!(path)), ("compression", json!(compression))];
+        job.stage(
+            &format!("before-{compression}"),
+            "write_files",
+            &[&last],
+            options,
+        );
+        paths.push(path);
+    }
+    job.before = Some(job.toml());
+    job.stages.clear();
+    let mut options = vec![("files", json!(paths))];
+    if !columns.is_empty() && random.chance(50) {
+        options.push(("columns", json!(random.some(&columns))));
+    }
+    job.stage("load", "load_parquet", &[], options);
+    for format in random.some(&["ndjson", "csv", "arrow", "parquet"]) {
+        job.write_as("load", format, "null");
+    }
 }
 
 fn load_arrow(random: &mut Random, job: &mut Job) {
@@ -737,7 +781,15 @@ fn write_files(random: &mut Random, job: &mut Job) {
         let options = group_options(random, &["k", "n"]);
         input = job.stage("group", "group_concat", &[&input], options);
     }
-    for format in ["ndjson", "csv", "arrow", "ndjson.gz", "csv.gz", "arrow.gz"] {
+    for format in [
+        "ndjson",
+        "csv",
+        "arrow",
+        "parquet",
+        "ndjson.gz",
+        "csv.gz",
+        "arrow.gz",
+    ] {
         for nulls in random.some(&["omit", "null"]) {
             job.write_as(&input, format, nulls);
         }
@@ -1134,6 +1186,22 @@ fn long_record(random: &mut Random, job: &mut Job) {
     bytes.extend(format!("\n17,{},1\n18,b,1,true,1,1,b,c,d\n", "long ".repeat(200)).bytes());
     let options = vec![("record_bytes", 900.into())];
     second_file(random, job, "in/2.csv", bytes, options);
+}
+
+fn parquet_damaged(random: &mut Random, job: &mut Job) {
+    let rows = some_good_rows(random);
+    job.load(random, "csv", &rows, &Style::plain());
+    job.write_as("csv", "parquet", "omit");
+    job.before = Some(job.toml().replace("out/", "in/"));
+    job.stages.clear();
+    job.files
+        .push(("in/damaged.parquet".into(), b"PAR1 and no more".to_vec()));
+    let paths = ["in/csv-omit.parquet", "in/damaged.parquet"];
+    job.stage("load", "load_parquet", &[], vec![("files", json!(paths))]);
+    let options = vec![("columns", json!(["d", "e"]))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    job.write(random, "dates");
+    job.whole = vec!["load".into()];
 }
 
 fn arrow_damaged(random: &mut Random, job: &mut Job) {
