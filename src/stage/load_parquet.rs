@@ -62,8 +62,8 @@ struct Options {
     /// what to read, in this order, each once; globs as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
-    /// the columns to read, in the order of the file; the bytes of others are not read
-    #[schemars(extend("x-default" = "all"))]
+    /// the columns to read, in this order; the bytes of others are not read
+    #[schemars(extend("x-default" = "all, as they stand in the file"))]
     columns: Option<Vec<String>>,
 }
 

@@ -147,7 +147,7 @@ fn columns_that_are_not_asked_for_may_be_of_any_type() {
     let outcome = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).outcome();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let found = fs::read_to_string(folder.join("rows.ndjson")).expect("it was written");
-    assert_eq!(found, "{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n");
+    assert_eq!(found, "{\"name\":\"a\",\"id\":1}\n{\"id\":2}\n");
 }
 
 /// Rows of every type, in more than one row group, and groups of them.

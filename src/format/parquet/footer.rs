@@ -13,7 +13,7 @@ use super::shape::Shape;
 use super::thrift::{Fault, check_footer};
 use super::{FIELDS_KEY, ReadAt};
 use crate::batch::origin::RECORD_BITS;
-use crate::error::{Error, Result, every};
+use crate::error::{Error, Result};
 use crate::schema::{Field, Schema, Type};
 
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -64,6 +64,26 @@ pub(super) struct ChunkPlace {
     pub(super) range: Range<u64>,
     pub(super) values: u64,
     pub(super) codec: Compression,
+}
+
+impl Column {
+    /// It, if stages work with its type.
+    fn picked(&self) -> Result<PickedColumn> {
+        let name = self.name.clone();
+        match &self.shape {
+            Ok(shape) => Ok(PickedColumn {
+                name,
+                shape: shape.clone(),
+                chunk: self.chunk,
+            }),
+            Err(what) => Err(Error::failed(format!(
+                "column `{name}` is of type {what}, which no stage works with"
+            ))
+            .cause(
+                "known are integers, floats, booleans, text, dates, time stamps and lists of these",
+            )),
+        }
+    }
 }
 
 impl Footer {
@@ -159,36 +179,23 @@ impl Footer {
         })
     }
 
-    /// The columns named, in the file's order, or all of them.
+    /// The columns named, in that order, or all of them.
     pub fn pick(&self, names: Option<&[String]>) -> Result<Picked> {
         let all = self.columns.iter();
         let all = all.map(|column| Field::new(&column.name, Type::String));
-        let all = Schema {
-            fields: all.collect(),
+        // A column is asked for by its name.
+        let all = Schema::new(all.collect()).map_err(|error| Error::failed(error.message))?;
+        let picked = match names {
+            Some(names) => all.indices(names)?,
+            None => (0..self.columns.len()).collect(),
         };
-        if let Some(names) = names {
-            let known = names.iter().map(|name| all.index(name));
-            every(known)?;
-        }
-        let is_picked = |column: &&Column| names.is_none_or(|names| names.contains(&column.name));
-        let picked = self.columns.iter().filter(is_picked).map(|column| match &column.shape {
-            Ok(shape) => Ok(PickedColumn {
-                name: column.name.clone(),
-                shape: shape.clone(),
-                chunk: column.chunk,
-            }),
-            Err(what) => Err(Error::failed(format!(
-                "column `{}` is of type {what}, which no stage works with",
-                column.name
-            ))
-            .cause("known are integers, floats, booleans, text, dates, time stamps and lists of these")),
-        });
+        let picked = picked.into_iter().map(|at| self.columns[at].picked());
         let columns = picked.collect::<Result<Vec<PickedColumn>>>()?;
         if columns.is_empty() {
             return Err(Error::failed("the file has no columns").hint(DAMAGED));
         }
         let fields = columns.iter().map(|column| self.field(column)).collect();
-        let schema = Schema::new(fields).map_err(|error| Error::failed(error.message))?;
+        let schema = Schema::new(fields)?;
         Ok(Picked { schema, columns })
     }
 
