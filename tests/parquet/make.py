@@ -255,13 +255,9 @@ def empty_row_groups(path):
 
 
 @file
-def old_lists(path):
-    """Lists without a group of their own: `repeated` alone, and two levels, as Avro wrote them."""
-    write(path, *old_lists_table(), use_compliant_nested_type=False)
-
-
-def old_lists_table():
-    return (pyarrow.table({"list": pyarrow.array([[1, None], [], None], pyarrow.list_(pyarrow.int32()))}),)
+def old_list_names(path):
+    lists = pyarrow.array([[1, None], [], None], pyarrow.list_(pyarrow.int32()))
+    write(path, pyarrow.table({"list": lists}), use_compliant_nested_type=False)
 
 
 # --- pyarrow: types that are not read
@@ -402,6 +398,13 @@ def spark_lz4_hadoop(path):
 @file_of("spark")
 def spark_v2(path):
     by_spark(path, SPARK_COLUMNS, spark__sql__parquet__compression__codec="zstd", parquet__writer__version="v2", spark__sql__parquet__outputTimestampType="TIMESTAMP_MICROS")
+
+
+@file
+def spark_old_lists(path):
+    """Lists in two levels, and in three by the names of Hive."""
+    columns = ["id", "array(id, id + 1) AS two", "if(id % 3 = 0, null, array(id, null)) AS three"]
+    by_spark(path, columns, spark__sql__parquet__writeLegacyFormat="true", spark__sql__parquet__compression__codec="snappy")
 
 
 # --- the rows

@@ -94,7 +94,7 @@ impl Split {
         self.group
     }
 
-    /// Where the columns' bytes that were not read begin.
+    /// Whether all its rows were given.
     pub(super) fn is_done(&self) -> bool {
         self.next == self.rows
     }
