@@ -276,6 +276,13 @@ impl Batch {
         self
     }
 
+    /// The same batch, which counts as so many bytes: where far more will come of it than it has.
+    #[must_use]
+    pub fn counted_as(mut self, bytes: usize) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
     /// About how many bytes the rows take; shared rows count for nothing.
     pub fn size(&self) -> usize {
         if let Some(bytes) = self.bytes {

@@ -10,7 +10,7 @@ use terminal_size::{Height, Width};
 
 use super::Color;
 use crate::error::{Class, Error, Result};
-use crate::format::parquet::guard;
+use crate::format::parquet::is_guarded;
 use crate::shown;
 
 /// How wide a line may be where no terminal says so.
@@ -132,7 +132,7 @@ pub fn print_beside(text: &str) {
 /// Says of a panic what the standard library says, by way of this place.
 pub fn print_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        if guard::is_guarded() {
+        if is_guarded() {
             return;
         }
         let thread = std::thread::current();

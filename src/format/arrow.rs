@@ -121,11 +121,20 @@ pub struct Reader<R: Read + Seek> {
 impl<R: Read + Seek> Reader<R> {
     /// Opens a file.
     pub fn new(mut file: R) -> Result<Self> {
-        let metadata = read_file_metadata(&mut file).map_err(|error| {
-            Error::failed("not an Arrow IPC file")
-                .cause(error)
-                .hint("Arrow IPC files, also known as Feather version 2, can be read")
-        })?;
+        let metadata = match read_file_metadata(&mut file) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let mut first = [0; 4];
+                let read = file.rewind().and_then(|()| file.read_exact(&mut first));
+                let is_parquet = read.is_ok() && first == *b"PAR1";
+                let error = Error::failed("not an Arrow IPC file").cause(error);
+                return Err(error.hint(if is_parquet {
+                    "it is a Parquet file: kind `load_parquet` reads it"
+                } else {
+                    "Arrow IPC files, also known as Feather version 2, can be read"
+                }));
+            }
+        };
         let fields = metadata
             .schema
             .iter_values()

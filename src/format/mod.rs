@@ -1,4 +1,4 @@
-//! Formats: text to columns and columns to text. Nothing here knows of stages.
+//! Formats: bytes to columns and columns to bytes. Nothing here knows of stages.
 
 pub mod arrow;
 pub mod csv;

@@ -12,6 +12,7 @@ use super::{
     SourcePart, Stage, StageKind, TaskContext, options,
 };
 use crate::batch::Batch;
+use crate::columns::Column;
 use crate::error::{Class, Error, Result};
 use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
 use crate::place::{Place, Ranges, Seen, expand, in_file, of_file};
@@ -256,7 +257,8 @@ impl RowGroups {
             self.done(self.bytes_left);
             return Ok(None);
         };
-        self.done(block.size() as u64);
+        let bytes: usize = block.plain().iter().map(Column::size).sum();
+        self.done(bytes as u64);
         Ok(Some(block))
     }
 

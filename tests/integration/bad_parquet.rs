@@ -346,17 +346,25 @@ fn check(fault: &Fault) -> Vec<String> {
 }
 
 #[test]
-fn a_parquet_file_among_texts_is_sent_to_its_own_loader() {
-    let folder = Folder::new("parquet-as-csv");
-    folder.write("in.csv", parquet("int96"));
-    folder.write(
-        "pipeline.toml",
-        "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\n\
-         [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"load\"]\npath = \"out.csv\"\n",
-    );
-    let outcome = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).outcome();
-    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    for part in ["is a Parquet file", "kind `load_parquet` reads it"] {
-        assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
+fn a_parquet_file_is_sent_to_its_own_loader() {
+    for (kind, says) in [
+        ("load_csv", "is a Parquet file, not text"),
+        ("load_arrow", "it is a Parquet file"),
+    ] {
+        let folder = Folder::new("parquet-elsewhere");
+        folder.write("in.data", parquet("int96"));
+        folder.write(
+            "pipeline.toml",
+            format!(
+                "[[stage]]\nname = \"load\"\nkind = \"{kind}\"\nfiles = [\"in.data\"]\n\
+                 [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"load\"]\n\
+                 path = \"out.csv\"\n"
+            ),
+        );
+        let outcome = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).outcome();
+        assert_eq!(outcome.code, Some(1), "{kind}: {}", outcome.stderr);
+        for part in [says, "kind `load_parquet` reads it"] {
+            assert!(outcome.stderr.contains(part), "{kind}: {}", outcome.stderr);
+        }
     }
 }

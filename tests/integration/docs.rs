@@ -204,6 +204,7 @@ fn every_heavy_crate_has_one_home() {
         ("flate2", &["src/format", "src/http"]),
         ("indicatif", &["src/progress"]),
         ("object_store", &["src/place/store"]),
+        ("polars_parquet", &["src/format/parquet"]),
         ("rayon", &["src/executor"]),
         ("reqwest", &["src/http"]),
         ("rustix", &["src/procs"]),
@@ -369,8 +370,10 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/pipeline/stage_keys", &["session"]),
     // Words in a message of a library.
     ("src/format/arrow", &["compress", "compression"]),
-    // Who reads what is no text.
+    // Who reads what is of another format.
     ("src/place/text", &["load_parquet"]),
+    ("src/format/arrow", &["load_parquet"]),
+    ("src/format/parquet", &["load_arrow"]),
     // A file of the scratch folder.
     ("src/bench/tune/measure", &["index"]),
     // A word that others have for `null`.

@@ -14,9 +14,9 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
 
-/// A row group up to this size is one block. Larger ones become blocks of about this size: several of them are in flight
-/// for each worker, and decoded each takes a few times as much.
-pub(super) const BLOCK_BYTES: usize = 8 << 20;
+/// A row group up to this size is one block. Larger ones become blocks of about this size: decoded each takes a few times
+/// as much, and there have to be several for all workers to be busy. Smaller ones would need more pages twice.
+pub(super) const BLOCK_BYTES: usize = 4 << 20;
 /// Column chunks that lie so near to each other are read at once.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
@@ -206,10 +206,13 @@ impl<R: ReadAt> Blocks<R> {
             columns,
         };
         self.first_record += rows as u64;
+        let bytes: usize = cells.iter().map(Buffer::len).sum();
+        let decoded = self.footer.decoded_bytes(group, &self.picked.columns, rows);
         let head = serde_json::to_vec(&head).expect("a head is plain data");
         let cells = std::iter::once(head.into()).chain(cells);
         let cells = cells.map(|cell| Column::from_cells(vec![cell]));
-        Batch::new(cells.collect(), 1)
+        // While it is in flight, the rows that come of it are too.
+        Batch::new(cells.collect(), 1).counted_as(bytes + decoded)
     }
 }
 

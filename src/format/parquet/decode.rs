@@ -17,8 +17,8 @@ use crate::format::arrow::types::{self, BadValue};
 
 /// A piece takes about so much memory. Smaller ones would decompress pages, which several of them need, more often.
 const PIECE_BYTES: usize = 32 << 20;
-/// Rows a piece: a row group of `DuckDB`, or of ours, is one.
-const PIECE_ROWS: usize = 131_072;
+/// Rows a piece, where they take next to nothing.
+const PIECE_ROWS: usize = 1 << 20;
 
 /// The rows of a block that were not given yet.
 pub struct Pieces {
@@ -107,7 +107,7 @@ impl Pieces {
         let mut row = from;
         for array in &arrays {
             let part = types::column_of(array.as_ref());
-            parts.push(part.map_err(|bad| self.head.bad_value(column, row, bad))?);
+            parts.push(part.map_err(|bad| self.head.bad_value(column, row, &bad))?);
             row += array.len();
         }
         let parts: Vec<&Column> = parts.iter().collect();
@@ -127,7 +127,7 @@ impl Head {
     }
 
     /// A value that stages cannot work with, `row` rows after the block's first one.
-    fn bad_value(&self, column: &HeadColumn, row: usize, bad: BadValue) -> Error {
+    fn bad_value(&self, column: &HeadColumn, row: usize, bad: &BadValue) -> Error {
         let record = self.first_record + (row + bad.row) as u64;
         Error::failed(format!("column `{}` has {}", column.name, bad.reason))
             .origin(Some(self.origin(record)))

@@ -222,6 +222,27 @@ impl Footer {
         self.metadata.row_groups[group].num_rows()
     }
 
+    /// About how many bytes so many rows of a row group take once they are decompressed.
+    pub(super) fn decoded_bytes(
+        &self,
+        group: usize,
+        columns: &[PickedColumn],
+        rows: usize,
+    ) -> usize {
+        let chunks = self.metadata.row_groups[group].parquet_columns();
+        let bytes = columns
+            .iter()
+            .map(|column| chunks[column.chunk].uncompressed_size());
+        let bytes: u64 = bytes
+            .map(|bytes| u64::try_from(bytes).unwrap_or(0))
+            .fold(0, u64::saturating_add);
+        let share = u128::from(bytes) * rows as u128 / self.group_rows(group).max(1) as u128;
+        // What a damaged footer says must not add up to more than there is.
+        usize::try_from(share)
+            .unwrap_or(usize::MAX)
+            .min(isize::MAX.unsigned_abs() / 2)
+    }
+
     /// Where a column of a row group lies, if that is in the file.
     pub(super) fn chunk(&self, group: usize, column: &PickedColumn) -> Result<ChunkPlace> {
         let rows = self.group_rows(group);
@@ -319,6 +340,9 @@ fn not_parquet(file: &dyn ReadAt, length: u64) -> Result<Error> {
         .hint("is it still being written or copied? run again once it is complete"));
     }
     let error = Error::failed("not a Parquet file: it does not end with `PAR1`");
+    if first == *b"ARRO" {
+        return Ok(error.hint("it is an Arrow file: kind `load_arrow` reads it"));
+    }
     if length == 0 {
         return Ok(error.hint("it is empty"));
     }

@@ -6,12 +6,12 @@
 //!
 //! Metadata and page headers are checked before the library sees them: lengths against the bytes that are there, pages
 //! against their checksum, where the file has one. What the library panics at all the same is an error
-//! ([`guard::guarded`]).
+//! of the file ([`is_guarded`]).
 
 mod blocks;
 mod decode;
 mod footer;
-pub mod guard;
+mod guard;
 mod pages;
 mod shape;
 mod split;
@@ -23,6 +23,7 @@ mod write;
 pub use blocks::{Blocks, Source};
 pub use decode::Pieces;
 pub use footer::{Footer, Picked};
+pub use guard::is_guarded;
 pub use write::{Compression, Encoded, Encoder, ROW_GROUP_ROWS, Writer, weights};
 
 use crate::error::Result;

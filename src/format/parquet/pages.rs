@@ -67,10 +67,10 @@ pub(super) fn first_page(
         ));
     }
     let (definition, repetition) = shape.levels();
-    if let Some((by, in_lists)) = header.level_encodings {
-        if definition > 0 && by != RLE || repetition > 0 && in_lists != RLE {
-            return Err("levels in the old bit-packed encoding, which is not read".into());
-        }
+    if let Some((by, in_lists)) = header.level_encodings
+        && (definition > 0 && by != RLE || repetition > 0 && in_lists != RLE)
+    {
+        return Err("levels in the old bit-packed encoding, which is not read".into());
     }
     let length = header.length.saturating_add(header.compressed);
     Ok((length <= bytes.len()).then_some(FoundPage { header, length }))

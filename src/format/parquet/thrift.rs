@@ -234,8 +234,7 @@ pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
             (2, _) => uncompressed = Some(reader.natural(kind)?),
             (3, _) => compressed = Some(reader.natural(kind)?),
             // Its bits are those of an unsigned number.
-            #[allow(clippy::cast_possible_truncation)]
-            (4, 4..=6) => crc = Some(reader.number()? as u32),
+            (4, 4..=6) => crc = Some((reader.number()? & 0xFFFF_FFFF).cast_unsigned()),
             (5 | 7 | 8, STRUCT) => {
                 let of_page = usize::try_from(id).expect("one of these three");
                 reader.fields(|reader, id, kind| {
@@ -280,7 +279,7 @@ pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
             length: reader.at,
             compressed,
             uncompressed,
-            crc,
+            crc: crc.and_then(|crc| u32::try_from(crc).ok()),
             values,
             level_encodings,
         }),

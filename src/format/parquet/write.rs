@@ -192,43 +192,45 @@ fn statistics(ty: &Type, column: &Column) -> StatisticsOptions {
     }
 }
 
+/// A number, or the place of a text.
+const VALUE_BYTES: usize = 8;
+
 /// What each row of a batch takes, as far as its values say so: however rows are cut into batches, it is the same.
 pub fn weights(batch: &Batch) -> Vec<usize> {
-    let mut weights = vec![0; batch.rows()];
+    let mut weights = vec![batch.cells().len() * VALUE_BYTES; batch.rows()];
     for column in batch.plain() {
-        for (weight, more) in weights.iter_mut().zip(column_weights(&column)) {
-            *weight += more;
-        }
+        add_weights(&column, &mut weights);
     }
     weights
 }
 
-fn column_weights(column: &Column) -> Vec<usize> {
-    /// A number, or the place of a text.
-    const VALUE_BYTES: usize = 8;
+/// Adds what the values take that are not of one size.
+fn add_weights(column: &Column, weights: &mut [usize]) {
+    let each = weights.iter_mut().enumerate();
     match column {
         Column::Strings(texts) => {
-            let length = |text: Option<&str>| VALUE_BYTES + text.map_or(0, str::len);
-            texts.iter().map(length).collect()
+            let texts = texts.iter().map(|text| text.map_or(0, str::len));
+            each.zip(texts)
+                .for_each(|((_, weight), text)| *weight += text);
         }
         Column::Bytes(cells) => {
-            let length = |cell: Option<&[u8]>| VALUE_BYTES + cell.map_or(0, <[u8]>::len);
-            cells.iter().map(length).collect()
+            let cells = cells.iter().map(|cell| cell.map_or(0, <[u8]>::len));
+            each.zip(cells)
+                .for_each(|((_, weight), cell)| *weight += cell);
         }
         Column::Lists(list) => {
-            let of_values = column_weights(&list.values);
-            let of_list = |row: usize| {
+            let mut of_values = vec![VALUE_BYTES; list.values.len()];
+            add_weights(&list.values, &mut of_values);
+            for (row, weight) in each {
                 if list
                     .validity
                     .as_ref()
-                    .is_some_and(|validity| !validity.get_bit(row))
+                    .is_none_or(|validity| validity.get_bit(row))
                 {
-                    return VALUE_BYTES;
+                    *weight += of_values[list.range(row)].iter().sum::<usize>();
                 }
-                VALUE_BYTES + of_values[list.range(row)].iter().sum::<usize>()
-            };
-            (0..list.len()).map(of_list).collect()
+            }
         }
-        Column::Ints(_) | Column::Floats(_) | Column::Bools(_) => vec![VALUE_BYTES; column.len()],
+        Column::Ints(_) | Column::Floats(_) | Column::Bools(_) => {}
     }
 }

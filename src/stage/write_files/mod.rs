@@ -72,7 +72,7 @@ enum Format {
     Parquet,
 }
 
-/// See [`format::parquet::Compression`](crate::format::parquet::Compression).
+/// How Parquet is compressed.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Compression {

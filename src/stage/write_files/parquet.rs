@@ -50,7 +50,7 @@ impl ParquetSink {
         let Some(writer) = self.writer.as_mut().filter(|_| rows > 0) else {
             return Ok(());
         };
-        let columns = encode(&self.encoder, &waiting)?;
+        let columns = encode_all(&self.encoder, &waiting)?;
         writer.write(rows, columns)
     }
 }
@@ -92,7 +92,7 @@ impl Sink for ParquetSink {
 }
 
 /// Encodes the columns of a row group, each in whole by the next thread that is free.
-fn encode(encoder: &Encoder, batches: &[Batch]) -> Result<Vec<Encoded>> {
+fn encode_all(encoder: &Encoder, batches: &[Batch]) -> Result<Vec<Encoded>> {
     let columns = batches.first().map_or(0, |batch| batch.cells().len());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Encoded>>>> =
@@ -105,8 +105,8 @@ fn encode(encoder: &Encoder, batches: &[Batch]) -> Result<Vec<Encoded>> {
             }
             let parts: Vec<Column> = batches.iter().map(|batch| batch.column(at)).collect();
             let parts: Vec<&Column> = parts.iter().collect();
-            let encoded = encoder.encode(at, &Column::concat(&parts));
-            done.lock().expect("no one panics holding this lock")[at] = Some(encoded);
+            let pages = encoder.encode(at, &Column::concat(&parts));
+            done.lock().expect("no one panics holding this lock")[at] = Some(pages);
         }
     };
     let threads = available_parallelism().map_or(1, std::num::NonZero::get);
@@ -123,6 +123,6 @@ fn encode(encoder: &Encoder, batches: &[Batch]) -> Result<Vec<Encoded>> {
         .into_inner()
         .expect("no one panicked holding this lock");
     done.into_iter()
-        .map(|encoded| encoded.expect("each column was taken"))
+        .map(|pages| pages.expect("each column was taken"))
         .collect()
 }
