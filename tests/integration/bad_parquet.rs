@@ -131,6 +131,12 @@ fn faults_of_files() -> Vec<Fault> {
             "",
             FOOTER,
         ),
+    ]
+}
+
+fn faults_of_pages() -> Vec<Fault> {
+    let plain = parquet("plain");
+    vec![
         fault(
             "bytes missing in the middle",
             [&plain[..1000], &plain[1500..]].concat(),
@@ -245,6 +251,11 @@ fn faults_of_columns() -> Vec<Fault> {
             "columns = [\"nam\"]",
             &["no column `nam`", "`name`"],
         ),
+    ]
+}
+
+fn faults_of_values() -> Vec<Fault> {
+    vec![
         fault(
             "a value that is no number",
             parquet("not_a_number"),
@@ -292,10 +303,13 @@ fn faults_of_columns() -> Vec<Fault> {
 
 #[test]
 fn each_fault_says_where_what_and_what_next() {
-    let faults: Vec<Fault> = faults_of_files()
-        .into_iter()
-        .chain(faults_of_columns())
-        .collect();
+    let faults = [
+        faults_of_files(),
+        faults_of_pages(),
+        faults_of_columns(),
+        faults_of_values(),
+    ];
+    let faults: Vec<Fault> = faults.into_iter().flatten().collect();
     for_each(&faults, check);
 }
 
