@@ -57,11 +57,7 @@ fn reading(criterion: &mut Criterion, dumps: &Path) {
     group.throughput(Throughput::Bytes(text.len() as u64));
     let mut room = Vec::with_capacity(text.len());
     group.bench_function("inflate", |bencher| bencher.iter(|| inflate(&mut room)));
-    let dialect = Dialect {
-        delimiter: b',',
-        quote: Some(b'"'),
-        escape: Some(b'\\'),
-    };
+    let dialect = Dialect::new(b',', Some(b'"'), Some(b'\\'));
     let limits = Limits {
         block_bytes: 1 << 20,
         block_records: ROWS_MAX as u64,

@@ -53,6 +53,9 @@ pub struct Field {
     /// A list of one value stands for the value itself in documents.
     #[serde(default)]
     pub unwrap: bool,
+    /// Texts, each a JSON value that stands in documents as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
 }
 
 impl Field {
@@ -62,6 +65,7 @@ impl Field {
             name: name.into(),
             ty,
             unwrap: false,
+            json: false,
         }
     }
 }

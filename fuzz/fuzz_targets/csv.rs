@@ -5,9 +5,10 @@
 use std::io::{Cursor, Read};
 
 use etl::columns::Column;
-use etl::format::csv::Dialect;
+use etl::format::csv::numbers::Notation;
 use etl::format::csv::parse::{Parser, Target};
 use etl::format::csv::split::{Limits, Splitter};
+use etl::format::csv::{Dialect, EscapeWhere};
 use libfuzzer_sys::fuzz_target;
 
 /// Gives a few bytes at a time.
@@ -51,13 +52,22 @@ fn values(column: &Column) -> Vec<Option<String>> {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let [options, at_once, text @ ..] = input else {
+    let [options, more, at_once, text @ ..] = input else {
         return;
     };
     let dialect = Dialect {
-        delimiter: if options & 1 == 0 { b',' } else { b'\t' },
-        quote: Some(if options & 2 == 0 { b'"' } else { b'\'' }),
-        escape: (options & 4 == 0).then_some(b'\\'),
+        escape_where: if more & 1 == 0 {
+            EscapeWhere::Anywhere
+        } else {
+            EscapeWhere::Quoted
+        },
+        comment: (more & 2 != 0).then_some(b'#'),
+        trim: more & 4 != 0,
+        ..Dialect::new(
+            if options & 1 == 0 { b',' } else { b'\t' },
+            Some(if options & 2 == 0 { b'"' } else { b'\'' }),
+            (options & 4 == 0).then_some(b'\\'),
+        )
     };
     let whole = cut(text, dialect, usize::MAX, 1 << 20);
     let pieces = cut(text, dialect, usize::from(*at_once) + 1, 1);
@@ -69,20 +79,27 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let targets = [Target::String, Target::Int, Target::Float, Target::Bool];
-    let parser = Parser {
-        dialect,
-        targets: targets[..usize::from(options >> 3 & 3) + 1].to_vec(),
-        null_values: if options & 32 == 0 {
-            vec![String::new()]
-        } else {
-            Vec::new()
-        },
-        encoding: if options & 64 == 0 {
-            encoding_rs::UTF_8
-        } else {
-            encoding_rs::WINDOWS_1252
-        },
+    let targets = targets[..usize::from(options >> 3 & 3) + 1].to_vec();
+    let encoding = if options & 64 == 0 {
+        encoding_rs::UTF_8
+    } else {
+        encoding_rs::WINDOWS_1252
     };
+    let mut parser = Parser {
+        encoding,
+        file_encoding: encoding,
+        fill_short: more & 8 != 0,
+        ..Parser::new(dialect, targets)
+    };
+    if options & 32 != 0 {
+        parser.null_values.clear();
+    }
+    if more & 16 != 0 {
+        parser.notation = Notation {
+            decimal: ',',
+            thousands: Some('.'),
+        };
+    }
     let fast = parser.parse(block.clone().into());
     let slow = parser.parse_slow(block.into());
     assert_eq!(

@@ -238,7 +238,8 @@ fn in_words(field: &Field) -> String {
     } else {
         ""
     };
-    format!("{}{unwrapped}", field.ty.name())
+    let json = if field.json { " (JSON)" } else { "" };
+    format!("{}{json}{unwrapped}", field.ty.name())
 }
 
 fn as_json(pipeline: &Pipeline, schemas: &[Schema]) -> serde_json::Value {

@@ -6,3 +6,4 @@ pub mod dates;
 pub mod gzip;
 pub mod json;
 pub mod parquet;
+pub mod text_encoding;

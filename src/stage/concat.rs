@@ -62,6 +62,11 @@ impl Concat {
                 let with = if field.unwrap { "with" } else { "without" };
                 format!("{with} `unwrap_single` in input {}", input + 1)
             })
+        } else if known.json != field.json {
+            ways.map(|(field, input)| {
+                let what = if field.json { "JSON" } else { "a plain text" };
+                format!("{what} in input {}", input + 1)
+            })
         } else {
             return None;
         };

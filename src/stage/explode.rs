@@ -79,7 +79,10 @@ impl Stage for Explode {
     fn schema(&self, inputs: &[Schema], _folder: &Folder) -> Result<Schema> {
         let (at, of) = self.list(&inputs[0])?;
         let mut output = inputs[0].clone();
-        output.fields[at] = Field::new(&self.0.column, of);
+        output.fields[at] = Field {
+            json: output.fields[at].json,
+            ..Field::new(&self.0.column, of)
+        };
         Ok(output)
     }
 

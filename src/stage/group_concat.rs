@@ -138,6 +138,7 @@ impl Stage for GroupConcat {
                 name: field.name.clone(),
                 ty,
                 unwrap: self.0.unwrap_single,
+                json: field.json && self.0.separator.is_none(),
             }
         }));
         Schema::new(fields).under("columns")

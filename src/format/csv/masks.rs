@@ -1,8 +1,8 @@
 //! 64 bytes of CSV at a time, as bit masks: bit `i` stands for byte `i`.
 
-use super::Dialect;
 use super::lanes::Lanes;
 use super::machine::{Machine, State};
+use super::{Dialect, EscapeWhere};
 
 /// Bytes looked at in one step.
 pub const WIDTH: usize = super::lanes::WIDTH;
@@ -25,12 +25,16 @@ pub struct Masks {
 pub struct Carry {
     /// All ones inside quotes.
     inside: u64,
-    /// Bit 0: the byte before may stand before an opening quote (delimiter or newline).
+    /// Bit 0: the byte before may stand before an opening quote (delimiter, newline, blanks after these).
     border: u64,
+    /// Bit 0: a record begins here. Kept only for dialects that are not simple.
+    record: u64,
     /// Bit 0: the byte before was a closing quote.
     closing: u64,
     /// Bit 0: the next byte is taken literally.
     escaped: u64,
+    /// In a comment, where the machine alone goes on.
+    comment: bool,
 }
 
 impl Carry {
@@ -38,15 +42,19 @@ impl Carry {
     pub const START: Carry = Carry {
         inside: 0,
         border: 1,
+        record: 1,
         closing: 0,
         escaped: 0,
+        comment: false,
     };
 
-    /// Where the machine would stand. `Junk` and `Unquoted` are one here: both end at the next
+    /// Where the machine would stand. `Junk`, `Closed` and `Unquoted` are one here: all end at the next
     /// delimiter or newline, and a quote in them is odd.
     pub fn machine(self) -> Machine {
         let state = match self {
+            Carry { comment: true, .. } => State::Comment,
             Carry { inside: 1.., .. } => State::Quoted,
+            Carry { record: 1, .. } => State::RecordStart,
             Carry { border: 1, .. } => State::FieldStart,
             Carry { closing: 1, .. } => State::QuoteInQuoted,
             _ => State::Unquoted,
@@ -59,32 +67,34 @@ impl Carry {
 
     /// The carry that stands for a machine's position.
     pub fn of(machine: Machine) -> Carry {
+        let is = |state| u64::from(machine.state == state);
         Carry {
-            inside: if machine.state == State::Quoted {
-                u64::MAX
-            } else {
-                0
-            },
-            border: u64::from(machine.state == State::FieldStart),
-            closing: u64::from(machine.state == State::QuoteInQuoted),
+            inside: 0u64.wrapping_sub(is(State::Quoted)),
+            border: is(State::FieldStart) | is(State::RecordStart),
+            record: is(State::RecordStart),
+            closing: is(State::QuoteInQuoted),
             escaped: u64::from(machine.escaped),
+            comment: machine.state == State::Comment,
         }
     }
 }
 
-/// The masks of `bytes`, and what to carry on. If they are odd the carry is not to be used.
+/// The masks of `bytes`, and what to carry on. If they are odd the carry is not to be used. `SIMPLE` says that
+/// the dialect is so: what the others need costs nothing then.
 #[inline]
-pub fn masks(bytes: &[u8; WIDTH], dialect: Dialect, carry: Carry) -> (Masks, Carry) {
+pub fn masks<const SIMPLE: bool>(
+    bytes: &[u8; WIDTH],
+    dialect: Dialect,
+    carry: Carry,
+) -> (Masks, Carry) {
     let lanes = Lanes::load(bytes);
     let mut quotes = dialect.quote.map_or(0, |quote| lanes.equal(quote));
     let mut newlines = lanes.equal(b'\n');
     let mut delimiters = lanes.equal(dialect.delimiter);
     let mut special = 0;
+    let mut escaping = 0;
     let mut next_escaped = 0;
-    if let Some(escape) = dialect
-        .escape
-        .filter(|escape| dialect.quote != Some(*escape))
-    {
+    if let Some(escape) = dialect.own_escape() {
         let escapes = lanes.equal(escape);
         if escapes | carry.escaped != 0 {
             let literal;
@@ -92,7 +102,8 @@ pub fn masks(bytes: &[u8; WIDTH], dialect: Dialect, carry: Carry) -> (Masks, Car
             quotes &= !literal;
             newlines &= !literal;
             delimiters &= !literal;
-            special = (escapes & !literal) | literal;
+            escaping = escapes & !literal;
+            special = escaping | literal;
         }
     }
     let inside = prefix_xor(quotes) ^ carry.inside;
@@ -101,22 +112,44 @@ pub fn masks(bytes: &[u8; WIDTH], dialect: Dialect, carry: Carry) -> (Masks, Car
     newlines &= !inside;
     delimiters &= !inside;
     let borders = newlines | delimiters;
-    let behind_border = borders << 1 | carry.border;
+    let mut behind_border = borders << 1 | carry.border;
+    let mut next_border = borders >> (WIDTH - 1);
     let behind_closing = closing << 1 | carry.closing;
     let doubled = opening & behind_closing;
     special |= doubled;
+    let mut next_record = 0;
+    let mut strange = false;
+    if !SIMPLE {
+        let records = newlines << 1 | carry.record;
+        next_record = newlines >> (WIDTH - 1);
+        if dialect.trim {
+            let blanks = blanks(&lanes, dialect);
+            let (after, overflow) = after_runs(blanks, behind_border);
+            behind_border |= after;
+            next_border |= overflow;
+        }
+        let comments = dialect.comment.map_or(0, |comment| lanes.equal(comment));
+        // As long as every escape stands inside quotes, where it counts makes no difference.
+        let outside = match dialect.escape_where {
+            EscapeWhere::Anywhere => 0,
+            EscapeWhere::Quoted => escaping & !inside,
+        };
+        strange = comments & records | outside != 0 || carry.comment;
+    }
     // `carry.border` at the start of a field survives only one byte, so an escape before the first
     // quote makes that quote odd, as it should.
-    let odd = opening & !behind_border & !behind_closing != 0;
+    let odd = strange || opening & !behind_border & !behind_closing != 0;
     let carry = Carry {
         inside: if inside >> (WIDTH - 1) == 1 {
             u64::MAX
         } else {
             0
         },
-        border: borders >> (WIDTH - 1),
+        border: next_border,
+        record: next_record,
         closing: closing >> (WIDTH - 1),
         escaped: next_escaped,
+        comment: false,
     };
     (
         Masks {
@@ -127,6 +160,25 @@ pub fn masks(bytes: &[u8; WIDTH], dialect: Dialect, carry: Carry) -> (Masks, Car
         },
         carry,
     )
+}
+
+/// The blanks that `trim` takes off.
+fn blanks(lanes: &Lanes, dialect: Dialect) -> u64 {
+    let of = |byte| {
+        if dialect.is_blank(byte) {
+            lanes.equal(byte)
+        } else {
+            0
+        }
+    };
+    of(b' ') | of(b'\t')
+}
+
+/// The bytes after those runs of `bits` that begin at one of `starts`, by one addition, and whether the
+/// first of the next 64 is one.
+fn after_runs(bits: u64, starts: u64) -> (u64, u64) {
+    let (sum, overflow) = bits.overflowing_add(starts & bits);
+    (sum & !bits, u64::from(overflow))
 }
 
 /// The bytes that an escape stands before, and whether one stands before the next 64 (simdjson's

@@ -7,8 +7,10 @@ use polars_buffer::Buffer;
 use serde::{Deserialize, Serialize};
 
 use super::Dialect;
+use super::numbers::Notation;
 use super::table::{Odd, Span, Table, decode, field_count, slow_spans};
 use crate::columns::Column;
+use crate::schema::{Field, Type};
 
 /// More columns than this are an error: each costs some 2 kB in every block that is parsed, and no file
 /// that is meant so has that many.
@@ -26,15 +28,44 @@ pub enum Target {
     Float,
     /// true/false/t/f/1/0
     Bool,
+    /// A JSON value, as it stands; JSON's `null` is null.
+    Json,
 }
 
 impl Target {
-    pub(super) fn as_str(self) -> &'static str {
+    /// The word users see for it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Target::String => "string",
             Target::Int => "int",
             Target::Float => "float",
             Target::Bool => "bool",
+            Target::Json => "JSON",
+        }
+    }
+
+    /// The column that it gives.
+    pub fn field(self, name: impl Into<String>) -> Field {
+        let ty = match self {
+            Target::String | Target::Json => Type::String,
+            Target::Int => Type::Int,
+            Target::Float => Type::Float,
+            Target::Bool => Type::Bool,
+        };
+        Field {
+            json: self == Target::Json,
+            ..Field::new(name, ty)
+        }
+    }
+
+    /// What gives this column.
+    pub fn of(field: &Field) -> Target {
+        match field.ty {
+            Type::Int => Target::Int,
+            Type::Float => Target::Float,
+            Type::Bool => Target::Bool,
+            _ if field.json => Target::Json,
+            _ => Target::String,
         }
     }
 }
@@ -48,8 +79,14 @@ pub struct Parser {
     pub targets: Vec<Target>,
     /// Values that mean null, decoded, or as they stand in a field without quotes.
     pub null_values: Vec<String>,
-    /// A single-byte encoding, or UTF-8.
+    /// What blocks are in: a single-byte encoding, or UTF-8.
     pub encoding: &'static Encoding,
+    /// What the file is in: the same, or what was decoded to UTF-8 before it was cut into blocks.
+    pub file_encoding: &'static Encoding,
+    /// How numbers are written.
+    pub notation: Notation,
+    /// Whether a record with too few fields is filled up with nulls.
+    pub fill_short: bool,
 }
 
 /// A record that could not be used.
@@ -92,6 +129,19 @@ pub struct Parsed {
 }
 
 impl Parser {
+    /// A parser of UTF-8 without options.
+    pub fn new(dialect: Dialect, targets: Vec<Target>) -> Self {
+        Parser {
+            dialect,
+            targets,
+            null_values: vec![String::new()],
+            encoding: encoding_rs::UTF_8,
+            file_encoding: encoding_rs::UTF_8,
+            notation: Notation::default(),
+            fill_short: false,
+        }
+    }
+
     /// Parses a block of whole records.
     pub fn parse(&self, bytes: Buffer<u8>) -> Parsed {
         let block = self.block(bytes);
@@ -135,6 +185,7 @@ impl Parser {
         let parser = Parser {
             targets: vec![Target::String; columns],
             null_values: Vec::new(),
+            fill_short: false,
             ..self.clone()
         };
         let parsed = parser.parse_slow(line.to_vec().into());
@@ -159,6 +210,7 @@ impl Parser {
 
     /// Whether a field that holds notation means null as its bytes stand: `\N` under an escape.
     pub(super) fn is_raw_null(&self, raw: &[u8]) -> bool {
+        let raw = self.dialect.trimmed(raw);
         let quoted = raw
             .first()
             .is_some_and(|first| self.dialect.quote == Some(*first));
@@ -188,7 +240,11 @@ impl Block<'_> {
             return Err(Odd);
         }
         let mut table = Table::new(self, self.text());
-        table.read_fast()?;
+        if self.parser.dialect.is_simple() {
+            table.read_fast::<true>()?;
+        } else {
+            table.read_fast::<false>()?;
+        }
         Ok(table.finish())
     }
 
@@ -201,20 +257,13 @@ impl Block<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::EscapeWhere;
     use super::super::values::{parse_float, parse_int};
     use super::*;
 
     fn parser(escape: bool, targets: &[Target]) -> Parser {
-        Parser {
-            dialect: Dialect {
-                delimiter: b',',
-                quote: Some(b'"'),
-                escape: escape.then_some(b'\\'),
-            },
-            targets: targets.to_vec(),
-            null_values: vec![String::new()],
-            encoding: encoding_rs::UTF_8,
-        }
+        let dialect = Dialect::new(b',', Some(b'"'), escape.then_some(b'\\'));
+        Parser::new(dialect, targets.to_vec())
     }
 
     fn rows(parsed: &Parsed) -> Vec<Vec<Option<String>>> {
@@ -238,18 +287,26 @@ mod tests {
                 proptest::sample::select(vec![
                     "", "a", "\"\"", "\"b\"", "\"c,d\"", "\"e\nf\"", "\"g\"\"h\"", "\"\"\"\"", "\"i\\\"j\"", "k\\,l", "é☃", "\"a longer value than fits a view\"",
                     "m\rn", "\\\\", "\"o\\\\\"", "p\"q", "\"r\"s", "\"t\"\\", "\\\r",
+                    " ", " u", "v\t", " \"w\"", "\"x\" ", " \" y \"  ", "\\ ", "z\\ ", "#", "# \"a", "\"b\" c", "\"d\" \"e\"",
                 ]),
                 0..80,
             ),
             ends in proptest::collection::vec(proptest::sample::select(vec![",", ",", "\n", "\n", "\r\n", "\n\n"]), 80),
-            escape in proptest::bool::ANY,
+            [escape, quoted_only, comment, trim, fill_short]: [bool; 5],
         ) {
             let mut text = String::new();
             for (field, end) in fields.iter().zip(&ends) {
                 text.push_str(field);
                 text.push_str(end);
             }
-            let parser = parser(escape, &[Target::String; 2]);
+            let mut parser = parser(escape, &[Target::String; 2]);
+            parser.fill_short = fill_short;
+            parser.dialect = Dialect {
+                escape_where: if quoted_only { EscapeWhere::Quoted } else { EscapeWhere::Anywhere },
+                comment: comment.then_some(b'#'),
+                trim,
+                ..parser.dialect
+            };
             let fast = parser.parse(text.as_bytes().to_vec().into());
             let slow = parser.parse_slow(text.as_bytes().to_vec().into());
             proptest::prop_assert_eq!(rows(&fast), rows(&slow));
@@ -329,6 +386,109 @@ mod tests {
         }
     }
 
+    /// What is changed of the parser, a text, good rows and reasons of faults.
+    type OtherCase = (
+        fn(&mut Parser),
+        &'static str,
+        &'static [[Option<&'static str>; 2]],
+        &'static [&'static str],
+    );
+
+    #[test]
+    fn a_dialect_says_what_else_counts_for_nothing() {
+        let cases: &[OtherCase] = &[
+            (
+                |parser| parser.dialect.trim = true,
+                " a ,\t\" b \" \r\n \n  ,c\\ \n\"d\" e,\n",
+                &[[Some("a"), Some(" b ")], [None, Some("c ")]],
+                &["text after a closing quote"],
+            ),
+            (
+                |parser| parser.dialect.comment = Some(b'#'),
+                "# it's \"\n#,\na,#\n\"#\",\n",
+                &[[Some("a"), Some("#")], [Some("#"), None]],
+                &[],
+            ),
+            (
+                |parser| parser.dialect.escape_where = EscapeWhere::Quoted,
+                "C:\\a\\,\"\\\"\"\n",
+                &[[Some("C:\\a\\"), Some("\"")]],
+                &[],
+            ),
+            (
+                |parser| parser.fill_short = true,
+                "a\nb,c\nd,e,f\n",
+                &[[Some("a"), None], [Some("b"), Some("c")]],
+                &["expected 2 fields, found 3"],
+            ),
+            (
+                |parser| parser.null_values = vec!["\\N".into()],
+                "\\N,\"\\N\"\n,\n",
+                &[[None, Some("N")], [Some(""), Some("")]],
+                &[],
+            ),
+            (
+                |parser| {
+                    parser.null_values = vec!["\\N".into()];
+                    parser.dialect.escape_where = EscapeWhere::Quoted;
+                },
+                "\\N,\"\\N\"\n",
+                &[[None, Some("N")]],
+                &[],
+            ),
+        ];
+        for (change, text, good, reasons) in cases {
+            let mut parser = parser(true, &[Target::String; 2]);
+            change(&mut parser);
+            for parsed in [
+                parser.parse(text.as_bytes().to_vec().into()),
+                parser.parse_slow(text.as_bytes().to_vec().into()),
+            ] {
+                let good: Vec<Vec<Option<String>>> = good
+                    .iter()
+                    .map(|row| row.iter().map(|value| value.map(str::to_owned)).collect())
+                    .collect();
+                assert_eq!(rows(&parsed), good, "{text:?}");
+                let found: Vec<_> = parsed
+                    .faults
+                    .iter()
+                    .map(|fault| fault.reason.as_str())
+                    .collect();
+                assert_eq!(found, *reasons, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_stands_as_it_is_and_must_be_json() {
+        let parser = parser(false, &[Target::Json]);
+        let text = "\" {\"\"a\"\": 1.10,\n \"\"b\"\": []}\"\n123456789012345678901234567890\nnull\n{\n\"\"\"\\ud800\"\"\"\n1 2\n";
+        let parsed = parser.parse(text.as_bytes().to_vec().into());
+        let column = parsed.columns[0].strings();
+        let values: Vec<_> = (0..parsed.rows).map(|row| column.get(row)).collect();
+        assert_eq!(
+            values,
+            [
+                Some("{\"a\": 1.10,  \"b\": []}"),
+                Some("123456789012345678901234567890"),
+                None
+            ]
+        );
+        let reasons: Vec<_> = parsed
+            .faults
+            .iter()
+            .map(|fault| fault.reason.as_str())
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "expected JSON, found `{`",
+                "expected JSON, found `\\\"\\\\ud800\\\"`",
+                "expected JSON, found `1 2`"
+            ]
+        );
+    }
+
     #[test]
     fn a_fault_says_where_and_what() {
         let parsed = parser(false, &[Target::Int, Target::Float])
@@ -381,6 +541,7 @@ mod tests {
     fn a_single_byte_encoding_is_decoded_and_offsets_are_those_of_the_file() {
         let latin = Parser {
             encoding: encoding_rs::WINDOWS_1252,
+            file_encoding: encoding_rs::WINDOWS_1252,
             ..parser(false, &[Target::String, Target::Int])
         };
         let parsed = latin.parse(b"caf\xE9,1\n\xFC,x\n".to_vec().into());
@@ -391,6 +552,7 @@ mod tests {
         );
         let greek = Parser {
             encoding: encoding_rs::WINDOWS_1253,
+            file_encoding: encoding_rs::WINDOWS_1253,
             ..latin
         };
         let parsed = greek.parse(b"\xAA,1\n\xE1,2\n".to_vec().into());

@@ -21,8 +21,10 @@ pub struct Block {
     pub first_line: u64,
     /// Its offset in the decompressed text.
     pub offset: u64,
-    /// How many records it holds; empty lines are none.
+    /// How many records it holds; empty lines and comments are none.
     pub records: u64,
+    /// How many comments it holds, those before the header of its file too.
+    pub comments: u64,
 }
 
 /// Where to cut.
@@ -84,6 +86,8 @@ pub struct Splitter<R> {
     open: usize,
     /// Records in `buffer[..complete]`.
     records: u64,
+    /// Comments that no block has counted yet.
+    comments: u64,
     next_record: u64,
     line: u64,
     offset: u64,
@@ -113,6 +117,7 @@ impl<R: Read> Splitter<R> {
             complete: 0,
             open: 0,
             records: 0,
+            comments: 0,
             next_record: 1,
             line: 1,
             offset: 0,
@@ -123,6 +128,16 @@ impl<R: Read> Splitter<R> {
         }
     }
 
+    /// Divides by another byte; only before the first record.
+    pub fn set_delimiter(&mut self, delimiter: u8) {
+        self.dialect.delimiter = delimiter;
+    }
+
+    /// The bytes that structure the text.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Cuts by other limits from here on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
@@ -130,11 +145,9 @@ impl<R: Read> Splitter<R> {
 
     /// Drops a byte order mark, then `lines` physical lines; how many there were, if the text has fewer.
     pub fn skip(&mut self, lines: usize) -> Result<Option<usize>> {
-        while self.buffer.len() < 3 && !self.ended {
-            self.fill()?;
-        }
-        if self.buffer.starts_with(b"\xEF\xBB\xBF") {
-            self.drop_front(3);
+        const MARK: &[u8] = b"\xEF\xBB\xBF";
+        if self.offset == 0 && self.peek(MARK.len())?.starts_with(MARK) {
+            self.drop_front(MARK.len());
         }
         let mut skipped = 0;
         // Whether something of the next line is gone already.
@@ -158,6 +171,14 @@ impl<R: Read> Splitter<R> {
         Ok(None)
     }
 
+    /// The next bytes, at least so many unless the text ends before.
+    pub fn peek(&mut self, bytes: usize) -> Result<&[u8]> {
+        while self.buffer.len() < bytes && !self.ended {
+            self.fill()?;
+        }
+        Ok(&self.buffer)
+    }
+
     /// Where the text that was not yet given away begins.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -176,12 +197,24 @@ impl<R: Read> Splitter<R> {
             block_records: 1,
             ..limits
         };
-        let block = self.next_block();
+        // Lines that are none may come first, and fill blocks of their own.
+        let mut comments = 0;
+        let block = loop {
+            match self.next_block() {
+                Ok(Some(block)) if block.records == 0 => comments += block.comments,
+                block => break block,
+            }
+        };
         self.limits = limits;
         self.next_record = 1;
-        Ok(block?
-            .filter(|block| block.records > 0)
-            .map(|block| block.bytes))
+        let block = block?;
+        self.comments = comments + block.as_ref().map_or(0, |block| block.comments);
+        Ok(block.map(|block| block.bytes))
+    }
+
+    /// How many comments there were since the last block.
+    fn take_comments(&mut self) -> u64 {
+        std::mem::take(&mut self.comments)
     }
 
     /// The next block; `None` at the end. What lies before a fault comes first, then the error.
@@ -198,7 +231,8 @@ impl<R: Read> Splitter<R> {
                 return Err(error);
             }
             if self.done {
-                return Ok(None);
+                // Comments that no block could count make one of their own.
+                return Ok((self.comments > 0).then(|| self.cut()));
             }
             if let Err(error) = self.advance() {
                 self.failed = Some(error);
@@ -231,12 +265,7 @@ impl<R: Read> Splitter<R> {
         }
         if self.open < self.buffer.len() {
             // A last line without newline counts, and a CR at its end is a character.
-            let end = self.buffer.len();
-            let records = self.records;
-            self.end_record(end);
-            if self.long.is_none() {
-                self.records = records + 1;
-            }
+            self.end_record(self.buffer.len());
         }
         self.refuse_long()
     }
@@ -259,6 +288,14 @@ impl<R: Read> Splitter<R> {
 
     /// Reads on from where the scan stands, until a block is full or the buffer is at its end.
     fn scan(&mut self) {
+        if self.dialect.is_simple() {
+            self.scan_by_masks::<true>();
+        } else {
+            self.scan_by_masks::<false>();
+        }
+    }
+
+    fn scan_by_masks<const SIMPLE: bool>(&mut self) {
         while let Some(bytes) = self.buffer[self.scanned..].first_chunk::<WIDTH>() {
             if self.long.is_some() {
                 return;
@@ -267,7 +304,7 @@ impl<R: Read> Splitter<R> {
             {
                 return;
             }
-            let (found, carry) = masks(bytes, self.dialect, self.carry);
+            let (found, carry) = masks::<SIMPLE>(bytes, self.dialect, self.carry);
             if found.odd {
                 self.scan_slowly(WIDTH);
                 continue;
@@ -312,12 +349,14 @@ impl<R: Read> Splitter<R> {
 
     fn end_record(&mut self, end: usize) {
         let text = &self.buffer[self.open..end];
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
-        if text.len() > self.limits.record_bytes {
+        let bytes = text.strip_suffix(b"\n").unwrap_or(text).len();
+        if bytes > self.limits.record_bytes {
             self.long = Some(self.open_record());
             return;
         }
-        if !matches!(text, b"" | b"\r") {
+        if self.dialect.comment.is_some() && text.first().copied() == self.dialect.comment {
+            self.comments += 1;
+        } else if !self.dialect.is_empty_line(text) {
             self.records += 1;
         }
         self.open = end;
@@ -333,6 +372,7 @@ impl<R: Read> Splitter<R> {
             first_line: self.line,
             offset: self.offset,
             records: self.records,
+            comments: self.take_comments(),
             bytes,
         };
         self.line += memchr::memchr_iter(b'\n', &block.bytes).count() as u64;
@@ -382,13 +422,10 @@ impl<R: Read> Splitter<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::EscapeWhere;
     use super::*;
 
-    const DIALECT: Dialect = Dialect {
-        delimiter: b',',
-        quote: Some(b'"'),
-        escape: Some(b'\\'),
-    };
+    const DIALECT: Dialect = Dialect::new(b',', Some(b'"'), Some(b'\\'));
 
     fn blocks(text: &[u8], dialect: Dialect, limits: Limits) -> Result<Vec<Block>, SplitError> {
         let mut splitter = Splitter::new(text, dialect, limits);
@@ -414,19 +451,35 @@ mod tests {
                 records.push(Vec::new());
             }
         }
-        records.retain(|record| !matches!(record.as_slice(), b"" | b"\n" | b"\r\n"));
+        records.retain(|record| {
+            let line = match record.strip_suffix(b"\n") {
+                Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+                None => record,
+            };
+            let blank = |byte: &u8| dialect.trim && matches!(byte, b' ' | b'\t');
+            let is_comment = line
+                .first()
+                .is_some_and(|first| dialect.comment == Some(*first));
+            !is_comment && !line.iter().all(blank)
+        });
         records
     }
 
     proptest::proptest! {
         #[test]
         fn masks_and_machine_agree(
-            text in proptest::collection::vec(proptest::sample::select(&b"\"\"\\,,\n\r\nabc"[..]), 0..400),
-            escape in proptest::bool::ANY,
+            text in proptest::collection::vec(proptest::sample::select(&b"\"\"\\,,\n\r\nabc # \t"[..]), 0..400),
+            [escape, quoted_only, comment, trim]: [bool; 4],
             block_bytes in 1usize..200,
             block_records in 1u64..5,
         ) {
-            let dialect = Dialect { escape: escape.then_some(b'\\'), ..DIALECT };
+            let dialect = Dialect {
+                escape: escape.then_some(b'\\'),
+                escape_where: if quoted_only { EscapeWhere::Quoted } else { EscapeWhere::Anywhere },
+                comment: comment.then_some(b'#'),
+                trim,
+                ..DIALECT
+            };
             let records = model(&text, dialect);
             let mut splitter = Splitter::new(&text[..], dialect, limits(block_bytes, block_records));
             let mut blocks = Vec::new();
@@ -503,6 +556,35 @@ mod tests {
             (1, 3, 14, 1)
         );
         assert_eq!(block.bytes, b"1,2\n");
+    }
+
+    #[test]
+    fn comments_are_counted_once_wherever_they_stand() {
+        let dialect = Dialect {
+            comment: Some(b'#'),
+            ..DIALECT
+        };
+        for (text, header, comments) in [
+            // The first lines are longer than what is looked at in one step.
+            (
+                format!("#{0}\n\n#{0}\na,b\n1,2\n#\n3,4\n#\n", "x".repeat(100)),
+                "a,b\n",
+                4,
+            ),
+            ("#it's \"\na,b\n".to_owned(), "\na,b\n", 1),
+        ] {
+            let mut splitter = Splitter::new(text.as_bytes(), dialect, limits(1 << 20, 1));
+            let found = splitter.header().expect("reads").expect("there is one");
+            // Lines before it that are none may come with it.
+            assert!(String::from_utf8_lossy(&found).ends_with(header), "{text}");
+            let mut counted = 0;
+            while let Some(block) = splitter.next_block().expect("reads") {
+                counted += block.comments;
+            }
+            assert_eq!(counted, comments, "{text}");
+        }
+        let mut splitter = Splitter::new(&b"#\n#"[..], dialect, limits(1 << 20, 1));
+        assert_eq!(splitter.header().expect("reads"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use polars_buffer::Buffer;
 
 use super::Dialect;
-use super::machine::{Machine, Meaning};
+use super::machine::{Machine, Meaning, State};
 use super::masks::{Carry, WIDTH, masks};
 use super::parse::{Block, Fault, Parsed, RecordText};
 use super::values::Builder;
@@ -63,7 +63,7 @@ impl<'a> Table<'a> {
             builders: parser
                 .targets
                 .iter()
-                .map(|&target| Builder::new(target, text, rows))
+                .map(|&target| Builder::new(target, parser.notation, text, rows))
                 .collect(),
             empty_is_null: parser.is_null(""),
             only_empty_is_null: parser.null_values.iter().all(String::is_empty),
@@ -76,7 +76,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn read_fast(&mut self) -> Result<(), Odd> {
+    pub(super) fn read_fast<const SIMPLE: bool>(&mut self) -> Result<(), Odd> {
         let bytes: &[u8] = &self.block.bytes;
         let mut carry = Carry::START;
         let mut field = Span {
@@ -91,7 +91,7 @@ impl<'a> Table<'a> {
                 last[..bytes.len() - base].copy_from_slice(&bytes[base..]);
                 &last
             });
-            let (found, next) = masks(chunk, self.dialect, carry);
+            let (found, next) = masks::<SIMPLE>(chunk, self.dialect, carry);
             if found.odd {
                 return Err(Odd);
             }
@@ -107,9 +107,9 @@ impl<'a> Table<'a> {
                 special &= !before;
                 field.to = at;
                 if found.newlines & bit == 0 {
-                    self.field(field)?;
+                    self.field::<SIMPLE>(field)?;
                 } else {
-                    self.newline(field)?;
+                    self.newline::<SIMPLE>(field)?;
                 }
                 field = Span {
                     from: at + 1,
@@ -120,20 +120,25 @@ impl<'a> Table<'a> {
             field.special |= special != 0;
             base += WIDTH;
         }
-        if field.from < bytes.len() || self.fields > 0 {
+        field.to = bytes.len();
+        if self.fields > 0 || !self.is_empty::<SIMPLE>(field) {
             // No newline: a CR here is a character.
-            self.field(Span {
-                to: bytes.len(),
-                ..field
-            })?;
+            self.field::<SIMPLE>(field)?;
             self.end_record(bytes.len());
         }
         Ok(())
     }
 
+    /// Whether a line of this one field is an empty line.
+    #[inline]
+    fn is_empty<const SIMPLE: bool>(&self, field: Span) -> bool {
+        let bytes = &self.block.bytes[field.from..field.to];
+        bytes.is_empty() || !SIMPLE && self.dialect.trimmed(bytes).is_empty()
+    }
+
     /// The last field of a record.
     #[inline]
-    fn newline(&mut self, mut field: Span) -> Result<(), Odd> {
+    fn newline<const SIMPLE: bool>(&mut self, mut field: Span) -> Result<(), Odd> {
         let bytes: &[u8] = &self.block.bytes;
         if field.to > field.from && bytes[field.to - 1] == b'\r' {
             if field.special && bytes[..field.to - 1].last().copied() == self.dialect.escape {
@@ -143,8 +148,8 @@ impl<'a> Table<'a> {
             field.to -= 1;
         }
         let end = field.to;
-        if self.fields > 0 || field.from < field.to {
-            self.field(field)?;
+        if self.fields > 0 || !self.is_empty::<SIMPLE>(field) {
+            self.field::<SIMPLE>(field)?;
             self.end_record(end);
         }
         let rest = &bytes[end..];
@@ -153,11 +158,19 @@ impl<'a> Table<'a> {
     }
 
     #[inline]
-    fn field(&mut self, span: Span) -> Result<(), Odd> {
+    fn field<const SIMPLE: bool>(&mut self, mut span: Span) -> Result<(), Odd> {
         let bytes: &[u8] = &self.block.bytes;
         if span.special {
             self.decoded_field(span);
             return Ok(());
+        }
+        if !SIMPLE && self.dialect.trim {
+            while span.from < span.to && self.dialect.is_blank(bytes[span.from]) {
+                span.from += 1;
+            }
+            while span.from < span.to && self.dialect.is_blank(bytes[span.to - 1]) {
+                span.to -= 1;
+            }
         }
         let quote = self.dialect.quote;
         if span.from < span.to && Some(bytes[span.from]) == quote {
@@ -209,7 +222,8 @@ impl<'a> Table<'a> {
                 || self.block.parser.encoding == encoding_rs::UTF_8
         });
         let Some(value) = valid else {
-            let reason = format!("bytes that are not {}", self.block.parser.encoding.name());
+            let encoding = self.block.parser.file_encoding.name();
+            let reason = format!("bytes that are not {encoding}");
             let value = Some(crate::error::cut_value(&String::from_utf8_lossy(value)));
             self.fault = Some(Found {
                 column: Some(at),
@@ -278,6 +292,12 @@ impl<'a> Table<'a> {
 
     fn end_record(&mut self, end: usize) {
         let wanted = self.builders.len();
+        if self.fields < wanted && self.fault.is_none() && self.block.parser.fill_short {
+            for builder in &mut self.builders[self.fields..] {
+                builder.null();
+            }
+            self.fields = wanted;
+        }
         if self.fault.is_none() && self.fields != wanted {
             let found = self.fields;
             let reason = format!("expected {}, found {found}", count(wanted, "field"));
@@ -346,9 +366,8 @@ impl<'a> Table<'a> {
         let mut notation = false;
         let mut escaped_last = false;
         for (at, &byte) in bytes.iter().enumerate() {
-            let literal = machine.escaped;
-            let meaning = machine.step(byte, self.dialect);
-            match meaning {
+            let Machine { state, escaped } = machine;
+            match machine.step(byte, self.dialect) {
                 Meaning::Delimiter => {
                     self.slow_field(from, at, notation);
                     (from, notation) = (at + 1, false);
@@ -359,7 +378,9 @@ impl<'a> Table<'a> {
                     } else {
                         at
                     };
-                    if self.fields > 0 || from < end {
+                    let is_record = state != State::Comment
+                        && (self.fields > 0 || !self.dialect.trimmed(&bytes[from..end]).is_empty());
+                    if is_record {
                         self.slow_field(from, end, notation);
                         self.end_record(end);
                     }
@@ -367,19 +388,20 @@ impl<'a> Table<'a> {
                     (from, notation) = (at + 1, false);
                 }
                 Meaning::Notation | Meaning::Junk => notation = true,
-                Meaning::Value => notation |= literal,
+                Meaning::Value => notation |= escaped,
             }
-            escaped_last = literal;
+            escaped_last = escaped;
         }
         let end = bytes.len();
-        if self.fields > 0 || from < end {
+        let is_empty = self.dialect.trimmed(&bytes[from..end]).is_empty();
+        if machine.state != State::Comment && (self.fields > 0 || !is_empty) {
             self.slow_field(from, end, notation);
             self.end_record(end);
         }
     }
 
     fn slow_field(&mut self, from: usize, to: usize, notation: bool) {
-        if notation || !self.block.intact {
+        if notation || !self.block.intact || self.dialect.trim {
             self.decoded_field(Span {
                 from,
                 to,
@@ -411,16 +433,25 @@ pub(super) struct Junk;
 
 /// A field's value: the notation taken off.
 pub(super) fn decode(field: &[u8], dialect: Dialect) -> Result<Cow<'_, [u8]>, Junk> {
-    let mut machine = Machine::default();
+    let mut machine = Machine::AT_FIELD;
     let mut value = Vec::with_capacity(field.len());
+    // What lies beyond it is blanks, outside quotes and without an escape.
+    let mut kept = 0;
     for &byte in field {
+        let escaped = machine.escaped;
         match machine.step(byte, dialect) {
             Meaning::Notation => {}
             Meaning::Junk => return Err(Junk),
             // A field that was split rightly holds none outside quotes.
-            Meaning::Value | Meaning::Delimiter | Meaning::Newline => value.push(byte),
+            Meaning::Value | Meaning::Delimiter | Meaning::Newline => {
+                value.push(byte);
+                if escaped || machine.state == State::Quoted || !dialect.is_blank(byte) {
+                    kept = value.len();
+                }
+            }
         }
     }
+    value.truncate(kept);
     Ok(Cow::Owned(value))
 }
 

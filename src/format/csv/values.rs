@@ -3,8 +3,10 @@
 use polars_arrow::bitmap::MutableBitmap;
 use polars_buffer::Buffer;
 
+use super::numbers::Notation;
 use super::parse::Target;
 use crate::columns::{Column, SliceBuilder};
+use crate::format::json::raw;
 
 /// A column under construction.
 pub(super) enum Builder<'a> {
@@ -12,6 +14,9 @@ pub(super) enum Builder<'a> {
     Int(Numbers<i64>),
     Float(Numbers<f64>),
     Bool(Numbers<bool>),
+    Json(SliceBuilder<'a>),
+    /// Numbers as people write them, and room to rewrite one.
+    Written(Box<Builder<'a>>, Notation, String),
 }
 
 pub(super) struct Numbers<T> {
@@ -44,9 +49,14 @@ impl<T: Default> Numbers<T> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(target: Target, text: &'a str, rows: usize) -> Self {
+    pub(super) fn new(target: Target, notation: Notation, text: &'a str, rows: usize) -> Self {
+        if matches!(target, Target::Int | Target::Float) && !notation.is_plain() {
+            let plain = Builder::new(target, Notation::default(), text, rows);
+            return Builder::Written(Box::new(plain), notation, String::new());
+        }
         match target {
             Target::String => Builder::String(SliceBuilder::new(text, rows)),
+            Target::Json => Builder::Json(SliceBuilder::new(text, rows)),
             Target::Int => Builder::Int(Numbers::new(rows)),
             Target::Float => Builder::Float(Numbers::new(rows)),
             Target::Bool => Builder::Bool(Numbers::new(rows)),
@@ -56,7 +66,8 @@ impl<'a> Builder<'a> {
     #[inline]
     pub(super) fn null(&mut self) {
         match self {
-            Builder::String(strings) => strings.push_null(),
+            Builder::String(strings) | Builder::Json(strings) => strings.push_null(),
+            Builder::Written(plain, ..) => plain.null(),
             Builder::Int(numbers) => numbers.push(None),
             Builder::Float(numbers) => numbers.push(None),
             Builder::Bool(numbers) => numbers.push(None),
@@ -74,13 +85,18 @@ impl<'a> Builder<'a> {
             Builder::Int(numbers) => parse_int(value).map(|number| numbers.push(Some(number))),
             Builder::Float(numbers) => parse_float(value).map(|number| numbers.push(Some(number))),
             Builder::Bool(numbers) => parse_bool(value).map(|truth| numbers.push(Some(truth))),
+            Builder::Json(strings) => return push_json(strings, value),
+            Builder::Written(plain, notation, room) => {
+                return notation.rewrite(value, room) && plain.value(room);
+            }
         };
         fits.is_some()
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
         match self {
-            Builder::String(strings) => strings.truncate(rows),
+            Builder::String(strings) | Builder::Json(strings) => strings.truncate(rows),
+            Builder::Written(plain, ..) => plain.truncate(rows),
             Builder::Int(numbers) => numbers.truncate(rows),
             Builder::Float(numbers) => numbers.truncate(rows),
             Builder::Bool(numbers) => numbers.truncate(rows),
@@ -89,7 +105,8 @@ impl<'a> Builder<'a> {
 
     pub(super) fn finish(self, text: &Buffer<u8>) -> Column {
         match self {
-            Builder::String(strings) => strings.finish(text),
+            Builder::String(strings) | Builder::Json(strings) => strings.finish(text),
+            Builder::Written(plain, ..) => plain.finish(text),
             Builder::Int(numbers) => Column::from_ints(
                 numbers.values,
                 numbers.nulls.then(|| numbers.validity.freeze()),
@@ -104,6 +121,19 @@ impl<'a> Builder<'a> {
             ),
         }
     }
+}
+
+/// Appends a JSON value as it stands; `false` if it is none.
+fn push_json(strings: &mut SliceBuilder, value: &str) -> bool {
+    let Some(value) = raw::value(value) else {
+        return false;
+    };
+    if value == "null" {
+        strings.push_null();
+    } else {
+        strings.push_owned(&value);
+    }
+    true
 }
 
 /// `[+-]?[0-9]+` in 64 bits.

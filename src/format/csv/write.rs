@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::format::dates;
 use crate::format::json;
-use crate::schema::{Schema, Type};
+use crate::schema::{Field, Schema, Type};
 
 /// The header line.
 pub fn header(schema: &Schema) -> Vec<u8> {
@@ -28,7 +28,7 @@ pub fn lines(schema: &Schema, batch: &Batch) -> Vec<u8> {
                 // An empty line would be skipped when it is read.
                 out.extend_from_slice(b"\"\"");
             } else if !column.is_null(row) {
-                value(column, &of.ty, row, &mut out);
+                value(column, of, row, &mut out);
             }
             out.push(b',');
         }
@@ -38,16 +38,16 @@ pub fn lines(schema: &Schema, batch: &Batch) -> Vec<u8> {
     out
 }
 
-fn value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
-    match (column, ty) {
+fn value(column: &Column, of: &Field, row: usize, out: &mut Vec<u8>) {
+    match (column, &of.ty) {
         (Column::Strings(strings), _) => field(strings.value(row), out),
         (Column::Lists(_), _) => {
             let mut text = Vec::new();
-            json::write_value(column, ty, row, &mut text);
+            json::write_field(column, of, row, &mut text);
             field(&String::from_utf8_lossy(&text), out);
         }
         (Column::Ints(ints), Type::Date { utc }) => dates::write_iso(ints.value(row), *utc, out),
-        _ => json::write_value(column, ty, row, out),
+        (_, ty) => json::write_value(column, ty, row, out),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A column as the loop over rows wants it: what is the same for all rows looked up once.
 
-use polars_arrow::array::View;
+use polars_arrow::array::{Utf8ViewArray, View};
 use polars_arrow::bitmap::Bitmap;
 use polars_buffer::Buffer;
 
@@ -17,6 +17,8 @@ pub(super) struct Access<'a> {
 
 enum Values<'a> {
     Text(&'a [View], &'a [Buffer<u8>]),
+    /// Texts that are JSON already.
+    Json(&'a Utf8ViewArray),
     Ints(&'a [i64]),
     /// The flag: instants.
     Dates(&'a [i64], bool),
@@ -27,18 +29,21 @@ enum Values<'a> {
 }
 
 impl<'a> Access<'a> {
-    /// Of a column of type `ty`.
-    pub(super) fn of(column: &'a Column, ty: &Type) -> Self {
+    /// Of a column of type `ty`; `json`: its texts are JSON values.
+    pub(super) fn of(column: &'a Column, ty: &Type, json: bool) -> Self {
         let values = match (column, ty) {
+            (Column::Strings(array), _) if json => Values::Json(array),
             (Column::Strings(array), _) => Values::Text(array.views(), array.data_buffers()),
             (Column::Ints(array), Type::Date { utc }) => Values::Dates(array.values(), *utc),
             (Column::Ints(array), _) => Values::Ints(array.values()),
             (Column::Floats(array), _) => Values::Floats(array.values()),
             (Column::Bools(array), _) => Values::Bools(array.values()),
             (Column::Lists(list), Type::List(of)) => {
-                Values::List(list, Box::new(Access::of(&list.values, of)))
+                Values::List(list, Box::new(Access::of(&list.values, of, json)))
             }
-            (Column::Lists(list), _) => Values::List(list, Box::new(Access::of(&list.values, ty))),
+            (Column::Lists(list), _) => {
+                Values::List(list, Box::new(Access::of(&list.values, ty, json)))
+            }
             (Column::Bytes(_), _) => Values::Bytes(column),
         };
         Access {
@@ -72,6 +77,7 @@ impl<'a> Access<'a> {
                 write_view(views[row], buffers, out);
                 out.push(b'"');
             }
+            Values::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Values::Ints(ints) => write_int(ints[row], out),
             Values::Dates(micros, utc) => write_date(micros[row], *utc, out),
             Values::Floats(floats) => write_float(floats[row], out),

@@ -1,7 +1,8 @@
 //! Documents: rows as JSON objects.
 //!
 //! An int is a JSON integer, a float the shortest digits that give the value back, a date ISO 8601;
-//! a list of one value whose column is marked `unwrap` is that value; then null members are left out.
+//! a list of one value whose column is marked `unwrap` is that value; a text whose column is marked
+//! `json` stands as it is; then null members are left out.
 //!
 //! Members that come from shared rows are rendered once per shared row and copied from then on.
 
@@ -21,7 +22,7 @@ pub use strings::write_string;
 use crate::batch::{Batch, Cells, Once};
 use crate::columns::{Column, List, NONE};
 use crate::format::dates;
-use crate::schema::{Schema, Type};
+use crate::schema::{Field, Schema, Type};
 
 /// What becomes of null members.
 #[derive(
@@ -71,6 +72,7 @@ struct Member {
     name: Name,
     ty: Type,
     unwrap: bool,
+    json: bool,
 }
 
 /// A member's name as it is written, in a block that is copied whole.
@@ -153,6 +155,7 @@ impl Writer {
             name: Name::new(&field.name),
             ty: field.ty.clone(),
             unwrap: field.unwrap,
+            json: field.json,
         });
         Writer {
             members: members.collect(),
@@ -255,7 +258,8 @@ impl Writer {
         let cells = batch.cells();
         for (at, cell) in cells.iter().enumerate() {
             let (Cells::Own(column) | Cells::Shared(column)) = cell;
-            let access = Access::of(column, &self.members[at].ty);
+            let member = &self.members[at];
+            let access = Access::of(column, &member.ty, member.json);
             if matches!(cell, Cells::Own(_)) {
                 parts.push(Part::Own(at, access));
                 continue;
@@ -366,6 +370,11 @@ pub fn write_value(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// A value of the column of `field` that is not null, as JSON.
+pub fn write_field(column: &Column, field: &Field, row: usize, out: &mut Vec<u8>) {
+    Access::of(column, &field.ty, field.json).write(row, out);
+}
+
 fn write_int(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
@@ -421,7 +430,6 @@ mod tests {
     use super::*;
     use crate::batch::{Lookup, new_set};
     use crate::columns::row_number;
-    use crate::schema::Field;
 
     fn field(name: &str, ty: Type, unwrap: bool) -> Field {
         Field {
@@ -447,6 +455,30 @@ mod tests {
             values: Arc::new(numbers.take(&rows)),
             validity: None,
         })
+    }
+
+    #[test]
+    fn texts_that_are_json_stand_as_they_are() {
+        let marked = |name: &str, ty| Field {
+            json: true,
+            ..Field::new(name, ty)
+        };
+        let schema = Schema::new(vec![
+            marked("j", Type::String),
+            marked("l", Type::List(Box::new(Type::String))),
+        ])
+        .expect("names differ");
+        let texts = Column::from_strings([Some("{\"a\": 1.10}"), None]);
+        let list = Column::Lists(List {
+            offsets: vec![0, 2, 2].into(),
+            values: Arc::new(texts.clone()),
+            validity: None,
+        });
+        let lines = Writer::new(&schema, Nulls::Omit).lines(&Batch::new(vec![texts, list], 2));
+        assert_eq!(
+            String::from_utf8_lossy(&lines),
+            "{\"j\":{\"a\": 1.10},\"l\":[{\"a\": 1.10},null]}\n{\"l\":[]}\n"
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::{INSTEAD_OF_TYPES, OnError};
 use crate::error::{Error, OfValue, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
-use crate::schema::{Field, Schema, Type, list};
+use crate::schema::{Schema, Type, list};
 
 /// What the bytes of an answer are.
 #[derive(
@@ -55,7 +55,7 @@ pub struct Options {
     #[schemars(extend("x-type" = "table column = place, or list of names", "x-required" = true))]
     #[serde(default)]
     pub columns: Columns,
-    /// `string`, `int`, `float` or `bool`; as a string a text is as it is, anything else its JSON
+    /// `string`, `int`, `float`, `bool` or `json`; as a string a text is as it is, anything else its JSON; `json` is a JSON value as it stands, in documents too
     #[schemars(extend("x-type" = "table column = type", "x-default" = "all `string`", "x-instead" = INSTEAD_OF_TYPES))]
     #[serde(default)]
     pub types: BTreeMap<String, Target>,
@@ -257,7 +257,7 @@ impl Answers {
                 .hint("give it another name here, or rename the input's with a `select` stage")
                 .of(["columns", &column.name]));
             }
-            Ok(Field::new(&column.name, ty(column.target)))
+            Ok(column.target.field(&column.name))
         });
         let (columns, _) = both(every(columns), self.key_columns(input))?;
         fields.extend(columns);
@@ -315,15 +315,6 @@ fn place_of_name(format: Format, name: &str) -> String {
     match format {
         Format::Csv | Format::Lines => name.to_owned(),
         Format::Json | Format::Ndjson => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-    }
-}
-
-fn ty(target: Target) -> Type {
-    match target {
-        Target::String => Type::String,
-        Target::Int => Type::Int,
-        Target::Float => Type::Float,
-        Target::Bool => Type::Bool,
     }
 }
 

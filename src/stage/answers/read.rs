@@ -1,6 +1,7 @@
 //! From the bytes of an answer to records: for each the columns that are wanted, of their types, and what
 //! tells whose it is.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{Answers, Format, Place, Reader};
@@ -133,6 +134,7 @@ impl Records {
 #[derive(Debug)]
 enum Values {
     Strings(Box<TextBuilder>),
+    Json(Box<TextBuilder>),
     Ints(Vec<Option<i64>>),
     Floats(Vec<Option<f64>>),
     Bools(Vec<Option<bool>>),
@@ -142,6 +144,7 @@ impl Values {
     fn new(target: Target) -> Self {
         match target {
             Target::String => Values::Strings(Box::default()),
+            Target::Json => Values::Json(Box::default()),
             Target::Int => Values::Ints(Vec::new()),
             Target::Float => Values::Floats(Vec::new()),
             Target::Bool => Values::Bools(Vec::new()),
@@ -154,6 +157,11 @@ impl Values {
             Values::Strings(strings) => {
                 strings.push(text);
                 return Ok(());
+            }
+            Values::Json(strings) => {
+                let value = text.and_then(raw::value);
+                strings.push(value.as_deref().filter(|value| *value != "null"));
+                (value.is_some(), "JSON")
             }
             Values::Ints(ints) => {
                 ints.push(text.and_then(parse_int));
@@ -177,7 +185,7 @@ impl Values {
 
     fn finish(self) -> Column {
         match self {
-            Values::Strings(strings) => strings.finish(),
+            Values::Strings(strings) | Values::Json(strings) => strings.finish(),
             Values::Ints(ints) => Column::from_nullable_ints(&ints),
             Values::Floats(floats) => {
                 let validity = floats.iter().map(Option::is_some).collect();
@@ -270,8 +278,8 @@ impl Reader {
         Ok(())
     }
 
-    fn push_json(&self, record: &str, into: &mut Records) {
-        let mut found: Vec<Option<&str>> = vec![None; self.slots.places.len()];
+    fn push_json<'a>(&self, record: &'a str, into: &mut Records) {
+        let mut found: Vec<Option<&'a str>> = vec![None; self.slots.places.len()];
         self.slots.wanted.find(record, &mut found);
         let found_columns = &found[..self.answers.columns.len()];
         into.bare += u64::from(found_columns.iter().all(Option::is_none));
@@ -286,31 +294,26 @@ impl Reader {
         } else {
             None
         };
-        let texts: Vec<_> = found
-            .iter()
-            .map(|value| value.and_then(raw::text))
-            .collect();
+        let targets = self.answers.columns.iter().map(|column| column.target);
+        // Those of the key follow, and are texts.
+        let targets = targets.chain(std::iter::repeat(Target::String));
+        let text = |(value, target): (&Option<&'a str>, Target)| match target {
+            Target::Json => value.map(Cow::Borrowed),
+            _ => value.and_then(raw::text),
+        };
+        let texts: Vec<_> = found.iter().zip(targets).map(text).collect();
         let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
         self.push(&texts, fault, record, into);
     }
 
     fn read_csv(&self, text: &str, into: &mut Records) -> Result<(), String> {
-        let dialect = Dialect {
-            delimiter: b',',
-            quote: Some(b'"'),
-            escape: None,
-        };
+        let dialect = Dialect::new(b',', Some(b'"'), None);
         let limits = Limits {
             block_bytes: 1 << 20,
             block_records: u64::MAX,
             record_bytes: RECORD_BYTES_MAX,
         };
-        let parser = |columns| Parser {
-            dialect,
-            targets: vec![Target::String; columns],
-            null_values: vec![String::new()],
-            encoding: encoding_rs::UTF_8,
-        };
+        let parser = |columns| Parser::new(dialect, vec![Target::String; columns]);
         let cut = |error: SplitError| error.error().message;
         let mut splitter = Splitter::new(text.as_bytes(), dialect, limits);
         let Some(header) = splitter.header().map_err(cut)? else {

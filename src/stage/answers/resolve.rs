@@ -458,7 +458,7 @@ impl Reader {
         let column = |(at, wanted): (usize, &super::Wanted)| {
             let parts: Vec<&Column> = sets.iter().map(|columns| &columns[at]).collect();
             if parts.is_empty() {
-                return Column::empty(&super::ty(wanted.target));
+                return Column::empty(&wanted.target.field("").ty);
             }
             Column::concat(&parts).take(records)
         };

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::batch::Batch;
 use crate::error::{Error, OfValue, Result, every};
-use crate::format::json::{write_plain, write_value};
+use crate::format::json::{write_field, write_plain};
 use crate::schema::{Schema, Type};
 use crate::stage::answers::Refusal;
 use crate::stage::placeholders::{Braces, Part, Place, SYNTAX};
@@ -201,7 +201,7 @@ impl Items<'_> {
             return Json::Null;
         }
         let mut text = Vec::new();
-        write_value(&column, &self.schema.fields[place.at].ty, row, &mut text);
+        write_field(&column, &self.schema.fields[place.at], row, &mut text);
         serde_json::from_slice(&text).unwrap_or_default()
     }
 }

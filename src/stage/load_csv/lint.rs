@@ -1,11 +1,14 @@
 //! Options that read a file and hardly mean it: `columns` over a file that has a header line, a delimiter
-//! that splits nothing, and an encoding over UTF-8. Only the beginning of the first file is read for that.
+//! that splits nothing, an encoding over UTF-8 or none over UTF-16, and a notation of numbers where no
+//! column is one. Only the beginning of the first file is read for that.
 
 use std::sync::Arc;
 
-use encoding_rs::UTF_8;
+use encoding_rs::{Encoding, UTF_8};
 
 use super::{LoadCsv, Opened};
+use crate::format::csv::parse::{Parser, Target};
+use crate::format::text_encoding;
 use crate::place::{Place, Seen, expand};
 use crate::shown;
 use crate::stage::Folder;
@@ -21,7 +24,18 @@ impl LoadCsv {
     /// What is doubtful; nothing about files that cannot be read, since the run reports those.
     pub(super) fn lint_files(&self, folder: &Folder) -> Vec<String> {
         let warnings = self.find_warnings(folder).unwrap_or_default();
-        warnings.into_iter().flatten().collect()
+        let notation = self.lint_notation();
+        warnings.into_iter().flatten().chain(notation).collect()
+    }
+
+    /// Whether it is said how numbers are written, and no column is one.
+    fn lint_notation(&self) -> Option<String> {
+        let is_number = |target: &Target| matches!(target, Target::Int | Target::Float);
+        let has_numbers = self.types.iter().any(|(_, target)| is_number(target));
+        (!self.notation.is_plain() && !has_numbers).then(|| {
+            "`decimal` and `thousands` tell how columns of type `int` and `float` are written, and `types` has none"
+                .to_owned()
+        })
     }
 
     fn find_warnings(&self, folder: &Folder) -> Option<[Option<String>; 2]> {
@@ -39,28 +53,32 @@ impl LoadCsv {
         let Some(columns) = &self.columns else {
             return Some(self.lint_opened(path, &opened));
         };
-        let mut splitter = opened.splitter;
+        let (mut splitter, encoding) = (opened.splitter, opened.encoding);
         let first = splitter.header().ok()??;
+        let parser = Parser {
+            dialect: splitter.dialect(),
+            ..self.parser(Vec::new(), encoding)
+        };
+        let first_fields = parser.header(&first).ok();
         Some([
-            self.lint_columns(path, columns, &first),
-            self.lint_encoding(path, &[&first, splitter.rest()].concat()),
+            first_fields.and_then(|first| self.lint_columns(path, columns, &first)),
+            lint_encoding(path, &[&first, splitter.rest()].concat(), encoding),
         ])
     }
 
     /// What is doubtful about a file with a header.
     fn lint_opened(&self, path: &Place, opened: &Opened) -> [Option<String>; 2] {
         let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
-        let mut bytes = self.encoding.encode(&names).0.into_owned();
+        let mut bytes = opened.encoding.encode(&names).0.into_owned();
         bytes.extend_from_slice(opened.splitter.rest());
         [
-            self.lint_delimiter(path, opened),
-            self.lint_encoding(path, &bytes),
+            lint_delimiter(path, opened),
+            lint_encoding(path, &bytes, opened.encoding),
         ]
     }
 
     /// Whether the first record repeats the names in `columns`.
-    fn lint_columns(&self, path: &Place, columns: &[String], first: &[u8]) -> Option<String> {
-        let first = self.parser(Vec::new()).header(first).ok()?;
+    fn lint_columns(&self, path: &Place, columns: &[String], first: &[String]) -> Option<String> {
         let alike = |(field, column): (&String, &String)| {
             let letters = letters(field);
             !letters.is_empty() && letters == self::letters(column)
@@ -74,51 +92,59 @@ impl LoadCsv {
             )
         })
     }
+}
 
-    /// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.
-    fn lint_encoding(&self, path: &Place, text: &[u8]) -> Option<String> {
-        if self.encoding == UTF_8 || text.is_ascii() {
-            return None;
+/// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.
+fn lint_encoding(path: &Place, text: &[u8], encoding: &'static Encoding) -> Option<String> {
+    if encoding == UTF_8 {
+        let looks = text_encoding::looks_like_utf16(text)?;
+        return Some(format!(
+            "`{path}` looks like {} without a byte order mark: every other byte is zero; if it is, write `encoding = \"{}\"`",
+            looks.name(),
+            looks.name().to_lowercase()
+        ));
+    }
+    if text_encoding::must_decode(encoding) || text.is_ascii() {
+        return None;
+    }
+    let text = match str::from_utf8(text) {
+        Ok(text) => text,
+        // Where the beginning ends, in the midst of a character.
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&text[..error.valid_up_to()]).ok()?
         }
-        let text = match str::from_utf8(text) {
-            Ok(text) => text,
-            // Where the beginning ends, in the midst of a character.
-            Err(error) if error.error_len().is_none() => {
-                str::from_utf8(&text[..error.valid_up_to()]).ok()?
-            }
-            Err(_) => return None,
-        };
-        let mut words =
-            text.split(|character: char| character.is_ascii() && !character.is_alphanumeric());
-        let word = words.find(|word| !word.is_ascii())?;
-        let word: String = word.chars().take(WORD_CHARS_MAX).collect();
-        let read = self.encoding.decode_without_bom_handling(word.as_bytes()).0;
-        Some(format!(
-            "`{path}` begins as UTF-8 does, and is read as `{}`: `{word}` becomes `{read}`; if it is UTF-8, leave out \
-             `encoding`",
-            self.encoding.name()
-        ))
-    }
+        Err(_) => return None,
+    };
+    let mut words =
+        text.split(|character: char| character.is_ascii() && !character.is_alphanumeric());
+    let word = words.find(|word| !word.is_ascii())?;
+    let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+    let read = encoding.decode_without_bom_handling(word.as_bytes()).0;
+    Some(format!(
+        "`{path}` begins as UTF-8 does, and is read as `{}`: `{word}` becomes `{read}`; if it is UTF-8, leave out \
+         `encoding`",
+        encoding.name()
+    ))
+}
 
-    /// Whether the header is one column because another delimiter stands in it, and in the first record.
-    fn lint_delimiter(&self, path: &Place, opened: &Opened) -> Option<String> {
-        let Some([name]) = opened.header.as_deref() else {
-            return None;
-        };
-        let rest = opened.splitter.rest();
-        let first = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let is_in = |text: &[u8], delimiter| memchr::memchr(delimiter, text).is_some();
-        let delimiter = DELIMITERS
-            .into_iter()
-            .filter(|&it| it != self.dialect.delimiter && is_in(name.as_bytes(), it))
-            .find(|&it| first.is_empty() || is_in(first, it))?;
-        let name = shown::json(name);
-        let delimiter = char::from(delimiter).escape_default();
-        Some(format!(
-            "the header line of `{path}` is one column, `{name}`; if `{delimiter}` stands between its fields, write \
-             `delimiter = \"{delimiter}\"`"
-        ))
-    }
+/// Whether the header is one column because another delimiter stands in it, and in the first record.
+fn lint_delimiter(path: &Place, opened: &Opened) -> Option<String> {
+    let Some([name]) = opened.header.as_deref() else {
+        return None;
+    };
+    let rest = opened.splitter.rest();
+    let first = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_in = |text: &[u8], delimiter| memchr::memchr(delimiter, text).is_some();
+    let delimiter = DELIMITERS
+        .into_iter()
+        .filter(|&it| it != opened.splitter.dialect().delimiter && is_in(name.as_bytes(), it))
+        .find(|&it| first.is_empty() || is_in(first, it))?;
+    let name = shown::json(name);
+    let delimiter = char::from(delimiter).escape_default();
+    Some(format!(
+        "the header line of `{path}` is one column, `{name}`; if `{delimiter}` stands between its fields, write \
+         `delimiter = \"{delimiter}\"`"
+    ))
 }
 
 /// What is left of a name if case, blanks and punctuation count for nothing.

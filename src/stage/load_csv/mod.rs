@@ -1,18 +1,22 @@
-//! `load_csv`: reads CSV files, plain or gzipped. The source inflates and cuts whole records into
+//! `load_csv`: reads CSV files, plain or compressed. The source inflates and cuts whole records into
 //! blocks, one thread's work; parsing a block is the parallel part.
 
+mod checks;
+mod layout;
 mod line_ends;
 mod lint;
+mod opening;
 mod options;
 mod parsing;
 mod probe;
 mod source;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
@@ -20,13 +24,16 @@ use super::{
 };
 use crate::error::{Class, Error, OfValue, Result, every};
 use crate::format::csv::Dialect;
+use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, SplitError, Splitter};
-use crate::place::{Grown, Place, Seen, expand, in_file, of_file, open};
-use crate::schema::{Field, Schema, Type, count};
+use crate::format::text_encoding;
+use crate::place::{Grown, Place, Seen, expand, of_file};
+use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
 use crate::stop::Stop;
-use line_ends::refuse_cr;
+use layout::Layout;
+use opening::Opened;
 use parsing::Parsing;
 use source::Blocks;
 
@@ -36,7 +43,7 @@ const OWN_NAMES: &str = "name the columns with `columns`, and skip the header wi
 /// The kind.
 pub static KIND: StageKind = StageKind {
     name: "load_csv",
-    summary: "reads CSV files, plain or gzipped, with quotes, escapes, typed columns",
+    summary: "reads CSV files, plain or compressed, with quotes, escapes, typed columns, in any encoding",
     inputs: &[0],
     sink: false,
     takes_batch_rows: true,
@@ -60,8 +67,15 @@ struct LoadCsv {
     columns: Option<Vec<String>>,
     types: Vec<(String, Target)>,
     dialect: Dialect,
+    /// Whether a file may name its delimiter.
+    takes_separator: bool,
     null_values: Vec<String>,
-    encoding: &'static Encoding,
+    /// Whether columns are found by name where a header differs from the first one.
+    by_name: bool,
+    fill_short: bool,
+    notation: Notation,
+    /// `None`: UTF-8, or what a byte order mark names.
+    encoding: Option<&'static Encoding>,
     skip_rows: usize,
     clean_names: bool,
     record_bytes: usize,
@@ -71,6 +85,8 @@ struct LoadCsv {
     begun: Mutex<Option<(Place, Opened)>>,
     /// Files that have grown while they were read.
     grown: Grown,
+    /// What the user should know of single files.
+    warnings: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Splits the text of a file, inflated if need be.
@@ -85,12 +101,6 @@ fn hinted(error: SplitError) -> Error {
         }
         SplitError::Read(error) => error,
     }
-}
-
-/// A file about to be split, its header read.
-struct Opened {
-    splitter: TextSplitter,
-    header: Option<Vec<String>>,
 }
 
 impl LoadCsv {
@@ -119,55 +129,44 @@ impl LoadCsv {
         }
     }
 
-    fn parser(&self, targets: Vec<Target>) -> Parser {
+    /// A parser of blocks of a file in `encoding`.
+    fn parser(&self, targets: Vec<Target>, encoding: &'static Encoding) -> Parser {
         Parser {
             dialect: self.dialect,
             targets,
             null_values: self.null_values.clone(),
-            encoding: self.encoding,
+            encoding: if text_encoding::must_decode(encoding) {
+                UTF_8
+            } else {
+                encoding
+            },
+            file_encoding: encoding,
+            notation: self.notation,
+            fill_short: self.fill_short,
         }
     }
 
-    /// Opens one file and reads its header, if it has one.
-    fn open_file(&self, seen: &Seen, bytes_done: Arc<AtomicU64>, stop: &Stop) -> Result<Opened> {
-        let path = &seen.place;
-        let named = |error| in_file(path, error);
-        let reader = open(seen, bytes_done, stop, &self.grown)?;
-        let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
-        if let Some(lines @ 1..) = splitter.skip(self.skip_rows).map_err(named)? {
-            let all = self.skip_rows;
-            let lines = count(lines, "line");
-            let message = format!("`{path}` has only {lines}, `skip_rows` is {all}");
-            return Err(Error::failed(message).hint("a line ends in LF or CRLF"));
-        }
-        let mut header = None;
-        if self.columns.is_none() {
-            let offset = splitter.offset();
-            let read = splitter.header().map_err(hinted);
-            if let Err(error) = read {
-                refuse_cr(path, splitter.rest(), offset, self.dialect)?;
-                return Err(named(error));
-            }
-            let line = read?.ok_or_else(|| {
-                Error::failed(format!("`{path}` is empty: it has no header line"))
-                    .hint("give `columns` if the file has no header")
-            })?;
-            refuse_cr(path, &line, offset, self.dialect)?;
-            let read = self.parser(Vec::new()).header(&line).map_err(|reason| {
-                Error::failed(format!("`{path}`: its header line has {reason}"))
-                    .hint("set `encoding`, `quote` and `escape` to what the file uses; is it CSV?")
-            })?;
-            header = Some(self.names(read));
-        }
-        Ok(Opened { splitter, header })
+    /// How a file lies that has nothing of its own.
+    fn layout(&self) -> Layout {
+        Layout::new(self.dialect.delimiter, self.encoding.unwrap_or(UTF_8), None)
+    }
+
+    fn warn(&self, warning: String) {
+        let mut warnings = self
+            .warnings
+            .lock()
+            .expect("no one panics holding this lock");
+        warnings.insert(warning);
     }
 
     fn parsing(&self, schema: Schema) -> Parsing {
-        let targets = schema.fields.iter();
-        let targets = targets.map(|field| target_of(&field.ty)).collect();
+        let targets = schema.fields.iter().map(Target::of).collect();
+        let layout = self.layout();
         Parsing {
-            parser: self.parser(targets),
+            parser: self.parser(targets, layout.encoding()),
+            layout: layout.to_text(),
             schema,
+            asks_for_encoding: self.encoding.is_none(),
             on_error: self.on_error,
         }
     }
@@ -254,7 +253,7 @@ impl Stage for LoadCsv {
         Schema::new(
             names
                 .iter()
-                .map(|name| Field::new(name, type_of(target(name).unwrap_or(Target::String))))
+                .map(|name| target(name).unwrap_or(Target::String).field(name))
                 .collect(),
         )
     }
@@ -289,6 +288,7 @@ impl Stage for LoadCsv {
             null_values: Vec::new(),
             begun: Mutex::new(self.lock_begun().take()),
             grown: self.grown.clone(),
+            warnings: self.warnings.clone(),
             ..*self
         });
         let mut files = Vec::new();
@@ -331,24 +331,11 @@ impl Stage for LoadCsv {
 
     fn finish(&self, totals: &mut Totals) -> Result<()> {
         totals.warnings.append(&mut self.grown.take());
+        let mut warnings = self
+            .warnings
+            .lock()
+            .expect("no one panics holding this lock");
+        totals.warnings.extend(std::mem::take(&mut *warnings));
         Ok(())
-    }
-}
-
-fn type_of(target: Target) -> Type {
-    match target {
-        Target::String => Type::String,
-        Target::Int => Type::Int,
-        Target::Float => Type::Float,
-        Target::Bool => Type::Bool,
-    }
-}
-
-fn target_of(ty: &Type) -> Target {
-    match ty {
-        Type::Int => Target::Int,
-        Type::Float => Target::Float,
-        Type::Bool => Target::Bool,
-        _ => Target::String,
     }
 }

@@ -1,104 +1,113 @@
 //! The options of `load_csv`, and what they may be.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use encoding_rs::Encoding;
 use serde::Deserialize;
 
 use super::super::options;
 use super::LoadCsv;
 use crate::error::{Error, OfValue, Result};
-use crate::format::csv::Dialect;
+use crate::format::csv::EscapeWhere;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::format::csv::split::RECORD_BYTES_MAX;
-use crate::meant::nearest;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
-
-/// Labels that may be meant by one that is unknown; there are some 200.
-const LABELS: [&str; 27] = [
-    "utf-8",
-    "latin1",
-    "latin2",
-    "ascii",
-    "iso-8859-1",
-    "iso-8859-2",
-    "iso-8859-3",
-    "iso-8859-4",
-    "iso-8859-5",
-    "iso-8859-6",
-    "iso-8859-7",
-    "iso-8859-8",
-    "iso-8859-9",
-    "iso-8859-15",
-    "iso-8859-16",
-    "koi8-r",
-    "koi8-u",
-    "macintosh",
-    "windows-1250",
-    "windows-1251",
-    "windows-1252",
-    "windows-1253",
-    "windows-1254",
-    "windows-1255",
-    "windows-1256",
-    "windows-1257",
-    "windows-1258",
-];
 
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input; `s3://`, `gs://`, `az://` and `https://` name objects (docs/places.md)
     #[schemars(extend("x-type" = "list of paths or globs"))]
-    files: Vec<String>,
+    pub(super) files: Vec<String>,
     /// column names; then the files have no header line
     #[schemars(extend("x-type" = "list of names"), extend("x-default" = "the header line"))]
-    columns: Option<Vec<String>>,
-    /// `string`, `int`, `float` or `bool`
+    pub(super) columns: Option<Vec<String>>,
+    /// what a header that is not the first file's is; `by_name`: columns are found by name, one that a file lacks is null, one that the first file lacks is an error
+    #[serde(default)]
+    pub(super) header_differs: HeaderDiffers,
+    /// `string`, `int`, `float`, `bool` or `json`; `json` is a JSON value as it stands, in documents too
     #[schemars(extend("x-type" = "table column = type", "x-default" = "all `string`", "x-instead" = INSTEAD_OF_TYPES))]
     #[serde(default)]
     #[schemars(with = "std::collections::BTreeMap<String, Target>")]
-    types: toml::Table,
-    /// between fields
-    #[schemars(extend("x-type" = "one byte"))]
-    #[serde(default = "comma")]
-    delimiter: String,
+    pub(super) types: toml::Table,
+    /// between fields; absent, a first line such as `sep=;` names it, which is skipped either way
+    #[schemars(extend("x-type" = "one byte", "x-default" = ","))]
+    pub(super) delimiter: Option<String>,
     /// around a field; `""` for none
     #[schemars(extend("x-type" = "one byte"))]
     #[serde(default = "double_quote")]
-    quote: String,
-    /// takes the next character literally, quoted or not
+    pub(super) quote: String,
+    /// takes the next character literally
     #[schemars(extend("x-type" = "one byte"))]
-    escape: Option<String>,
+    pub(super) escape: Option<String>,
+    /// where an escape is one: quoted or not, or inside quotes only
+    #[serde(default)]
+    pub(super) escape_where: EscapeWhere,
+    /// a line that begins with it is skipped and counted, where a record would begin
+    #[schemars(extend("x-type" = "one byte"))]
+    pub(super) comment: Option<String>,
+    /// leave out blanks around values that are not quoted, and around quotes
+    #[serde(default)]
+    pub(super) trim: bool,
     /// values that mean null: decoded, or as they stand where no quote is around (`\N`)
     #[serde(default = "empty_is_null")]
-    null_values: Vec<String>,
-    /// UTF-8 or a single-byte encoding such as `latin1`
-    #[schemars(extend("x-type" = "WHATWG label"))]
-    #[serde(default = "utf8")]
-    encoding: String,
+    pub(super) null_values: Vec<String>,
+    /// what a record with too few fields is: a reject, or one whose last values are null
+    #[serde(default)]
+    pub(super) short_records: ShortRecords,
+    /// before the fraction, in `int` and `float` columns
+    #[schemars(extend("x-type" = "one character"))]
+    #[serde(default = "point")]
+    pub(super) decimal: String,
+    /// between every three digits, in `int` and `float` columns
+    #[schemars(extend("x-type" = "one character"))]
+    pub(super) thousands: Option<String>,
+    /// such as `utf-16`, `shift_jis` or `latin1`; absent, a byte order mark names it
+    #[schemars(extend("x-type" = "WHATWG label", "x-default" = "utf-8"))]
+    pub(super) encoding: Option<String>,
     /// physical lines before the header
     #[serde(default)]
-    skip_rows: usize,
+    pub(super) skip_rows: usize,
     /// strip blanks around names, and a leading `_`
     #[serde(default)]
-    clean_names: bool,
+    pub(super) clean_names: bool,
     /// a longer record is an error
     #[serde(default = "record_bytes")]
-    record_bytes: usize,
+    pub(super) record_bytes: usize,
     /// leave out files that a run of this pipeline has published already, by name, size and time
     #[serde(default)]
-    only_new: bool,
+    pub(super) only_new: bool,
     /// what a record that does not fit is
     #[serde(default, deserialize_with = "OnError::reject_or_fail")]
     #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
-    on_error: OnError,
+    pub(super) on_error: OnError,
 }
 
-fn comma() -> String {
-    ",".into()
+/// What a header that differs from the first file's is.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HeaderDiffers {
+    #[default]
+    Error,
+    ByName,
+}
+
+/// What a record with too few fields is.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ShortRecords {
+    #[default]
+    Reject,
+    Null,
+}
+
+fn point() -> String {
+    ".".into()
 }
 fn double_quote() -> String {
     "\"".into()
@@ -106,66 +115,8 @@ fn double_quote() -> String {
 fn empty_is_null() -> Vec<String> {
     vec![String::new()]
 }
-fn utf8() -> String {
-    "utf-8".into()
-}
 fn record_bytes() -> usize {
     16 << 20
-}
-
-impl Options {
-    fn dialect(&self) -> Result<Dialect> {
-        let byte = |key: &str, text: &str| match text.as_bytes() {
-            [byte] if !matches!(byte, 0 | b'\n' | b'\r') => Ok(*byte),
-            _ => Err(Error::usage(format!(
-                "`{key}` must be one byte, found `{}`",
-                text.escape_debug()
-            ))
-            .of([key])),
-        };
-        let dialect = Dialect {
-            delimiter: byte("delimiter", &self.delimiter)?,
-            quote: match self.quote.as_str() {
-                "" => None,
-                quote => Some(byte("quote", quote)?),
-            },
-            escape: self
-                .escape
-                .as_deref()
-                .map(|text| byte("escape", text))
-                .transpose()?,
-        };
-        if dialect.quote == Some(dialect.delimiter) || dialect.escape == Some(dialect.delimiter) {
-            return Err(
-                Error::usage("`delimiter`, `quote` and `escape` must differ")
-                    .of(["delimiter"])
-                    .of(["quote"])
-                    .of(["escape"]),
-            );
-        }
-        Ok(dialect)
-    }
-
-    fn encoding(&self) -> Result<&'static Encoding> {
-        let encoding = Encoding::for_label(self.encoding.as_bytes()).ok_or_else(|| {
-            let error = format!("`encoding`: no encoding is labelled `{}`", self.encoding);
-            let labels = "WHATWG labels: utf-8, latin1, windows-1250, iso-8859-2, ...";
-            let hint = match nearest(&self.encoding, LABELS) {
-                Some(near) => format!("did you mean `{near}`? {labels}"),
-                None => labels.into(),
-            };
-            Error::usage(error).hint(hint).of(["encoding"])
-        })?;
-        if encoding != encoding_rs::UTF_8 && !encoding.is_single_byte() {
-            return Err(Error::usage(format!(
-                "`encoding`: `{}` is neither UTF-8 nor single-byte",
-                encoding.name()
-            ))
-            .hint("convert the file first, for example with `iconv -t utf-8`")
-            .of(["encoding"]));
-        }
-        Ok(encoding)
-    }
 }
 
 impl LoadCsv {
@@ -177,7 +128,9 @@ impl LoadCsv {
                 .of(["files"]));
         }
         let dialect = given.dialect()?;
+        let notation = given.notation()?;
         let encoding = given.encoding()?;
+        given.refuse_without_header()?;
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
@@ -222,7 +175,11 @@ impl LoadCsv {
             columns: given.columns,
             types,
             dialect,
+            takes_separator: given.delimiter.is_none(),
             null_values: given.null_values,
+            by_name: given.header_differs == HeaderDiffers::ByName,
+            fill_short: given.short_records == ShortRecords::Null,
+            notation,
             encoding,
             skip_rows: given.skip_rows,
             clean_names: given.clean_names,
@@ -231,6 +188,7 @@ impl LoadCsv {
             on_error: given.on_error,
             begun: Mutex::default(),
             grown: Grown::default(),
+            warnings: Arc::default(),
         })
     }
 }

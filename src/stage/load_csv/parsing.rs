@@ -1,19 +1,64 @@
 //! A session: parses the blocks that the source cut.
 
+use std::borrow::Cow;
+
 use polars_buffer::Buffer;
 use serde_json::{Map, Value};
 
-use super::super::{Counts, Output, Reject, Session, TEXT_BYTES, TaskContext};
+use super::super::{Output, Reject, Session, TEXT_BYTES, TaskContext};
+use super::layout::Layout;
 use crate::batch::{Batch, origin};
+use crate::columns::Column;
 use crate::error::{Error, Result};
-use crate::format::csv::parse::{Fault, Parser, RecordText};
-use crate::schema::Schema;
+use crate::format::csv::Dialect;
+use crate::format::csv::parse::{Fault, Parsed, Parser, RecordText};
+use crate::schema::{Field, Schema};
 use crate::stage::OnError;
 
+/// What the report calls comments.
+const COMMENTS: &str = "comments";
+
 pub(super) struct Parsing {
+    /// Parses files that lie as `layout` says.
     pub(super) parser: Parser,
+    pub(super) layout: String,
     pub(super) schema: Schema,
+    /// Whether no encoding is given.
+    pub(super) asks_for_encoding: bool,
     pub(super) on_error: OnError,
+}
+
+/// How blocks of one file are parsed.
+struct OfFile<'a> {
+    parser: Cow<'a, Parser>,
+    /// See [`Layout::columns`].
+    order: Option<Vec<usize>>,
+}
+
+impl OfFile<'_> {
+    /// The file's columns, in its order.
+    fn fields<'s>(&self, schema: &'s Schema) -> Vec<&'s Field> {
+        match &self.order {
+            None => schema.fields.iter().collect(),
+            Some(order) => order.iter().map(|&at| &schema.fields[at]).collect(),
+        }
+    }
+
+    /// The stage's columns; those that the file lacks are null.
+    fn columns(&self, schema: &Schema, parsed: &mut Parsed) -> Vec<Column> {
+        let found = std::mem::take(&mut parsed.columns);
+        let Some(order) = &self.order else {
+            return found;
+        };
+        let fields = schema.fields.iter();
+        let mut columns: Vec<Column> = fields
+            .map(|field| Column::nulls(&field.ty, parsed.rows))
+            .collect();
+        for (&at, column) in order.iter().zip(found) {
+            columns[at] = column;
+        }
+        columns
+    }
 }
 
 /// Where a block stood.
@@ -35,7 +80,9 @@ impl Session for Parsing {
             offset: number(4),
         };
         let cell = batch.column(0).cell(0);
-        let parsed = self.parser.parse(cell.clone());
+        let of_file = self.of_file(batch.column(7).strings().value(0));
+        let mut parsed = of_file.parser.parse(cell.clone());
+        let columns = of_file.columns(&self.schema, &mut parsed);
         let mut faulty = parsed
             .faults
             .iter()
@@ -49,9 +96,9 @@ impl Session for Parsing {
         let rejects: Vec<Reject> = parsed
             .faults
             .into_iter()
-            .map(|fault| self.reject(fault, &place, &cell))
+            .map(|fault| self.reject(fault, &of_file, &place, &cell))
             .collect();
-        let rows = Batch::new(parsed.columns, parsed.rows).with_origins(Some(origins.into()));
+        let rows = Batch::new(columns, parsed.rows).with_origins(Some(origins.into()));
         if let (OnError::Fail, Some(reject)) = (self.on_error, rejects.first()) {
             let column = reject
                 .column
@@ -70,37 +117,73 @@ impl Session for Parsing {
         }
         // Blocks lie one after the other: however they are cut, this adds up to the text.
         let text = (TEXT_BYTES.to_owned(), cell.len() as u64);
+        let comments = Some(number(6)).filter(|comments| *comments > 0);
+        let comments = comments.map(|comments| (COMMENTS.to_owned(), comments));
         Ok(Output {
             rows_in: Some(number(5)),
             rejects,
-            counts: Counts::from([text]),
+            counts: std::iter::once(text).chain(comments).collect(),
             ..Output::new(rows)
         })
     }
 }
 
 impl Parsing {
-    fn reject(&self, fault: Fault, place: &BlockPlace, cell: &Buffer<u8>) -> Reject {
+    /// How a file is parsed that lies as `layout` says.
+    fn of_file(&self, layout: &str) -> OfFile<'_> {
+        if layout == self.layout {
+            return OfFile {
+                parser: Cow::Borrowed(&self.parser),
+                order: None,
+            };
+        }
+        let layout = Layout::of_text(layout);
+        let encoding = layout.encoding();
+        let targets = &self.parser.targets;
+        let parser = Parser {
+            dialect: Dialect {
+                delimiter: layout.delimiter,
+                ..self.parser.dialect
+            },
+            targets: match &layout.columns {
+                None => targets.clone(),
+                Some(order) => order.iter().map(|&at| targets[at]).collect(),
+            },
+            file_encoding: encoding,
+            ..self.parser.clone()
+        };
+        OfFile {
+            parser: Cow::Owned(parser),
+            order: layout.columns,
+        }
+    }
+
+    fn reject(
+        &self,
+        fault: Fault,
+        of_file: &OfFile,
+        place: &BlockPlace,
+        cell: &Buffer<u8>,
+    ) -> Reject {
+        let columns = of_file.fields(&self.schema);
         let document = match fault.record_text {
             RecordText::Raw(text) => Map::from_iter([("_raw".to_owned(), Value::String(text))]),
-            RecordText::Fields(fields) => self
-                .schema
-                .names()
-                .zip(fields)
-                .filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?))))
+            RecordText::Fields(values) => columns
+                .iter()
+                .zip(values)
+                .filter_map(|(field, value)| Some((field.name.clone(), Value::String(value?))))
                 .collect(),
         };
         let lines = memchr::memchr_iter(b'\n', &cell[..fault.byte]).count() as u64;
         let mut reason = fault.reason;
-        if fault.not_text && self.parser.encoding == encoding_rs::UTF_8 {
+        let is_utf8 = of_file.parser.file_encoding == encoding_rs::UTF_8;
+        if fault.not_text && self.asks_for_encoding && is_utf8 {
             reason.push_str("; is `encoding` windows-1252 (latin1), windows-1250 or the like?");
         }
         Reject {
             row: crate::columns::row_number(fault.record),
             reason,
-            column: fault
-                .column
-                .map(|column| self.schema.fields[column].name.clone()),
+            column: fault.column.map(|column| columns[column].name.clone()),
             value: fault.value,
             origin: Some(origin::of(
                 place.file,

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::source::{other_header, to_batch};
+use super::layout::{Layout, order_of};
+use super::source::to_batch;
 use super::{LoadCsv, Opened, hinted};
 use crate::error::{Error, Result};
 use crate::place::{Place, Seen, expand, of_file};
@@ -34,24 +35,38 @@ impl LoadCsv {
         if path.is_once() {
             return Ok("is read when the run begins".into());
         }
-        let Opened { header, splitter } =
-            self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
-        let mut splitter = splitter;
+        let Opened {
+            header,
+            mut splitter,
+            encoding,
+        } = self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
         let Some(schema) = schema? else {
             return Ok(UNCOMPARED.into());
         };
         let wanted: Vec<String> = schema.names().map(str::to_owned).collect();
-        if let Some(header) = header.filter(|header| *header != wanted) {
-            return Err(other_header(path, Some(&header), Some(&wanted)));
+        let order = match header {
+            Some(header) => order_of(path, &header, &wanted, self.by_name)?,
+            None => None,
+        };
+        let lacking = order.as_ref().map_or(0, |order| wanted.len() - order.len());
+        let mut columns = count(wanted.len(), "column");
+        if lacking > 0 {
+            columns += &format!(", {lacking} of which it lacks");
         }
-        let columns = count(schema.fields.len(), "column");
+        let layout = Layout::new(splitter.dialect().delimiter, encoding, order).to_text();
         splitter.set_limits(self.limits(1));
-        let Some(block) = splitter.next_block().map_err(hinted)? else {
+        let block = loop {
+            match splitter.next_block().map_err(hinted)? {
+                Some(block) if block.records == 0 => {}
+                block => break block,
+            }
+        };
+        let Some(block) = block else {
             return Ok(format!("{columns}, no records"));
         };
         let first = self
             .parsing(schema.clone())
-            .run(to_batch(0, block), TaskContext::default())?;
+            .run(to_batch(0, block, &layout), TaskContext::default())?;
         let rejected = first.rejects.into_iter().next().map(|reject| reject.reason);
         match rejected.or(first.fault.map(|fault| fault.message)) {
             None => Ok(format!("{columns}, the first record fits")),

@@ -108,7 +108,9 @@ pub(super) fn refuse_mixed(
 ) -> Result<()> {
     let members = Members::new(dir, searcher, stored);
     let place = format!("the index in `{}`", dir.display());
-    for Field { name, ty, .. } in &input.fields {
+    // A JSON value may be of any type.
+    let of_one_type = input.fields.iter().filter(|field| !field.json);
+    for Field { name, ty, .. } in of_one_type {
         let is_given = given.is_some_and(|given| given.kind(name).is_some());
         let Some(class) = Class::of_column(ty).filter(|_| !is_given) else {
             continue;

@@ -68,7 +68,9 @@ pub(super) fn refuse_mixed(
     columns: &Schema,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for Field { name, ty, .. } in &columns.fields {
+    // A JSON value may be of any type.
+    let of_one_type = columns.fields.iter().filter(|field| !field.json);
+    for Field { name, ty, .. } in of_one_type {
         let word = property(&found.mappings, name).and_then(|property| property["type"].as_str());
         let is_given = given.is_some_and(|given| is_named(given, name));
         let Some(word) = word.filter(|_| !is_given) else {
