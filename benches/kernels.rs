@@ -14,10 +14,10 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use etl::batch::{Batch, ROWS_MAX};
+use etl::format::compression::gzip;
 use etl::format::csv::Dialect;
 use etl::format::csv::split::{Limits, Splitter};
 use etl::format::dates::{Format, write_iso};
-use etl::format::gzip;
 use etl::pipeline::Pipeline;
 use etl::schema::Type;
 use etl::stage::{Session, TaskContext};

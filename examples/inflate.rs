@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use etl::format::gzip;
+use etl::format::compression::gzip;
 
 fn main() -> ExitCode {
     let files: Vec<String> = std::env::args().skip(1).collect();

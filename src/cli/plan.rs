@@ -1,5 +1,5 @@
 //! `etl plan`: how a pipeline would be run, judged from the pipeline file and the sizes of its files: of a
-//! gzipped one a sample is inflated.
+//! compressed one a sample is inflated.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
-use crate::format::gzip;
+use crate::format::compression;
 use crate::order::SortColumn;
 use crate::pipeline::{Pipeline, masked};
 use crate::place::{Place, Seen};
@@ -221,7 +221,7 @@ fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
         size += metadata.len();
         if number < SAMPLED {
             sampled += metadata.len();
-            text += gzip::text_bytes(path).map_err(|error| read(&error))?;
+            text += compression::text_bytes(path).map_err(|error| read(&error))?;
         }
     }
     let all = u128::from(text) * u128::from(size) / u128::from(sampled.max(1));

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_body_is_inflated_and_never_longer_than_allowed() {
-        let packed = crate::format::gzip::member(&[b'x'; 5000], 6).expect("memory can be written");
+        let packed = crate::format::compression::gzip::member(&[b'x'; 5000], 6)
+            .expect("memory can be written");
         assert_eq!(
             whole(Some("gzip"), 5000, &[&packed[..9], &packed[9..]])
                 .expect("it fits")

@@ -202,7 +202,7 @@ impl Nodes {
             return Ok((headers, Some(body.clone())));
         }
         headers.insert(CONTENT_ENCODING, value("gzip"));
-        let packed = crate::format::gzip::member(body, self.client.connect.compress)
+        let packed = crate::format::compression::gzip::member(body, self.client.connect.compress)
             .map_err(|error| Error::failed("cannot compress a body").cause(error))?;
         Ok((headers, Some(packed.into())))
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
 
 use super::object::Object;
-use super::text::{is_packed, open, read_error};
+use super::text::{codec_of, open, read_error};
 use super::watch::Watch;
 use super::{Grown, Place, Seen};
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl Ranges {
         let mut first = [0; TELLS];
         let read = watch.read_at(0, &mut first);
         let read = read.map_err(|error| read_error(error, &seen.place))?;
-        let source = if is_packed(&first[..read], &seen.place) {
+        let source = if codec_of(&first[..read], &seen.place).is_some() {
             Source::Inflated(inflated(seen, stop)?)
         } else {
             Source::File(watch)

@@ -1,5 +1,5 @@
-//! The text of a file, of an object, of standard input, a pipe or a device: inflated if it is gzip, which shows in
-//! its bytes, not its name.
+//! The text of a file, of an object, of standard input, a pipe or a device: inflated if it is compressed, which shows
+//! in its bytes, not its name.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 
 use super::{Grown, Place, Seen, cannot_open};
 use crate::error::{Error, Result};
-use crate::format::gzip;
+use crate::format::compression::{self, Codec};
 use crate::procs::readable;
 use crate::stop::Stop;
 
@@ -72,20 +72,18 @@ pub(crate) fn open(
     let mut reader = Counted { reader, done };
     let first = first_bytes(&mut reader, place)?;
     refuse_others(&first, place)?;
-    let packed = is_packed(&first, place);
+    let codec = codec_of(&first, place);
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let reader = BufReader::with_capacity(256 << 10, Cursor::new(first).chain(reader));
-    if packed {
-        return Ok(Box::new(gzip::Reader::new(reader)));
+    match codec {
+        Some(codec) => Ok(codec.reader(reader)),
+        None => Ok(Box::new(reader)),
     }
-    Ok(Box::new(reader))
 }
 
-/// Whether it is gzip, by its bytes. Where the name says so too, the first byte is enough: the second one may
-/// be damaged, or cut off.
-pub(super) fn is_packed(first: &[u8], place: &Place) -> bool {
-    let is_named = place.extension() == Some("gz");
-    first.starts_with(&gzip::MAGIC) || is_named && first.first() == Some(&gzip::MAGIC[0])
+/// How it is compressed, by its first bytes.
+pub(super) fn codec_of(first: &[u8], place: &Place) -> Option<Codec> {
+    Codec::of(first, place.extension())
 }
 
 /// Standard input, a pipe or a device.
@@ -118,7 +116,7 @@ pub(crate) fn read_error(error: std::io::Error, place: &Place) -> Error {
         Ok(own) => own,
         Err(error) => {
             let failed = Error::io("read", place, &error);
-            match gzip::next_step(&error) {
+            match compression::next_step(&error) {
                 Some(next) => failed.hint(next),
                 None => failed,
             }
@@ -126,20 +124,19 @@ pub(crate) fn read_error(error: std::io::Error, place: &Place) -> Error {
     }
 }
 
-/// What is neither text nor gzip, and what to do.
+/// What is neither text nor compressed in a way that is read, and what to do.
 fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
     let packed = |what: &str, command: &str| {
         (
             format!("is compressed with {what}, which is not read"),
             format!(
-                "pipe it in: `{command} FILE | etl run ...` with `files = [\"-\"]`, or pack it with gzip"
+                "pipe it in: `{command} FILE | etl run ...` with `files = [\"-\"]`, or pack it with gzip or zstd"
             ),
         )
     };
     let (what, hint) = match first {
         [b'B', b'Z', b'h', b'1'..=b'9', b'1' | 0x17, ..] => packed("bzip2", "bzcat"),
         [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => packed("xz", "xzcat"),
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => packed("zstd", "zstdcat"),
         [0x1F, 0x9D, ..] => packed("compress", "zcat"),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => (
             "is a zip archive (or a spreadsheet, which is one)".into(),
@@ -149,10 +146,6 @@ fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
         b"PAR1" | [b'P', b'A', b'R', b'1', ..] => (
             "is a Parquet file, not text".into(),
             "kind `load_parquet` reads it".into(),
-        ),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
-            "is UTF-16 text, which is not read yet".into(),
-            "convert it first, with `iconv -f utf-16 -t utf-8`".into(),
         ),
         _ => return Ok(()),
     };

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Grown, cannot_open};
 use crate::error::{Error, Result};
+use crate::format::compression::Codec;
 use crate::schema::count;
 use crate::stop::Stop;
 
@@ -196,12 +197,12 @@ impl Watch {
         self.same_file()
     }
 
-    /// Whether what it had did not end where a line does; a gzip stream tells its end itself.
+    /// Whether what it had did not end where a line does; a compressed stream tells its end itself.
     fn ended_within_a_line(&self) -> std::io::Result<bool> {
-        let (mut first, mut last) = ([0; 2], [0; 1]);
-        self.file.read_exact_at(&mut first, 0)?;
+        let (mut first, mut last) = ([0; 4], [0; 1]);
+        let read = self.file.read_at(&mut first, 0)?;
         self.file.read_exact_at(&mut last, self.was.length - 1)?;
-        Ok(first != crate::format::gzip::MAGIC && last != *b"\n")
+        Ok(Codec::of(&first[..read], None).is_none() && last != *b"\n")
     }
 }
 

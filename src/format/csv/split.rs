@@ -7,7 +7,7 @@ use super::Dialect;
 use super::machine::{Machine, Meaning, State};
 use super::masks::{Carry, WIDTH, masks};
 use crate::error::{Error, Result};
-use crate::format::gzip;
+use crate::format::compression;
 use crate::schema::count;
 
 /// Whole records, and where they stood.
@@ -408,7 +408,7 @@ impl<R: Read> Splitter<R> {
         let read = read.map_err(|error| {
             let other = |error: std::io::Error| {
                 let failed = Error::failed(format!("cannot read on: {error}"));
-                match gzip::next_step(&error) {
+                match compression::next_step(&error) {
                     Some(next) => failed.hint(next),
                     None => failed,
                 }

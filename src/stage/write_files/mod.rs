@@ -22,9 +22,10 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::format::compression::Codec;
 use crate::format::json::Nulls;
 use crate::format::parquet::Compression as PageCompression;
-use crate::format::{arrow, csv, gzip, json};
+use crate::format::{arrow, csv, json};
 use crate::place::ObjectUrl;
 use crate::schema::Schema;
 
@@ -52,7 +53,7 @@ struct Options {
     /// what to write; `-` is standard output; `s3://`, `gs://` and `az://` name objects; replaced only when the run has ended well
     #[schemars(extend("x-type" = "path"))]
     path: String,
-    /// `.gz` after the extension adds gzip
+    /// `.gz` after the extension adds gzip, `.zst` zstd
     #[schemars(extend("x-default" = "by extension"))]
     format: Option<Format>,
     /// null members of NDJSON documents
@@ -84,7 +85,7 @@ enum Compression {
 struct WriteFiles {
     path: String,
     format: Format,
-    gzip: bool,
+    codec: Option<Codec>,
     nulls: Nulls,
     compression: Compression,
 }
@@ -98,16 +99,12 @@ impl WriteFiles {
             );
         }
         object::refuse_web(&given.path)?;
-        let gzip = has_extension(&given.path, "gz");
-        let stem = if gzip {
-            &given.path[..given.path.len() - 3]
-        } else {
-            given.path.as_str()
+        let codec = Codec::named(extension(&given.path));
+        let stem = match extension(&given.path) {
+            Some(end) if codec.is_some() => &given.path[..given.path.len() - 1 - end.len()],
+            _ => given.path.as_str(),
         };
-        let by_extension = match Path::new(stem)
-            .extension()
-            .and_then(|extension| extension.to_str())
-        {
+        let by_extension = match extension(stem) {
             Some("ndjson" | "jsonl" | "json") => Some(Format::Ndjson),
             Some("csv") => Some(Format::Csv),
             Some("arrow" | "ipc" | "feather") => Some(Format::Arrow),
@@ -139,17 +136,15 @@ impl WriteFiles {
         Ok(WriteFiles {
             path: given.path,
             format,
-            gzip,
+            codec,
             nulls: given.nulls,
             compression: given.compression.unwrap_or(Compression::Zstd),
         })
     }
 }
 
-fn has_extension(path: &str, extension: &str) -> bool {
-    Path::new(path)
-        .extension()
-        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+fn extension(path: &str) -> Option<&str> {
+    Path::new(path).extension()?.to_str()
 }
 
 impl Stage for WriteFiles {
@@ -202,10 +197,9 @@ impl Stage for WriteFiles {
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let target = Target::open(&self.path, run)?;
-        let output = if self.gzip {
-            Out::Gzip(Members::new(target))
-        } else {
-            Out::Plain(target)
+        let output = match self.codec {
+            Some(codec) => Out::Compressed(Members::new(codec, target)),
+            None => Out::Plain(target),
         };
         let file: Box<dyn Sink> = match self.format {
             Format::Ndjson => Box::new(TextSink(output)),
@@ -285,21 +279,21 @@ fn rendered(batch: &Batch, text: Vec<u8>) -> Output {
     output
 }
 
-/// gzip members of exactly this much text each, so that a file does not depend on how the text came.
+/// Members, or frames, of exactly this much text each, so that a file does not depend on how the text came.
 const MEMBER_BYTES: usize = 1 << 20;
-/// The level that `gzip` itself takes.
-const GZIP_LEVEL: u32 = 6;
 
-/// Text on its way into gzip members.
+/// Text on its way into the members of a compressed file.
 struct Members {
+    codec: Codec,
     target: Target,
     text: Vec<u8>,
     count: u64,
 }
 
 impl Members {
-    fn new(target: Target) -> Self {
+    fn new(codec: Codec, target: Target) -> Self {
         Members {
+            codec,
             target,
             text: Vec::with_capacity(MEMBER_BYTES),
             count: 0,
@@ -318,7 +312,7 @@ impl Members {
     }
 
     fn member(&mut self) -> Result<()> {
-        let written = gzip::member(&self.text, GZIP_LEVEL);
+        let written = self.codec.member(&self.text);
         self.text.clear();
         self.count += 1;
         let member = written.map_err(|error| self.target.error(&error))?;
@@ -329,22 +323,22 @@ impl Members {
 /// Where rendered text goes.
 enum Out {
     Plain(Target),
-    Gzip(Members),
+    Compressed(Members),
 }
 
 impl Out {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Out::Plain(target) => target.write(bytes),
-            Out::Gzip(members) => members.write(bytes),
+            Out::Compressed(members) => members.write(bytes),
         }
     }
 
-    /// All written; a gzip file has at least one member, even an empty one.
+    /// All written; a compressed file has at least one member, even an empty one.
     fn finish(&mut self) -> Result<()> {
         match self {
             Out::Plain(target) => target.finish(),
-            Out::Gzip(members) => {
+            Out::Compressed(members) => {
                 if !members.text.is_empty() || members.count == 0 {
                     members.member()?;
                 }
@@ -356,7 +350,7 @@ impl Out {
     fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
         match self {
             Out::Plain(target) => target.publish(warnings),
-            Out::Gzip(members) => members.target.publish(warnings),
+            Out::Compressed(members) => members.target.publish(warnings),
         }
     }
 }

@@ -1,0 +1,277 @@
+//! zstd: streams of one or several frames in, single frames out. The only home of zstd.
+
+use std::io::{BufRead, Error, ErrorKind, Read, Result};
+
+use zstd::bulk::Compressor;
+use zstd::stream::raw::{Decoder, Operation};
+use zstd::zstd_safe::DParameter;
+
+use super::{Counted, Damaged, skip_padding};
+
+/// The first four bytes of every frame that holds text.
+pub const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// The last three of the first four bytes of a frame that holds something else, for other programs.
+const SKIPPABLE: [u8; 3] = [0x2A, 0x4D, 0x18];
+
+/// A frame may ask for as much memory as it likes. 128 MiB is what `zstd` itself grants: what it packs
+/// without being asked for more can be read, and no file can ask for gigabytes.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// What to do about a damaged stream.
+const NEXT_STEP: &str = "`zstd -t FILE` tests a file; download or copy it again";
+
+/// What to do about a frame that asks for more memory.
+const WIDE_NEXT_STEP: &str = "pipe it in: `zstd -dc --long=31 FILE | etl run ...` with `files = [\"-\"]`, or pack it with `--long=27` at most";
+
+/// Whether a text begins as a frame does.
+pub fn begins_frame(first: &[u8]) -> bool {
+    let skips = matches!(first, [0x50..=0x5F, rest @ ..] if rest.starts_with(&SKIPPABLE));
+    first.starts_with(&MAGIC) || skips
+}
+
+/// The text of all frames, one after the other, as [`super::gzip::Reader`] reads members.
+pub struct Reader<R> {
+    reader: Counted<R>,
+    state: State,
+}
+
+enum State {
+    Between,
+    /// In a frame, of whose first bytes the decoder has not seen these.
+    Frame(Box<Decoder<'static>>, Vec<u8>),
+    /// All is read, or has failed.
+    Ended,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Inflates `reader`.
+    pub fn new(reader: R) -> Self {
+        Reader {
+            reader: Counted::new(reader),
+            state: State::Between,
+        }
+    }
+
+    /// The next frame; `None` at the end of the stream.
+    fn next_frame(&mut self) -> Result<Option<State>> {
+        self.reader.begin_member();
+        let mut first = Vec::new();
+        (&mut self.reader)
+            .take(MAGIC.len() as u64)
+            .read_to_end(&mut first)?;
+        let is_cut = first.len() < MAGIC.len() && MAGIC.starts_with(&first) && !first.is_empty();
+        if is_cut {
+            return Err(self.cut_short());
+        }
+        if begins_frame(&first) {
+            let mut decoder = Decoder::new()?;
+            decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+            return Ok(Some(State::Frame(Box::new(decoder), first)));
+        }
+        skip_padding(&mut self.reader, &first, "zstd", NEXT_STEP)?;
+        Ok(None)
+    }
+
+    /// Some text of a frame, and whether that ends it.
+    fn read_frame(
+        &mut self,
+        decoder: &mut Decoder,
+        first: &mut Vec<u8>,
+        buffer: &mut [u8],
+    ) -> Result<(usize, bool)> {
+        loop {
+            let is_first = !first.is_empty();
+            let input = if is_first {
+                first.as_slice()
+            } else {
+                self.reader.fill_buf()?
+            };
+            let ended = input.is_empty();
+            let status = match decoder.run_on_buffers(input, buffer) {
+                Ok(status) => status,
+                Err(error) => return Err(self.in_words(&error)),
+            };
+            if is_first {
+                first.drain(..status.bytes_read);
+            } else {
+                self.reader.consume(status.bytes_read);
+            }
+            if status.bytes_written > 0 || status.remaining == 0 {
+                return Ok((status.bytes_written, status.remaining == 0));
+            }
+            if ended {
+                return Err(self.cut_short());
+            }
+        }
+    }
+
+    fn cut_short(&self) -> Error {
+        let (at, place) = (self.reader.at, self.reader.member_in_words("frame"));
+        let what = format!("the zstd stream is cut short at byte {at}{place}");
+        Damaged::error(ErrorKind::UnexpectedEof, what, NEXT_STEP)
+    }
+
+    fn in_words(&self, error: &Error) -> Error {
+        let (at, place) = (self.reader.at, self.reader.member_in_words("frame"));
+        let reason = error.to_string();
+        // The library has no number for it that its binding gives away.
+        if reason.contains("too much memory") {
+            let what = format!(
+                "the zstd stream asks for a window of more than {} MiB{place}, as `--long=28` and above make it",
+                (1_u64 << WINDOW_LOG_MAX) >> 20
+            );
+            return Damaged::error(ErrorKind::Unsupported, what, WIDE_NEXT_STEP);
+        }
+        let what = format!("the zstd stream is corrupt before byte {at}{place} ({reason})");
+        Damaged::error(ErrorKind::InvalidData, what, NEXT_STEP)
+    }
+}
+
+impl<R: BufRead> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return Ok(0),
+                State::Between => match self.next_frame()? {
+                    Some(frame) => self.state = frame,
+                    None => return Ok(0),
+                },
+                State::Frame(mut decoder, mut first) => {
+                    let (read, ends) = self.read_frame(&mut decoder, &mut first, buffer)?;
+                    self.state = if ends {
+                        State::Between
+                    } else {
+                        State::Frame(decoder, first)
+                    };
+                    if read > 0 {
+                        return Ok(read);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A text as one frame, with its length and a checksum.
+pub fn frame(text: &[u8], level: i32) -> Result<Vec<u8>> {
+    let mut compressor = Compressor::new(level)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::super::next_step;
+    use super::*;
+
+    /// A frame for other programs, of these bytes.
+    fn skippable(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).expect("it is short");
+        let head = [&[0x5A][..], &SKIPPABLE, &length.to_le_bytes()].concat();
+        [&head, bytes].concat()
+    }
+
+    fn read(stream: &[u8], capacity: usize) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let mut reader = Reader::new(BufReader::with_capacity(capacity, stream));
+        reader.read_to_end(&mut text).map(|_| text)
+    }
+
+    fn fault(stream: &[u8], capacity: usize) -> String {
+        read(stream, capacity)
+            .expect_err("it is damaged")
+            .to_string()
+    }
+
+    #[test]
+    fn frames_are_one_text_and_what_follows_is_padding_or_an_error() {
+        let frames = [
+            frame(b"one ", 3).expect("memory takes it"),
+            skippable(b"for others"),
+            frame(b"", 3).expect("memory takes it"),
+            frame(b"two", 3).expect("memory takes it"),
+        ];
+        let stream = frames.concat();
+        let end = stream.len();
+        for capacity in [1, 2, 3, 7, 8192] {
+            assert_eq!(read(&stream, capacity).expect("it is whole"), b"one two");
+            let padded = [&stream[..], &[0; 1000]].concat();
+            assert_eq!(read(&padded, capacity).expect("it is whole"), b"one two");
+            for (after, bytes) in [
+                (&b"\n"[..], "1 byte"),
+                (b"\0\0x", "3 bytes"),
+                (b"\0\0\0\0\0x", "6 bytes"),
+                (b"PKxyz", "5 bytes"),
+            ] {
+                let are = if bytes == "1 byte" { "is" } else { "are" };
+                assert_eq!(
+                    fault(&[&stream[..], after].concat(), capacity),
+                    format!(
+                        "{bytes} after the end of the zstd stream at byte {end} {are} not zstd"
+                    )
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_damaged_anywhere_is_an_error() {
+        let first = frame(b"first", 3).expect("memory takes it");
+        let text: Vec<u8> = (0..300_000_u32)
+            .flat_map(|i| i.wrapping_mul(0x9E37_79B9).to_le_bytes())
+            .collect();
+        let stream = [first.clone(), frame(&text, 3).expect("memory takes it")].concat();
+        let place = format!(" in the frame that begins at byte {}", first.len());
+        for cut in [
+            first.len() + 1,
+            first.len() + 3,
+            first.len() + 4,
+            stream.len() / 2,
+            stream.len() - 1,
+        ] {
+            for capacity in [1000, 8192] {
+                assert_eq!(
+                    fault(&stream[..cut], capacity),
+                    format!("the zstd stream is cut short at byte {cut}{place}")
+                );
+            }
+        }
+        let mut wrong = stream.clone();
+        *wrong.last_mut().expect("it is long") ^= 1;
+        let error = read(&wrong, 8192).expect_err("its checksum is wrong");
+        let says = error.to_string();
+        assert!(
+            says.starts_with("the zstd stream is corrupt before byte ")
+                && says.contains("checksum"),
+            "{says}"
+        );
+        assert_eq!(next_step(&error), Some(NEXT_STEP));
+    }
+
+    #[test]
+    fn a_frame_may_ask_for_so_much_memory() {
+        // Magic, no length and no checksum, the window's logarithm less ten, an empty last block.
+        let of_window = |log: u8| [&MAGIC[..], &[0, (log - 10) << 3, 1, 0, 0]].concat();
+        assert_eq!(read(&of_window(27), 100).expect("it is granted"), b"");
+        let error = read(&of_window(28), 100).expect_err("it is too much");
+        assert_eq!(
+            error.to_string(),
+            "the zstd stream asks for a window of more than 128 MiB, as `--long=28` and above make it"
+        );
+        assert_eq!(next_step(&error), Some(WIDE_NEXT_STEP));
+    }
+
+    #[test]
+    fn a_frame_is_the_same_every_time() {
+        let text = b"a text, ".repeat(1000);
+        let frames = [(); 2].map(|()| frame(&text, 3).expect("memory takes it"));
+        assert_eq!(frames[0], frames[1]);
+        assert_eq!(read(&frames[0], 8192).expect("it is whole"), text);
+    }
+}
