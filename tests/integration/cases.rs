@@ -1,7 +1,7 @@
 //! Cases that are data: every folder under `tests/cases` is one.
 //!
 //! - `pipeline.toml` reads from `in/` and writes to `out/`;
-//! - `expected/` holds what must then lie in `out/`, byte by byte. What only a program can read (`.gz`,
+//! - `expected/` holds what must then lie in `out/`, byte by byte. What only a program can read (`.gz`, `.zst`,
 //!   `.arrow`, `.parquet`) need not be there and is compared between the executors;
 //! - `exit`: the exit code, if not 0; `expected_stderr`: parts of the message, one a line, without which
 //!   nothing may be on stderr at all; `expected_stdout`: all of it, otherwise none;
@@ -209,7 +209,7 @@ fn compare_with_expected(case: &Path, seen: &Seen, outcome: &Outcome) -> Vec<Str
     written.retain(|name, _| {
         let extension = Path::new(name).extension();
         expected.contains_key(name)
-            || !extension.is_some_and(|it| it == "gz" || it == "arrow" || it == "parquet")
+            || !extension.is_some_and(|it| ["gz", "zst", "arrow", "parquet"].iter().any(|only| it == *only))
     });
     faults.extend(files_differ(&expected, &written));
     if let Some(text) = text("rejects.ndjson") {

@@ -336,7 +336,11 @@ impl<'a> Table<'a> {
         let column = column.filter(|&column| column < self.builders.len());
         let raw = &self.block.bytes[self.record_from..end];
         let fields = self.block.parser.fields(raw);
-        let record_text = if split && fields.len() == self.builders.len() {
+        let is_whole = match self.builders.len() {
+            columns if self.block.parser.fill_short => fields.len() <= columns,
+            columns => fields.len() == columns,
+        };
+        let record_text = if split && is_whole {
             RecordText::Fields(fields)
         } else {
             RecordText::Raw(String::from_utf8_lossy(raw).into_owned())

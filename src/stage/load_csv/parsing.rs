@@ -11,8 +11,10 @@ use crate::batch::{Batch, origin};
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::format::csv::Dialect;
+use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::{Fault, Parsed, Parser, RecordText};
-use crate::schema::{Field, Schema};
+use crate::format::csv::values::parse_float;
+use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
 
 /// What the report calls comments.
@@ -180,6 +182,12 @@ impl Parsing {
         if fault.not_text && self.asks_for_encoding && is_utf8 {
             reason.push_str("; is `encoding` windows-1252 (latin1), windows-1250 or the like?");
         }
+        let is_float = |column: usize| columns[column].ty == Type::Float;
+        let value = fault.value.as_deref().unwrap_or_default();
+        if fault.column.is_some_and(is_float) && self.parser.notation.is_plain() && has_comma(value)
+        {
+            reason.push_str("; is `decimal` a comma?");
+        }
         Reject {
             row: crate::columns::row_number(fault.record),
             reason,
@@ -195,4 +203,14 @@ impl Parsing {
             more: serde_json::Map::new(),
         }
     }
+}
+
+/// Whether a value is a number with a decimal comma.
+fn has_comma(value: &str) -> bool {
+    let notation = Notation {
+        decimal: ',',
+        thousands: Some('.'),
+    };
+    let mut plain = String::new();
+    value.contains(',') && notation.rewrite(value, &mut plain) && parse_float(&plain).is_some()
 }

@@ -1,10 +1,11 @@
-//! Generated rows and the CSV files that hold them. One wide table serves every kind: keys that stand
+//! Generated rows. One wide table serves every kind: keys that stand
 //! several times or are null, numbers at the ends of their range, text with everything that has to be
 //! quoted or escaped, dates of several formats and of none, degrees in and out of range.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
 
+use etl::format::compression::Codec;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -181,174 +182,29 @@ pub(super) fn rows(random: &mut Random, rows_max: usize) -> Vec<Vec<Value>> {
     (1..).take(count).map(|id| row(random, id)).collect()
 }
 
-/// How a CSV file is written.
-pub(super) struct Style {
-    pub(super) delimiter: char,
-    pub(super) quote: char,
-    pub(super) escape: Option<char>,
-    /// What stands for null; an empty text is null too if this has it.
-    pub(super) nulls: Vec<&'static str>,
-    pub(super) header: bool,
-    pub(super) crlf: bool,
-    /// Lines before the header.
-    pub(super) skipped: usize,
-    /// One byte a character.
-    pub(super) latin: bool,
-    /// So many records in a hundred cannot be used.
-    pub(super) broken: usize,
-}
-
-impl Style {
-    /// What needs no option.
-    pub(super) fn plain() -> Self {
-        Style {
-            delimiter: ',',
-            quote: '"',
-            escape: None,
-            nulls: vec![""],
-            header: true,
-            crlf: false,
-            skipped: 0,
-            latin: false,
-            broken: 0,
-        }
-    }
-
-    /// Any.
-    pub(super) fn any(random: &mut Random) -> Self {
-        let header = random.chance(70);
-        Style {
-            delimiter: random.pick(&[',', ',', ';', '\t', '|']),
-            quote: random.pick(&['"', '"', '\'']),
-            escape: random.pick(&[None, Some('\\')]),
-            nulls: random.pick(&[vec![""], vec!["", "-"], vec!["NULL"]]),
-            header,
-            crlf: random.chance(20),
-            skipped: if header { random.pick(&[0, 0, 2]) } else { 0 },
-            latin: random.chance(15),
-            broken: random.pick(&[0, 4, 20]),
-        }
-    }
-
-    /// The options of `load_csv` that tell of it.
-    pub(super) fn options(&self) -> Vec<(&'static str, Value)> {
-        let mut options = vec![
-            ("delimiter", json!(self.delimiter)),
-            ("quote", json!(self.quote)),
-            ("null_values", json!(self.nulls)),
-            ("skip_rows", json!(self.skipped)),
-        ];
-        if let Some(escape) = self.escape {
-            options.push(("escape", json!(escape)));
-        }
-        if !self.header {
-            options.push(("columns", json!(COLUMNS.map(|(name, _)| name))));
-        }
-        if self.latin {
-            options.push(("encoding", json!("latin1")));
-        }
-        options
-    }
-
-    /// The text of a file with these rows.
-    pub(super) fn write(&self, random: &mut Random, rows: &[Vec<Value>]) -> Vec<u8> {
-        let end = if self.crlf { "\r\n" } else { "\n" };
-        let mut text = if self.latin || random.chance(90) {
-            String::new()
-        } else {
-            '\u{feff}'.to_string()
-        };
-        text.extend((0..self.skipped).map(|line| format!("skipped \" {line}{end}")));
-        if self.header {
-            let names = COLUMNS
-                .map(|(name, _)| name)
-                .join(&self.delimiter.to_string());
-            text += &(names + end);
-        }
-        for row in rows {
-            if random.chance(3) {
-                text += end;
-            }
-            let fields: Vec<String> = row.iter().map(|value| self.field(random, value)).collect();
-            text += &if random.chance(self.broken) {
-                self.broken(random, fields)
-            } else {
-                fields.join(&self.delimiter.to_string())
-            };
-            text += end;
-        }
-        if random.chance(30) && !rows.is_empty() {
-            text.truncate(text.len() - end.len());
-        }
-        self.bytes(&text)
-    }
-
-    fn field(&self, random: &mut Random, value: &Value) -> String {
-        let text = match value {
-            Value::Null => random.pick(&self.nulls).to_owned(),
-            Value::String(text) => text.clone(),
-            number => number.to_string(),
-        };
-        let special = |c| c == self.delimiter || c == '\n' || c == '\r';
-        let quoted = text.contains(special) || text.starts_with(self.quote) || random.chance(25);
-        let mut field = String::new();
-        for c in text.chars() {
-            if Some(c) == self.escape {
-                field.push(c);
-            } else if quoted && c == self.quote {
-                field.push(self.escape.filter(|_| random.chance(50)).unwrap_or(c));
-            }
-            field.push(c);
-        }
-        if quoted {
-            field = format!("{0}{field}{0}", self.quote);
-        }
-        field
-    }
-
-    /// A record that cannot be used.
-    fn broken(&self, random: &mut Random, mut fields: Vec<String>) -> String {
-        match random.below(6) {
-            0 => fields.truncate(2),
-            1 => fields.push("one too many".into()),
-            2 => fields[2] = "12x".into(),
-            3 => fields[4] = "nan".into(),
-            4 => fields[6] = format!("{0}closed{0} and more", self.quote),
-            _ => fields[7] = NOT_UTF8.to_string(),
-        }
-        fields.join(&self.delimiter.to_string())
-    }
-
-    fn bytes(&self, text: &str) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(text.len());
-        for c in text.chars() {
-            match u8::try_from(c) {
-                Ok(byte) if self.latin => bytes.push(byte),
-                _ if c == NOT_UTF8 => bytes.push(0xff),
-                _ if self.latin => bytes.push(b'?'),
-                _ => bytes.extend(c.to_string().bytes()),
-            }
-        }
-        bytes
-    }
-}
-
-/// Stands for a byte that no UTF-8 text has (a character that is in no other text here).
-const NOT_UTF8: char = '\u{e000}';
-
-/// `bytes` as gzip, sometimes of several members.
-pub(super) fn gzip(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
+/// `bytes` as gzip or zstd, sometimes of several members, with the extension that says so.
+pub(super) fn compressed(random: &mut Random, bytes: &[u8]) -> (&'static str, Vec<u8>) {
     let at = if random.chance(50) {
         random.below(bytes.len() + 1)
     } else {
         bytes.len()
     };
     let (first, second) = bytes.split_at(at);
+    let (extension, member): (_, fn(&[u8]) -> Vec<u8>) = if random.chance(60) {
+        (".gz", member)
+    } else {
+        (".zst", frame)
+    };
     let mut members = member(first);
     if !second.is_empty() {
         members.extend(member(second));
     }
-    members
+    (extension, members)
+}
+
+/// `bytes` as one frame of zstd.
+pub(super) fn frame(bytes: &[u8]) -> Vec<u8> {
+    Codec::Zstd.member(bytes).expect("memory takes all")
 }
 
 /// `bytes` as one member of gzip.

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::scripted::{Say, Site};
 
-use super::data::{COLUMNS, Random, Style, gzip, member, row, rows};
+use super::data::{COLUMNS, Random, compressed, frame, member, row, rows};
 use super::expressions::expression;
+use super::style::{Coded, Style};
 
 /// A stage as it stands in the file.
 pub(super) struct Stage {
@@ -72,7 +73,7 @@ impl Job {
     }
 
     /// Writes rows to one file or several, and adds the stage that loads them.
-    fn load(
+    pub(super) fn load(
         &mut self,
         random: &mut Random,
         name: &str,
@@ -86,16 +87,21 @@ impl Job {
                 0 => rest.split_at(0),
                 _ => rest.split_at(random.below(rest.len() + 1)),
             };
-            paths.push(self.file(random, &format!("{name}-{number}"), these, style));
+            paths.push(self.file(
+                random,
+                &format!("{name}-{number}"),
+                these,
+                style,
+                number == 0,
+            ));
             rest = others;
         }
-        paths.push(self.file(random, &format!("{name}-9"), rest, style));
+        paths.push(self.file(random, &format!("{name}-9"), rest, style, false));
         if random.chance(30) {
             paths = vec![format!("in/{name}-*")];
         }
         let mut options = style.options();
         options.push(("files", json!(paths)));
-        options.push(("types", types()));
         self.stage(name, "load_csv", &[], options)
     }
 
@@ -105,10 +111,12 @@ impl Job {
         name: &str,
         rows: &[Vec<Value>],
         style: &Style,
+        is_first: bool,
     ) -> String {
-        let text = style.write(random, rows);
+        let text = style.write(random, rows, is_first);
         let (path, bytes) = if random.chance(30) {
-            (format!("in/{name}.csv.gz"), gzip(random, &text))
+            let (extension, bytes) = compressed(random, &text);
+            (format!("in/{name}.csv{extension}"), bytes)
         } else {
             (format!("in/{name}.csv"), text)
         };
@@ -155,14 +163,15 @@ impl Job {
             "arrow",
             "parquet",
             "ndjson.gz",
-            "csv.gz",
+            "csv.zst",
             "arrow.gz",
+            "arrow.zst",
         ]);
         let nulls = random.pick(&["omit", "null"]);
         self.write_as(input, format, nulls);
     }
 
-    fn write_as(&mut self, input: &str, format: &str, nulls: &str) {
+    pub(super) fn write_as(&mut self, input: &str, format: &str, nulls: &str) {
         let name = format!("write-{input}-{}-{nulls}", format.replace('.', "-"));
         if self.stages.iter().any(|stage| stage.name == name) {
             return;
@@ -210,14 +219,6 @@ impl Job {
     }
 }
 
-fn types() -> Value {
-    let types: Map<String, Value> = COLUMNS
-        .iter()
-        .map(|(name, ty)| ((*name).into(), json!(ty)))
-        .collect();
-    types.into()
-}
-
 pub(super) type Generator = fn(&mut Random, &mut Job);
 
 /// A generator for every kind.
@@ -261,7 +262,7 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
     ("join min_match", too_few_match),
     ("several at fault", several_fail),
     ("several at fault on several ways", several_ways_fail),
-    ("damaged gzip", gzip_damaged),
+    ("damaged stream", stream_damaged),
     ("damaged parquet", parquet_damaged),
     ("damaged arrow", arrow_damaged),
     ("other header", other_header),
@@ -271,7 +272,10 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
 
 fn load_csv(random: &mut Random, job: &mut Job) {
     let rows = rows(random, 300);
-    let style = Style::any(random);
+    let mut style = Style::any(random);
+    if random.chance(30) {
+        style.json = random.some(&["n", "b", "x"]);
+    }
     job.load(random, "load", &rows, &style);
     job.write(random, "load");
     job.max_rejects = random.pick(&[0, 5, -1]);
@@ -319,7 +323,7 @@ fn load_arrow(random: &mut Random, job: &mut Job) {
         let options = group_options(random, &["n", "b", "k"]);
         last = job.stage("grouped", "group_concat", &[&last], options);
     }
-    let formats = random.some(&["arrow", "arrow.gz"]);
+    let formats = random.some(&["arrow", "arrow.gz", "arrow.zst"]);
     let mut paths = Vec::new();
     for format in formats {
         for nulls in random.some(&["omit", "null"]) {
@@ -807,7 +811,7 @@ fn bulk_index(random: &mut Random, job: &mut Job) {
 fn long(random: &mut Random, job: &mut Job) {
     let people = rows(random, 200);
     let mut style = Style::any(random);
-    style.latin = false;
+    style.encoding = Coded::Utf8;
     job.load(random, "people", &people, &style);
     let options = vec![
         ("drop", json!(["y"])),
@@ -1012,15 +1016,7 @@ fn duplicates_fail(random: &mut Random, job: &mut Job) {
     let left = some_good_rows(random);
     let right = some_good_rows(random);
     job.load(random, "left", &left, &Style::plain());
-    job.load(
-        random,
-        "right",
-        &right,
-        &Style {
-            broken: 5,
-            ..Style::plain()
-        },
-    );
+    job.load(random, "right", &right, &Style::broken(5));
     let options = vec![
         ("on", json!(random.pick(&["k", "n"]))),
         ("duplicates", json!("fail")),
@@ -1034,15 +1030,7 @@ fn duplicates_fail(random: &mut Random, job: &mut Job) {
 fn too_few_match(random: &mut Random, job: &mut Job) {
     let left = some_good_rows(random);
     let right = good_rows(random, 3);
-    job.load(
-        random,
-        "left",
-        &left,
-        &Style {
-            broken: 5,
-            ..Style::plain()
-        },
-    );
+    job.load(random, "left", &left, &Style::broken(5));
     job.load(random, "right", &right, &Style::plain());
     let options = vec![
         ("left_on", json!("id")),
@@ -1124,14 +1112,11 @@ fn several_ways_fail(random: &mut Random, job: &mut Job) {
 /// A file after a good one, and a stage behind that rejects.
 fn second_file(random: &mut Random, job: &mut Job, name: &str, bytes: Vec<u8>, options: Options) {
     let rows = rows(random, 100);
-    let style = Style {
-        broken: 10,
-        ..Style::plain()
-    };
-    let first = style.write(random, &rows);
+    let first = broken_rows(random, &rows);
     job.files.push(("in/1.csv".into(), first));
     job.files.push((name.into(), bytes));
-    let mut all = vec![("files", json!(["in/1.csv", name])), ("types", types())];
+    let mut all = Style::plain().options();
+    all.push(("files", json!(["in/1.csv", name])));
     all.extend(options);
     job.stage("load", "load_csv", &[], all);
     let options = vec![("columns", json!(["d", "e"]))];
@@ -1140,28 +1125,31 @@ fn second_file(random: &mut Random, job: &mut Job, name: &str, bytes: Vec<u8>, o
     job.whole = vec!["load".into()];
 }
 
-fn gzip_damaged(random: &mut Random, job: &mut Job) {
+fn stream_damaged(random: &mut Random, job: &mut Job) {
     let rows = some_good_rows(random);
-    let text = Style {
-        broken: 10,
-        ..Style::plain()
-    }
-    .write(random, &rows);
-    let mut bytes = gzip(random, &text);
+    let text = broken_rows(random, &rows);
+    let (extension, mut bytes) = compressed(random, &text);
+    let is_gzip = extension == ".gz";
     match random.below(3) {
         // Within the last member: what ends with a member is whole.
-        0 => bytes.truncate(bytes.len() - 1 - random.below(18)),
+        0 => bytes.truncate(bytes.len() - 1 - random.below(if is_gzip { 18 } else { 8 })),
         1 => {
-            bytes = member(&text);
+            bytes = if is_gzip { member(&text) } else { frame(&text) };
             bytes.truncate(20 + random.below(bytes.len() - 21));
         }
         // The check sum.
         _ => {
-            let at = bytes.len() - 8;
+            let at = bytes.len() - if is_gzip { 8 } else { 4 };
             bytes[at] ^= 1;
         }
     }
-    second_file(random, job, "in/2.csv.gz", bytes, Vec::new());
+    let name = format!("in/2.csv{extension}");
+    second_file(random, job, &name, bytes, Vec::new());
+}
+
+/// A file of these rows, and of some that cannot be used.
+fn broken_rows(random: &mut Random, rows: &[Vec<Value>]) -> Vec<u8> {
+    Style::broken(10).write(random, rows, true)
 }
 
 fn other_header(random: &mut Random, job: &mut Job) {
@@ -1171,18 +1159,14 @@ fn other_header(random: &mut Random, job: &mut Job) {
 
 fn open_quote(random: &mut Random, job: &mut Job) {
     let rows = some_good_rows(random);
-    let mut bytes = Style {
-        broken: 10,
-        ..Style::plain()
-    }
-    .write(random, &rows);
+    let mut bytes = broken_rows(random, &rows);
     bytes.extend(b"\n17,\"open\n18,a,1,true,1,1,b,c,d\n");
     second_file(random, job, "in/2.csv", bytes, Vec::new());
 }
 
 fn long_record(random: &mut Random, job: &mut Job) {
     let rows = some_good_rows(random);
-    let mut bytes = Style::plain().write(random, &rows);
+    let mut bytes = Style::plain().write(random, &rows, true);
     bytes.extend(format!("\n17,{},1\n18,b,1,true,1,1,b,c,d\n", "long ".repeat(200)).bytes());
     let options = vec![("record_bytes", 900.into())];
     second_file(random, job, "in/2.csv", bytes, options);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::data::{COLUMNS, Random, rows};
 use super::jobs::{Job, condition};
 use super::seeds;
+use super::style::Style;
 use crate::harness::{Etl, Folder, Variant, difference, for_each};
 
 /// Rows of named columns.
@@ -61,7 +62,6 @@ fn check(
     last: (&'static str, Vec<(&'static str, Value)>),
     want: &Table,
 ) -> Option<String> {
-    let folder = Folder::new("model");
     let mut job = Job::default();
     let (kind, options) = last;
     job.over(
@@ -73,6 +73,12 @@ fn check(
         kind,
         options,
     );
+    run(name, &job, "out/last-null.ndjson", want)
+}
+
+/// Runs a job in one plain and one parallel way, and compares the documents that it writes to `path`.
+fn run(name: &str, job: &Job, path: &str, want: &Table) -> Option<String> {
+    let folder = Folder::new("model");
     for (path, bytes) in &job.files {
         folder.write(path, bytes);
     }
@@ -80,7 +86,7 @@ fn check(
     let parallel = Variant::new("threads", 1, 2).batch_rows(7);
     for variant in [Variant::SEQUENTIAL, parallel] {
         let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
-        let text = std::fs::read_to_string(folder.join("out/last-null.ndjson")).unwrap_or_default();
+        let text = std::fs::read_to_string(folder.join(path)).unwrap_or_default();
         let got: Vec<String> = text
             .lines()
             .map(|line| {
@@ -117,6 +123,25 @@ fn ask(name: &str, model: impl Fn(&mut Random, &str) -> Option<String> + Sync) {
             .map(|fault| format!("ETL_SEED={seed}, {fault}"))
             .into_iter()
             .collect()
+    });
+}
+
+#[test]
+fn load_csv_gives_back_what_was_written() {
+    ask("load_csv", |random, name| {
+        let rows = rows(random, 60);
+        let style = Style::faithful(random);
+        let mut job = Job::default();
+        job.load(random, "load", &rows, &style);
+        job.write_as("load", "ndjson", "null");
+        let want = Table {
+            names: COLUMNS.map(|(name, _)| name.to_owned()).into(),
+            rows: rows
+                .iter()
+                .map(|row| row.iter().map(|value| style.read(value)).collect())
+                .collect(),
+        };
+        run(name, &job, "out/load-null.ndjson", &want)
     });
 }
 
