@@ -24,7 +24,7 @@ pub use glob::quote;
 pub(crate) use ranges::{RangeReader, Ranges};
 pub use seen::InputFile;
 pub(crate) use seen::{Grown, Seen};
-pub(crate) use text::{open, read_error};
+pub(crate) use text::{open, open_encoded, read_error};
 pub(crate) use upload::{Upload, can_write, give_up, replaced};
 pub use url::{ObjectUrl, Scheme};
 

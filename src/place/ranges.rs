@@ -4,9 +4,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
 
 use super::object::Object;
-use super::text::{codec_of, open, read_error};
+use super::text::codec_of;
 use super::watch::Watch;
-use super::{Grown, Place, Seen};
+use super::{Grown, Place, Seen, open, read_error};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 

@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use super::{Grown, Place, Seen, cannot_open};
 use crate::error::{Error, Result};
 use crate::format::compression::{self, Codec};
+use crate::format::text_encoding;
 use crate::procs::readable;
 use crate::stop::Stop;
 
@@ -64,6 +65,34 @@ pub(crate) fn open(
     stop: &Stop,
     grown: &Grown,
 ) -> Result<Box<dyn Read + Send>> {
+    let (reader, first) = open_with_first(seen, done, stop, grown)?;
+    match text_encoding::marked(&first) {
+        Some(encoding) if text_encoding::is_utf16(encoding) => Err(Error::failed(format!(
+            "`{}` is UTF-16 text, which is not read here",
+            seen.place
+        ))
+        .hint("convert it first, with `iconv -f utf-16 -t utf-8`")),
+        _ => Ok(reader),
+    }
+}
+
+/// The same, of a text in any encoding: to decode it is up to the caller.
+pub(crate) fn open_encoded(
+    seen: &Seen,
+    done: Arc<AtomicU64>,
+    stop: &Stop,
+    grown: &Grown,
+) -> Result<Box<dyn Read + Send>> {
+    Ok(open_with_first(seen, done, stop, grown)?.0)
+}
+
+/// The text, and the first bytes of the file as it lies there.
+fn open_with_first(
+    seen: &Seen,
+    done: Arc<AtomicU64>,
+    stop: &Stop,
+    grown: &Grown,
+) -> Result<(Box<dyn Read + Send>, Vec<u8>)> {
     let place = &seen.place;
     let reader: Box<dyn Read + Send> = match seen.stream(stop, grown)? {
         Some(stream) => stream,
@@ -74,11 +103,13 @@ pub(crate) fn open(
     refuse_others(&first, place)?;
     let codec = codec_of(&first, place);
     // 256 KiB: few system calls, and still in the cache when it is inflated.
-    let reader = BufReader::with_capacity(256 << 10, Cursor::new(first).chain(reader));
-    match codec {
-        Some(codec) => Ok(codec.reader(reader)),
-        None => Ok(Box::new(reader)),
-    }
+    let whole = Cursor::new(first.clone()).chain(reader);
+    let reader = BufReader::with_capacity(256 << 10, whole);
+    let text = match codec {
+        Some(codec) => codec.reader(reader),
+        None => Box::new(reader),
+    };
+    Ok((text, first))
 }
 
 /// How it is compressed, by its first bytes.

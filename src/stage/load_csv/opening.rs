@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::csv::parse::Parser;
 use crate::format::csv::split::Splitter;
 use crate::format::text_encoding::{self, Transcoder};
-use crate::place::{Place, Seen, in_file, open, read_error};
+use crate::place::{Place, Seen, in_file, open_encoded, read_error};
 use crate::schema::count;
 use crate::stop::Stop;
 
@@ -41,7 +41,7 @@ impl LoadCsv {
     ) -> Result<Opened> {
         let path = &seen.place;
         let named = |error| in_file(path, error);
-        let reader = open(seen, bytes_done, stop, &self.grown)?;
+        let reader = open_encoded(seen, bytes_done, stop, &self.grown)?;
         let (reader, encoding) = self.decoded(path, reader)?;
         let mut splitter = Splitter::new(reader, self.dialect, self.limits(usize::MAX));
         if let Some(lines @ 1..) = splitter.skip(self.skip_rows).map_err(named)? {
