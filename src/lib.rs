@@ -43,9 +43,8 @@
 //! * the network, retries and TLS: [`http`]; the load into servers: `stage::bulk_index::server`
 //! * where data lies, which files a pattern stands for, what a file or object was when the run began: [`place`]; buckets
 //!   and web servers, their credentials and errors: `place::store`
-//! * how text becomes columns and columns text: [`mod@format`]; what is never printed: [`secrets`]
-//! * where data lies, which files a pattern stands for, what a file or object was when the run began: [`place`]
-//! * how bytes become columns and columns bytes: [`mod@format`] (text, Arrow, Parquet); what is never printed: [`secrets`]
+//! * how bytes become columns and columns bytes: [`mod@format`] (text, JSON, Arrow, Parquet; what is compressed
+//!   `format::compression`, other encodings `format::text_encoding`); what is never printed: [`secrets`]
 //! * what is said at the end: [`report`]; while it runs: [`progress`]; what a terminal is sent of data: [`shown`]
 //! * before and after: [`bench::compare`], its arithmetic in [`report::verdict`]; runs kept: [`state::history`]
 //! * how a stage is run best: [`bench::tune`], whose search is one file that runs nothing

@@ -197,12 +197,22 @@ impl Watch {
         self.same_file()
     }
 
-    /// Whether what it had did not end where a line does; a compressed stream tells its end itself.
+    /// Whether what it had did not end where a line does, of UTF-16 too; a compressed stream tells its end itself.
     fn ended_within_a_line(&self) -> std::io::Result<bool> {
-        let (mut first, mut last) = ([0; 4], [0; 1]);
+        let mut first = [0; 4];
         let read = self.file.read_at(&mut first, 0)?;
-        self.file.read_exact_at(&mut last, self.was.length - 1)?;
-        Ok(Codec::of(&first[..read], None).is_none() && last != *b"\n")
+        if Codec::of(&first[..read], None).is_some() {
+            return Ok(false);
+        }
+        let mut last = [0; 2];
+        let last = if self.was.length < 2 {
+            &mut last[..1]
+        } else {
+            &mut last[..]
+        };
+        self.file
+            .read_exact_at(last, self.was.length - last.len() as u64)?;
+        Ok(!last.ends_with(b"\n") && last != b"\n\0")
     }
 }
 

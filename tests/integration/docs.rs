@@ -377,8 +377,8 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/format/parquet", &["load_arrow"]),
     // A file of the scratch folder.
     ("src/bench/tune/measure", &["index"]),
-    // A word that others have for `null`.
-    ("src/meant", &["empty"]),
+    // Words that others have for `null` and for a type.
+    ("src/meant", &["empty", "decimal"]),
     // How many hits are shown.
     ("src/cli/search", &["limit"]),
     // A member of what is kept of a run.
@@ -399,6 +399,7 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
             "join",
             "normalize_dates",
             "sort",
+            "trim",
         ],
     ),
     // The client's own settings, by the names that its users share.

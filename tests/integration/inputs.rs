@@ -124,9 +124,14 @@ fn folders_and_variables_are_never_patterns() {
 
 /// Runs over a pipe and then `b.csv`, to which `change` is made once the run has begun.
 fn changed(change: impl FnOnce(&Folder)) -> (Folder, Outcome) {
+    changed_of(b"1\n2\n3\n", change)
+}
+
+/// The same, where `b.csv` holds these bytes.
+fn changed_of(bytes: &[u8], change: impl FnOnce(&Folder)) -> (Folder, Outcome) {
     let folder = folder("files = [\"pipe\", \"b.csv\"]\ncolumns = [\"id\"]");
     mkfifo(&folder.join("pipe"), Mode::S_IRWXU).expect("a pipe");
-    folder.write("b.csv", "1\n2\n3\n");
+    folder.write("b.csv", bytes);
     let running = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).start();
     // That it can be opened says that the run reads it, and so that it has begun.
     let pipe = OpenOptions::new().write(true).open(folder.join("pipe"));
@@ -189,6 +194,36 @@ fn what_is_appended_after_the_run_began_is_left_out_with_a_warning() {
     );
     let wanted = ["0", "1", "2", "3"].map(|id| format!("{{\"id\":\"{id}\"}}\n"));
     assert_eq!(rows(&folder), wanted.concat());
+}
+
+#[test]
+fn a_file_that_grows_must_have_ended_where_a_line_does() {
+    let utf16 = |text: &str| -> Vec<u8> {
+        let marked = format!("\u{feff}{text}");
+        marked.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    let zstd = Codec::Zstd.member(b"1\n2\n3\n").expect("memory takes it");
+    for (bytes, is_whole) in [
+        (b"1\n2\n3\n".to_vec(), true),
+        (b"1\n2\n3".to_vec(), false),
+        (b"\n".to_vec(), true),
+        (utf16("1\n2\n3\n"), true),
+        (utf16("1\n2\n3"), false),
+        (zstd, true),
+    ] {
+        let append = |folder: &Folder| {
+            let file = OpenOptions::new().append(true).open(folder.join("b.csv"));
+            let written = file.and_then(|mut file| file.write_all(b"4\n"));
+            written.expect("it is there");
+        };
+        let (folder, outcome) = changed_of(&bytes, append);
+        if is_whole {
+            assert_eq!(outcome.code, Some(0), "{bytes:?}: {}", outcome.stderr);
+            assert!(outcome.stderr.contains("has grown"), "{}", outcome.stderr);
+        } else {
+            refused(&folder, &outcome, &["b.csv", "ended within a line"]);
+        }
+    }
 }
 
 #[test]

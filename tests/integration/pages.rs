@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use encoding_rs::Encoding;
 use etl::stage::STAGES;
 
 use crate::harness::{ETL, Etl, Folder, Variant, files, for_each, project};
@@ -227,6 +228,48 @@ fn the_readmes_pipeline_does_what_is_said_of_it() {
         written,
         "{\"ordered_at\":\"2024-05-01T00:00:00\",\"zip\":\"00501\",\"amount\":2.5}\n"
     );
+}
+
+/// The examples of `docs/csv.md`: files, the stage that loads them, and what it gives.
+#[test]
+fn the_examples_of_csv_give_what_is_said_of_them() {
+    let page = fs::read_to_string(project().join("docs/csv.md")).expect("there is one");
+    let mut contents = Vec::new();
+    let mut stage = String::new();
+    let mut examples = 0;
+    for (word, block) in split(&page).1 {
+        match word.as_str() {
+            "csv" => contents.push(block),
+            "toml" => stage = block,
+            _ => {
+                let got = loaded(&stage, &std::mem::take(&mut contents));
+                assert_eq!(got, block, "of\n{stage}");
+                examples += 1;
+            }
+        }
+    }
+    assert_eq!(examples, 6, "each has a file, a stage and what comes of it");
+}
+
+/// What a stage gives of files with these texts, as NDJSON.
+fn loaded(stage: &str, contents: &[String]) -> String {
+    let folder = Folder::new("csv-page");
+    let table: toml::Table = stage.parse().expect("it is TOML");
+    let options = &table["stage"][0];
+    let label = options.get("encoding").and_then(toml::Value::as_str);
+    let encoding = Encoding::for_label(label.unwrap_or("utf-8").as_bytes()).expect("it is a label");
+    let files = options["files"].as_array().expect("a list");
+    assert_eq!(files.len(), contents.len());
+    for (file, text) in files.iter().zip(contents) {
+        folder.write(file.as_str().expect("a path"), encoding.encode(text).0);
+    }
+    let name = &options["name"];
+    let write = "kind = \"write_files\"\npath = \"out.ndjson\"\nnulls = \"null\"";
+    let pipeline = format!("{stage}\n[[stage]]\nname = \"write\"\ninputs = [{name}]\n{write}\n");
+    folder.write("pipeline.toml", pipeline);
+    let outcome = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL).outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    fs::read_to_string(folder.join("out.ndjson")).expect("it was published")
 }
 
 /// A block's commands as they run here: with the program and the examples that are built already, and one run of each

@@ -20,14 +20,15 @@ pub enum Codec {
 
 impl Codec {
     /// How a stream is compressed that begins with these bytes; its name ends in `extension`. Where the name
-    /// says so too, the first byte is enough: the others may be damaged, or cut off.
+    /// says so too, fewer bytes are enough: the others may be damaged, or cut off.
     pub fn of(first: &[u8], extension: Option<&str>) -> Option<Codec> {
         let named = Codec::named(extension);
-        let begins = |codec, byte| first.starts_with(&[byte]) && named == Some(codec);
-        if first.starts_with(&gzip::MAGIC) || begins(Codec::Gzip, gzip::MAGIC[0]) {
+        let is_named_gzip = named == Some(Codec::Gzip) && first.first() == Some(&gzip::MAGIC[0]);
+        if first.starts_with(&gzip::MAGIC) || is_named_gzip {
             return Some(Codec::Gzip);
         }
-        if zstd::begins_frame(first) || begins(Codec::Zstd, zstd::MAGIC[0]) {
+        let is_named_zstd = named == Some(Codec::Zstd) && zstd::is_cut_magic(first);
+        if zstd::begins_frame(first) || is_named_zstd {
             return Some(Codec::Zstd);
         }
         None

@@ -22,7 +22,7 @@ const WINDOW_LOG_MAX: u32 = 27;
 const NEXT_STEP: &str = "`zstd -t FILE` tests a file; download or copy it again";
 
 /// What to do about a frame that asks for more memory.
-const WIDE_NEXT_STEP: &str = "pipe it in: `zstd -dc --long=31 FILE | etl run ...` with `files = [\"-\"]`, or pack it with `--long=27` at most";
+const WIDE_NEXT_STEP: &str = "unpack it first, with `zstd -d --long=31 FILE`, or pack it with `--long=27` at most";
 
 /// Whether a text begins as a frame does.
 pub fn begins_frame(first: &[u8]) -> bool {
@@ -30,16 +30,29 @@ pub fn begins_frame(first: &[u8]) -> bool {
     first.starts_with(&MAGIC) || skips
 }
 
+/// Whether a text is the beginning of a frame that holds text, and no more than a part of its first bytes.
+pub fn is_cut_magic(text: &[u8]) -> bool {
+    !text.is_empty() && text.len() < MAGIC.len() && MAGIC.starts_with(text)
+}
+
+fn decoder() -> Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+    Ok(decoder)
+}
+
 /// The text of all frames, one after the other, as [`super::gzip::Reader`] reads members.
 pub struct Reader<R> {
     reader: Counted<R>,
+    /// One for all frames: each begins anew where one has ended.
+    decoder: Option<Decoder<'static>>,
     state: State,
 }
 
 enum State {
     Between,
     /// In a frame, of whose first bytes the decoder has not seen these.
-    Frame(Box<Decoder<'static>>, Vec<u8>),
+    Frame(Vec<u8>),
     /// All is read, or has failed.
     Ended,
 }
@@ -49,37 +62,30 @@ impl<R: BufRead> Reader<R> {
     pub fn new(reader: R) -> Self {
         Reader {
             reader: Counted::new(reader),
+            decoder: None,
             state: State::Between,
         }
     }
 
-    /// The next frame; `None` at the end of the stream.
-    fn next_frame(&mut self) -> Result<Option<State>> {
+    /// The first bytes of the next frame; `None` at the end of the stream.
+    fn next_frame(&mut self) -> Result<Option<Vec<u8>>> {
         self.reader.begin_member();
         let mut first = Vec::new();
         (&mut self.reader)
             .take(MAGIC.len() as u64)
             .read_to_end(&mut first)?;
-        let is_cut = first.len() < MAGIC.len() && MAGIC.starts_with(&first) && !first.is_empty();
-        if is_cut {
-            return Err(self.cut_short());
-        }
         if begins_frame(&first) {
-            let mut decoder = Decoder::new()?;
-            decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
-            return Ok(Some(State::Frame(Box::new(decoder), first)));
+            return Ok(Some(first));
+        }
+        if is_cut_magic(&first) {
+            return Err(self.cut_short());
         }
         skip_padding(&mut self.reader, &first, "zstd", NEXT_STEP)?;
         Ok(None)
     }
 
     /// Some text of a frame, and whether that ends it.
-    fn read_frame(
-        &mut self,
-        decoder: &mut Decoder,
-        first: &mut Vec<u8>,
-        buffer: &mut [u8],
-    ) -> Result<(usize, bool)> {
+    fn read_frame(&mut self, first: &mut Vec<u8>, buffer: &mut [u8]) -> Result<(usize, bool)> {
         loop {
             let is_first = !first.is_empty();
             let input = if is_first {
@@ -88,6 +94,10 @@ impl<R: BufRead> Reader<R> {
                 self.reader.fill_buf()?
             };
             let ended = input.is_empty();
+            let decoder = match &mut self.decoder {
+                Some(decoder) => decoder,
+                none => none.insert(decoder()?),
+            };
             let status = match decoder.run_on_buffers(input, buffer) {
                 Ok(status) => status,
                 Err(error) => return Err(self.in_words(&error)),
@@ -137,15 +147,15 @@ impl<R: BufRead> Read for Reader<R> {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Ok(0),
                 State::Between => match self.next_frame()? {
-                    Some(frame) => self.state = frame,
+                    Some(first) => self.state = State::Frame(first),
                     None => return Ok(0),
                 },
-                State::Frame(mut decoder, mut first) => {
-                    let (read, ends) = self.read_frame(&mut decoder, &mut first, buffer)?;
+                State::Frame(mut first) => {
+                    let (read, ends) = self.read_frame(&mut first, buffer)?;
                     self.state = if ends {
                         State::Between
                     } else {
-                        State::Frame(decoder, first)
+                        State::Frame(first)
                     };
                     if read > 0 {
                         return Ok(read);

@@ -162,7 +162,7 @@ pub fn masks<const SIMPLE: bool>(
     )
 }
 
-/// The blanks that `trim` takes off.
+/// The blanks that count for nothing around a value.
 fn blanks(lanes: &Lanes, dialect: Dialect) -> u64 {
     let of = |byte| {
         if dialect.is_blank(byte) {

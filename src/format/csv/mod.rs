@@ -80,7 +80,7 @@ impl Dialect {
         self.escape.filter(|escape| self.quote != Some(*escape))
     }
 
-    /// Whether a byte is a blank that `trim` takes off.
+    /// Whether a byte is a blank that counts for nothing around a value.
     pub(super) fn is_blank(self, byte: u8) -> bool {
         self.trim && matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }
