@@ -1,5 +1,5 @@
 //! Texts of other encodings as UTF-8, as they stream. What bytes of a line mean must be known before they
-//! can be divided: in UTF-16 every byte, in Shift_JIS, GBK, Big5 and their like the second byte of a
+//! can be divided: in UTF-16 every byte, in `Shift_JIS`, GBK, Big5 and their like the second byte of a
 //! character, may look like a delimiter, a quote or a newline. Single-byte encodings have ASCII in its
 //! place, and need nothing of this: their values can be decoded one by one.
 

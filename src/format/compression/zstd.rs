@@ -22,7 +22,8 @@ const WINDOW_LOG_MAX: u32 = 27;
 const NEXT_STEP: &str = "`zstd -t FILE` tests a file; download or copy it again";
 
 /// What to do about a frame that asks for more memory.
-const WIDE_NEXT_STEP: &str = "unpack it first, with `zstd -d --long=31 FILE`, or pack it with `--long=27` at most";
+const WIDE_NEXT_STEP: &str =
+    "unpack it first, with `zstd -d --long=31 FILE`, or pack it with `--long=27` at most";
 
 /// Whether a text begins as a frame does.
 pub fn begins_frame(first: &[u8]) -> bool {
@@ -43,7 +44,7 @@ fn decoder() -> Result<Decoder<'static>> {
 
 /// The text of all frames, one after the other, as [`super::gzip::Reader`] reads members.
 pub struct Reader<R> {
-    reader: Counted<R>,
+    stream: Counted<R>,
     /// One for all frames: each begins anew where one has ended.
     decoder: Option<Decoder<'static>>,
     state: State,
@@ -58,10 +59,10 @@ enum State {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Inflates `reader`.
-    pub fn new(reader: R) -> Self {
+    /// Inflates `stream`.
+    pub fn new(stream: R) -> Self {
         Reader {
-            reader: Counted::new(reader),
+            stream: Counted::new(stream),
             decoder: None,
             state: State::Between,
         }
@@ -69,9 +70,9 @@ impl<R: BufRead> Reader<R> {
 
     /// The first bytes of the next frame; `None` at the end of the stream.
     fn next_frame(&mut self) -> Result<Option<Vec<u8>>> {
-        self.reader.begin_member();
+        self.stream.begin_member();
         let mut first = Vec::new();
-        (&mut self.reader)
+        (&mut self.stream)
             .take(MAGIC.len() as u64)
             .read_to_end(&mut first)?;
         if begins_frame(&first) {
@@ -80,7 +81,7 @@ impl<R: BufRead> Reader<R> {
         if is_cut_magic(&first) {
             return Err(self.cut_short());
         }
-        skip_padding(&mut self.reader, &first, "zstd", NEXT_STEP)?;
+        skip_padding(&mut self.stream, &first, "zstd", NEXT_STEP)?;
         Ok(None)
     }
 
@@ -91,7 +92,7 @@ impl<R: BufRead> Reader<R> {
             let input = if is_first {
                 first.as_slice()
             } else {
-                self.reader.fill_buf()?
+                self.stream.fill_buf()?
             };
             let ended = input.is_empty();
             let decoder = match &mut self.decoder {
@@ -105,7 +106,7 @@ impl<R: BufRead> Reader<R> {
             if is_first {
                 first.drain(..status.bytes_read);
             } else {
-                self.reader.consume(status.bytes_read);
+                self.stream.consume(status.bytes_read);
             }
             if status.bytes_written > 0 || status.remaining == 0 {
                 return Ok((status.bytes_written, status.remaining == 0));
@@ -117,13 +118,13 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn cut_short(&self) -> Error {
-        let (at, place) = (self.reader.at, self.reader.member_in_words("frame"));
+        let (at, place) = (self.stream.at, self.stream.member_in_words("frame"));
         let what = format!("the zstd stream is cut short at byte {at}{place}");
         Damaged::error(ErrorKind::UnexpectedEof, what, NEXT_STEP)
     }
 
     fn in_words(&self, error: &Error) -> Error {
-        let (at, place) = (self.reader.at, self.reader.member_in_words("frame"));
+        let (at, place) = (self.stream.at, self.stream.member_in_words("frame"));
         let reason = error.to_string();
         // The library has no number for it that its binding gives away.
         if reason.contains("too much memory") {

@@ -114,7 +114,7 @@ impl Machine {
     }
 
     /// Whether an escape is one where the machine stands.
-    fn escapes(&self, dialect: Dialect) -> bool {
+    fn escapes(self, dialect: Dialect) -> bool {
         dialect.escape_where == EscapeWhere::Anywhere || self.state == State::Quoted
     }
 

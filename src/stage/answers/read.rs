@@ -297,11 +297,11 @@ impl Reader {
         let targets = self.answers.columns.iter().map(|column| column.target);
         // Those of the key follow, and are texts.
         let targets = targets.chain(std::iter::repeat(Target::String));
-        let text = |(value, target): (&Option<&'a str>, Target)| match target {
+        let text = |(value, target): (Option<&'a str>, Target)| match target {
             Target::Json => value.map(Cow::Borrowed),
             _ => value.and_then(raw::text),
         };
-        let texts: Vec<_> = found.iter().zip(targets).map(text).collect();
+        let texts: Vec<_> = found.iter().copied().zip(targets).map(text).collect();
         let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
         self.push(&texts, fault, record, into);
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
+use super::options::HeaderDiffers;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::schema::list;
@@ -54,12 +55,12 @@ pub(super) fn order_of(
     path: &Place,
     found: &[String],
     wanted: &[String],
-    by_name: bool,
+    differs: HeaderDiffers,
 ) -> Result<Option<Vec<usize>>> {
     if found == wanted {
         return Ok(None);
     }
-    if !by_name {
+    if differs == HeaderDiffers::Error {
         return Err(other_header(path, found, wanted));
     }
     let places: HashMap<&String, usize> = wanted.iter().zip(0..).collect();

@@ -45,13 +45,13 @@ impl LoadCsv {
         if path.is_once() {
             let begun = self.lock_begun();
             let (_, opened) = begun.as_ref()?;
-            return Some(self.lint_opened(path, opened));
+            return Some(lint_opened(path, opened));
         }
         let seen = Seen::of(path).ok()?.0;
         let opened = self.open_file(&seen, Arc::default(), &stop);
         let opened = opened.ok()?;
         let Some(columns) = &self.columns else {
-            return Some(self.lint_opened(path, &opened));
+            return Some(lint_opened(path, &opened));
         };
         let (mut splitter, encoding) = (opened.splitter, opened.encoding);
         let first = splitter.header().ok()??;
@@ -64,17 +64,6 @@ impl LoadCsv {
             first_fields.and_then(|first| self.lint_columns(path, columns, &first)),
             lint_encoding(path, &[&first, splitter.rest()].concat(), encoding),
         ])
-    }
-
-    /// What is doubtful about a file with a header.
-    fn lint_opened(&self, path: &Place, opened: &Opened) -> [Option<String>; 2] {
-        let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
-        let mut bytes = opened.encoding.encode(&names).0.into_owned();
-        bytes.extend_from_slice(opened.splitter.rest());
-        [
-            lint_delimiter(path, opened),
-            lint_encoding(path, &bytes, opened.encoding),
-        ]
     }
 
     /// Whether the first record repeats the names in `columns`.
@@ -92,6 +81,17 @@ impl LoadCsv {
             )
         })
     }
+}
+
+/// What is doubtful about a file with a header.
+fn lint_opened(path: &Place, opened: &Opened) -> [Option<String>; 2] {
+    let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
+    let mut bytes = opened.encoding.encode(&names).0.into_owned();
+    bytes.extend_from_slice(opened.splitter.rest());
+    [
+        lint_delimiter(path, opened),
+        lint_encoding(path, &bytes, opened.encoding),
+    ]
 }
 
 /// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.

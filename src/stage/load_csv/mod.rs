@@ -34,6 +34,7 @@ use crate::stage::OnError;
 use crate::stop::Stop;
 use layout::Layout;
 use opening::Opened;
+use options::{HeaderDiffers, ShortRecords};
 use parsing::Parsing;
 use source::Blocks;
 
@@ -70,9 +71,8 @@ struct LoadCsv {
     /// Whether a file may name its delimiter.
     takes_separator: bool,
     null_values: Vec<String>,
-    /// Whether columns are found by name where a header differs from the first one.
-    by_name: bool,
-    fill_short: bool,
+    header_differs: HeaderDiffers,
+    short_records: ShortRecords,
     notation: Notation,
     /// `None`: UTF-8, or what a byte order mark names.
     encoding: Option<&'static Encoding>,
@@ -142,7 +142,7 @@ impl LoadCsv {
             },
             file_encoding: encoding,
             notation: self.notation,
-            fill_short: self.fill_short,
+            fill_short: self.short_records == ShortRecords::Null,
         }
     }
 

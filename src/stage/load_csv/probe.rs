@@ -45,7 +45,7 @@ impl LoadCsv {
         };
         let wanted: Vec<String> = schema.names().map(str::to_owned).collect();
         let order = match header {
-            Some(header) => order_of(path, &header, &wanted, self.by_name)?,
+            Some(header) => order_of(path, &header, &wanted, self.header_differs)?,
             None => None,
         };
         let lacking = order.as_ref().map_or(0, |order| wanted.len() - order.len());

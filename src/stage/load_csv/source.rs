@@ -68,7 +68,7 @@ impl Blocks {
         };
         let found = opened.header.as_deref().unwrap_or_default();
         let wanted = self.header.as_deref().unwrap_or_default();
-        let order = order_of(&self.seen.place, found, wanted, self.loader.by_name)?;
+        let order = order_of(&self.seen.place, found, wanted, self.loader.header_differs)?;
         let mut splitter = opened.splitter;
         splitter.set_limits(self.loader.limits(self.batch_rows));
         let layout = Layout::new(splitter.dialect().delimiter, opened.encoding, order);

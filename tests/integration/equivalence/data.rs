@@ -190,16 +190,13 @@ pub(super) fn compressed(random: &mut Random, bytes: &[u8]) -> (&'static str, Ve
         bytes.len()
     };
     let (first, second) = bytes.split_at(at);
-    let (extension, member): (_, fn(&[u8]) -> Vec<u8>) = if random.chance(60) {
-        (".gz", member)
-    } else {
-        (".zst", frame)
-    };
-    let mut members = member(first);
+    let is_gzip = random.chance(60);
+    let pack = if is_gzip { member } else { frame };
+    let mut packed = pack(first);
     if !second.is_empty() {
-        members.extend(member(second));
+        packed.extend(pack(second));
     }
-    (extension, members)
+    (if is_gzip { ".gz" } else { ".zst" }, packed)
 }
 
 /// `bytes` as one frame of zstd.

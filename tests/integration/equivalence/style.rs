@@ -8,6 +8,10 @@ use super::data::{COLUMNS, Random};
 
 /// How a CSV file is written.
 #[derive(Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option, and any may go with any"
+)]
 pub(super) struct Style {
     delimiter: char,
     quote: char,
