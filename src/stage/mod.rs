@@ -23,12 +23,14 @@ pub mod join;
 mod kind;
 pub mod load_arrow;
 pub mod load_csv;
+pub mod load_ndjson;
 pub mod load_parquet;
 pub mod normalize_dates;
 mod option;
 mod partial_file;
 mod parts;
 mod placeholders;
+mod pointers;
 mod properties;
 mod run;
 pub mod select;
@@ -63,6 +65,7 @@ use crate::stop::Stop;
 /// Every kind there is, in the order of the reference.
 pub static STAGES: &[&StageKind] = &[
     &load_csv::KIND,
+    &load_ndjson::KIND,
     &load_parquet::KIND,
     &load_arrow::KIND,
     &select::KIND,

@@ -39,6 +39,21 @@ impl Lanes {
         };
         part(0) | part(1) << 16 | part(2) << 32 | part(3) << 48
     }
+
+    /// Bit `i`: whether byte `i` is at most `byte`.
+    #[inline]
+    pub fn at_most(&self, byte: u8) -> u64 {
+        use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_max_epu8, _mm_movemask_epi8, _mm_set1_epi8};
+        let part = |i: usize| {
+            // SAFETY: SSE2 is part of the x86-64 baseline, and these touch registers only.
+            let mask = unsafe {
+                let most = _mm_set1_epi8(byte.cast_signed());
+                _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(self.0[i], most), most))
+            };
+            u64::from(mask.cast_unsigned())
+        };
+        part(0) | part(1) << 16 | part(2) << 32 | part(3) << 48
+    }
 }
 
 /// 64 bytes at hand for comparisons.
@@ -59,6 +74,14 @@ impl Lanes {
             .rev()
             .fold(0, |mask, &other| mask << 1 | u64::from(other == byte))
     }
+
+    /// Bit `i`: whether byte `i` is at most `byte`.
+    pub fn at_most(&self, byte: u8) -> u64 {
+        self.0
+            .iter()
+            .rev()
+            .fold(0, |mask, &other| mask << 1 | u64::from(other <= byte))
+    }
 }
 
 #[cfg(test)]
@@ -71,8 +94,10 @@ mod tests {
         let lanes = Lanes::load(&bytes);
         for byte in [0x7E, 0x7F, 0x80, 0x82, 0] {
             let mask = lanes.equal(byte);
+            let at_most = lanes.at_most(byte);
             for (i, &other) in bytes.iter().enumerate() {
                 assert_eq!(mask >> i & 1 == 1, other == byte, "byte {i}");
+                assert_eq!(at_most >> i & 1 == 1, other <= byte, "byte {i}");
             }
         }
     }

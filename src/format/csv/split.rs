@@ -391,33 +391,41 @@ impl<R: Read> Splitter<R> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let from = self.buffer.len();
-        if self.buffer.capacity() - from < READ_BYTES {
-            let wanted = self.limits.block_bytes.clamp(READ_BYTES, 64 << 20) + READ_BYTES;
-            self.buffer
-                .reserve(wanted.saturating_sub(from).max(READ_BYTES));
-        }
-        self.buffer.resize(from + READ_BYTES, 0);
-        let read = loop {
-            match self.reader.read(&mut self.buffer[from..]) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
-        let read = read.map_err(|error| {
-            let other = |error: std::io::Error| {
-                let failed = Error::failed(format!("cannot read on: {error}"));
-                match compression::next_step(&error) {
-                    Some(next) => failed.hint(next),
-                    None => failed,
-                }
-            };
-            error.downcast::<Error>().unwrap_or_else(other)
-        })?;
-        self.ended = read == 0;
+        self.ended = read_more(&mut self.reader, &mut self.buffer, self.limits.block_bytes)?;
         Ok(())
     }
+}
+
+/// Reads more of a text into `buffer`, which is to become a block of about `block_bytes`; whether it is at its end.
+pub(in crate::format) fn read_more(
+    reader: &mut impl Read,
+    buffer: &mut Vec<u8>,
+    block_bytes: usize,
+) -> Result<bool> {
+    let from = buffer.len();
+    if buffer.capacity() - from < READ_BYTES {
+        let wanted = block_bytes.clamp(READ_BYTES, 64 << 20) + READ_BYTES;
+        buffer.reserve(wanted.saturating_sub(from).max(READ_BYTES));
+    }
+    buffer.resize(from + READ_BYTES, 0);
+    let read = loop {
+        match reader.read(&mut buffer[from..]) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => break read,
+        }
+    };
+    buffer.truncate(from + *read.as_ref().unwrap_or(&0));
+    let read = read.map_err(|error| {
+        let other = |error: std::io::Error| {
+            let failed = Error::failed(format!("cannot read on: {error}"));
+            match compression::next_step(&error) {
+                Some(next) => failed.hint(next),
+                None => failed,
+            }
+        };
+        error.downcast::<Error>().unwrap_or_else(other)
+    })?;
+    Ok(read == 0)
 }
 
 #[cfg(test)]

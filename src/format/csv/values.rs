@@ -9,7 +9,7 @@ use crate::columns::{Column, SliceBuilder};
 use crate::format::json::raw;
 
 /// A column under construction.
-pub(super) enum Builder<'a> {
+pub(in crate::format) enum Builder<'a> {
     String(SliceBuilder<'a>),
     Int(Numbers<i64>),
     Float(Numbers<f64>),
@@ -19,7 +19,7 @@ pub(super) enum Builder<'a> {
     Written(Box<Builder<'a>>, Notation, String),
 }
 
-pub(super) struct Numbers<T> {
+pub(in crate::format) struct Numbers<T> {
     values: Vec<T>,
     validity: MutableBitmap,
     nulls: bool,
@@ -49,7 +49,7 @@ impl<T: Default> Numbers<T> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(target: Target, notation: Notation, text: &'a str, rows: usize) -> Self {
+    pub(in crate::format) fn new(target: Target, notation: Notation, text: &'a str, rows: usize) -> Self {
         if matches!(target, Target::Int | Target::Float) && !notation.is_plain() {
             let plain = Builder::new(target, Notation::default(), text, rows);
             return Builder::Written(Box::new(plain), notation, String::new());
@@ -64,7 +64,7 @@ impl<'a> Builder<'a> {
     }
 
     #[inline]
-    pub(super) fn null(&mut self) {
+    pub(in crate::format) fn null(&mut self) {
         match self {
             Builder::String(strings) | Builder::Json(strings) => strings.push_null(),
             Builder::Written(plain, ..) => plain.null(),
@@ -76,7 +76,7 @@ impl<'a> Builder<'a> {
 
     /// Appends a value; `false` if it is none of this type.
     #[inline]
-    pub(super) fn value(&mut self, value: &str) -> bool {
+    pub(in crate::format) fn value(&mut self, value: &str) -> bool {
         let fits = match self {
             Builder::String(strings) => {
                 strings.push_owned(value);
@@ -93,7 +93,7 @@ impl<'a> Builder<'a> {
         fits.is_some()
     }
 
-    pub(super) fn truncate(&mut self, rows: usize) {
+    pub(in crate::format) fn truncate(&mut self, rows: usize) {
         match self {
             Builder::String(strings) | Builder::Json(strings) => strings.truncate(rows),
             Builder::Written(plain, ..) => plain.truncate(rows),
@@ -103,7 +103,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn finish(self, text: &Buffer<u8>) -> Column {
+    pub(in crate::format) fn finish(self, text: &Buffer<u8>) -> Column {
         match self {
             Builder::String(strings) | Builder::Json(strings) => strings.finish(text),
             Builder::Written(plain, ..) => plain.finish(text),

@@ -7,7 +7,11 @@
 //! Members that come from shared rows are rendered once per shared row and copied from then on.
 
 mod access;
+mod around;
 pub mod raw;
+pub mod records;
+pub mod scan;
+pub mod split;
 mod strings;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

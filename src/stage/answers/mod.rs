@@ -19,17 +19,18 @@ mod resolve;
 
 use std::collections::BTreeMap;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
 
+pub use super::pointers::Columns;
+use super::pointers::{check_types, pointer, pointer_to_member, type_of};
 use super::{INSTEAD_OF_TYPES, OnError};
 use crate::error::{Error, OfValue, Result, both, every};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
-use crate::schema::{Schema, Type, list};
+use crate::schema::{Schema, Type};
 
 /// What the bytes of an answer are.
 #[derive(
@@ -78,36 +79,6 @@ pub struct Options {
     #[serde(default = "no_limit")]
     #[schemars(extend("x-execution" = true))]
     pub max_failed: i64,
-}
-
-/// Output columns: a table says where each is; a list, that each is where its name says.
-#[derive(Debug, Deserialize, schemars::JsonSchema)]
-#[serde(untagged, expecting = "expected a table or a list of names")]
-pub enum Columns {
-    /// Name = pointer (of CSV, the header's name), in the file's order.
-    Table(
-        #[schemars(with = "BTreeMap<String, String>")]
-        #[serde(deserialize_with = "texts_in_order")]
-        Vec<(String, String)>,
-    ),
-    /// Names.
-    List(Vec<String>),
-}
-
-/// The members of a table, all of them texts.
-fn texts_in_order<'de, D: Deserializer<'de>>(table: D) -> Result<Vec<(String, String)>, D::Error> {
-    let table = toml::Table::deserialize(table)?;
-    let texts = table.into_iter().map(|(name, value)| match value {
-        toml::Value::String(text) => Ok((name, text)),
-        _ => Err(D::Error::custom("expected a table of texts")),
-    });
-    texts.collect()
-}
-
-impl Default for Columns {
-    fn default() -> Self {
-        Columns::List(Vec::new())
-    }
 }
 
 const fn one() -> usize {
@@ -165,15 +136,6 @@ impl Place {
     }
 }
 
-fn pointer(text: &str, what: &str) -> Result<Pointer> {
-    Pointer::parse(text).ok_or_else(|| {
-        Error::usage(format!("{what}: `{text}` is no JSON pointer")).hint(format!(
-            "did you mean `/{}`?",
-            text.trim_start_matches(['$', '.']).replace('.', "/")
-        ))
-    })
-}
-
 impl Answers {
     /// Checks what the file alone shows.
     pub fn new(options: &Options, format: Format) -> Result<Answers> {
@@ -196,27 +158,19 @@ impl Answers {
                 ))
                 .of(["columns"]));
         }
-        let mut types = options.types.clone();
+        let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
         let columns = places
             .iter()
             .map(|(name, place)| {
                 Ok(Wanted {
                     place: Place::of(format, place, &format!("`columns.{name}`"))
                         .of(["columns", name])?,
-                    target: types.remove(name).unwrap_or(Target::String),
+                    target: options.types.get(name).copied().unwrap_or(Target::String),
                     name: name.clone(),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        if let Some(unknown) = types.keys().next() {
-            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            let error = Error::usage(format!(
-                "`types` names `{unknown}`; `columns` has {}",
-                list(&names)
-            ));
-            let error = error.of(["types", unknown]);
-            return Err(error.suggest(unknown, names));
-        }
+        check_types(&options.types, &names)?;
         if options.batch == 0 || options.batch > BATCH_MAX {
             return Err(Error::usage(format!(
                 "`batch` must be between 1 and {BATCH_MAX}, found {}",
@@ -314,7 +268,7 @@ pub struct Reader {
 fn place_of_name(format: Format, name: &str) -> String {
     match format {
         Format::Csv | Format::Lines => name.to_owned(),
-        Format::Json | Format::Ndjson => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+        Format::Json | Format::Ndjson => pointer_to_member(name),
     }
 }
 

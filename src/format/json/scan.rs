@@ -1,0 +1,662 @@
+//! The scanner: one pass over a record's bytes that checks them against RFC 8259, all of them, and notes
+//! where the values lie that are wanted. It makes no tree and copies nothing: a value is a place in the text.
+//!
+//! Two things make it fast. Quotes, backslashes and control characters are found 64 bytes at a time, so
+//! that a text is passed over without a look at each byte. And the members of a record mostly come in the
+//! order of the record before, so that a name is first compared with the one that comes next.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::raw::Pointer;
+use crate::format::csv::lanes::{Lanes, WIDTH};
+
+/// Deeper nesting is refused, as most readers do: a bit of a word stands for each level.
+pub const DEPTH_MAX: u32 = 128;
+
+/// The values that are wanted of each record.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    nodes: Vec<Node>,
+    slots: usize,
+}
+
+/// A value on the way to those that are wanted.
+#[derive(Debug, Clone, Default)]
+struct Node {
+    /// The slots that want this very value.
+    here: Vec<usize>,
+    /// The slots that want something in it.
+    below: Vec<usize>,
+    /// What is wanted in it, by name.
+    members: Vec<Member>,
+    by_name: HashMap<String, usize>,
+    /// What is wanted in it, by number, and its node.
+    elements: Vec<(usize, usize)>,
+}
+
+/// A name, ready to be compared with the bytes after a quote.
+#[derive(Debug, Clone)]
+struct Member {
+    /// The name as JSON writes it, and the quote that closes it; empty if that needs an escape.
+    quoted: Vec<u8>,
+    /// Its first 16 bytes, and which of their bits count.
+    head: u128,
+    mask: u128,
+    node: usize,
+}
+
+impl Member {
+    fn new(name: &str, node: usize) -> Self {
+        let plain = !name.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'));
+        let mut quoted = Vec::new();
+        if plain {
+            quoted.extend_from_slice(name.as_bytes());
+            quoted.push(b'"');
+        }
+        let mut head = [0; 16];
+        let len = quoted.len().min(16);
+        head[..len].copy_from_slice(&quoted[..len]);
+        Member {
+            head: u128::from_le_bytes(head),
+            mask: u128::MAX.checked_shr(128 - 8 * u32::try_from(len).expect("at most 16")).unwrap_or(0),
+            quoted,
+            node,
+        }
+    }
+
+    /// Whether `text`, what follows a quote, begins with this name.
+    #[inline]
+    fn is_at(&self, text: &[u8]) -> bool {
+        let Some(head) = text.first_chunk::<16>() else {
+            return !self.quoted.is_empty() && text.starts_with(&self.quoted);
+        };
+        if u128::from_le_bytes(*head) & self.mask != self.head || self.quoted.is_empty() {
+            return false;
+        }
+        match self.quoted.get(16..) {
+            Some(rest) => text[16..].starts_with(rest),
+            None => true,
+        }
+    }
+}
+
+impl Wanted {
+    /// Slot `i` wants what pointer `i` leads to.
+    pub fn new(pointers: &[Pointer]) -> Self {
+        let mut wanted = Wanted {
+            nodes: vec![Node::default()],
+            slots: pointers.len(),
+        };
+        for (slot, Pointer(path)) in pointers.iter().enumerate() {
+            let mut at = 0;
+            for segment in path {
+                wanted.nodes[at].below.push(slot);
+                at = wanted.child(at, segment);
+            }
+            wanted.nodes[at].here.push(slot);
+        }
+        wanted
+    }
+
+    fn child(&mut self, at: usize, segment: &str) -> usize {
+        if let Some(&member) = self.nodes[at].by_name.get(segment) {
+            return self.nodes[at].members[member].node;
+        }
+        let child = self.nodes.len();
+        self.nodes.push(Node::default());
+        let node = &mut self.nodes[at];
+        node.by_name.insert(segment.to_owned(), node.members.len());
+        node.members.push(Member::new(segment, child));
+        // A number as the standard has it: digits without a leading zero.
+        let is_plain = segment == "0" || !segment.starts_with(['0', '+']);
+        if let Some(number) = segment.parse().ok().filter(|_| is_plain) {
+            node.elements.push((number, child));
+        }
+        child
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// What a record must be: an object, unless the record itself is a value, or a list where numbers lead
+    /// into it. In words, if `record`, which is JSON, is something else.
+    pub fn misfit(&self, record: &[u8]) -> Option<&'static str> {
+        let root = &self.nodes[0];
+        match record.first() {
+            Some(b'{') => None,
+            _ if root.members.is_empty() && !root.here.is_empty() => None,
+            Some(b'[') if !root.elements.is_empty() => None,
+            _ => Some("an object"),
+        }
+    }
+}
+
+/// Where a value lies in the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its first byte; of a string, the one after the quote.
+    pub from: usize,
+    /// After its last byte; of a string, the closing quote.
+    pub to: usize,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a value is, as far as that matters to who takes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is there.
+    #[default]
+    Absent,
+    /// `null`
+    Null,
+    /// A string without escapes.
+    Text,
+    /// A string with escapes.
+    Escaped,
+    /// Anything else.
+    Other,
+}
+
+/// Why a text is not JSON: what was expected where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The byte.
+    pub at: usize,
+    /// In words, after "expected".
+    pub expected: &'static str,
+}
+
+/// Scans the records of a block.
+pub struct Scanner<'a> {
+    wanted: &'a Wanted,
+    /// The block.
+    block: &'a [u8],
+    /// The block up to the end of the record.
+    text: &'a [u8],
+    at: usize,
+    depth: u32,
+    /// Which 64 bytes `special` is about.
+    base: usize,
+    /// The quotes, backslashes and control characters of these.
+    special: u64,
+    /// What was found of the record, one a slot.
+    pub found: Vec<Found>,
+    /// Where the names of the record's own members lie that are not wanted, without their quotes.
+    pub others: Vec<Range<usize>>,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scanner of records in `block`.
+    pub fn new(wanted: &'a Wanted, block: &'a [u8]) -> Self {
+        Scanner {
+            wanted,
+            block,
+            text: &[],
+            at: 0,
+            depth: 0,
+            base: usize::MAX,
+            special: 0,
+            found: vec![Found::default(); wanted.slots],
+            others: Vec::new(),
+        }
+    }
+
+    /// Scans the record that is `block[from..to]`, blanks around it aside. What is found is of use only if it is JSON.
+    pub fn record(&mut self, from: usize, to: usize) -> Result<(), Fault> {
+        self.text = &self.block[..to];
+        self.at = from;
+        self.depth = 0;
+        self.found.fill(Found::default());
+        self.others.clear();
+        self.blanks();
+        self.take(0)?;
+        self.blanks();
+        if self.at < to {
+            return Err(self.fault("the end of the record"));
+        }
+        Ok(())
+    }
+
+    fn fault(&self, expected: &'static str) -> Fault {
+        let at = self.at.min(self.text.len());
+        Fault { at, expected }
+    }
+
+    /// The byte that comes next; at the end 0, which no JSON has.
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    fn blanks(&mut self) {
+        while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
+        if self.peek() != byte {
+            return Err(self.fault(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Goes one level deeper, over an opening bracket.
+    fn enter(&mut self) -> Result<(), Fault> {
+        if self.depth == DEPTH_MAX {
+            return Err(self.fault("at most 128 levels of lists and objects"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// A value that node `at` is about.
+    fn take(&mut self, at: usize) -> Result<(), Fault> {
+        let wanted = self.wanted;
+        let node = &wanted.nodes[at];
+        // Of two members of one name the last counts, with what it holds and lacks.
+        for &slot in &node.below {
+            self.found[slot] = Found::default();
+        }
+        let from = self.at;
+        let is_root = at == 0;
+        let found = match self.peek() {
+            b'{' if is_root || !node.members.is_empty() => {
+                self.object(node, is_root)?;
+                self.other(from)
+            }
+            b'[' if !node.elements.is_empty() => {
+                self.list(node)?;
+                self.other(from)
+            }
+            _ => self.value()?,
+        };
+        for &slot in &node.here {
+            self.found[slot] = found;
+        }
+        Ok(())
+    }
+
+    fn other(&self, from: usize) -> Found {
+        Found {
+            from,
+            to: self.at,
+            kind: Kind::Other,
+        }
+    }
+
+    /// An object some of whose members are wanted.
+    fn object(&mut self, node: &Node, is_root: bool) -> Result<(), Fault> {
+        self.enter()?;
+        self.blanks();
+        if self.peek() == b'}' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        // The member that comes next if all goes as in the record before.
+        let mut next = 0;
+        let mut expected = NAME_OR_END;
+        loop {
+            self.expect(b'"', expected)?;
+            expected = NAME;
+            let from = self.at;
+            let member = self.name(node, next)?;
+            let name_end = self.at - 1;
+            self.colon()?;
+            if let Some(member) = member {
+                next = member + 1;
+                self.take(node.members[member].node)?;
+            } else {
+                self.value()?;
+                if is_root {
+                    self.others.push(from..name_end);
+                }
+            }
+            self.blanks();
+            match self.peek() {
+                b',' => {
+                    self.at += 1;
+                    self.blanks();
+                }
+                b'}' => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault(COMMA_OR_BRACE)),
+            }
+        }
+    }
+
+    /// A list some of whose elements are wanted.
+    fn list(&mut self, node: &Node) -> Result<(), Fault> {
+        self.enter()?;
+        self.blanks();
+        if self.peek() == b']' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        for number in 0.. {
+            match node.elements.iter().find(|(wanted, _)| *wanted == number) {
+                Some(&(_, child)) => self.take(child)?,
+                None => _ = self.value()?,
+            }
+            self.blanks();
+            match self.peek() {
+                b',' => {
+                    self.at += 1;
+                    self.blanks();
+                }
+                b']' => break,
+                _ => return Err(self.fault(COMMA_OR_BRACKET)),
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Result<(), Fault> {
+        self.blanks();
+        self.expect(b':', "`:`")?;
+        self.blanks();
+        Ok(())
+    }
+
+    /// A member's name, after its first quote and up to after its last: which member of `node` it is.
+    #[inline]
+    fn name(&mut self, node: &Node, next: usize) -> Result<Option<usize>, Fault> {
+        // Null members may be left out, so the one after the next may come.
+        const AHEAD: usize = 4;
+        let text = &self.text[self.at..];
+        let members = node.members.iter().enumerate();
+        for (i, member) in members.skip(next).take(AHEAD) {
+            if member.is_at(text) {
+                self.at += member.quoted.len();
+                return Ok(Some(i));
+            }
+        }
+        let found = self.string()?;
+        let name = &self.text[found.from..found.to];
+        let name = match found.kind {
+            Kind::Escaped => unescape(name).map(Cow::Owned),
+            _ => str::from_utf8(name).ok().map(Cow::Borrowed),
+        };
+        Ok(name.and_then(|name| node.by_name.get(name.as_ref()).copied()))
+    }
+
+    /// Any value.
+    #[inline]
+    fn value(&mut self) -> Result<Found, Fault> {
+        let from = self.at;
+        match self.peek() {
+            b'"' => {
+                self.at += 1;
+                return self.string();
+            }
+            b'{' | b'[' => self.nested()?,
+            b'n' => {
+                self.word("null")?;
+                return Ok(Found {
+                    kind: Kind::Null,
+                    ..self.other(from)
+                });
+            }
+            _ => self.scalar()?,
+        }
+        Ok(self.other(from))
+    }
+
+    #[inline]
+    fn scalar(&mut self) -> Result<(), Fault> {
+        match self.peek() {
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            _ => Err(self.fault("a value")),
+        }
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<(), Fault> {
+        let rest = &self.text[self.at..];
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(self.fault("a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_ascii_digit() {
+            return Err(self.fault("a digit"));
+        }
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<(), Fault> {
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+            if self.peek().is_ascii_digit() {
+                return Err(self.fault("no digit after a leading zero"));
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// The first quote, backslash or control character from `at` on; the record's end if there is none.
+    #[inline]
+    fn next_special(&mut self, mut at: usize) -> usize {
+        while at < self.text.len() {
+            let base = at - at % WIDTH;
+            if base != self.base {
+                self.base = base;
+                self.special = special(self.block, base);
+            }
+            let rest = self.special >> (at % WIDTH);
+            if rest != 0 {
+                return (at + rest.trailing_zeros() as usize).min(self.text.len());
+            }
+            at = base + WIDTH;
+        }
+        self.text.len()
+    }
+
+    /// A string, after its first quote and up to after its last.
+    #[inline]
+    fn string(&mut self) -> Result<Found, Fault> {
+        let from = self.at;
+        let mut kind = Kind::Text;
+        loop {
+            self.at = self.next_special(self.at);
+            match self.peek() {
+                b'"' => {
+                    self.at += 1;
+                    let to = self.at - 1;
+                    return Ok(Found { from, to, kind });
+                }
+                b'\\' => {
+                    kind = Kind::Escaped;
+                    self.escape()?;
+                }
+                _ if self.at == self.text.len() => return Err(self.fault("a closing quote")),
+                _ => return Err(self.fault("a control character written as an escape")),
+            }
+        }
+    }
+
+    /// An escape, backslash and all.
+    fn escape(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        match self.peek() {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
+            b'u' => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_ascii_hexdigit() {
+                        return Err(self.fault("four hexadecimal digits after `\\u`"));
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.fault("one of `\"\\/bfnrtu` after a backslash")),
+        }
+        Ok(())
+    }
+
+    /// A list or object of which nothing is wanted.
+    fn nested(&mut self) -> Result<(), Fault> {
+        let outside = self.depth;
+        // A bit for each open bracket, the innermost last: whether it is an object's.
+        let mut objects: u128 = 0;
+        loop {
+            // At the beginning of a value, or at an opening bracket.
+            match self.peek() {
+                open @ (b'{' | b'[') => {
+                    let is_object = open == b'{';
+                    self.enter()?;
+                    objects = objects << 1 | u128::from(is_object);
+                    self.blanks();
+                    if self.peek() != open + 2 {
+                        if is_object {
+                            self.skip_name(NAME_OR_END)?;
+                        }
+                        continue;
+                    }
+                    // `}` and `]` stand two places after `{` and `[`.
+                }
+                b'"' => {
+                    self.at += 1;
+                    self.string()?;
+                }
+                _ => self.scalar()?,
+            }
+            // After a value, or at a closing bracket.
+            loop {
+                if self.depth == outside {
+                    return Ok(());
+                }
+                let is_object = objects & 1 == 1;
+                self.blanks();
+                match (self.peek(), is_object) {
+                    (b',', _) => {
+                        self.at += 1;
+                        self.blanks();
+                        if is_object {
+                            self.skip_name(NAME)?;
+                        }
+                        break;
+                    }
+                    (b'}', true) | (b']', false) => {
+                        self.at += 1;
+                        self.depth -= 1;
+                        objects >>= 1;
+                    }
+                    (_, true) => return Err(self.fault(COMMA_OR_BRACE)),
+                    (_, false) => return Err(self.fault(COMMA_OR_BRACKET)),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn skip_name(&mut self, expected: &'static str) -> Result<(), Fault> {
+        self.expect(b'"', expected)?;
+        self.string()?;
+        self.colon()
+    }
+}
+
+const NAME: &str = "a name in quotes";
+const NAME_OR_END: &str = "a name in quotes or `}`";
+const COMMA_OR_BRACE: &str = "`,` or `}`";
+const COMMA_OR_BRACKET: &str = "`,` or `]`";
+
+/// The quotes, backslashes and control characters of the 64 bytes from `base` on, as bits.
+#[inline]
+fn special(block: &[u8], base: usize) -> u64 {
+    let rest = &block[base..];
+    let lanes = match rest.first_chunk::<WIDTH>() {
+        Some(bytes) => Lanes::load(bytes),
+        None => {
+            let mut bytes = [b' '; WIDTH];
+            bytes[..rest.len()].copy_from_slice(rest);
+            Lanes::load(&bytes)
+        }
+    };
+    lanes.equal(b'"') | lanes.equal(b'\\') | lanes.at_most(0x1F)
+}
+
+/// The text of a string with escapes, which was scanned, without its quotes; `None`: it holds half a character, as
+/// `\uD800` to `\uDFFF` are that do not stand in pairs, or is not UTF-8.
+pub fn unescape(string: &[u8]) -> Option<String> {
+    let mut text = Vec::with_capacity(string.len());
+    let mut rest = string;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        text.extend_from_slice(&rest[..at]);
+        let plain = match rest.get(at + 1)? {
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let (character, after) = unicode(&rest[at..])?;
+                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after;
+                continue;
+            }
+            &same => same,
+        };
+        text.push(plain);
+        rest = &rest[at + 2..];
+    }
+    text.extend_from_slice(rest);
+    String::from_utf8(text).ok()
+}
+
+/// The character that `\uXXXX`, or a pair of these, stands for, and what follows.
+fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
+    let unit = |text: &[u8]| {
+        let digits = text.strip_prefix(b"\\u")?.first_chunk::<4>()?;
+        u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let first = unit(text)?;
+    let units = [first, unit(&text[6..]).unwrap_or(0)];
+    let len = if (0xD800..0xDC00).contains(&first) { 2 } else { 1 };
+    let character = char::decode_utf16(units[..len].iter().copied()).next()?.ok()?;
+    Some((character, &text[6 * len..]))
+}

@@ -1,0 +1,464 @@
+//! Splitting: bytes in, blocks of whole records out, of a text with a record a line, or of one JSON value
+//! with a list of records in it. One thread's work for a file, so it does no more than it must: it finds
+//! where records begin and end. Whether they are JSON shows when they are parsed.
+//!
+//! It never holds more than a record and a block.
+
+use std::io::{Cursor, Read};
+
+use super::around::{Around, Step as Outside};
+use super::raw::Pointer;
+use crate::error::{Error, Result};
+use crate::format::csv::split::{Limits, read_more};
+use crate::schema::count;
+
+/// A byte order mark.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Whole records, and where they stood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The text. Blocks lie one after the other.
+    pub bytes: Vec<u8>,
+    /// Where each record begins, and after which byte it ends.
+    pub records: Vec<[u32; 2]>,
+    /// The number of its first record, from 1.
+    pub first_record: u64,
+    /// The physical line it begins on, from 1.
+    pub first_line: u64,
+    /// Its offset in the decompressed text.
+    pub offset: u64,
+}
+
+/// How records stand in a text.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// A record a line; blank lines are none.
+    Lines,
+    /// The elements of the list that the pointer leads to, in one JSON value.
+    List(Pointer),
+}
+
+/// Why a text cannot be cut any further.
+#[derive(Debug)]
+pub enum SplitError {
+    /// It ends in the midst of a value.
+    Cut(Error),
+    /// A record is longer than [`Limits::record_bytes`].
+    Long(Error),
+    /// What stands around the list of records is not JSON, or there is no such list.
+    Around(Error),
+    /// It cannot be read.
+    Read(Error),
+}
+
+impl From<Error> for SplitError {
+    fn from(error: Error) -> Self {
+        SplitError::Read(error)
+    }
+}
+
+/// Cuts a text into blocks.
+pub struct Splitter<R> {
+    reader: R,
+    limits: Limits,
+    finder: Finder,
+    /// Bytes read and not yet given away; the next block begins at 0.
+    buffer: Vec<u8>,
+    /// Up to where `buffer` was scanned.
+    scanned: usize,
+    /// Where the record begins in which `scanned` lies, if there is one.
+    open: Option<usize>,
+    /// Up to where `buffer` can be given away.
+    complete: usize,
+    /// Whole records in `buffer[..complete]`.
+    records: Vec<[u32; 2]>,
+    next_record: u64,
+    line: u64,
+    offset: u64,
+    /// The reader is at its end.
+    ended: bool,
+    /// The last record is found.
+    done: bool,
+    begun: bool,
+    /// What is to be said once all before it was given away.
+    failed: Option<SplitError>,
+}
+
+/// Finds the next record.
+enum Finder {
+    Lines,
+    /// What stands around the list, before and after it.
+    Around(Box<Around>),
+    /// In the list: what is open of an element, and whether one comes before it.
+    Elements {
+        element: Element,
+        is_first: bool,
+        around: Box<Around>,
+    },
+}
+
+/// How far an element was read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Element {
+    /// Open brackets.
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+/// What a look at the bytes in hand found.
+enum Found {
+    /// A record.
+    Record { from: usize, to: usize },
+    /// None, but the block may be full.
+    Blank,
+    /// None in these bytes.
+    Nothing,
+}
+
+impl<R: Read> Splitter<R> {
+    /// A splitter that begins at the first byte of `reader`.
+    pub fn new(reader: R, shape: Shape, limits: Limits) -> Self {
+        Splitter {
+            reader,
+            limits,
+            finder: match shape {
+                Shape::Lines => Finder::Lines,
+                Shape::List(Pointer(path)) => Finder::Around(Box::new(Around::new(path))),
+            },
+            buffer: Vec::new(),
+            scanned: 0,
+            open: None,
+            complete: 0,
+            records: Vec::new(),
+            next_record: 1,
+            line: 1,
+            offset: 0,
+            ended: false,
+            done: false,
+            begun: false,
+            failed: None,
+        }
+    }
+
+    /// Cuts by other limits from here on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// The beginning of what was not yet given away, without a byte order mark.
+    pub fn peek(&mut self) -> Result<&[u8]> {
+        self.begin()?;
+        if self.buffer.is_empty() && !self.ended {
+            self.fill()?;
+        }
+        Ok(&self.buffer)
+    }
+
+    /// The text from its first byte on, of which `given`, all blocks so far, were given away.
+    pub fn restart(self, given: Vec<Block>) -> impl Read + use<R> {
+        let mut text = Vec::new();
+        if given.first().map_or(self.offset, |block| block.offset) > 0 {
+            text.extend_from_slice(MARK);
+        }
+        for block in given {
+            text.extend_from_slice(&block.bytes);
+        }
+        text.extend_from_slice(&self.buffer);
+        Cursor::new(text).chain(self.reader)
+    }
+
+    /// The next block; `None` at the end. What lies before a fault comes first, then the error.
+    pub fn next_block(&mut self) -> Result<Option<Block>, SplitError> {
+        loop {
+            let full = self.complete >= self.limits.block_bytes
+                || self.records.len() as u64 >= self.limits.block_records;
+            let last = self.failed.is_some() || self.done;
+            if self.complete > 0 && (full || last) {
+                return Ok(Some(self.cut()));
+            }
+            if let Some(error) = self.failed.take() {
+                self.done = true;
+                return Err(error);
+            }
+            if self.done {
+                return Ok(None);
+            }
+            if let Err(error) = self.advance() {
+                self.failed = Some(error);
+            }
+        }
+    }
+
+    /// One record more, or more bytes to look at.
+    fn advance(&mut self) -> Result<(), SplitError> {
+        if !self.begun {
+            return Ok(self.begin()?);
+        }
+        match self.find()? {
+            Found::Record { from, to } => {
+                if to - from > self.limits.record_bytes {
+                    return Err(self.long(from));
+                }
+                let byte = |at: usize| u32::try_from(at).expect("a block and a record are shorter");
+                self.records.push([byte(from), byte(to)]);
+            }
+            Found::Blank => {}
+            Found::Nothing => {
+                if let Some(from) = self.open.filter(|&from| self.scanned - from > self.limits.record_bytes) {
+                    return Err(self.long(from));
+                }
+                if self.ended {
+                    return self.end();
+                }
+                self.fill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a byte order mark.
+    fn begin(&mut self) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        while self.buffer.len() < 3 && !self.ended {
+            self.fill()?;
+        }
+        if self.buffer.starts_with(MARK) {
+            self.buffer.drain(..MARK.len());
+            self.offset += MARK.len() as u64;
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    fn find(&mut self) -> Result<Found, SplitError> {
+        match self.finder {
+            Finder::Lines => Ok(self.find_line()),
+            Finder::Around(_) => self.find_list(),
+            Finder::Elements { .. } => self.find_element(),
+        }
+    }
+
+    fn find_line(&mut self) -> Found {
+        loop {
+            let from = self.complete;
+            let newline = memchr::memchr(b'\n', &self.buffer[self.scanned..]);
+            let to = match newline {
+                Some(at) => self.scanned + at,
+                // A last line without newline counts.
+                None if self.ended && from < self.buffer.len() => self.buffer.len(),
+                None => {
+                    self.scanned = self.buffer.len();
+                    self.open = (from < self.scanned).then_some(from);
+                    return Found::Nothing;
+                }
+            };
+            self.scanned = (to + 1).min(self.buffer.len());
+            self.complete = self.scanned;
+            self.open = None;
+            if let Some(record) = trimmed(&self.buffer, from, to) {
+                return record;
+            }
+            if self.complete >= self.limits.block_bytes {
+                return Found::Blank;
+            }
+        }
+    }
+
+    /// Reads on around the list, up to its beginning or to the end of the text.
+    fn find_list(&mut self) -> Result<Found, SplitError> {
+        let Finder::Around(around) = &mut self.finder else {
+            return Ok(Found::Nothing);
+        };
+        while let Some(&byte) = self.buffer.get(self.scanned) {
+            match around.step(byte) {
+                Ok(Outside::On) => self.scanned += 1,
+                Ok(Outside::List) => {
+                    self.scanned += 1;
+                    self.complete = self.scanned;
+                    self.finder = Finder::Elements {
+                        element: Element::default(),
+                        is_first: true,
+                        around: std::mem::take(around),
+                    };
+                    return self.find();
+                }
+                Err(expected) => {
+                    let found = super::records::shown(&self.buffer[self.scanned..]);
+                    return Err(SplitError::Around(self.fault(&expected, &found)));
+                }
+            }
+            // What stands around the records is not kept.
+            self.complete = self.scanned;
+        }
+        Ok(Found::Nothing)
+    }
+
+    fn find_element(&mut self) -> Result<Found, SplitError> {
+        let Finder::Elements {
+            element,
+            is_first,
+            around,
+        } = &mut self.finder
+        else {
+            return Ok(Found::Nothing);
+        };
+        if self.open.is_none() {
+            let rest = &self.buffer[self.scanned..];
+            self.scanned += rest.iter().take_while(|&&byte| is_blank(byte)).count();
+            match self.buffer.get(self.scanned) {
+                None => return Ok(Found::Nothing),
+                Some(b']') if *is_first => {
+                    around.list_ended();
+                    self.scanned += 1;
+                    self.complete = self.scanned;
+                    self.finder = Finder::Around(std::mem::take(around));
+                    return self.find_list();
+                }
+                Some(_) => self.open = Some(self.scanned),
+            }
+        }
+        let from = self.open.unwrap_or(self.scanned);
+        let Some(end) = element.read(&self.buffer[self.scanned..]) else {
+            self.scanned = self.buffer.len();
+            return Ok(Found::Nothing);
+        };
+        let to = self.scanned + end;
+        self.scanned = to + 1;
+        self.complete = self.scanned;
+        self.open = None;
+        *is_first = false;
+        *element = Element::default();
+        if self.buffer[to] == b']' {
+            around.list_ended();
+            self.finder = Finder::Around(std::mem::take(around));
+        }
+        // What stands between two commas is a record, if one that is faulty.
+        Ok(trimmed(&self.buffer, from, to).unwrap_or(Found::Record { from, to: from }))
+    }
+
+    /// The text ends.
+    fn end(&mut self) -> Result<(), SplitError> {
+        match &self.finder {
+            Finder::Lines => {}
+            Finder::Around(around) => {
+                if let Some(expected) = around.missing() {
+                    return Err(SplitError::Around(self.fault(&expected, "the end of the file")));
+                }
+            }
+            Finder::Elements { .. } => {
+                let error = match self.open {
+                    None => self.fault("a value or `]`", "the end of the file"),
+                    Some(from) => Error::failed(format!(
+                        "{} is still open at the end of the file",
+                        self.named(from)
+                    )),
+                };
+                return Err(SplitError::Cut(error));
+            }
+        }
+        self.done = true;
+        Ok(())
+    }
+
+    /// The record that begins at `from`, in words.
+    fn named(&self, from: usize) -> String {
+        let record = self.next_record + self.records.len() as u64;
+        format!("record {record}, begun on line {},", self.line_of(from))
+    }
+
+    fn line_of(&self, at: usize) -> u64 {
+        self.line + memchr::memchr_iter(b'\n', &self.buffer[..at]).count() as u64
+    }
+
+    fn long(&self, from: usize) -> SplitError {
+        SplitError::Long(Error::failed(format!(
+            "{} is longer than {}",
+            self.named(from),
+            count(self.limits.record_bytes, "byte")
+        )))
+    }
+
+    /// A fault around the records.
+    fn fault(&self, expected: &str, found: &str) -> Error {
+        Error::failed(format!(
+            "line {}, byte {}: expected {expected}, found {found}",
+            self.line_of(self.scanned),
+            self.offset + self.scanned as u64
+        ))
+    }
+
+    fn cut(&mut self) -> Block {
+        let rest = self.buffer[self.complete..].to_vec();
+        let mut bytes = std::mem::replace(&mut self.buffer, rest);
+        bytes.truncate(self.complete);
+        let block = Block {
+            first_record: self.next_record,
+            first_line: self.line,
+            offset: self.offset,
+            records: std::mem::take(&mut self.records),
+            bytes,
+        };
+        self.line += memchr::memchr_iter(b'\n', &block.bytes).count() as u64;
+        self.offset += block.bytes.len() as u64;
+        self.next_record += block.records.len() as u64;
+        self.scanned -= self.complete;
+        self.open = self.open.map(|from| from - self.complete);
+        self.complete = 0;
+        block
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        self.ended = read_more(&mut self.reader, &mut self.buffer, self.limits.block_bytes)?;
+        Ok(())
+    }
+}
+
+/// The record that lies in `buffer[from..to]`; `None`: it is blank.
+fn trimmed(buffer: &[u8], from: usize, to: usize) -> Option<Found> {
+    let text = &buffer[from..to];
+    let before = text.iter().take_while(|&&byte| is_blank(byte)).count();
+    let after = text.iter().rev().take_while(|&&byte| is_blank(byte)).count();
+    (before < text.len()).then(|| Found::Record {
+        from: from + before,
+        to: to - after,
+    })
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+impl Element {
+    /// Reads on; where the comma or bracket stands that ends the element.
+    fn read(&mut self, text: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < text.len() {
+            if self.escaped {
+                self.escaped = false;
+                at += 1;
+                continue;
+            }
+            if self.in_string {
+                at += memchr::memchr2(b'"', b'\\', &text[at..])?;
+                self.in_string = text[at] == b'\\';
+                self.escaped = self.in_string;
+                at += 1;
+                continue;
+            }
+            match text[at] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b',' | b']' if self.depth == 0 => return Some(at),
+                // One that closes nothing is the element's fault.
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    }
+}

@@ -1,0 +1,99 @@
+//! A look at the files before a run: whether each is there and begins with a record that fits the columns, and
+//! whether it is a list of records that is about to be read line by line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::files::{Seen, expand, in_file, is_once, of_file};
+use super::source::to_batch;
+use super::{LoadNdjson, Opened};
+use crate::error::{Error, Result};
+use crate::format::json::split::Shape;
+use crate::schema::{Schema, count};
+use crate::stage::source::{UNCOMPARED, columns_for};
+use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
+use crate::stop::Stop;
+
+impl LoadNdjson {
+    pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
+        let paths = match expand(&self.files, folder, &Stop::default()) {
+            Ok(paths) => paths,
+            Err(error) => return vec![Probe::new(self.files.join(", "), Err(error))],
+        };
+        // The first file gives the columns: what is wrong with them is its fault alone.
+        let schema = self.schema(&[], folder);
+        let looks = paths.iter().enumerate().map(|(at, path)| {
+            let found = self.look_at(path, columns_for(at == 0, &schema));
+            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
+            Probe::new(path.display(), found)
+        });
+        looks.collect()
+    }
+
+    /// Whether a file is there, with a first record that fits the columns.
+    fn look_at(&self, path: &Path, schema: Result<Option<&Schema>>) -> Result<String> {
+        // What a pipe gives is gone then.
+        if is_once(path) {
+            return Ok("is read when the run begins".into());
+        }
+        let mut splitter =
+            self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
+        let Some(schema) = schema? else {
+            return Ok(UNCOMPARED.into());
+        };
+        let columns = count(schema.fields.len(), "column");
+        splitter.set_limits(self.limits(1));
+        let block = splitter.next_block();
+        let block = block.map_err(|error| in_file(path, self.hinted(error)))?;
+        let Some(block) = block.filter(|block| !block.records.is_empty()) else {
+            return Ok(format!("{columns}, no records"));
+        };
+        let first = self
+            .parsing(schema.clone())
+            .run(to_batch(0, block), TaskContext::default())?;
+        let rejected = first.rejects.into_iter().next().map(|reject| reject.reason);
+        match rejected.or(first.fault.map(|fault| fault.message)) {
+            None => Ok(format!("{columns}, the first record fits")),
+            Some(reason) => Err(Error::failed(format!(
+                "the first record of `{}` does not fit: {reason}",
+                path.display()
+            ))
+            .hint("see `format`, `columns` and `types`")),
+        }
+    }
+
+    /// What is doubtful; nothing about files that cannot be read, since the run reports those.
+    pub(super) fn lint_files(&self, folder: &Folder) -> Vec<String> {
+        self.find_warning(folder).into_iter().collect()
+    }
+
+    /// Whether the first file begins as a list does, where records are lines and are not meant to be lists.
+    fn find_warning(&self, folder: &Folder) -> Option<String> {
+        let columns = self.columns.iter().flatten();
+        let mut segments = columns.map(|column| column.place.0.first());
+        let are_lists = segments.any(|first| {
+            first.is_none_or(|segment| segment.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        if are_lists || !matches!(self.shape, Shape::Lines) {
+            return None;
+        }
+        let stop = Stop::of_signals();
+        let paths = expand(&self.files, folder, &stop).ok()?;
+        let path = paths.first()?;
+        let begins_list = |opened: &mut Opened| {
+            opened.splitter.peek().ok()?.trim_ascii_start().starts_with(b"[").then_some(())
+        };
+        if is_once(path) {
+            begins_list(self.lock_begun().as_mut()?)?;
+        } else {
+            let seen = Seen::of(path).ok()?.0;
+            let splitter = self.open_file(&seen, Arc::default(), &stop).ok()?;
+            let names = Vec::new();
+            begins_list(&mut Opened { path: path.clone(), splitter, names })?;
+        }
+        Some(format!(
+            "`{}` begins with `[`, as a list of records does; if it is one, write `format = \"json\"`",
+            path.display()
+        ))
+    }
+}

@@ -1,0 +1,109 @@
+//! The parts of the source: files, each cut into blocks of whole records.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::super::files::{Seen, in_file};
+use super::{LoadNdjson, TextSplitter};
+use crate::batch::Batch;
+use crate::columns::Column;
+use crate::error::Result;
+use crate::format::json::split::Block;
+use crate::stop::Stop;
+
+/// A part of the source: block after block of one file.
+pub(super) struct Blocks {
+    pub(super) loader: Arc<LoadNdjson>,
+    pub(super) number: u16,
+    pub(super) seen: Seen,
+    pub(super) batch_rows: usize,
+    pub(super) bytes_done: Arc<AtomicU64>,
+    pub(super) stop: Stop,
+    pub(super) open: Option<TextSplitter>,
+    pub(super) ended: bool,
+}
+
+impl Blocks {
+    fn next_block(&mut self) -> Result<Option<Block>> {
+        if self.open.is_none() {
+            self.open = Some(self.open()?);
+        }
+        let splitter = self.open.as_mut().expect("it was just opened");
+        let block = splitter.next_block();
+        block.map_err(|error| in_file(&self.seen.path, self.loader.hinted(error)))
+    }
+
+    fn open(&self) -> Result<TextSplitter> {
+        let mut begun = self.loader.lock_begun();
+        let begun = begun.take_if(|opened| opened.path == self.seen.path);
+        let mut splitter = match begun {
+            Some(opened) => opened.splitter,
+            None => {
+                let done = self.bytes_done.clone();
+                self.loader.open_file(&self.seen, done, &self.stop)?
+            }
+        };
+        splitter.set_limits(self.loader.limits(self.batch_rows));
+        Ok(splitter)
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.next_block().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            // A file that has ended is not kept open until all have.
+            self.open = None;
+            self.ended = true;
+        }
+        Some(next?.map(|block| to_batch(self.number, block)))
+    }
+}
+
+/// Where a block stood, and where its records stand in it.
+pub(super) struct BlockPlace {
+    pub(super) file: u16,
+    pub(super) first_record: u64,
+    pub(super) first_line: u64,
+    pub(super) offset: u64,
+    pub(super) records: Vec<[u32; 2]>,
+}
+
+/// A block as a batch of one row, so that executors ship nothing but batches.
+pub(super) fn to_batch(file: u16, block: Block) -> Batch {
+    let number = |value: u64| Column::from_ints(vec![value.cast_signed()], None);
+    let records = block.records.iter().flatten();
+    let records: Vec<u8> = records.flat_map(|byte| byte.to_le_bytes()).collect();
+    let columns = vec![
+        Column::from_cells(vec![block.bytes.into()]),
+        number(u64::from(file)),
+        number(block.first_record),
+        number(block.first_line),
+        number(block.offset),
+        Column::from_cells(vec![records.into()]),
+    ];
+    Batch::new(columns, 1)
+}
+
+/// What [`to_batch`] noted beside the text.
+pub(super) fn place_of(batch: &Batch) -> BlockPlace {
+    let number = |i: usize| batch.column(i).ints().value(0).cast_unsigned();
+    let cell = batch.column(5).cell(0);
+    let (pairs, _) = cell.as_chunks::<8>();
+    let pair = |pair: &[u8; 8]| {
+        let [a, b, c, d, e, f, g, h] = *pair;
+        [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    };
+    BlockPlace {
+        file: u16::try_from(number(1)).expect("the source wrote a u16"),
+        first_record: number(2),
+        first_line: number(3),
+        offset: number(4),
+        records: pairs.iter().map(pair).collect(),
+    }
+}
