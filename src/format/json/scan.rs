@@ -660,3 +660,159 @@ fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
     let character = char::decode_utf16(units[..len].iter().copied()).next()?.ok()?;
     Some((character, &text[6 * len..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
+    const POINTERS: [&str; 7] = ["/a", "/b/c", "/b", "/l/0", "/l/1/a", "/é\"~1", ""];
+
+    fn wanted() -> Wanted {
+        Wanted::new(&POINTERS.map(|text| Pointer::parse(text).expect("it is a pointer")))
+    }
+
+    /// A value as a reader of the text has it, numbers as they stand.
+    fn value(block: &[u8], found: Found) -> Option<String> {
+        let text = str::from_utf8(&block[found.from..found.to]).expect("it is text");
+        match found.kind {
+            Kind::Absent => None,
+            Kind::Text => Some(Value::from(text).to_string()),
+            Kind::Escaped => Some(Value::from(unescape(text.as_bytes())?).to_string()),
+            Kind::Null | Kind::Other => Some(text.to_owned()),
+        }
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let text = "[a-c\"\\\\/\u{e9}\u{1F600}\n ]{0,20}";
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?",
+            text.prop_map(|text| Value::from(text).to_string()),
+            Just(r#""\ud83d\ude00\u0041\/""#.to_owned()),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let name = prop_oneof![
+                "[abcl]".prop_map(|name| Value::from(name).to_string()),
+                Just(r#""é\"\/""#.to_owned()),
+                Just(r#""\u0061""#.to_owned()),
+            ];
+            let blank = "[ \t\r\n]{0,2}";
+            let member = (name, blank, inner.clone());
+            let member = member.prop_map(|(name, blank, value)| format!("{blank}{name}{blank}:{blank}{value}{blank}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|all| format!("[{}]", all.join(", "))),
+                prop::collection::vec(member, 0..6).prop_map(|all| format!("{{{}}}", all.join(","))),
+            ]
+        })
+    }
+
+    /// As written, or with a few bytes changed.
+    fn damaged() -> impl Strategy<Value = String> {
+        let byte = prop::sample::select(b"{}[]:,\"\\ 0-.eEntu\x01\n/".to_vec());
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), byte, 0..3), 0..3);
+        (json(), changes).prop_map(|(text, changes)| {
+            let mut bytes = text.into_bytes();
+            for (at, byte, what) in changes {
+                let at = at.index(bytes.len() + 1);
+                match what {
+                    0 => bytes.insert(at, byte),
+                    1 if at < bytes.len() => bytes[at] = byte,
+                    _ if at < bytes.len() => _ = bytes.remove(at),
+                    _ => {}
+                }
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn it_takes_and_finds_what_a_parser_does(before in "[ x]{0,70}", text in damaged(), after in "[ \"]{0,3}") {
+            let block = format!("{before}{text}{after}");
+            let wanted = wanted();
+            let mut scanner = Scanner::new(&wanted, block.as_bytes());
+            // What comes before leaves nothing behind.
+            let _ = scanner.record(0, before.len());
+            let scanned = scanner.record(before.len(), before.len() + text.len());
+            let model = serde_json::from_str::<IgnoredAny>(&text);
+            prop_assert_eq!(scanned.is_ok(), model.is_ok(), "{:?} {:?}", scanned, model);
+            if let Err(fault) = scanned {
+                prop_assert!(fault.at >= before.len() && fault.at <= before.len() + text.len());
+            }
+            let Ok(parsed) = serde_json::from_str::<Value>(&text) else {
+                return Ok(());
+            };
+            if scanned.is_ok() {
+                for (pointer, found) in POINTERS.iter().zip(&scanner.found) {
+                    let found = value(block.as_bytes(), *found);
+                    let found: Option<Value> = found.map(|text| serde_json::from_str(&text).expect("it is JSON"));
+                    prop_assert_eq!(found.as_ref(), parsed.pointer(pointer), "{}", pointer);
+                }
+            }
+        }
+
+        #[test]
+        fn escapes_are_undone_as_a_parser_does(text in "(\\\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\u00[0-9A-F]{2}|\\\\[nrtbf\"/\\\\]|[a-zé])*") {
+            let parsed: Option<String> = serde_json::from_str(&format!("\"{text}\"")).ok();
+            prop_assert_eq!(unescape(text.as_bytes()), parsed);
+        }
+    }
+
+    #[test]
+    fn a_fault_says_what_was_expected_where() {
+        let deep = "[".repeat(129);
+        let cases = [
+            ("", 0, "a value"),
+            ("{", 1, "a name in quotes or `}`"),
+            ("{\"a\":1,}", 7, "a name in quotes"),
+            ("{\"a\" 1}", 5, "`:`"),
+            ("{\"a\":1 \"b\":2}", 7, "`,` or `}`"),
+            ("{\"x\":[1 2]}", 8, "`,` or `]`"),
+            ("{\"x\":{\"y\":1]}", 11, "`,` or `}`"),
+            ("{\"a\":NaN}", 5, "a value"),
+            ("{\"a\":Infinity}", 5, "a value"),
+            ("{\"a\":nul}", 5, "a value"),
+            ("{\"a\":01}", 6, "no digit after a leading zero"),
+            ("{\"a\":1.}", 7, "a digit"),
+            ("{\"a\":-}", 6, "a digit"),
+            ("{\"a\":1e+}", 8, "a digit"),
+            ("{\"a\":\"b", 7, "a closing quote"),
+            ("{\"a\":\"\t\"}", 6, "a control character written as an escape"),
+            ("{\"a\":\"\\x\"}", 7, "one of `\"\\/bfnrtu` after a backslash"),
+            ("{\"a\":\"\\u12g4\"}", 10, "four hexadecimal digits after `\\u`"),
+            ("{\"a\":1} {\"a\":2}", 8, "the end of the record"),
+            ("{'a':1}", 1, "a name in quotes or `}`"),
+            (deep.as_str(), 128, "at most 128 levels of lists and objects"),
+        ];
+        for (text, at, expected) in cases {
+            let wanted = wanted();
+            let mut scanner = Scanner::new(&wanted, text.as_bytes());
+            assert_eq!(scanner.record(0, text.len()), Err(Fault { at, expected }), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_taken_up_to_its_limit() {
+        let deep = format!("{}{}", "[{\"a\":".repeat(64), "1}]".repeat(64).replace("1}]1}]", "}]}]"));
+        let deep = deep.replacen(":}", ":1}", 1);
+        assert!(serde_json::from_str::<IgnoredAny>(&deep).is_ok(), "{deep}");
+        let wanted = Wanted::new(&[]);
+        let mut scanner = Scanner::new(&wanted, deep.as_bytes());
+        assert_eq!(scanner.record(0, deep.len()), Ok(()));
+    }
+
+    #[test]
+    fn of_two_equal_members_the_last_counts_with_what_it_lacks() {
+        let text = br#"{"b":{"c":1},"a":1,"b":{"d":2},"a":2,"l":[1],"l":[]}"#;
+        let wanted = wanted();
+        let mut scanner = Scanner::new(&wanted, text);
+        scanner.record(0, text.len()).expect("it is JSON");
+        let found: Vec<_> = scanner.found[..4].iter().map(|&found| value(text, found)).collect();
+        assert_eq!(found, [Some("2".into()), None, Some("{\"d\":2}".into()), None]);
+    }
+}

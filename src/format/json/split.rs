@@ -462,3 +462,172 @@ impl Element {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Gives so many bytes at once.
+    struct Drops<'a>(&'a [u8], usize);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let len = self.1.min(self.0.len()).min(buffer.len());
+            buffer[..len].copy_from_slice(&self.0[..len]);
+            self.0 = &self.0[len..];
+            Ok(len)
+        }
+    }
+
+    fn limits(block_bytes: usize, block_records: u64) -> Limits {
+        Limits {
+            block_bytes,
+            block_records,
+            record_bytes: 100,
+        }
+    }
+
+    /// The records, with line and byte of each, the bytes of all blocks, and the error.
+    type Split = (Vec<(String, u64, u64)>, String, Option<String>);
+
+    fn split(text: &str, shape: &Shape, limits: Limits, drop: usize) -> Split {
+        let mut splitter = Splitter::new(Drops(text.as_bytes(), drop), shape.clone(), limits);
+        let (mut records, mut bytes) = (Vec::new(), String::new());
+        loop {
+            let block = match splitter.next_block() {
+                Ok(Some(block)) => block,
+                Ok(None) => return (records, bytes, None),
+                Err(error) => {
+                    let (SplitError::Cut(error) | SplitError::Long(error) | SplitError::Around(error) | SplitError::Read(error)) = error;
+                    return (records, bytes, Some(error.message));
+                }
+            };
+            assert!(block.records.len() as u64 <= limits.block_records);
+            assert_eq!(block.first_record, records.len() as u64 + 1);
+            let text = String::from_utf8(block.bytes).expect("it is text");
+            for [from, to] in block.records {
+                let (from, to) = (from as usize, to as usize);
+                let line = block.first_line + text[..from].matches('\n').count() as u64;
+                records.push((text[from..to].to_owned(), line, block.offset + from as u64));
+            }
+            bytes.push_str(&text);
+        }
+    }
+
+    fn list(pointer: &str) -> Shape {
+        Shape::List(Pointer::parse(pointer).expect("it is a pointer"))
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_found_however_the_text_is_read(
+            elements in prop::collection::vec(
+                prop::sample::select(vec![
+                    "1", "\"a,]}\"", "{\"a\": \"\\\"]\", \"b\": [1, {}]}", "[[], [2]]", "null", "{\"t\":\"é\\\\\"}", "{}",
+                ]),
+                0..12,
+            ),
+            blanks in prop::collection::vec(prop::sample::select(vec!["", " ", "\n", "\r\n\t", "  "]), 24),
+            around in prop::sample::select(vec![
+                ("", "[", "]", ""),
+                ("/r", "{\"n\": [1, {\"r\": [0]}], \"r\":[", "], \"s\": {\"x\": -1.5e3}}", "\n"),
+                ("/0/é~1", "\u{feff} [{\"q\": \"[\\\"\", \"\\u00e9/\": [", "]}, true]", " "),
+            ]),
+            block_bytes in 1usize..60, block_records in 1u64..5, drop in 1usize..40,
+        ) {
+            let (pointer, open, close, rest) = around;
+            let mut text = open.to_owned();
+            let mut wanted = Vec::new();
+            for (i, element) in elements.iter().enumerate() {
+                text.push_str(blanks[2 * i]);
+                let at = text.trim_start_matches('\u{feff}').matches('\n').count() as u64 + 1;
+                wanted.push(((*element).to_owned(), at, text.len() as u64));
+                text.push_str(element);
+                text.push_str(blanks[2 * i + 1]);
+                text.push_str(if i + 1 < elements.len() { "," } else { "" });
+            }
+            text.push_str(close);
+            text.push_str(rest);
+            serde_json::from_str::<serde::de::IgnoredAny>(text.trim_start_matches('\u{feff}')).expect("it is JSON");
+            let (records, bytes, error) = split(&text, &list(pointer), limits(block_bytes, block_records), drop);
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(records, wanted);
+            prop_assert_eq!(bytes, text.trim_start_matches('\u{feff}'));
+        }
+
+        #[test]
+        fn lines_are_found_however_the_text_is_read(
+            lines in prop::collection::vec(prop::sample::select(vec!["{\"a\":1}", "", " \t", "x y ", "\r", "{}\r", " 1"]), 0..12),
+            mark: bool, last_ends: bool, block_bytes in 1usize..60, block_records in 1u64..5, drop in 1usize..40,
+        ) {
+            let mark = if mark { "\u{feff}" } else { "" };
+            let mut text = lines.join("\n");
+            text.push_str(if last_ends { "\n" } else { "" });
+            let mut wanted = Vec::new();
+            let mut at = mark.len();
+            for (number, line) in text.split('\n').enumerate() {
+                let record = line.trim();
+                if !record.is_empty() {
+                    let before = line.len() - line.trim_start().len();
+                    wanted.push((record.to_owned(), number as u64 + 1, (at + before) as u64));
+                }
+                at += line.len() + 1;
+            }
+            let whole = format!("{mark}{text}");
+            let (records, bytes, error) = split(&whole, &Shape::Lines, limits(block_bytes, block_records), drop);
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(records, wanted);
+            prop_assert_eq!(bytes, text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_around_records_is_said_after_what_came_before() {
+        let long = format!("[1,\n\"{}\"]", "x".repeat(100));
+        let cases = [
+            ("", "[1,2", 1, "record 2, begun on line 1, is still open at the end of the file"),
+            ("", "[1,", 1, "line 1, byte 3: expected a value or `]`, found the end of the file"),
+            ("", "[", 0, "line 1, byte 1: expected a value or `]`, found the end of the file"),
+            ("", "", 0, "line 1, byte 0: expected a value, found the end of the file"),
+            ("", "[1]\n x", 1, "line 2, byte 5: expected the end of the file after the value, found `x`"),
+            ("", "[1][2]", 1, "line 1, byte 3: expected the end of the file after the value, found `[`"),
+            ("", "{\"a\":1}", 0, "line 1, byte 0: expected `[`, the beginning of a list of records, found `{`"),
+            ("/a", "{\"a\":1}", 0, "line 1, byte 5: expected `[`, a list of records at `/a`, found `1`"),
+            ("/a", "{\"b\":[1]}", 0, "line 1, byte 9: expected a list at `/a`, found the end of the file"),
+            ("/a", "{\"a\":[1],\"a\":[2]}", 1, "line 1, byte 13: expected one value at `/a`, found `[`"),
+            ("/a", "{\"a\":[1]", 1, "line 1, byte 8: expected `,` or `}`, found the end of the file"),
+            ("/a", "{\"b\":01,\"a\":[]}", 0, "line 1, byte 6: expected `,` or `}`, found `1`"),
+            ("/a", "{\"b\":1.}", 0, "line 1, byte 7: expected a digit, found `}`"),
+            ("/a", "{\"b\":trux}", 0, "line 1, byte 8: expected a value, found `x`"),
+            ("/a", "{\"b\":\"\\q\"}", 0, "line 1, byte 7: expected one of `\"\\/bfnrtu` after a backslash, found `q`"),
+            ("/a", "{b:1}", 0, "line 1, byte 1: expected a name in quotes or `}`, found `b`"),
+            ("", long.as_str(), 1, "record 2, begun on line 2, is longer than 100 bytes"),
+        ];
+        for (pointer, text, before, message) in cases {
+            for drop in [1, 3, 1000] {
+                let (records, _, error) = split(text, &list(pointer), limits(20, 2), drop);
+                assert_eq!((records.len(), error.as_deref()), (before, Some(message)), "{text}");
+            }
+        }
+        let long = format!("1\n\n{}\n", "x".repeat(101));
+        for drop in [1, 1000] {
+            let (records, _, error) = split(&long, &Shape::Lines, limits(20, 2), drop);
+            let message = "record 2, begun on line 3, is longer than 100 bytes";
+            assert_eq!((records.len(), error.as_deref()), (1, Some(message)));
+        }
+    }
+
+    #[test]
+    fn a_text_begins_again_as_it_was() {
+        for (text, given) in [("\u{feff}1\n2\n3\n", 2), ("1\n2", 1), ("\u{feff}", 0), ("", 0)] {
+            let mut splitter = Splitter::new(text.as_bytes(), Shape::Lines, limits(1, 1));
+            let blocks = (0..given).map(|_| splitter.next_block().expect("it splits").expect("there is one"));
+            let blocks: Vec<Block> = blocks.collect();
+            assert!(given > 0 || splitter.next_block().expect("it splits").is_none());
+            let mut again = String::new();
+            splitter.restart(blocks).read_to_string(&mut again).expect("memory gives it");
+            assert_eq!(again, text);
+        }
+    }
+}
