@@ -11,6 +11,7 @@ mod data;
 mod expressions;
 mod jobs;
 mod model;
+mod ndjson;
 mod style;
 
 use std::collections::BTreeMap;

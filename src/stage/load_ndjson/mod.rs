@@ -8,11 +8,9 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::files::{Grown, Seen, expand, in_file, is_once, of_file, open};
 use super::pointers::{check_types, type_of};
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
@@ -24,6 +22,7 @@ use crate::format::csv::split::Limits;
 use crate::format::json::raw::Pointer;
 use crate::format::json::records::{Names, Parser};
 use crate::format::json::split::{Shape, SplitError, Splitter};
+use crate::place::{Grown, Place, Seen, expand, in_file, of_file, open};
 use crate::schema::{Field, Schema};
 use crate::stage::OnError;
 use crate::stop::Stop;
@@ -84,7 +83,7 @@ type TextSplitter = Splitter<Box<dyn Read + Send>>;
 
 /// A file about to be split, and the members of its first records.
 struct Opened {
-    path: PathBuf,
+    place: Place,
     splitter: TextSplitter,
     names: Vec<String>,
 }
@@ -132,7 +131,7 @@ impl LoadNdjson {
         while records < NAMES_RECORDS && bytes < NAMES_BYTES {
             splitter.set_limits(self.limits(NAMES_RECORDS - records));
             let block = splitter.next_block();
-            let Some(block) = block.map_err(|error| in_file(&seen.path, self.hinted(error)))?
+            let Some(block) = block.map_err(|error| in_file(&seen.place, self.hinted(error)))?
             else {
                 break;
             };
@@ -142,7 +141,7 @@ impl LoadNdjson {
             given.push(block);
         }
         Ok(Opened {
-            path: seen.path.clone(),
+            place: seen.place.clone(),
             splitter: self.split(Box::new(splitter.restart(given))),
             names: names.list,
         })
@@ -153,21 +152,21 @@ impl LoadNdjson {
     }
 
     /// The names of the columns, and the file whose records have them, where the options do not name them.
-    fn column_names(&self, folder: &Folder) -> Result<(Vec<String>, Option<PathBuf>)> {
+    fn column_names(&self, folder: &Folder) -> Result<(Vec<String>, Option<Place>)> {
         if let Some(columns) = &self.columns {
             let names = columns.iter().map(|column| column.name.clone());
             return Ok((names.collect(), None));
         }
         // No run has begun yet that could stop.
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop)?;
-        let first = &paths[0];
+        let places = expand(&self.files, folder, &stop)?;
+        let first = &places[0];
         let begin = || {
             let seen = Seen::of(first);
             let opened = seen.and_then(|(seen, _)| self.begin_file(&seen, &stop));
             opened.map_err(|error| of_file(&self.files, folder, first, error))
         };
-        let names = if is_once(first) {
+        let names = if first.is_once() {
             let mut begun = self.lock_begun();
             if begun.is_none() {
                 *begun = Some(begin()?);
@@ -184,7 +183,7 @@ impl LoadNdjson {
             }
             _ => return Ok((names, Some(first.clone()))),
         };
-        let error = Error::failed(format!("`{}` {fault}", first.display()));
+        let error = Error::failed(format!("`{first}` {fault}"));
         let error = error.hint("name the columns with `columns`");
         Err(of_file(&self.files, folder, first, error))
     }
@@ -227,7 +226,7 @@ impl Stage for LoadNdjson {
             // What the pipeline file says may be right of another file.
             Some(file) => Error {
                 class: Class::Failed,
-                ..error.cause(format!("the columns are the members in `{}`", file.display()))
+                ..error.cause(format!("the columns are the members in `{file}`"))
             },
             None => error,
         })?;
@@ -251,7 +250,7 @@ impl Stage for LoadNdjson {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
-        let paths = expand(&self.files, &run.folder, &run.stop)?;
+        let places = expand(&self.files, &run.folder, &run.stop)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
         let loader = Arc::new(LoadNdjson {
             files: Vec::new(),
@@ -265,16 +264,16 @@ impl Stage for LoadNdjson {
         let mut files = Vec::new();
         let mut warnings = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
-        for path in paths {
+        for place in places {
             let (seen, file) =
-                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
+                Seen::of(&place).map_err(|error| of_file(&self.files, &run.folder, &place, error))?;
             if file.bytes == 0 && seen.is_file() {
-                warnings.push(format!("`{}` is empty", path.display()));
+                warnings.push(format!("`{place}` is empty"));
             }
             files.push(file);
             parts.push(Box::new(Blocks {
                 loader: loader.clone(),
-                number: run.add_file(&path)?,
+                number: run.add_file(&place)?,
                 seen,
                 batch_rows,
                 bytes_done: bytes_done.clone(),

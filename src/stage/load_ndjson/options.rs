@@ -5,7 +5,6 @@ use std::sync::Mutex;
 
 use serde::Deserialize;
 
-use super::super::files::Grown;
 use super::super::options;
 use super::super::pointers::{Columns, check_types, pointer, pointer_to_member};
 use super::{Column, LoadNdjson};
@@ -13,6 +12,7 @@ use crate::error::{Error, OfValue, Result, every};
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::json::split::Shape;
+use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 

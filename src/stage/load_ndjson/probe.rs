@@ -1,14 +1,13 @@
 //! A look at the files before a run: whether each is there and begins with a record that fits the columns, and
 //! whether it is a list of records that is about to be read line by line.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::super::files::{Seen, expand, in_file, is_once, of_file};
 use super::source::to_batch;
 use super::{LoadNdjson, Opened};
 use crate::error::{Error, Result};
 use crate::format::json::split::Shape;
+use crate::place::{Place, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stage::source::{UNCOMPARED, columns_for};
 use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
@@ -16,35 +15,35 @@ use crate::stop::Stop;
 
 impl LoadNdjson {
     pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.files, folder, &Stop::default()) {
-            Ok(paths) => paths,
+        let places = match expand(&self.files, folder, &Stop::default()) {
+            Ok(places) => places,
             Err(error) => return vec![Probe::new(self.files.join(", "), Err(error))],
         };
         // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);
-        let looks = paths.iter().enumerate().map(|(at, path)| {
-            let found = self.look_at(path, columns_for(at == 0, &schema));
-            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
-            Probe::new(path.display(), found)
+        let looks = places.iter().enumerate().map(|(at, place)| {
+            let found = self.look_at(place, columns_for(at == 0, &schema));
+            let found = found.map_err(|error| of_file(&self.files, folder, place, error));
+            Probe::new(place, found)
         });
         looks.collect()
     }
 
     /// Whether a file is there, with a first record that fits the columns.
-    fn look_at(&self, path: &Path, schema: Result<Option<&Schema>>) -> Result<String> {
+    fn look_at(&self, place: &Place, schema: Result<Option<&Schema>>) -> Result<String> {
         // What a pipe gives is gone then.
-        if is_once(path) {
+        if place.is_once() {
             return Ok("is read when the run begins".into());
         }
         let mut splitter =
-            self.open_file(&Seen::of(path)?.0, Arc::default(), &Stop::default())?;
+            self.open_file(&Seen::of(place)?.0, Arc::default(), &Stop::default())?;
         let Some(schema) = schema? else {
             return Ok(UNCOMPARED.into());
         };
         let columns = count(schema.fields.len(), "column");
         splitter.set_limits(self.limits(1));
         let block = splitter.next_block();
-        let block = block.map_err(|error| in_file(path, self.hinted(error)))?;
+        let block = block.map_err(|error| in_file(place, self.hinted(error)))?;
         let Some(block) = block.filter(|block| !block.records.is_empty()) else {
             return Ok(format!("{columns}, no records"));
         };
@@ -55,8 +54,7 @@ impl LoadNdjson {
         match rejected.or(first.fault.map(|fault| fault.message)) {
             None => Ok(format!("{columns}, the first record fits")),
             Some(reason) => Err(Error::failed(format!(
-                "the first record of `{}` does not fit: {reason}",
-                path.display()
+                "the first record of `{place}` does not fit: {reason}"
             ))
             .hint("see `format`, `columns` and `types`")),
         }
@@ -78,22 +76,21 @@ impl LoadNdjson {
             return None;
         }
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop).ok()?;
-        let path = paths.first()?;
+        let places = expand(&self.files, folder, &stop).ok()?;
+        let place = places.first()?;
         let begins_list = |opened: &mut Opened| {
             opened.splitter.peek().ok()?.trim_ascii_start().starts_with(b"[").then_some(())
         };
-        if is_once(path) {
+        if place.is_once() {
             begins_list(self.lock_begun().as_mut()?)?;
         } else {
-            let seen = Seen::of(path).ok()?.0;
+            let seen = Seen::of(place).ok()?.0;
             let splitter = self.open_file(&seen, Arc::default(), &stop).ok()?;
             let names = Vec::new();
-            begins_list(&mut Opened { path: path.clone(), splitter, names })?;
+            begins_list(&mut Opened { place: place.clone(), splitter, names })?;
         }
         Some(format!(
-            "`{}` begins with `[`, as a list of records does; if it is one, write `format = \"json\"`",
-            path.display()
+            "`{place}` begins with `[`, as a list of records does; if it is one, write `format = \"json\"`"
         ))
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::super::files::{Seen, in_file};
 use super::{LoadNdjson, TextSplitter};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
 use crate::format::json::split::Block;
+use crate::place::{Seen, in_file};
 use crate::stop::Stop;
 
 /// A part of the source: block after block of one file.
@@ -30,12 +30,12 @@ impl Blocks {
         }
         let splitter = self.open.as_mut().expect("it was just opened");
         let block = splitter.next_block();
-        block.map_err(|error| in_file(&self.seen.path, self.loader.hinted(error)))
+        block.map_err(|error| in_file(&self.seen.place, self.loader.hinted(error)))
     }
 
     fn open(&self) -> Result<TextSplitter> {
         let mut begun = self.loader.lock_begun();
-        let begun = begun.take_if(|opened| opened.path == self.seen.path);
+        let begun = begun.take_if(|opened| opened.place == self.seen.place);
         let mut splitter = match begun {
             Some(opened) => opened.splitter,
             None => {

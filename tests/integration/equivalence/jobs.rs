@@ -8,6 +8,7 @@ use crate::scripted::{Say, Site};
 
 use super::data::{COLUMNS, Random, compressed, frame, member, row, rows};
 use super::expressions::expression;
+use super::ndjson::Layout;
 use super::style::{Coded, Style};
 
 /// A stage as it stands in the file.
@@ -224,6 +225,7 @@ pub(super) type Generator = fn(&mut Random, &mut Job);
 /// A generator for every kind.
 pub(super) const KINDS: &[(&str, Generator)] = &[
     ("load_csv", load_csv),
+    ("load_ndjson", load_ndjson),
     ("load_parquet", load_parquet),
     ("load_arrow", load_arrow),
     ("select", select),
@@ -268,6 +270,8 @@ pub(super) const FAILURES: &[(&str, Generator)] = &[
     ("other header", other_header),
     ("open quote", open_quote),
     ("long record", long_record),
+    ("cut list of JSON", list_cut),
+    ("load_ndjson on_error", json_fails),
 ];
 
 fn load_csv(random: &mut Random, job: &mut Job) {
@@ -281,6 +285,48 @@ fn load_csv(random: &mut Random, job: &mut Job) {
     job.max_rejects = random.pick(&[0, 5, -1]);
 }
 
+fn load_ndjson(random: &mut Random, job: &mut Job) {
+    let layout = Layout::any(random);
+    let mut rows = rows(random, 300);
+    // The first record names the columns.
+    rows.insert(0, row(random, 0));
+    let mut paths = Vec::new();
+    let files = random.pick(&[1, 1, 2, 3]);
+    for (number, rows) in rows.chunks(rows.len().div_ceil(files)).enumerate() {
+        let text = layout.write(random, rows);
+        let (path, bytes) = if random.chance(30) {
+            (format!("in/rows-{number}.json.gz"), gzip(random, &text))
+        } else {
+            (format!("in/rows-{number}.json"), text)
+        };
+        job.files.push((path.clone(), bytes));
+        paths.push(path);
+    }
+    let mut options = layout.options();
+    options.push(("files", json!(paths)));
+    let mut types = types();
+    match random.below(3) {
+        0 => {}
+        1 => {
+            let names = random.some(&COLUMNS.map(|(name, _)| name));
+            types
+                .as_object_mut()
+                .expect("types are a table")
+                .retain(|name, _| names.contains(&name.as_str()));
+            options.push(("columns", json!(names)));
+        }
+        _ => {
+            types = json!({ "n": "int" });
+            let columns = json!({
+                "n": "/n", "again": "/n", "text": "/deep/list/1/text", "first": "/deep/list/0", "deep": "/deep", "all": "",
+            });
+            options.push(("columns", columns));
+        }
+    }
+    options.push(("types", types));
+    job.stage("load", "load_ndjson", &[], options);
+    job.write(random, "load");
+    job.max_rejects = random.pick(&[0, 5, -1]);
 fn load_parquet(random: &mut Random, job: &mut Job) {
     let rows = rows(random, 200);
     job.load(random, "csv", &rows, &Style::plain());
@@ -1150,6 +1196,48 @@ fn stream_damaged(random: &mut Random, job: &mut Job) {
 /// A file of these rows, and of some that cannot be used.
 fn broken_rows(random: &mut Random, rows: &[Vec<Value>]) -> Vec<u8> {
     Style::broken(10).write(random, rows, true)
+}
+
+/// Two files of JSON records, and a stage behind that rejects.
+fn load_json(random: &mut Random, job: &mut Job, files: [Vec<u8>; 2], options: Options) {
+    let mut paths = Vec::new();
+    for (number, bytes) in files.into_iter().enumerate() {
+        paths.push(format!("in/{number}.json"));
+        job.files.push((paths[number].clone(), bytes));
+    }
+    let mut all = vec![("files", json!(paths)), ("types", types())];
+    all.extend(options);
+    job.stage("load", "load_ndjson", &[], all);
+    let options = vec![("columns", json!(["d", "e"]))];
+    job.stage("dates", "normalize_dates", &["load"], options);
+    job.write(random, "dates");
+}
+
+fn list_cut(random: &mut Random, job: &mut Job) {
+    let layout = Layout {
+        list: Some("/data/items"),
+        broken: 10,
+    };
+    let rows = some_good_rows(random);
+    let first = layout.write(random, &rows);
+    let mut second = layout.write(random, &rows);
+    let after_list = 5 + random.below(15);
+    second.truncate(second.len() - after_list);
+    load_json(random, job, [first, second], layout.options());
+    job.whole = vec!["load".into()];
+}
+
+fn json_fails(random: &mut Random, job: &mut Job) {
+    let layout = Layout {
+        broken: 3,
+        ..Layout::any(random)
+    };
+    let rows = some_good_rows(random);
+    let first = layout.write(random, &rows);
+    let second = Layout { broken: 60, ..layout }.write(random, &rows);
+    let mut options = layout.options();
+    options.push(("on_error", json!("fail")));
+    load_json(random, job, [first, second], options);
 }
 
 fn other_header(random: &mut Random, job: &mut Job) {
