@@ -260,8 +260,8 @@ pub struct SliceBuilder<'a> {
     text: &'a str,
     views: Vec<View>,
     side: String,
-    validity: MutableBitmap,
-    nulls: bool,
+    /// Set at the first null.
+    validity: Option<MutableBitmap>,
 }
 
 /// In a view: the text that values are slices of, and the side buffer for those that are not.
@@ -279,8 +279,7 @@ impl<'a> SliceBuilder<'a> {
             text,
             views: Vec::with_capacity(rows),
             side: String::new(),
-            validity: MutableBitmap::with_capacity(rows),
-            nulls: false,
+            validity: None,
         }
     }
 
@@ -313,7 +312,9 @@ impl<'a> SliceBuilder<'a> {
             None => View::new_from_bytes(&bytes[from..to], TEXT, from as u32),
         };
         self.views.push(view);
-        self.validity.push(true);
+        if let Some(validity) = &mut self.validity {
+            validity.push(true);
+        }
     }
 
     /// A value that is no slice of the text.
@@ -323,22 +324,31 @@ impl<'a> SliceBuilder<'a> {
         self.views
             .push(View::new_from_bytes(value.as_bytes(), SIDE, offset));
         self.side.push_str(value);
-        self.validity.push(true);
+        if let Some(validity) = &mut self.validity {
+            validity.push(true);
+        }
     }
 
     /// A null.
     #[inline]
     pub fn push_null(&mut self) {
+        let rows = self.views.len();
         self.views.push(View::default());
-        self.validity.push(false);
-        self.nulls = true;
+        let validity = self.validity.get_or_insert_with(|| {
+            let mut bits = MutableBitmap::with_capacity(rows + 1);
+            bits.extend_constant(rows, true);
+            bits
+        });
+        validity.push(false);
     }
 
     /// Takes back all values but the first `rows`.
     pub fn truncate(&mut self, rows: usize) {
         self.views.truncate(rows);
-        while self.validity.len() > rows {
-            self.validity.pop();
+        if let Some(validity) = &mut self.validity {
+            while validity.len() > rows {
+                validity.pop();
+            }
         }
     }
 
@@ -352,7 +362,7 @@ impl<'a> SliceBuilder<'a> {
             "the buffer is the builder's text"
         );
         let buffers = vec![bytes.clone(), self.side.into_bytes().into()];
-        let validity = self.nulls.then(|| self.validity.freeze());
+        let validity = self.validity.map(MutableBitmap::freeze);
         // SAFETY: `push_slice` asserts that its bounds lie in the text and fall between characters, and
         // points to the same place in `bytes`, the same memory, or holds the value itself, laid out as
         // `View::new_inline` does; `push_owned` appends a `str` at the offset it notes.

@@ -7,6 +7,7 @@
 mod bad_csv;
 mod bad_files;
 mod bad_input;
+mod bad_ndjson;
 mod bad_parquet;
 mod before_a_run;
 mod cases;

@@ -93,12 +93,8 @@ impl Parser {
     /// Parses the records that lie in `block` from the first to before the second of each pair.
     pub fn parse(&self, block: &Buffer<u8>, records: &[[u32; 2]]) -> Parsed {
         // A text that is not intact is sliced nowhere: its good values are copied.
-        let intact = simdutf8::basic::from_utf8(block).is_ok();
-        let text = if intact {
-            str::from_utf8(block).unwrap_or_default()
-        } else {
-            ""
-        };
+        let text = simdutf8::basic::from_utf8(block);
+        let (intact, text) = (text.is_ok(), text.unwrap_or_default());
         let builder = |&target: &Target| Builder::new(target, text, records.len());
         let mut table = Table {
             parser: self,
@@ -217,11 +213,11 @@ impl Table<'_> {
         match (found.kind, builder) {
             (Kind::Absent | Kind::Null, builder) => builder.null(),
             (Kind::Text | Kind::Other, Builder::String(strings)) if self.intact => {
-                strings.push_slice(found.from, found.to);
+                strings.push_slice(found.from as usize, found.to as usize);
             }
             (_, builder) => {
                 let Some(value) = text_of(self.block, found) else {
-                    return Err(Misfit::torn(at, &self.block[found.from..found.to]));
+                    return Err(Misfit::torn(at, &self.block[found.range()]));
                 };
                 if !builder.value(&value) {
                     return Err(Misfit::of_value(at, &value, self.parser.targets[at]));
@@ -256,7 +252,7 @@ impl Table<'_> {
 
 /// A value as text: a string's own, of anything else its JSON; `None`: there is none, or it is no text.
 fn text_of(block: &[u8], found: Found) -> Option<Cow<'_, str>> {
-    let raw = &block[found.from..found.to];
+    let raw = &block[found.range()];
     match found.kind {
         Kind::Absent | Kind::Null => None,
         Kind::Escaped => unescape(raw).map(Cow::Owned),

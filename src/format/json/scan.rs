@@ -27,6 +27,8 @@ pub struct Wanted {
 struct Node {
     /// The slots that want this very value.
     here: Vec<usize>,
+    /// The slot that wants it, if it is one and nothing in it is wanted.
+    only_slot: Option<usize>,
     /// The slots that want something in it.
     below: Vec<usize>,
     /// What is wanted in it, by name.
@@ -44,6 +46,8 @@ struct Member {
     /// Its first 16 bytes, and which of their bits count.
     head: u128,
     mask: u128,
+    /// Its last 16 bytes, if it is longer.
+    tail: u128,
     node: usize,
 }
 
@@ -58,9 +62,11 @@ impl Member {
         let mut head = [0; 16];
         let len = quoted.len().min(16);
         head[..len].copy_from_slice(&quoted[..len]);
+        let kept = 8 * u32::try_from(len).expect("at most 16");
         Member {
             head: u128::from_le_bytes(head),
-            mask: u128::MAX.checked_shr(128 - 8 * u32::try_from(len).expect("at most 16")).unwrap_or(0),
+            mask: u128::MAX.checked_shr(128 - kept).unwrap_or(0),
+            tail: quoted.last_chunk().map_or(0, |tail| u128::from_le_bytes(*tail)),
             quoted,
             node,
         }
@@ -69,16 +75,19 @@ impl Member {
     /// Whether `text`, what follows a quote, begins with this name.
     #[inline]
     fn is_at(&self, text: &[u8]) -> bool {
+        let len = self.quoted.len();
         let Some(head) = text.first_chunk::<16>() else {
-            return !self.quoted.is_empty() && text.starts_with(&self.quoted);
+            return len > 0 && text.starts_with(&self.quoted);
         };
-        if u128::from_le_bytes(*head) & self.mask != self.head || self.quoted.is_empty() {
+        if u128::from_le_bytes(*head) & self.mask != self.head {
             return false;
         }
-        match self.quoted.get(16..) {
-            Some(rest) => text[16..].starts_with(rest),
-            None => true,
+        if len <= 16 {
+            return len > 0;
         }
+        let tail = text.get(..len).and_then(<[u8]>::last_chunk::<16>);
+        tail.is_some_and(|tail| u128::from_le_bytes(*tail) == self.tail)
+            && (len <= 32 || text[16..len - 16] == self.quoted[16..len - 16])
     }
 }
 
@@ -96,6 +105,11 @@ impl Wanted {
                 at = wanted.child(at, segment);
             }
             wanted.nodes[at].here.push(slot);
+        }
+        for node in &mut wanted.nodes {
+            if let ([slot], []) = (node.here.as_slice(), node.below.as_slice()) {
+                node.only_slot = Some(*slot);
+            }
         }
         wanted
     }
@@ -135,19 +149,27 @@ impl Wanted {
     }
 }
 
-/// Where a value lies in the text.
+/// Where a value lies in the text: three words of 32 bits, so that one is copied without gaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
     /// Its first byte; of a string, the one after the quote.
-    pub from: usize,
+    pub from: u32,
     /// After its last byte; of a string, the closing quote.
-    pub to: usize,
+    pub to: u32,
     /// What it is.
     pub kind: Kind,
 }
 
+impl Found {
+    /// The bytes of the value.
+    pub fn range(self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+}
+
 /// What a value is, as far as that matters to who takes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Kind {
     /// Nothing is there.
     #[default]
@@ -171,6 +193,9 @@ pub struct Fault {
     pub expected: &'static str,
 }
 
+/// The text is not JSON; why is noted in the scanner, so that results stay small.
+struct Refused;
+
 /// Scans the records of a block.
 pub struct Scanner<'a> {
     wanted: &'a Wanted,
@@ -184,6 +209,11 @@ pub struct Scanner<'a> {
     base: usize,
     /// The quotes, backslashes and control characters of these.
     special: u64,
+    /// Of each node the member that came first, then for each member the one that came after it, when it last was a
+    /// surprise.
+    orders: Vec<Vec<usize>>,
+    /// What was expected where the record was refused.
+    expected: &'static str,
     /// What was found of the record, one a slot.
     pub found: Vec<Found>,
     /// Where the names of the record's own members lie that are not wanted, without their quotes.
@@ -191,16 +221,23 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner of records in `block`.
+    /// A scanner of records in `block`, which must be shorter than 4 GiB.
     pub fn new(wanted: &'a Wanted, block: &'a [u8]) -> Self {
+        assert!(
+            u32::try_from(block.len()).is_ok(),
+            "a place in it has 32 bits"
+        );
+        let order = |node: &Node| (0..=node.members.len()).collect();
         Scanner {
             wanted,
             block,
+            orders: wanted.nodes.iter().map(order).collect(),
             text: &[],
             at: 0,
             depth: 0,
             base: usize::MAX,
             special: 0,
+            expected: "",
             found: vec![Found::default(); wanted.slots],
             others: Vec::new(),
         }
@@ -213,18 +250,26 @@ impl<'a> Scanner<'a> {
         self.depth = 0;
         self.found.fill(Found::default());
         self.others.clear();
+        self.whole_record().map_err(|Refused| Fault {
+            at: self.at.min(to),
+            expected: self.expected,
+        })
+    }
+
+    fn whole_record(&mut self) -> Result<(), Refused> {
         self.blanks();
         self.take(0)?;
         self.blanks();
-        if self.at < to {
-            return Err(self.fault("the end of the record"));
+        if self.at < self.text.len() {
+            return Err(self.refuse("the end of the record"));
         }
         Ok(())
     }
 
-    fn fault(&self, expected: &'static str) -> Fault {
-        let at = self.at.min(self.text.len());
-        Fault { at, expected }
+    #[cold]
+    fn refuse(&mut self, expected: &'static str) -> Refused {
+        self.expected = expected;
+        Refused
     }
 
     /// The byte that comes next; at the end 0, which no JSON has.
@@ -235,24 +280,31 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn blanks(&mut self) {
+        // Mostly there are none.
+        if self.peek() <= b' ' {
+            self.some_blanks();
+        }
+    }
+
+    fn some_blanks(&mut self) {
         while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
         }
     }
 
     #[inline]
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
+    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Refused> {
         if self.peek() != byte {
-            return Err(self.fault(expected));
+            return Err(self.refuse(expected));
         }
         self.at += 1;
         Ok(())
     }
 
     /// Goes one level deeper, over an opening bracket.
-    fn enter(&mut self) -> Result<(), Fault> {
+    fn enter(&mut self) -> Result<(), Refused> {
         if self.depth == DEPTH_MAX {
-            return Err(self.fault("at most 128 levels of lists and objects"));
+            return Err(self.refuse("at most 128 levels of lists and objects"));
         }
         self.depth += 1;
         self.at += 1;
@@ -260,7 +312,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A value that node `at` is about.
-    fn take(&mut self, at: usize) -> Result<(), Fault> {
+    fn take(&mut self, at: usize) -> Result<(), Refused> {
         let wanted = self.wanted;
         let node = &wanted.nodes[at];
         // Of two members of one name the last counts, with what it holds and lacks.
@@ -269,33 +321,36 @@ impl<'a> Scanner<'a> {
         }
         let from = self.at;
         let is_root = at == 0;
-        let found = match self.peek() {
+        let kind = match self.peek() {
             b'{' if is_root || !node.members.is_empty() => {
-                self.object(node, is_root)?;
-                self.other(from)
+                self.object(at, node)?;
+                Kind::Other
             }
             b'[' if !node.elements.is_empty() => {
                 self.list(node)?;
-                self.other(from)
+                Kind::Other
             }
             _ => self.value()?,
         };
         for &slot in &node.here {
-            self.found[slot] = found;
+            self.note(slot, from, kind);
         }
         Ok(())
     }
 
-    fn other(&self, from: usize) -> Found {
-        Found {
-            from,
-            to: self.at,
-            kind: Kind::Other,
-        }
+    /// Notes that slot `slot` is the value of kind `kind` from `from` up to here.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "`new` checked the length")]
+    fn note(&mut self, slot: usize, from: usize, kind: Kind) {
+        let quote = usize::from(matches!(kind, Kind::Text | Kind::Escaped));
+        let found = &mut self.found[slot];
+        found.from = (from + quote) as u32;
+        found.to = (self.at - quote) as u32;
+        found.kind = kind;
     }
 
-    /// An object some of whose members are wanted.
-    fn object(&mut self, node: &Node, is_root: bool) -> Result<(), Fault> {
+    /// An object some of whose members are wanted, which node `at` is about.
+    fn object(&mut self, at: usize, node: &Node) -> Result<(), Refused> {
         self.enter()?;
         self.blanks();
         if self.peek() == b'}' {
@@ -303,19 +358,35 @@ impl<'a> Scanner<'a> {
             self.depth -= 1;
             return Ok(());
         }
-        // The member that comes next if all goes as in the record before.
-        let mut next = 0;
+        let mut order = std::mem::take(&mut self.orders[at]);
+        let members = self.members(at == 0, node, &mut order);
+        self.orders[at] = order;
+        self.depth -= 1;
+        members
+    }
+
+    /// The members of an object that is not empty, and its closing bracket.
+    fn members(&mut self, is_root: bool, node: &Node, order: &mut [usize]) -> Result<(), Refused> {
+        let nodes = &self.wanted.nodes;
+        let mut before = FIRST;
         let mut expected = NAME_OR_END;
         loop {
             self.expect(b'"', expected)?;
             expected = NAME;
             let from = self.at;
-            let member = self.name(node, next)?;
+            let member = self.name(node, order, before)?;
             let name_end = self.at - 1;
             self.colon()?;
             if let Some(member) = member {
-                next = member + 1;
-                self.take(node.members[member].node)?;
+                before = member + 1;
+                let child = node.members[member].node;
+                if let Some(slot) = nodes[child].only_slot {
+                    let from = self.at;
+                    let kind = self.value()?;
+                    self.note(slot, from, kind);
+                } else {
+                    self.take(child)?;
+                }
             } else {
                 self.value()?;
                 if is_root {
@@ -330,16 +401,15 @@ impl<'a> Scanner<'a> {
                 }
                 b'}' => {
                     self.at += 1;
-                    self.depth -= 1;
                     return Ok(());
                 }
-                _ => return Err(self.fault(COMMA_OR_BRACE)),
+                _ => return Err(self.refuse(COMMA_OR_BRACE)),
             }
         }
     }
 
     /// A list some of whose elements are wanted.
-    fn list(&mut self, node: &Node) -> Result<(), Fault> {
+    fn list(&mut self, node: &Node) -> Result<(), Refused> {
         self.enter()?;
         self.blanks();
         if self.peek() == b']' {
@@ -359,7 +429,7 @@ impl<'a> Scanner<'a> {
                     self.blanks();
                 }
                 b']' => break,
-                _ => return Err(self.fault(COMMA_OR_BRACKET)),
+                _ => return Err(self.refuse(COMMA_OR_BRACKET)),
             }
         }
         self.at += 1;
@@ -368,39 +438,53 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn colon(&mut self) -> Result<(), Fault> {
+    fn colon(&mut self) -> Result<(), Refused> {
         self.blanks();
         self.expect(b':', "`:`")?;
         self.blanks();
         Ok(())
     }
 
-    /// A member's name, after its first quote and up to after its last: which member of `node` it is.
+    /// A member's name, after its first quote and up to after its last: which member of `node` it is. `order` says
+    /// which one came after the member `before` last time.
     #[inline]
-    fn name(&mut self, node: &Node, next: usize) -> Result<Option<usize>, Fault> {
-        // Null members may be left out, so the one after the next may come.
-        const AHEAD: usize = 4;
+    fn name(&mut self, node: &Node, order: &mut [usize], before: usize) -> Result<Option<usize>, Refused> {
         let text = &self.text[self.at..];
-        let members = node.members.iter().enumerate();
-        for (i, member) in members.skip(next).take(AHEAD) {
+        let mut before_next = before;
+        // Members may be left out, so one of those after the next may come.
+        for _ in 0..AHEAD {
+            let next = order[before_next];
+            let Some(member) = node.members.get(next) else {
+                break;
+            };
             if member.is_at(text) {
                 self.at += member.quoted.len();
-                return Ok(Some(i));
+                return Ok(Some(next));
             }
+            before_next = next + 1;
         }
-        let found = self.string()?;
-        let name = &self.text[found.from..found.to];
-        let name = match found.kind {
+        let member = self.unexpected_name(node)?;
+        if let Some(member) = member {
+            order[before] = member;
+        }
+        Ok(member)
+    }
+
+    /// A name that is none of those expected.
+    fn unexpected_name(&mut self, node: &Node) -> Result<Option<usize>, Refused> {
+        let from = self.at;
+        let kind = self.string()?;
+        let name = &self.text[from..self.at - 1];
+        let name = match kind {
             Kind::Escaped => unescape(name).map(Cow::Owned),
             _ => str::from_utf8(name).ok().map(Cow::Borrowed),
         };
         Ok(name.and_then(|name| node.by_name.get(name.as_ref()).copied()))
     }
 
-    /// Any value.
+    /// Any value; what it is.
     #[inline]
-    fn value(&mut self) -> Result<Found, Fault> {
-        let from = self.at;
+    fn value(&mut self) -> Result<Kind, Refused> {
         match self.peek() {
             b'"' => {
                 self.at += 1;
@@ -409,70 +493,60 @@ impl<'a> Scanner<'a> {
             b'{' | b'[' => self.nested()?,
             b'n' => {
                 self.word("null")?;
-                return Ok(Found {
-                    kind: Kind::Null,
-                    ..self.other(from)
-                });
+                return Ok(Kind::Null);
             }
             _ => self.scalar()?,
         }
-        Ok(self.other(from))
+        Ok(Kind::Other)
     }
 
     #[inline]
-    fn scalar(&mut self) -> Result<(), Fault> {
+    fn scalar(&mut self) -> Result<(), Refused> {
         match self.peek() {
             b'-' | b'0'..=b'9' => self.number(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
             b'n' => self.word("null"),
-            _ => Err(self.fault("a value")),
+            _ => Err(self.refuse("a value")),
         }
     }
 
-    fn word(&mut self, word: &'static str) -> Result<(), Fault> {
+    fn word(&mut self, word: &'static str) -> Result<(), Refused> {
         let rest = &self.text[self.at..];
         if !rest.starts_with(word.as_bytes()) {
-            return Err(self.fault("a value"));
+            return Err(self.refuse("a value"));
         }
         self.at += word.len();
         Ok(())
     }
 
-    #[inline]
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.fault("a digit"));
-        }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == b'-' {
-            self.at += 1;
-        }
-        if self.peek() == b'0' {
-            self.at += 1;
-            if self.peek().is_ascii_digit() {
-                return Err(self.fault("no digit after a leading zero"));
+    fn number(&mut self) -> Result<(), Refused> {
+        let text = self.text;
+        let byte = |at: usize| text.get(at).copied().unwrap_or(0);
+        let after_digits = |mut at: usize| {
+            while byte(at).is_ascii_digit() {
+                at += 1;
             }
-        } else {
-            self.digits()?;
+            at
+        };
+        // Where the digits begin that are read last; there must be some.
+        let mut digits = self.at + usize::from(byte(self.at) == b'-');
+        let mut at = after_digits(digits);
+        if byte(digits) == b'0' && at > digits + 1 {
+            self.at = digits + 1;
+            return Err(self.refuse("no digit after a leading zero"));
         }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
+        if byte(at) == b'.' && at > digits {
+            digits = at + 1;
+            at = after_digits(digits);
         }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
+        if matches!(byte(at), b'e' | b'E') && at > digits {
+            digits = at + 1 + usize::from(matches!(byte(at + 1), b'+' | b'-'));
+            at = after_digits(digits);
+        }
+        self.at = at;
+        if at == digits {
+            return Err(self.refuse("a digit"));
         }
         Ok(())
     }
@@ -497,29 +571,36 @@ impl<'a> Scanner<'a> {
 
     /// A string, after its first quote and up to after its last.
     #[inline]
-    fn string(&mut self) -> Result<Found, Fault> {
-        let from = self.at;
+    fn string(&mut self) -> Result<Kind, Refused> {
+        self.at = self.next_special(self.at);
+        if self.peek() == b'"' {
+            self.at += 1;
+            return Ok(Kind::Text);
+        }
+        self.string_with_escapes()
+    }
+
+    fn string_with_escapes(&mut self) -> Result<Kind, Refused> {
         let mut kind = Kind::Text;
         loop {
-            self.at = self.next_special(self.at);
             match self.peek() {
                 b'"' => {
                     self.at += 1;
-                    let to = self.at - 1;
-                    return Ok(Found { from, to, kind });
+                    return Ok(kind);
                 }
                 b'\\' => {
                     kind = Kind::Escaped;
                     self.escape()?;
                 }
-                _ if self.at == self.text.len() => return Err(self.fault("a closing quote")),
-                _ => return Err(self.fault("a control character written as an escape")),
+                _ if self.at == self.text.len() => return Err(self.refuse("a closing quote")),
+                _ => return Err(self.refuse("a control character written as an escape")),
             }
+            self.at = self.next_special(self.at);
         }
     }
 
     /// An escape, backslash and all.
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), Refused> {
         self.at += 1;
         match self.peek() {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
@@ -527,18 +608,18 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 for _ in 0..4 {
                     if !self.peek().is_ascii_hexdigit() {
-                        return Err(self.fault("four hexadecimal digits after `\\u`"));
+                        return Err(self.refuse("four hexadecimal digits after `\\u`"));
                     }
                     self.at += 1;
                 }
             }
-            _ => return Err(self.fault("one of `\"\\/bfnrtu` after a backslash")),
+            _ => return Err(self.refuse("one of `\"\\/bfnrtu` after a backslash")),
         }
         Ok(())
     }
 
     /// A list or object of which nothing is wanted.
-    fn nested(&mut self) -> Result<(), Fault> {
+    fn nested(&mut self) -> Result<(), Refused> {
         let outside = self.depth;
         // A bit for each open bracket, the innermost last: whether it is an object's.
         let mut objects: u128 = 0;
@@ -585,20 +666,26 @@ impl<'a> Scanner<'a> {
                         self.depth -= 1;
                         objects >>= 1;
                     }
-                    (_, true) => return Err(self.fault(COMMA_OR_BRACE)),
-                    (_, false) => return Err(self.fault(COMMA_OR_BRACKET)),
+                    (_, true) => return Err(self.refuse(COMMA_OR_BRACE)),
+                    (_, false) => return Err(self.refuse(COMMA_OR_BRACKET)),
                 }
             }
         }
     }
 
     #[inline]
-    fn skip_name(&mut self, expected: &'static str) -> Result<(), Fault> {
+    fn skip_name(&mut self, expected: &'static str) -> Result<(), Refused> {
         self.expect(b'"', expected)?;
         self.string()?;
         self.colon()
     }
 }
+
+/// In an order: before all members.
+const FIRST: usize = 0;
+
+/// So many of the members that may come are compared with a name before it is looked up.
+const AHEAD: usize = 8;
 
 const NAME: &str = "a name in quotes";
 const NAME_OR_END: &str = "a name in quotes or `}`";
@@ -676,7 +763,7 @@ mod tests {
 
     /// A value as a reader of the text has it, numbers as they stand.
     fn value(block: &[u8], found: Found) -> Option<String> {
-        let text = str::from_utf8(&block[found.from..found.to]).expect("it is text");
+        let text = str::from_utf8(&block[found.range()]).expect("it is text");
         match found.kind {
             Kind::Absent => None,
             Kind::Text => Some(Value::from(text).to_string()),

@@ -75,6 +75,8 @@ pub struct Splitter<R> {
     records: Vec<[u32; 2]>,
     next_record: u64,
     line: u64,
+    /// Lines that end in `buffer[..complete]`, where records are lines.
+    lines: u64,
     offset: u64,
     /// The reader is at its end.
     ended: bool,
@@ -134,6 +136,7 @@ impl<R: Read> Splitter<R> {
             records: Vec::new(),
             next_record: 1,
             line: 1,
+            lines: 0,
             offset: 0,
             ended: false,
             done: false,
@@ -258,6 +261,7 @@ impl<R: Read> Splitter<R> {
             };
             self.scanned = (to + 1).min(self.buffer.len());
             self.complete = self.scanned;
+            self.lines += 1;
             self.open = None;
             if let Some(record) = trimmed(&self.buffer, from, to) {
                 return record;
@@ -402,7 +406,10 @@ impl<R: Read> Splitter<R> {
             records: std::mem::take(&mut self.records),
             bytes,
         };
-        self.line += memchr::memchr_iter(b'\n', &block.bytes).count() as u64;
+        self.line += match self.finder {
+            Finder::Lines => std::mem::take(&mut self.lines),
+            _ => memchr::memchr_iter(b'\n', &block.bytes).count() as u64,
+        };
         self.offset += block.bytes.len() as u64;
         self.next_record += block.records.len() as u64;
         self.scanned -= self.complete;

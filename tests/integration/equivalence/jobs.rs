@@ -327,6 +327,8 @@ fn load_ndjson(random: &mut Random, job: &mut Job) {
     job.stage("load", "load_ndjson", &[], options);
     job.write(random, "load");
     job.max_rejects = random.pick(&[0, 5, -1]);
+}
+
 fn load_parquet(random: &mut Random, job: &mut Job) {
     let rows = rows(random, 200);
     job.load(random, "csv", &rows, &Style::plain());
