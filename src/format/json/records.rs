@@ -300,11 +300,13 @@ impl Misfit {
     }
 }
 
+/// So much of a text is shown in a message.
+pub(super) const SHOWN: usize = 20;
+
 /// What a text begins with, for a message: a word or a character.
 pub(super) fn shown(text: &[u8]) -> String {
-    const WORD_MAX: usize = 20;
     let is_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
-    let word = text.iter().take(WORD_MAX).take_while(is_word).count();
+    let word = text.iter().take(SHOWN).take_while(is_word).count();
     if word > 0 {
         return format!("`{}`", String::from_utf8_lossy(&text[..word]));
     }

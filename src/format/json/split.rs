@@ -8,6 +8,7 @@ use std::io::{Cursor, Read};
 
 use super::around::{Around, Step as Outside};
 use super::raw::Pointer;
+use super::records::{SHOWN, shown};
 use crate::error::{Error, Result};
 use crate::format::csv::split::{Limits, read_more};
 use crate::schema::count;
@@ -291,7 +292,11 @@ impl<R: Read> Splitter<R> {
                     return self.find();
                 }
                 Err(expected) => {
-                    let found = super::records::shown(&self.buffer[self.scanned..]);
+                    // What is found is shown in full, however much was read at once.
+                    while self.buffer.len() - self.scanned < SHOWN && !self.ended {
+                        self.fill()?;
+                    }
+                    let found = shown(&self.buffer[self.scanned..]);
                     return Err(SplitError::Around(self.fault(&expected, &found)));
                 }
             }
@@ -607,6 +612,7 @@ mod tests {
             ("/a", "{\"b\":01,\"a\":[]}", 0, "line 1, byte 6: expected `,` or `}`, found `1`"),
             ("/a", "{\"b\":1.}", 0, "line 1, byte 7: expected a digit, found `}`"),
             ("/a", "{\"b\":trux}", 0, "line 1, byte 8: expected a value, found `x`"),
+            ("/a", "{\"a\":truthful}", 0, "line 1, byte 5: expected `[`, a list of records at `/a`, found `truthful`"),
             ("/a", "{\"b\":\"\\q\"}", 0, "line 1, byte 7: expected one of `\"\\/bfnrtu` after a backslash, found `q`"),
             ("/a", "{b:1}", 0, "line 1, byte 1: expected a name in quotes or `}`, found `b`"),
             ("", long.as_str(), 1, "record 2, begun on line 2, is longer than 100 bytes"),
