@@ -86,7 +86,10 @@ fn ticket(number: u64, random: &mut Random) -> String {
         time(number, random)
     );
     let _ = write!(text, ",\"title\":\"{}\"", random.pick(&TITLES));
-    let _ = write!(text, ",\"author\":{{\"login\":\"{login}\",\"team\":\"{team}\"");
+    let _ = write!(
+        text,
+        ",\"author\":{{\"login\":\"{login}\",\"team\":\"{team}\""
+    );
     if random.below(5) > 0 {
         let _ = write!(text, ",\"country\":\"{country}\"");
     }
@@ -109,7 +112,10 @@ fn ticket(number: u64, random: &mut Random) -> String {
     }
     if random.below(3) == 0 {
         let (whole, cents) = (random.below(900), random.below(100));
-        let _ = write!(text, ",\"refund\":{{\"amount\":{whole}.{cents:02},\"currency\":\"EUR\"}}");
+        let _ = write!(
+            text,
+            ",\"refund\":{{\"amount\":{whole}.{cents:02},\"currency\":\"EUR\"}}"
+        );
     }
     let _ = write!(text, ",\"replies\":{}}}", random.below(9));
     text

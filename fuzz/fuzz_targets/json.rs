@@ -8,8 +8,9 @@ use etl::format::csv::parse::Target;
 use etl::format::csv::split::Limits;
 use etl::format::json::raw::{self, Pointer};
 use etl::format::json::records::Parser;
-use etl::format::json::scan::{Scanner, Wanted};
+use etl::format::json::scan::Scanner;
 use etl::format::json::split::{Shape, Splitter};
+use etl::format::json::wanted::Wanted;
 use libfuzzer_sys::fuzz_target;
 
 /// Gives a few bytes at a time.
@@ -35,8 +36,12 @@ fn cut(text: &[u8], shape: &Shape, at_once: usize, records: u64) -> (Vec<Vec<u8>
         match splitter.next_block() {
             Ok(Some(block)) => {
                 assert_eq!(block.first_record, found.len() as u64 + 1);
-                assert!(block.records.len() as u64 <= records, "blocks keep their limit");
-                let record = |[from, to]: &[u32; 2]| block.bytes[*from as usize..*to as usize].to_vec();
+                assert!(
+                    block.records.len() as u64 <= records,
+                    "blocks keep their limit"
+                );
+                let record =
+                    |[from, to]: &[u32; 2]| block.bytes[*from as usize..*to as usize].to_vec();
                 found.extend(block.records.iter().map(record));
             }
             Ok(None) => return (found, true),
@@ -72,6 +77,9 @@ fuzz_target!(|input: &[u8]| {
         };
         let scanned = Scanner::new(&wanted, &record).record(0, record.len());
         let is_deep = scanned.is_err_and(|fault| fault.expected.contains("128"));
-        assert!(is_deep || scanned.is_ok() == raw::check(text).is_ok(), "{text}");
+        assert!(
+            is_deep || scanned.is_ok() == raw::check(text).is_ok(),
+            "{text}"
+        );
     }
 });

@@ -2,7 +2,8 @@
 //! and not kept. It finds where the list begins that a pointer leads to, and that nothing stands after the
 //! value.
 
-use super::scan::{DEPTH_MAX, unescape};
+use super::escapes::unescape;
+use super::scan::DEPTH_MAX;
 
 /// Where a reader of the text around the records stands.
 #[derive(Debug)]
@@ -33,10 +34,17 @@ struct Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// A value, or the end of a list.
-    Value { or_end: bool },
+    Value {
+        or_end: bool,
+    },
     /// A name, or the end of an object.
-    Name { or_end: bool },
-    String { is_name: bool, escape: Escape },
+    Name {
+        or_end: bool,
+    },
+    String {
+        is_name: bool,
+        escape: Escape,
+    },
     Colon,
     /// After a value.
     After,
@@ -111,7 +119,8 @@ impl Around {
     }
 
     fn pointer(&self) -> String {
-        let escaped = |segment: &String| format!("/{}", segment.replace('~', "~0").replace('/', "~1"));
+        let escaped =
+            |segment: &String| format!("/{}", segment.replace('~', "~0").replace('/', "~1"));
         self.path.iter().map(escaped).collect()
     }
 
@@ -186,9 +195,10 @@ impl Around {
                     on_path,
                     number: 0,
                 });
-                match is_object {
-                    true => State::Name { or_end: true },
-                    false => State::Value { or_end: true },
+                if is_object {
+                    State::Name { or_end: true }
+                } else {
+                    State::Value { or_end: true }
                 }
             }
             b'"' => State::String {
@@ -214,23 +224,36 @@ impl Around {
         let Some(segment) = self.path.get(self.levels.len() - 1) else {
             return false;
         };
-        level.on_path
-            && match level.is_object {
-                true => unescape(&self.name).is_some_and(|name| name == *segment),
-                false => level.number.to_string() == *segment,
-            }
+        let leads = if level.is_object {
+            unescape(&self.name).is_some_and(|name| name == *segment)
+        } else {
+            level.number.to_string() == *segment
+        };
+        level.on_path && leads
     }
 
     fn after(&mut self, byte: u8) -> Result<Step, String> {
         match (self.levels.last_mut(), byte) {
             (Some(level), b',') => {
                 level.number += 1;
-                self.state = match level.is_object {
-                    true => State::Name { or_end: false },
-                    false => State::Value { or_end: false },
+                self.state = if level.is_object {
+                    State::Name { or_end: false }
+                } else {
+                    State::Value { or_end: false }
                 };
             }
-            (Some(Level { is_object: true, .. }), b'}') | (Some(Level { is_object: false, .. }), b']') => self.close(),
+            (
+                Some(Level {
+                    is_object: true, ..
+                }),
+                b'}',
+            )
+            | (
+                Some(Level {
+                    is_object: false, ..
+                }),
+                b']',
+            ) => self.close(),
             _ => return Err(self.expected().to_owned()),
         }
         Ok(Step::On)
@@ -248,10 +271,13 @@ impl Around {
                 return Ok(Step::On);
             }
             (Escape::None, b'\\') => Escape::Begun,
-            (Escape::None, 0x20..) => Escape::None,
             (Escape::Begun, b'u') => Escape::Digits(4),
-            (Escape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') | (Escape::Digits(1), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Escape::None,
-            (Escape::Digits(left), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Escape::Digits(left - 1),
+            (Escape::None, 0x20..)
+            | (Escape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
+            | (Escape::Digits(1), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Escape::None,
+            (Escape::Digits(left), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                Escape::Digits(left - 1)
+            }
             _ => return Err(self.expected().to_owned()),
         };
         // One byte more than the longest, so that it is unlike all names on the path.
@@ -268,7 +294,7 @@ impl Around {
     /// What may come, in words.
     fn expected(&self) -> &'static str {
         match self.state {
-            State::Value { or_end: false } => "a value",
+            State::Value { or_end: false } | State::Word(_) => "a value",
             State::Value { or_end: true } => "a value or `]`",
             State::Name { or_end: false } => "a name in quotes",
             State::Name { or_end: true } => "a name in quotes or `}`",
@@ -280,11 +306,12 @@ impl Around {
             State::Colon => "`:`",
             State::After => match self.levels.last() {
                 None => "the end of the file after the value",
-                Some(Level { is_object: true, .. }) => "`,` or `}`",
+                Some(Level {
+                    is_object: true, ..
+                }) => "`,` or `}`",
                 Some(_) => "`,` or `]`",
             },
             State::Number(_) => "a digit",
-            State::Word(_) => "a value",
         }
     }
 }
@@ -306,6 +333,9 @@ impl Number {
     }
 
     fn may_end(self) -> bool {
-        matches!(self, Number::Zero | Number::Int | Number::Fraction | Number::ExponentDigits)
+        matches!(
+            self,
+            Number::Zero | Number::Int | Number::Fraction | Number::ExponentDigits
+        )
     }
 }

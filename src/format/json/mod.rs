@@ -8,11 +8,13 @@
 
 mod access;
 mod around;
+mod escapes;
 pub mod raw;
 pub mod records;
 pub mod scan;
 pub mod split;
 mod strings;
+pub mod wanted;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

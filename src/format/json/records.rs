@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use polars_buffer::Buffer;
 
+use super::escapes::unescape;
 use super::raw::Pointer;
-use super::scan::{Found, Kind, Scanner, Wanted, unescape};
+use super::scan::{Found, Kind, Scanner};
+use super::wanted::Wanted;
 use crate::columns::Column;
 use crate::error::cut_value;
 use crate::format::csv::parse::Target;
@@ -186,7 +188,11 @@ impl Table<'_> {
         let record = self.block[from..to].trim_ascii_start();
         if let Some(expected) = self.parser.wanted.misfit(record) {
             let is_list = record.first() == Some(&b'[');
-            let found = if is_list { "a list".to_owned() } else { shown(record) };
+            let found = if is_list {
+                "a list".to_owned()
+            } else {
+                shown(record)
+            };
             let misfit = Misfit {
                 is_list,
                 ..Misfit::of_record(format!("expected {expected}, found {found}"))
@@ -305,7 +311,8 @@ pub(super) const SHOWN: usize = 20;
 
 /// What a text begins with, for a message: a word or a character.
 pub(super) fn shown(text: &[u8]) -> String {
-    let is_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
+    let is_word =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
     let word = text.iter().take(SHOWN).take_while(is_word).count();
     if word > 0 {
         return format!("`{}`", String::from_utf8_lossy(&text[..word]));

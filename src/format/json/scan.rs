@@ -5,149 +5,16 @@
 //! that a text is passed over without a look at each byte. And the members of a record mostly come in the
 //! order of the record before, so that a name is first compared with the one that comes next.
 
+mod values;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 
-use super::raw::Pointer;
-use crate::format::csv::lanes::{Lanes, WIDTH};
+use super::escapes::unescape;
+use super::wanted::{Node, Wanted};
 
 /// Deeper nesting is refused, as most readers do: a bit of a word stands for each level.
 pub const DEPTH_MAX: u32 = 128;
-
-/// The values that are wanted of each record.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    nodes: Vec<Node>,
-    slots: usize,
-}
-
-/// A value on the way to those that are wanted.
-#[derive(Debug, Clone, Default)]
-struct Node {
-    /// The slots that want this very value.
-    here: Vec<usize>,
-    /// The slot that wants it, if it is one and nothing in it is wanted.
-    only_slot: Option<usize>,
-    /// The slots that want something in it.
-    below: Vec<usize>,
-    /// What is wanted in it, by name.
-    members: Vec<Member>,
-    by_name: HashMap<String, usize>,
-    /// What is wanted in it, by number, and its node.
-    elements: Vec<(usize, usize)>,
-}
-
-/// A name, ready to be compared with the bytes after a quote.
-#[derive(Debug, Clone)]
-struct Member {
-    /// The name as JSON writes it, and the quote that closes it; empty if that needs an escape.
-    quoted: Vec<u8>,
-    /// Its first 16 bytes, and which of their bits count.
-    head: u128,
-    mask: u128,
-    /// Its last 16 bytes, if it is longer.
-    tail: u128,
-    node: usize,
-}
-
-impl Member {
-    fn new(name: &str, node: usize) -> Self {
-        let plain = !name.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'));
-        let mut quoted = Vec::new();
-        if plain {
-            quoted.extend_from_slice(name.as_bytes());
-            quoted.push(b'"');
-        }
-        let mut head = [0; 16];
-        let len = quoted.len().min(16);
-        head[..len].copy_from_slice(&quoted[..len]);
-        let kept = 8 * u32::try_from(len).expect("at most 16");
-        Member {
-            head: u128::from_le_bytes(head),
-            mask: u128::MAX.checked_shr(128 - kept).unwrap_or(0),
-            tail: quoted.last_chunk().map_or(0, |tail| u128::from_le_bytes(*tail)),
-            quoted,
-            node,
-        }
-    }
-
-    /// Whether `text`, what follows a quote, begins with this name.
-    #[inline]
-    fn is_at(&self, text: &[u8]) -> bool {
-        let len = self.quoted.len();
-        let Some(head) = text.first_chunk::<16>() else {
-            return len > 0 && text.starts_with(&self.quoted);
-        };
-        if u128::from_le_bytes(*head) & self.mask != self.head {
-            return false;
-        }
-        if len <= 16 {
-            return len > 0;
-        }
-        let tail = text.get(..len).and_then(<[u8]>::last_chunk::<16>);
-        tail.is_some_and(|tail| u128::from_le_bytes(*tail) == self.tail)
-            && (len <= 32 || text[16..len - 16] == self.quoted[16..len - 16])
-    }
-}
-
-impl Wanted {
-    /// Slot `i` wants what pointer `i` leads to.
-    pub fn new(pointers: &[Pointer]) -> Self {
-        let mut wanted = Wanted {
-            nodes: vec![Node::default()],
-            slots: pointers.len(),
-        };
-        for (slot, Pointer(path)) in pointers.iter().enumerate() {
-            let mut at = 0;
-            for segment in path {
-                wanted.nodes[at].below.push(slot);
-                at = wanted.child(at, segment);
-            }
-            wanted.nodes[at].here.push(slot);
-        }
-        for node in &mut wanted.nodes {
-            if let ([slot], []) = (node.here.as_slice(), node.below.as_slice()) {
-                node.only_slot = Some(*slot);
-            }
-        }
-        wanted
-    }
-
-    fn child(&mut self, at: usize, segment: &str) -> usize {
-        if let Some(&member) = self.nodes[at].by_name.get(segment) {
-            return self.nodes[at].members[member].node;
-        }
-        let child = self.nodes.len();
-        self.nodes.push(Node::default());
-        let node = &mut self.nodes[at];
-        node.by_name.insert(segment.to_owned(), node.members.len());
-        node.members.push(Member::new(segment, child));
-        // A number as the standard has it: digits without a leading zero.
-        let is_plain = segment == "0" || !segment.starts_with(['0', '+']);
-        if let Some(number) = segment.parse().ok().filter(|_| is_plain) {
-            node.elements.push((number, child));
-        }
-        child
-    }
-
-    /// How many slots there are.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-
-    /// What a record must be: an object, unless the record itself is a value, or a list where numbers lead
-    /// into it. In words, if `record`, which is JSON, is something else.
-    pub fn misfit(&self, record: &[u8]) -> Option<&'static str> {
-        let root = &self.nodes[0];
-        match record.first() {
-            Some(b'{') => None,
-            _ if root.members.is_empty() && !root.here.is_empty() => None,
-            Some(b'[') if !root.elements.is_empty() => None,
-            _ => Some("an object"),
-        }
-    }
-}
 
 /// Where a value lies in the text: three words of 32 bits, so that one is copied without gaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -238,7 +105,7 @@ impl<'a> Scanner<'a> {
             base: usize::MAX,
             special: 0,
             expected: "",
-            found: vec![Found::default(); wanted.slots],
+            found: vec![Found::default(); wanted.slots()],
             others: Vec::new(),
         }
     }
@@ -448,7 +315,12 @@ impl<'a> Scanner<'a> {
     /// A member's name, after its first quote and up to after its last: which member of `node` it is. `order` says
     /// which one came after the member `before` last time.
     #[inline]
-    fn name(&mut self, node: &Node, order: &mut [usize], before: usize) -> Result<Option<usize>, Refused> {
+    fn name(
+        &mut self,
+        node: &Node,
+        order: &mut [usize],
+        before: usize,
+    ) -> Result<Option<usize>, Refused> {
         let text = &self.text[self.at..];
         let mut before_next = before;
         // Members may be left out, so one of those after the next may come.
@@ -481,204 +353,6 @@ impl<'a> Scanner<'a> {
         };
         Ok(name.and_then(|name| node.by_name.get(name.as_ref()).copied()))
     }
-
-    /// Any value; what it is.
-    #[inline]
-    fn value(&mut self) -> Result<Kind, Refused> {
-        match self.peek() {
-            b'"' => {
-                self.at += 1;
-                return self.string();
-            }
-            b'{' | b'[' => self.nested()?,
-            b'n' => {
-                self.word("null")?;
-                return Ok(Kind::Null);
-            }
-            _ => self.scalar()?,
-        }
-        Ok(Kind::Other)
-    }
-
-    #[inline]
-    fn scalar(&mut self) -> Result<(), Refused> {
-        match self.peek() {
-            b'-' | b'0'..=b'9' => self.number(),
-            b't' => self.word("true"),
-            b'f' => self.word("false"),
-            b'n' => self.word("null"),
-            _ => Err(self.refuse("a value")),
-        }
-    }
-
-    fn word(&mut self, word: &'static str) -> Result<(), Refused> {
-        let rest = &self.text[self.at..];
-        if !rest.starts_with(word.as_bytes()) {
-            return Err(self.refuse("a value"));
-        }
-        self.at += word.len();
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), Refused> {
-        let text = self.text;
-        let byte = |at: usize| text.get(at).copied().unwrap_or(0);
-        let after_digits = |mut at: usize| {
-            while byte(at).is_ascii_digit() {
-                at += 1;
-            }
-            at
-        };
-        // Where the digits begin that are read last; there must be some.
-        let mut digits = self.at + usize::from(byte(self.at) == b'-');
-        let mut at = after_digits(digits);
-        if byte(digits) == b'0' && at > digits + 1 {
-            self.at = digits + 1;
-            return Err(self.refuse("no digit after a leading zero"));
-        }
-        if byte(at) == b'.' && at > digits {
-            digits = at + 1;
-            at = after_digits(digits);
-        }
-        if matches!(byte(at), b'e' | b'E') && at > digits {
-            digits = at + 1 + usize::from(matches!(byte(at + 1), b'+' | b'-'));
-            at = after_digits(digits);
-        }
-        self.at = at;
-        if at == digits {
-            return Err(self.refuse("a digit"));
-        }
-        Ok(())
-    }
-
-    /// The first quote, backslash or control character from `at` on; the record's end if there is none.
-    #[inline]
-    fn next_special(&mut self, mut at: usize) -> usize {
-        while at < self.text.len() {
-            let base = at - at % WIDTH;
-            if base != self.base {
-                self.base = base;
-                self.special = special(self.block, base);
-            }
-            let rest = self.special >> (at % WIDTH);
-            if rest != 0 {
-                return (at + rest.trailing_zeros() as usize).min(self.text.len());
-            }
-            at = base + WIDTH;
-        }
-        self.text.len()
-    }
-
-    /// A string, after its first quote and up to after its last.
-    #[inline]
-    fn string(&mut self) -> Result<Kind, Refused> {
-        self.at = self.next_special(self.at);
-        if self.peek() == b'"' {
-            self.at += 1;
-            return Ok(Kind::Text);
-        }
-        self.string_with_escapes()
-    }
-
-    fn string_with_escapes(&mut self) -> Result<Kind, Refused> {
-        let mut kind = Kind::Text;
-        loop {
-            match self.peek() {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(kind);
-                }
-                b'\\' => {
-                    kind = Kind::Escaped;
-                    self.escape()?;
-                }
-                _ if self.at == self.text.len() => return Err(self.refuse("a closing quote")),
-                _ => return Err(self.refuse("a control character written as an escape")),
-            }
-            self.at = self.next_special(self.at);
-        }
-    }
-
-    /// An escape, backslash and all.
-    fn escape(&mut self) -> Result<(), Refused> {
-        self.at += 1;
-        match self.peek() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
-            b'u' => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.peek().is_ascii_hexdigit() {
-                        return Err(self.refuse("four hexadecimal digits after `\\u`"));
-                    }
-                    self.at += 1;
-                }
-            }
-            _ => return Err(self.refuse("one of `\"\\/bfnrtu` after a backslash")),
-        }
-        Ok(())
-    }
-
-    /// A list or object of which nothing is wanted.
-    fn nested(&mut self) -> Result<(), Refused> {
-        let outside = self.depth;
-        // A bit for each open bracket, the innermost last: whether it is an object's.
-        let mut objects: u128 = 0;
-        loop {
-            // At the beginning of a value, or at an opening bracket.
-            match self.peek() {
-                open @ (b'{' | b'[') => {
-                    let is_object = open == b'{';
-                    self.enter()?;
-                    objects = objects << 1 | u128::from(is_object);
-                    self.blanks();
-                    if self.peek() != open + 2 {
-                        if is_object {
-                            self.skip_name(NAME_OR_END)?;
-                        }
-                        continue;
-                    }
-                    // `}` and `]` stand two places after `{` and `[`.
-                }
-                b'"' => {
-                    self.at += 1;
-                    self.string()?;
-                }
-                _ => self.scalar()?,
-            }
-            // After a value, or at a closing bracket.
-            loop {
-                if self.depth == outside {
-                    return Ok(());
-                }
-                let is_object = objects & 1 == 1;
-                self.blanks();
-                match (self.peek(), is_object) {
-                    (b',', _) => {
-                        self.at += 1;
-                        self.blanks();
-                        if is_object {
-                            self.skip_name(NAME)?;
-                        }
-                        break;
-                    }
-                    (b'}', true) | (b']', false) => {
-                        self.at += 1;
-                        self.depth -= 1;
-                        objects >>= 1;
-                    }
-                    (_, true) => return Err(self.refuse(COMMA_OR_BRACE)),
-                    (_, false) => return Err(self.refuse(COMMA_OR_BRACKET)),
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn skip_name(&mut self, expected: &'static str) -> Result<(), Refused> {
-        self.expect(b'"', expected)?;
-        self.string()?;
-        self.colon()
-    }
 }
 
 /// In an order: before all members.
@@ -692,64 +366,9 @@ const NAME_OR_END: &str = "a name in quotes or `}`";
 const COMMA_OR_BRACE: &str = "`,` or `}`";
 const COMMA_OR_BRACKET: &str = "`,` or `]`";
 
-/// The quotes, backslashes and control characters of the 64 bytes from `base` on, as bits.
-#[inline]
-fn special(block: &[u8], base: usize) -> u64 {
-    let rest = &block[base..];
-    let lanes = match rest.first_chunk::<WIDTH>() {
-        Some(bytes) => Lanes::load(bytes),
-        None => {
-            let mut bytes = [b' '; WIDTH];
-            bytes[..rest.len()].copy_from_slice(rest);
-            Lanes::load(&bytes)
-        }
-    };
-    lanes.equal(b'"') | lanes.equal(b'\\') | lanes.at_most(0x1F)
-}
-
-/// The text of a string with escapes, which was scanned, without its quotes; `None`: it holds half a character, as
-/// `\uD800` to `\uDFFF` are that do not stand in pairs, or is not UTF-8.
-pub fn unescape(string: &[u8]) -> Option<String> {
-    let mut text = Vec::with_capacity(string.len());
-    let mut rest = string;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        text.extend_from_slice(&rest[..at]);
-        let plain = match rest.get(at + 1)? {
-            b'b' => 0x08,
-            b'f' => 0x0C,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                let (character, after) = unicode(&rest[at..])?;
-                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = after;
-                continue;
-            }
-            &same => same,
-        };
-        text.push(plain);
-        rest = &rest[at + 2..];
-    }
-    text.extend_from_slice(rest);
-    String::from_utf8(text).ok()
-}
-
-/// The character that `\uXXXX`, or a pair of these, stands for, and what follows.
-fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
-    let unit = |text: &[u8]| {
-        let digits = text.strip_prefix(b"\\u")?.first_chunk::<4>()?;
-        u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
-    };
-    let first = unit(text)?;
-    let units = [first, unit(&text[6..]).unwrap_or(0)];
-    let len = if (0xD800..0xDC00).contains(&first) { 2 } else { 1 };
-    let character = char::decode_utf16(units[..len].iter().copied()).next()?.ok()?;
-    Some((character, &text[6 * len..]))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::raw::Pointer;
     use super::*;
     use proptest::prelude::*;
     use serde::de::IgnoredAny;
@@ -789,10 +408,13 @@ mod tests {
             ];
             let blank = "[ \t\r\n]{0,2}";
             let member = (name, blank, inner.clone());
-            let member = member.prop_map(|(name, blank, value)| format!("{blank}{name}{blank}:{blank}{value}{blank}"));
+            let member = member.prop_map(|(name, blank, value)| {
+                format!("{blank}{name}{blank}:{blank}{value}{blank}")
+            });
             prop_oneof![
                 prop::collection::vec(inner, 0..4).prop_map(|all| format!("[{}]", all.join(", "))),
-                prop::collection::vec(member, 0..6).prop_map(|all| format!("{{{}}}", all.join(","))),
+                prop::collection::vec(member, 0..6)
+                    .prop_map(|all| format!("{{{}}}", all.join(","))),
             ]
         })
     }
@@ -869,23 +491,47 @@ mod tests {
             ("{\"a\":-}", 6, "a digit"),
             ("{\"a\":1e+}", 8, "a digit"),
             ("{\"a\":\"b", 7, "a closing quote"),
-            ("{\"a\":\"\t\"}", 6, "a control character written as an escape"),
-            ("{\"a\":\"\\x\"}", 7, "one of `\"\\/bfnrtu` after a backslash"),
-            ("{\"a\":\"\\u12g4\"}", 10, "four hexadecimal digits after `\\u`"),
+            (
+                "{\"a\":\"\t\"}",
+                6,
+                "a control character written as an escape",
+            ),
+            (
+                "{\"a\":\"\\x\"}",
+                7,
+                "one of `\"\\/bfnrtu` after a backslash",
+            ),
+            (
+                "{\"a\":\"\\u12g4\"}",
+                10,
+                "four hexadecimal digits after `\\u`",
+            ),
             ("{\"a\":1} {\"a\":2}", 8, "the end of the record"),
             ("{'a':1}", 1, "a name in quotes or `}`"),
-            (deep.as_str(), 128, "at most 128 levels of lists and objects"),
+            (
+                deep.as_str(),
+                128,
+                "at most 128 levels of lists and objects",
+            ),
         ];
         for (text, at, expected) in cases {
             let wanted = wanted();
             let mut scanner = Scanner::new(&wanted, text.as_bytes());
-            assert_eq!(scanner.record(0, text.len()), Err(Fault { at, expected }), "{text}");
+            assert_eq!(
+                scanner.record(0, text.len()),
+                Err(Fault { at, expected }),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn nesting_is_taken_up_to_its_limit() {
-        let deep = format!("{}{}", "[{\"a\":".repeat(64), "1}]".repeat(64).replace("1}]1}]", "}]}]"));
+        let deep = format!(
+            "{}{}",
+            "[{\"a\":".repeat(64),
+            "1}]".repeat(64).replace("1}]1}]", "}]}]")
+        );
         let deep = deep.replacen(":}", ":1}", 1);
         assert!(serde_json::from_str::<IgnoredAny>(&deep).is_ok(), "{deep}");
         let wanted = Wanted::new(&[]);
@@ -899,7 +545,13 @@ mod tests {
         let wanted = wanted();
         let mut scanner = Scanner::new(&wanted, text);
         scanner.record(0, text.len()).expect("it is JSON");
-        let found: Vec<_> = scanner.found[..4].iter().map(|&found| value(text, found)).collect();
-        assert_eq!(found, [Some("2".into()), None, Some("{\"d\":2}".into()), None]);
+        let found: Vec<_> = scanner.found[..4]
+            .iter()
+            .map(|&found| value(text, found))
+            .collect();
+        assert_eq!(
+            found,
+            [Some("2".into()), None, Some("{\"d\":2}".into()), None]
+        );
     }
 }

@@ -210,7 +210,10 @@ impl<R: Read> Splitter<R> {
             }
             Found::Blank => {}
             Found::Nothing => {
-                if let Some(from) = self.open.filter(|&from| self.scanned - from > self.limits.record_bytes) {
+                if let Some(from) = self
+                    .open
+                    .filter(|&from| self.scanned - from > self.limits.record_bytes)
+                {
                     return Err(self.long(from));
                 }
                 if self.ended {
@@ -355,7 +358,9 @@ impl<R: Read> Splitter<R> {
             Finder::Lines => {}
             Finder::Around(around) => {
                 if let Some(expected) = around.missing() {
-                    return Err(SplitError::Around(self.fault(&expected, "the end of the file")));
+                    return Err(SplitError::Around(
+                        self.fault(&expected, "the end of the file"),
+                    ));
                 }
             }
             Finder::Elements { .. } => {
@@ -433,7 +438,11 @@ impl<R: Read> Splitter<R> {
 fn trimmed(buffer: &[u8], from: usize, to: usize) -> Option<Found> {
     let text = &buffer[from..to];
     let before = text.iter().take_while(|&&byte| is_blank(byte)).count();
-    let after = text.iter().rev().take_while(|&&byte| is_blank(byte)).count();
+    let after = text
+        .iter()
+        .rev()
+        .take_while(|&&byte| is_blank(byte))
+        .count();
     (before < text.len()).then(|| Found::Record {
         from: from + before,
         to: to - after,
@@ -511,7 +520,10 @@ mod tests {
                 Ok(Some(block)) => block,
                 Ok(None) => return (records, bytes, None),
                 Err(error) => {
-                    let (SplitError::Cut(error) | SplitError::Long(error) | SplitError::Around(error) | SplitError::Read(error)) = error;
+                    let (SplitError::Cut(error)
+                    | SplitError::Long(error)
+                    | SplitError::Around(error)
+                    | SplitError::Read(error)) = error;
                     return (records, bytes, Some(error.message));
                 }
             };
@@ -598,29 +610,123 @@ mod tests {
     fn what_is_wrong_around_records_is_said_after_what_came_before() {
         let long = format!("[1,\n\"{}\"]", "x".repeat(100));
         let cases = [
-            ("", "[1,2", 1, "record 2, begun on line 1, is still open at the end of the file"),
-            ("", "[1,", 1, "line 1, byte 3: expected a value or `]`, found the end of the file"),
-            ("", "[", 0, "line 1, byte 1: expected a value or `]`, found the end of the file"),
-            ("", "", 0, "line 1, byte 0: expected a value, found the end of the file"),
-            ("", "[1]\n x", 1, "line 2, byte 5: expected the end of the file after the value, found `x`"),
-            ("", "[1][2]", 1, "line 1, byte 3: expected the end of the file after the value, found `[`"),
-            ("", "{\"a\":1}", 0, "line 1, byte 0: expected `[`, the beginning of a list of records, found `{`"),
-            ("/a", "{\"a\":1}", 0, "line 1, byte 5: expected `[`, a list of records at `/a`, found `1`"),
-            ("/a", "{\"b\":[1]}", 0, "line 1, byte 9: expected a list at `/a`, found the end of the file"),
-            ("/a", "{\"a\":[1],\"a\":[2]}", 1, "line 1, byte 13: expected one value at `/a`, found `[`"),
-            ("/a", "{\"a\":[1]", 1, "line 1, byte 8: expected `,` or `}`, found the end of the file"),
-            ("/a", "{\"b\":01,\"a\":[]}", 0, "line 1, byte 6: expected `,` or `}`, found `1`"),
-            ("/a", "{\"b\":1.}", 0, "line 1, byte 7: expected a digit, found `}`"),
-            ("/a", "{\"b\":trux}", 0, "line 1, byte 8: expected a value, found `x`"),
-            ("/a", "{\"a\":truthful}", 0, "line 1, byte 5: expected `[`, a list of records at `/a`, found `truthful`"),
-            ("/a", "{\"b\":\"\\q\"}", 0, "line 1, byte 7: expected one of `\"\\/bfnrtu` after a backslash, found `q`"),
-            ("/a", "{b:1}", 0, "line 1, byte 1: expected a name in quotes or `}`, found `b`"),
-            ("", long.as_str(), 1, "record 2, begun on line 2, is longer than 100 bytes"),
+            (
+                "",
+                "[1,2",
+                1,
+                "record 2, begun on line 1, is still open at the end of the file",
+            ),
+            (
+                "",
+                "[1,",
+                1,
+                "line 1, byte 3: expected a value or `]`, found the end of the file",
+            ),
+            (
+                "",
+                "[",
+                0,
+                "line 1, byte 1: expected a value or `]`, found the end of the file",
+            ),
+            (
+                "",
+                "",
+                0,
+                "line 1, byte 0: expected a value, found the end of the file",
+            ),
+            (
+                "",
+                "[1]\n x",
+                1,
+                "line 2, byte 5: expected the end of the file after the value, found `x`",
+            ),
+            (
+                "",
+                "[1][2]",
+                1,
+                "line 1, byte 3: expected the end of the file after the value, found `[`",
+            ),
+            (
+                "",
+                "{\"a\":1}",
+                0,
+                "line 1, byte 0: expected `[`, the beginning of a list of records, found `{`",
+            ),
+            (
+                "/a",
+                "{\"a\":1}",
+                0,
+                "line 1, byte 5: expected `[`, a list of records at `/a`, found `1`",
+            ),
+            (
+                "/a",
+                "{\"b\":[1]}",
+                0,
+                "line 1, byte 9: expected a list at `/a`, found the end of the file",
+            ),
+            (
+                "/a",
+                "{\"a\":[1],\"a\":[2]}",
+                1,
+                "line 1, byte 13: expected one value at `/a`, found `[`",
+            ),
+            (
+                "/a",
+                "{\"a\":[1]",
+                1,
+                "line 1, byte 8: expected `,` or `}`, found the end of the file",
+            ),
+            (
+                "/a",
+                "{\"b\":01,\"a\":[]}",
+                0,
+                "line 1, byte 6: expected `,` or `}`, found `1`",
+            ),
+            (
+                "/a",
+                "{\"b\":1.}",
+                0,
+                "line 1, byte 7: expected a digit, found `}`",
+            ),
+            (
+                "/a",
+                "{\"b\":trux}",
+                0,
+                "line 1, byte 8: expected a value, found `x`",
+            ),
+            (
+                "/a",
+                "{\"a\":truthful}",
+                0,
+                "line 1, byte 5: expected `[`, a list of records at `/a`, found `truthful`",
+            ),
+            (
+                "/a",
+                "{\"b\":\"\\q\"}",
+                0,
+                "line 1, byte 7: expected one of `\"\\/bfnrtu` after a backslash, found `q`",
+            ),
+            (
+                "/a",
+                "{b:1}",
+                0,
+                "line 1, byte 1: expected a name in quotes or `}`, found `b`",
+            ),
+            (
+                "",
+                long.as_str(),
+                1,
+                "record 2, begun on line 2, is longer than 100 bytes",
+            ),
         ];
         for (pointer, text, before, message) in cases {
             for drop in [1, 3, 1000] {
                 let (records, _, error) = split(text, &list(pointer), limits(20, 2), drop);
-                assert_eq!((records.len(), error.as_deref()), (before, Some(message)), "{text}");
+                assert_eq!(
+                    (records.len(), error.as_deref()),
+                    (before, Some(message)),
+                    "{text}"
+                );
             }
         }
         let long = format!("1\n\n{}\n", "x".repeat(101));
@@ -633,13 +739,26 @@ mod tests {
 
     #[test]
     fn a_text_begins_again_as_it_was() {
-        for (text, given) in [("\u{feff}1\n2\n3\n", 2), ("1\n2", 1), ("\u{feff}", 0), ("", 0)] {
+        for (text, given) in [
+            ("\u{feff}1\n2\n3\n", 2),
+            ("1\n2", 1),
+            ("\u{feff}", 0),
+            ("", 0),
+        ] {
             let mut splitter = Splitter::new(text.as_bytes(), Shape::Lines, limits(1, 1));
-            let blocks = (0..given).map(|_| splitter.next_block().expect("it splits").expect("there is one"));
+            let blocks = (0..given).map(|_| {
+                splitter
+                    .next_block()
+                    .expect("it splits")
+                    .expect("there is one")
+            });
             let blocks: Vec<Block> = blocks.collect();
             assert!(given > 0 || splitter.next_block().expect("it splits").is_none());
             let mut again = String::new();
-            splitter.restart(blocks).read_to_string(&mut again).expect("memory gives it");
+            splitter
+                .restart(blocks)
+                .read_to_string(&mut again)
+                .expect("memory gives it");
             assert_eq!(again, text);
         }
     }

@@ -167,11 +167,11 @@ impl LoadNdjson {
             opened.map_err(|error| of_file(&self.files, folder, first, error))
         };
         let names = if first.is_once() {
-            let mut begun = self.lock_begun();
-            if begun.is_none() {
-                *begun = Some(begin()?);
+            let mut opened = self.lock_begun();
+            if opened.is_none() {
+                *opened = Some(begin()?);
             }
-            begun.as_ref().map(|opened| opened.names.clone())
+            opened.as_ref().map(|opened| opened.names.clone())
         } else {
             Some(begin()?.names)
         };
@@ -265,8 +265,8 @@ impl Stage for LoadNdjson {
         let mut warnings = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
         for place in places {
-            let (seen, file) =
-                Seen::of(&place).map_err(|error| of_file(&self.files, &run.folder, &place, error))?;
+            let (seen, file) = Seen::of(&place)
+                .map_err(|error| of_file(&self.files, &run.folder, &place, error))?;
             if file.bytes == 0 && seen.is_file() {
                 warnings.push(format!("`{place}` is empty"));
             }

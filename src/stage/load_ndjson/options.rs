@@ -89,10 +89,10 @@ impl Options {
         }
         if named.len() > COLUMNS_MAX {
             let given = named.len();
-            return Err(Error::usage(format!(
-                "`columns`: at most {COLUMNS_MAX}, found {given}"
-            ))
-            .of(["columns"]));
+            return Err(
+                Error::usage(format!("`columns`: at most {COLUMNS_MAX}, found {given}"))
+                    .of(["columns"]),
+            );
         }
         let fields = named.iter().map(|(name, _)| Field::new(name, Type::String));
         Schema::new(fields.collect()).under("columns")?;

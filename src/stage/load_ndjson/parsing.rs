@@ -133,8 +133,12 @@ pub(super) fn warn_of_others(counts: &mut Counts) -> String {
     let shown = names.iter().take(Others::NAMES_MAX);
     let shown = shown.map(|(name, count)| format!("`{}` ({count})", &name[OTHER_MEMBER.len()..]));
     let mut shown = shown.collect::<Vec<String>>().join(", ");
-    let named: u64 = names.iter().take(Others::NAMES_MAX).map(|(_, count)| count).sum();
-    if named < members {
+    let in_words: u64 = names
+        .iter()
+        .take(Others::NAMES_MAX)
+        .map(|(_, count)| count)
+        .sum();
+    if in_words < members {
         shown.push_str(" and more");
     }
     format!(

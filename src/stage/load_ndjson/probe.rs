@@ -35,8 +35,7 @@ impl LoadNdjson {
         if place.is_once() {
             return Ok("is read when the run begins".into());
         }
-        let mut splitter =
-            self.open_file(&Seen::of(place)?.0, Arc::default(), &Stop::default())?;
+        let mut splitter = self.open_file(&Seen::of(place)?.0, Arc::default(), &Stop::default())?;
         let Some(schema) = schema? else {
             return Ok(UNCOMPARED.into());
         };
@@ -79,7 +78,13 @@ impl LoadNdjson {
         let places = expand(&self.files, folder, &stop).ok()?;
         let place = places.first()?;
         let begins_list = |opened: &mut Opened| {
-            opened.splitter.peek().ok()?.trim_ascii_start().starts_with(b"[").then_some(())
+            opened
+                .splitter
+                .peek()
+                .ok()?
+                .trim_ascii_start()
+                .starts_with(b"[")
+                .then_some(())
         };
         if place.is_once() {
             begins_list(self.lock_begun().as_mut()?)?;
@@ -87,7 +92,11 @@ impl LoadNdjson {
             let seen = Seen::of(place).ok()?.0;
             let splitter = self.open_file(&seen, Arc::default(), &stop).ok()?;
             let names = Vec::new();
-            begins_list(&mut Opened { place: place.clone(), splitter, names })?;
+            begins_list(&mut Opened {
+                place: place.clone(),
+                splitter,
+                names,
+            })?;
         }
         Some(format!(
             "`{place}` begins with `[`, as a list of records does; if it is one, write `format = \"json\"`"

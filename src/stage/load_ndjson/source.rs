@@ -95,15 +95,19 @@ pub(super) fn place_of(batch: &Batch) -> BlockPlace {
     let number = |i: usize| batch.column(i).ints().value(0).cast_unsigned();
     let cell = batch.column(5).cell(0);
     let (pairs, _) = cell.as_chunks::<8>();
-    let pair = |pair: &[u8; 8]| {
-        let [a, b, c, d, e, f, g, h] = *pair;
-        [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    let byte = |half: &[u8]| {
+        half.iter()
+            .rev()
+            .fold(0, |byte, &part| byte << 8 | u32::from(part))
     };
     BlockPlace {
         file: u16::try_from(number(1)).expect("the source wrote a u16"),
         first_record: number(2),
         first_line: number(3),
         offset: number(4),
-        records: pairs.iter().map(pair).collect(),
+        records: pairs
+            .iter()
+            .map(|pair| [byte(&pair[..4]), byte(&pair[4..])])
+            .collect(),
     }
 }

@@ -1236,7 +1236,11 @@ fn json_fails(random: &mut Random, job: &mut Job) {
     };
     let rows = some_good_rows(random);
     let first = layout.write(random, &rows);
-    let second = Layout { broken: 60, ..layout }.write(random, &rows);
+    let second = Layout {
+        broken: 60,
+        ..layout
+    }
+    .write(random, &rows);
     let mut options = layout.options();
     options.push(("on_error", json!("fail")));
     load_json(random, job, [first, second], options);

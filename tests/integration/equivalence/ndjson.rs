@@ -35,7 +35,11 @@ impl Layout {
         let (open, between, close) = match self.list {
             None => ("", "\n", "\n"),
             Some("") => ("[", ",", "]"),
-            Some("/data/items") => (r#"{"n": [1.5e3], "data": {"items": ["#, ",\n", "], \"more\": null}}\n"),
+            Some("/data/items") => (
+                r#"{"n": [1.5e3], "data": {"items": ["#,
+                ",\n",
+                "], \"more\": null}}\n",
+            ),
             Some(_) => (r#"[{"r/s": 1}, {"r": "]", "r\/s": [ "#, "\n,", "]}]"),
         };
         let mut text = random.pick(&["", "", "\u{feff}"]).as_bytes().to_vec();
@@ -106,7 +110,9 @@ fn record(random: &mut Random, row: &[Value], has_all: bool) -> String {
         members.push(member);
     }
     if random.chance(15) {
-        members.push(r#""deep":{"list":[1.50,{"text":"a\u00e9\"b"}],"n":12345678901234567890}"#.into());
+        members.push(
+            r#""deep":{"list":[1.50,{"text":"a\u00e9\"b"}],"n":12345678901234567890}"#.into(),
+        );
     }
     if random.chance(10) && !has_all {
         members.push(format!("\"later {}\":true", random.below(12)));
@@ -122,6 +128,9 @@ fn string(random: &mut Random, text: &str) -> String {
     if !random.chance(10) {
         return Value::from(text).to_string();
     }
-    let units: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let units: Vec<String> = text
+        .encode_utf16()
+        .map(|unit| format!("\\u{unit:04x}"))
+        .collect();
     format!("\"{}\"", units.concat())
 }
