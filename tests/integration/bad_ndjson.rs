@@ -377,6 +377,76 @@ fn every_bad_file_says_what_a_user_needs() {
     for_each(&table(), check);
 }
 
+#[test]
+fn a_look_before_the_run_finds_what_does_not_fit() {
+    let look = |text: &str, options: &str| {
+        let folder = Folder::new("bad_ndjson");
+        folder.write("rows.json", text);
+        let stages =
+            "[[stage]]\nname = \"load\"\nkind = \"load_ndjson\"\nfiles = [\"rows.json\"]\n";
+        folder.write(
+            "pipeline.toml",
+            format!(
+                "{stages}{options}\n[[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"load\"]\n\
+                 path = \"rows.csv\"\n"
+            ),
+        );
+        let looked = Etl::new(folder.path(), &["check", "pipeline.toml", "--connect"]).outcome();
+        (looked.code, looked.stdout + &looked.stderr)
+    };
+    let lines = "{\"a\":1,\"b\":2}\n{\"c\" 3}\n";
+    for (text, options, code, says) in [
+        (lines, "", 0, "2 columns, the first record fits"),
+        (
+            lines,
+            "columns = [\"a\"]",
+            0,
+            "1 column, the first record fits",
+        ),
+        ("", "columns = [\"a\"]", 0, "1 column, no records"),
+        (
+            "[{\"a\":1}]\n",
+            "columns = [\"a\"]",
+            1,
+            "does not fit: expected an object, found a list; is `format` json?",
+        ),
+        (
+            "[{\"a\":1}]\n",
+            "format = \"json\"",
+            0,
+            "1 column, the first record fits",
+        ),
+        (
+            "{\"a\":1}\n",
+            "types = { b = \"int\" }",
+            1,
+            "`types` names `b`; `columns` has `a`",
+        ),
+        (
+            "{\"a\":1}\n",
+            "format = \"json\"\ncolumns = [\"a\"]",
+            1,
+            "expected `[`, the beginning of a list of records",
+        ),
+        (
+            "{\"a\":1}\n",
+            "records = \"/a\"",
+            2,
+            "`records` is for `format = \"json\"`",
+        ),
+        (
+            "{\"a\":1}\n",
+            "columns = { a = \"a.b\" }",
+            2,
+            "did you mean `/a/b`?",
+        ),
+    ] {
+        let (found, said) = look(text, options);
+        assert_eq!(found, Some(code), "{options}: {said}");
+        assert!(said.contains(says), "{options}: {said}");
+    }
+}
+
 /// Rejects in words, a line each.
 fn rejects(text: &str) -> String {
     let mut words = String::new();

@@ -326,3 +326,65 @@ pub(super) fn shown(text: &[u8]) -> String {
         None => "the end of the record".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, pointers: &[&str], targets: &[Target]) -> Parsed {
+        let pointers = pointers
+            .iter()
+            .map(|text| Pointer::parse(text).expect("it is a pointer"));
+        let parser = Parser::new(&pointers.collect::<Vec<_>>(), targets.to_vec());
+        let mut records = Vec::new();
+        let mut from = 0;
+        for line in text.split_inclusive('\n') {
+            let byte = |at: usize| u32::try_from(at).expect("it is short");
+            records.push([byte(from), byte(from + line.trim_end().len())]);
+            from += line.len();
+        }
+        parser.parse(&text.as_bytes().to_vec().into(), &records)
+    }
+
+    #[test]
+    fn which_other_members_are_named_does_not_depend_on_where_blocks_end() {
+        let record = |name: usize| format!("{{\"a\":1,\"n{name:02}\":1}}\n");
+        let text = |names: &[usize]| names.iter().map(|&name| record(name)).collect::<String>();
+        let names: Vec<usize> = (0..40).map(|i| i * 7 % 20).collect();
+        let count = |text: &str| parse(text, &["/a"], &[Target::String]).others;
+        let whole = count(&text(&names));
+        assert_eq!(whole.members, 40);
+        assert_eq!(whole.names.len(), Others::NAMES_MAX);
+        let mut together = BTreeMap::new();
+        for part in names.chunks(9) {
+            for (name, count) in count(&text(part)).names {
+                *together.entry(name).or_insert(0) += count;
+            }
+        }
+        let first: BTreeMap<_, _> = together.into_iter().take(Others::NAMES_MAX).collect();
+        assert_eq!(first, whole.names);
+    }
+
+    #[test]
+    fn a_faulty_record_leaves_nothing_in_any_column() {
+        let text = "{\"a\":\"one\",\"n\":1}\n{\"a\":\"two\",\"n\":\"x\"}\n{\"a\":null}\n{\"a\":\"\\ud800\"}\n{\"n\":2,\"x\":0}\n";
+        let parsed = parse(text, &["/a", "/n"], &[Target::String, Target::Int]);
+        assert_eq!(parsed.rows, 3);
+        let texts = parsed.columns[0].strings();
+        assert_eq!(
+            (0..3).map(|row| texts.get(row)).collect::<Vec<_>>(),
+            [Some("one"), None, None]
+        );
+        let numbers = parsed.columns[1].ints();
+        assert_eq!(
+            (0..3).map(|row| numbers.get(row)).collect::<Vec<_>>(),
+            [Some(1), None, Some(2)]
+        );
+        let faults = parsed
+            .faults
+            .iter()
+            .map(|fault| (fault.record, fault.column));
+        assert_eq!(faults.collect::<Vec<_>>(), [(1, Some(1)), (3, Some(0))]);
+        assert_eq!(parsed.others.members, 1);
+    }
+}

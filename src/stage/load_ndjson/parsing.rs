@@ -9,7 +9,7 @@ use crate::batch::{Batch, origin};
 use crate::columns::row_number;
 use crate::error::{Error, Result};
 use crate::format::json::records::{Fault, Others, Parser};
-use crate::schema::{Schema, count};
+use crate::schema::Schema;
 use crate::stage::OnError;
 
 /// The count of values whose members are no columns.
@@ -141,13 +141,13 @@ pub(super) fn warn_of_others(counts: &mut Counts) -> String {
     if in_words < members {
         shown.push_str(" and more");
     }
+    let left_out = match members {
+        1 => "1 value was left out, since its member is no column".to_owned(),
+        _ => format!("{members} values were left out, since their members are no columns"),
+    };
     format!(
-        "{} left out, since its member is no column: {shown}; the columns are the members of the first {} records of \
-         the first file; name those you want in `columns`",
-        match count(members, "value") {
-            one if members == 1 => format!("{one} was"),
-            many => format!("{many} were"),
-        },
+        "{left_out}: {shown}; the columns are the members of the first {} records of the first file; name those you \
+         want in `columns`",
         super::NAMES_RECORDS,
     )
 }
