@@ -375,11 +375,9 @@ mod tests {
             (0..3).map(|row| texts.get(row)).collect::<Vec<_>>(),
             [Some("one"), None, None]
         );
-        let numbers = parsed.columns[1].ints();
-        assert_eq!(
-            (0..3).map(|row| numbers.get(row)).collect::<Vec<_>>(),
-            [Some(1), None, Some(2)]
-        );
+        let numbers = &parsed.columns[1];
+        let number = |row| (!numbers.is_null(row)).then(|| numbers.ints().value(row));
+        assert_eq!([0, 1, 2].map(number), [Some(1), None, Some(2)]);
         let faults = parsed
             .faults
             .iter()
