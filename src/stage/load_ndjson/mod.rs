@@ -88,18 +88,9 @@ struct Opened {
     names: Vec<String>,
 }
 
-impl LoadNdjson {
-    fn limits(&self, batch_rows: usize) -> Limits {
-        Limits {
-            block_bytes: BLOCK_BYTES,
-            block_records: batch_rows as u64,
-            record_bytes: self.record_bytes,
-        }
-    }
-
-    /// The error of a text that cannot be cut, with the options that may be meant.
-    fn hinted(&self, error: SplitError) -> Error {
-        match error {
+/// The error of a text that cannot be cut, with the options that may be meant.
+fn hinted(error: SplitError) -> Error {
+    match error {
             SplitError::Read(error) => error,
             SplitError::Cut(error) => {
                 error.hint("the file was cut, or a quote or a bracket in it is never closed")
@@ -111,6 +102,15 @@ impl LoadNdjson {
                 "`format = \"json\"` reads one JSON value with a list of records in it, and `records` is the pointer \
                  to that list; a value a line is `format = \"ndjson\"`",
             ),
+        }
+}
+
+impl LoadNdjson {
+    fn limits(&self, batch_rows: usize) -> Limits {
+        Limits {
+            block_bytes: BLOCK_BYTES,
+            block_records: batch_rows as u64,
+            record_bytes: self.record_bytes,
         }
     }
 
@@ -131,8 +131,7 @@ impl LoadNdjson {
         while records < NAMES_RECORDS && bytes < NAMES_BYTES {
             splitter.set_limits(self.limits(NAMES_RECORDS - records));
             let block = splitter.next_block();
-            let Some(block) = block.map_err(|error| in_file(&seen.place, self.hinted(error)))?
-            else {
+            let Some(block) = block.map_err(|error| in_file(&seen.place, hinted(error)))? else {
                 break;
             };
             names.add(&block.bytes, &block.records);
@@ -190,15 +189,13 @@ impl LoadNdjson {
 
     /// The values of columns, from the records of a block.
     fn parsing(&self, schema: Schema) -> Parsing {
-        let (pointers, targets): (Vec<Pointer>, Vec<Target>) = match &self.columns {
-            Some(columns) => {
-                let of = |column: &Column| (column.place.clone(), self.target(&column.name));
-                columns.iter().map(of).unzip()
-            }
-            None => {
-                let of = |name: &str| (Pointer(vec![name.to_owned()]), self.target(name));
-                schema.names().map(of).unzip()
-            }
+        let (pointers, targets): (Vec<Pointer>, Vec<Target>) = if let Some(columns) = &self.columns
+        {
+            let of = |column: &Column| (column.place.clone(), self.target(&column.name));
+            columns.iter().map(of).unzip()
+        } else {
+            let of = |name: &str| (Pointer(vec![name.to_owned()]), self.target(name));
+            schema.names().map(of).unzip()
         };
         Parsing {
             parser: Parser::new(&pointers, targets),

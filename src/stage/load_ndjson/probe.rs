@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::source::to_batch;
-use super::{LoadNdjson, Opened};
+use super::{LoadNdjson, Opened, hinted};
 use crate::error::{Error, Result};
 use crate::format::json::split::Shape;
 use crate::place::{Place, Seen, expand, in_file, of_file};
@@ -42,7 +42,7 @@ impl LoadNdjson {
         let columns = count(schema.fields.len(), "column");
         splitter.set_limits(self.limits(1));
         let block = splitter.next_block();
-        let block = block.map_err(|error| in_file(place, self.hinted(error)))?;
+        let block = block.map_err(|error| in_file(place, hinted(error)))?;
         let Some(block) = block.filter(|block| !block.records.is_empty()) else {
             return Ok(format!("{columns}, no records"));
         };

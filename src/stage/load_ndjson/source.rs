@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::{LoadNdjson, TextSplitter};
+use super::{LoadNdjson, TextSplitter, hinted};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
@@ -30,18 +30,17 @@ impl Blocks {
         }
         let splitter = self.open.as_mut().expect("it was just opened");
         let block = splitter.next_block();
-        block.map_err(|error| in_file(&self.seen.place, self.loader.hinted(error)))
+        block.map_err(|error| in_file(&self.seen.place, hinted(error)))
     }
 
     fn open(&self) -> Result<TextSplitter> {
         let mut begun = self.loader.lock_begun();
         let begun = begun.take_if(|opened| opened.place == self.seen.place);
-        let mut splitter = match begun {
-            Some(opened) => opened.splitter,
-            None => {
-                let done = self.bytes_done.clone();
-                self.loader.open_file(&self.seen, done, &self.stop)?
-            }
+        let mut splitter = if let Some(opened) = begun {
+            opened.splitter
+        } else {
+            let done = self.bytes_done.clone();
+            self.loader.open_file(&self.seen, done, &self.stop)?
         };
         splitter.set_limits(self.loader.limits(self.batch_rows));
         Ok(splitter)
