@@ -58,7 +58,7 @@ impl Ranges {
         let length = object.length_of_ranges()?;
         let tells = usize::try_from(length).map_or(TELLS, |length| length.min(TELLS));
         let first = object.read_at(0, tells, stop)?;
-        let source = if is_packed(&first, &seen.place) {
+        let source = if codec_of(&first, &seen.place).is_some() {
             Source::Inflated(inflated(seen, stop)?)
         } else {
             let stop = stop.clone();

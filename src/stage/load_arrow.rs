@@ -55,7 +55,7 @@ struct Options {
     /// what to read, in this order, each once; globs and addresses as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
-    /// leave out files that a run of this pipeline has published already, by name, size and time
+    /// leave out files that a run of this pipeline has published already, by name, size and time or, of an object, its version
     #[serde(default)]
     only_new: bool,
 }

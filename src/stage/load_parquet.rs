@@ -66,6 +66,9 @@ struct Options {
     /// the columns to read, in this order; the bytes of others are not read
     #[schemars(extend("x-default" = "all, as they stand in the file"))]
     columns: Option<Vec<String>>,
+    /// leave out files that a run of this pipeline has published already, by name, size and time or, of an object, its version
+    #[serde(default)]
+    only_new: bool,
 }
 
 struct LoadParquet(Options);
@@ -120,6 +123,7 @@ impl Stage for LoadParquet {
     fn properties(&self) -> Properties {
         Properties {
             reads: self.0.files.clone(),
+            only_new: self.0.only_new,
             ..Properties::default()
         }
     }
@@ -152,6 +156,7 @@ impl Stage for LoadParquet {
         let bytes_done = Arc::new(AtomicU64::new(0));
         let loader = Arc::new(LoadParquet(Options {
             files: Vec::new(),
+            only_new: self.0.only_new,
             columns: self.0.columns.clone(),
         }));
         let mut files = Vec::new();

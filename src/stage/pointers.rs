@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{Error, Result};
 use crate::format::csv::parse::Target;
 use crate::format::json::raw::Pointer;
-use crate::schema::{Type, list};
+use crate::schema::list;
 
 /// Columns: a table says where each is; a list, that each is where its name says.
 #[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
@@ -67,14 +67,4 @@ pub(super) fn check_types(types: &BTreeMap<String, Target>, columns: &[&str]) ->
     Err(error
         .of(["types", unknown])
         .suggest(unknown, columns.iter().copied()))
-}
-
-/// The type of a column whose values become this.
-pub(super) fn type_of(target: Target) -> Type {
-    match target {
-        Target::String => Type::String,
-        Target::Int => Type::Int,
-        Target::Float => Type::Float,
-        Target::Bool => Type::Bool,
-    }
 }

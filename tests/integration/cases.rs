@@ -209,7 +209,11 @@ fn compare_with_expected(case: &Path, seen: &Seen, outcome: &Outcome) -> Vec<Str
     written.retain(|name, _| {
         let extension = Path::new(name).extension();
         expected.contains_key(name)
-            || !extension.is_some_and(|it| ["gz", "zst", "arrow", "parquet"].iter().any(|only| it == *only))
+            || !extension.is_some_and(|it| {
+                ["gz", "zst", "arrow", "parquet"]
+                    .iter()
+                    .any(|only| it == *only)
+            })
     });
     faults.extend(files_differ(&expected, &written));
     if let Some(text) = text("rejects.ndjson") {

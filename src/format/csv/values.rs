@@ -49,7 +49,12 @@ impl<T: Default> Numbers<T> {
 }
 
 impl<'a> Builder<'a> {
-    pub(in crate::format) fn new(target: Target, notation: Notation, text: &'a str, rows: usize) -> Self {
+    pub(in crate::format) fn new(
+        target: Target,
+        notation: Notation,
+        text: &'a str,
+        rows: usize,
+    ) -> Self {
         if matches!(target, Target::Int | Target::Float) && !notation.is_plain() {
             let plain = Builder::new(target, Notation::default(), text, rows);
             return Builder::Written(Box::new(plain), notation, String::new());

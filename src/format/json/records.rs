@@ -12,6 +12,7 @@ use super::scan::{Found, Kind, Scanner};
 use super::wanted::Wanted;
 use crate::columns::Column;
 use crate::error::cut_value;
+use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::Target;
 use crate::format::csv::values::Builder;
 
@@ -97,7 +98,8 @@ impl Parser {
         // A text that is not intact is sliced nowhere: its good values are copied.
         let text = simdutf8::basic::from_utf8(block);
         let (intact, text) = (text.is_ok(), text.unwrap_or_default());
-        let builder = |&target: &Target| Builder::new(target, text, records.len());
+        let builder =
+            |&target: &Target| Builder::new(target, Notation::default(), text, records.len());
         let mut table = Table {
             parser: self,
             block,
@@ -220,6 +222,17 @@ impl Table<'_> {
             (Kind::Absent | Kind::Null, builder) => builder.null(),
             (Kind::Text | Kind::Other, Builder::String(strings)) if self.intact => {
                 strings.push_slice(found.from as usize, found.to as usize);
+            }
+            (kind, builder @ Builder::Json(_)) => {
+                let quote = u32::from(matches!(kind, Kind::Text | Kind::Escaped));
+                let range = found.from - quote..found.to + quote;
+                let raw = &self.block[range.start as usize..range.end as usize];
+                let value = str::from_utf8(raw)
+                    .ok()
+                    .filter(|value| builder.value(value));
+                if value.is_none() {
+                    return Err(Misfit::torn(at, raw));
+                }
             }
             (_, builder) => {
                 let Some(value) = text_of(self.block, found) else {

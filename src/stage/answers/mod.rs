@@ -25,7 +25,7 @@ pub use self::read::Records;
 pub use self::resolve::{Refusal, Resolution};
 
 pub use super::pointers::Columns;
-use super::pointers::{check_types, pointer, pointer_to_member, type_of};
+use super::pointers::{check_types, pointer, pointer_to_member};
 use super::{INSTEAD_OF_TYPES, OnError};
 use crate::error::{Error, OfValue, Result, both, every};
 use crate::format::csv::parse::Target;

@@ -75,7 +75,7 @@ pub(super) struct Options {
     /// a longer record is an error
     #[serde(default = "record_bytes")]
     pub(super) record_bytes: usize,
-    /// leave out files that a run of this pipeline has published already, by name, size and time
+    /// leave out files that a run of this pipeline has published already, by name, size and time or, of an object, its version
     #[serde(default)]
     pub(super) only_new: bool,
     /// what a record that does not fit is

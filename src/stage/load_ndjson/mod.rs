@@ -11,7 +11,7 @@ use std::io::Read;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::pointers::{check_types, type_of};
+use super::pointers::check_types;
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
     StageKind, Totals,
@@ -23,7 +23,7 @@ use crate::format::json::raw::Pointer;
 use crate::format::json::records::{Names, Parser};
 use crate::format::json::split::{Shape, SplitError, Splitter};
 use crate::place::{Grown, Place, Seen, expand, in_file, of_file, open};
-use crate::schema::{Field, Schema};
+use crate::schema::Schema;
 use crate::stage::OnError;
 use crate::stop::Stop;
 use parsing::{OTHER_MEMBERS, Parsing, warn_of_others};
@@ -64,6 +64,7 @@ struct LoadNdjson {
     columns: Option<Vec<Column>>,
     types: BTreeMap<String, Target>,
     record_bytes: usize,
+    only_new: bool,
     on_error: OnError,
     /// The first file, once its first records were read, if it can be opened only once.
     begun: Mutex<Option<Opened>>,
@@ -227,13 +228,14 @@ impl Stage for LoadNdjson {
             },
             None => error,
         })?;
-        let field = |name: &String| Field::new(name, type_of(self.target(name)));
+        let field = |name: &String| self.target(name).field(name);
         Schema::new(names.iter().map(field).collect())
     }
 
     fn properties(&self) -> Properties {
         Properties {
             reads: self.files.clone(),
+            only_new: self.only_new,
             ..Properties::default()
         }
     }

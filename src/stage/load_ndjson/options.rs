@@ -42,13 +42,16 @@ pub(super) struct Options {
     /// the members to take; or for each column a JSON pointer such as `/user/name` (`""` is the record itself)
     #[schemars(extend("x-type" = "list of names, or table column = JSON pointer", "x-default" = "the members of the first 1000 records of the first file, in order of appearance; members seen later are counted"))]
     columns: Option<Columns>,
-    /// `string` (a text as it is, anything else as its JSON text, digits and all), `int`, `float` or `bool`
+    /// `string` (a text as it is, anything else as its JSON text, digits and all), `int`, `float`, `bool` or `json` (a JSON value as it stands, in documents too)
     #[schemars(extend("x-type" = "table column = type", "x-default" = "all `string`", "x-instead" = INSTEAD_OF_TYPES))]
     #[serde(default)]
     types: BTreeMap<String, Target>,
     /// a longer record is an error
     #[serde(default = "record_bytes")]
     record_bytes: usize,
+    /// leave out files that a run of this pipeline has published already, by name, size and time or, of an object, its version
+    #[serde(default)]
+    only_new: bool,
     /// what a record that is no JSON, or does not fit, is
     #[serde(default, deserialize_with = "OnError::reject_or_fail")]
     #[schemars(extend("enum" = OnError::REJECT_OR_FAIL))]
@@ -137,6 +140,7 @@ impl LoadNdjson {
             columns,
             types: given.types,
             record_bytes: given.record_bytes,
+            only_new: given.only_new,
             on_error: given.on_error,
             begun: Mutex::default(),
             grown: Grown::default(),

@@ -120,17 +120,17 @@ impl WriteFiles {
             .of(["path"])
             .of(["format"])
         })?;
-        if format == Format::Parquet && gzip {
+        if format == Format::Parquet && codec.is_some() {
             return Err(Error::usage(format!(
-                "`path` = `{}`: a Parquet file is compressed within, and is not packed with gzip",
+                "`path` = `{}`: a Parquet file is compressed within, and is not compressed again",
                 given.path
             ))
-            .hint("leave out `.gz`; `compression` says how its pages are compressed")
+            .hint("leave out `.gz` or `.zst`; `compression` says how its pages are compressed")
             .of(["path"]));
         }
         if format != Format::Parquet && given.compression.is_some() {
             return Err(Error::usage("`compression` is for Parquet files")
-                .hint("`.gz` after the extension adds gzip")
+                .hint("`.gz` after the extension adds gzip, `.zst` zstd")
                 .of(["compression"]));
         }
         Ok(WriteFiles {

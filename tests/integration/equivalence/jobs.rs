@@ -285,6 +285,14 @@ fn load_csv(random: &mut Random, job: &mut Job) {
     job.max_rejects = random.pick(&[0, 5, -1]);
 }
 
+/// The types of the generated columns.
+fn types() -> Value {
+    let types = COLUMNS
+        .iter()
+        .map(|(name, ty)| ((*name).to_owned(), json!(ty)));
+    types.collect::<Map<String, Value>>().into()
+}
+
 fn load_ndjson(random: &mut Random, job: &mut Job) {
     let layout = Layout::any(random);
     let mut rows = rows(random, 300);
@@ -295,7 +303,8 @@ fn load_ndjson(random: &mut Random, job: &mut Job) {
     for (number, rows) in rows.chunks(rows.len().div_ceil(files)).enumerate() {
         let text = layout.write(random, rows);
         let (path, bytes) = if random.chance(30) {
-            (format!("in/rows-{number}.json.gz"), gzip(random, &text))
+            let (extension, bytes) = compressed(random, &text);
+            (format!("in/rows-{number}.json{extension}"), bytes)
         } else {
             (format!("in/rows-{number}.json"), text)
         };
