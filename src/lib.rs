@@ -69,6 +69,7 @@ pub mod batch;
 pub mod bench;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod columns;
 pub mod digest;
 mod disk;

@@ -186,6 +186,7 @@ impl Bench<'_> {
             command: None,
             resume: None,
             loaded_files: LoadedFiles::Ignore,
+            cluster: None,
             stop: self.plan.stop.clone(),
             workers: Arc::new(Workers::this_program()),
         };

@@ -14,6 +14,7 @@ pub mod run;
 pub mod schema;
 pub mod search;
 pub mod stages;
+pub mod task;
 pub mod tune;
 pub mod worker;
 
@@ -68,6 +69,8 @@ enum Command {
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    #[command(hide = true)]
+    Task(task::TaskArgs),
 }
 
 /// Where runs are kept, unless `--state` says so.
@@ -252,6 +255,7 @@ impl Command {
             Command::Rollback(args) => rollback::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Worker(args) => worker::run(args),
+            Command::Task(args) => task::run(args),
         }
     }
 }

@@ -83,6 +83,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
         kind,
         inputs,
         grid: Grid::SEQUENTIAL,
+        on_cluster: false,
         batch_rows: None,
         options,
         stage,
@@ -97,6 +98,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
             step(rejects.name, rejects, Vec::new(), toml::Table::new(), gives),
             step(&load.name, kind, vec![0], load.options.clone(), takes),
         ],
+        cluster: pipeline.cluster.clone(),
         sinks_cut_off: false,
     })
 }
@@ -105,6 +107,7 @@ fn load(args: &ReplayArgs) -> Result<Pipeline> {
 fn as_run(args: &ReplayArgs) -> RunArgs {
     RunArgs {
         files: FilesArgs::default(),
+        cluster: None,
         pipeline: PipelineArgs {
             file: args.run.clone().into(),
             set: args.set.clone(),

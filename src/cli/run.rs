@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Color, PipelineArgs, Progress as ProgressArg, STATE, TellArgs, output};
+use crate::cluster::ClusterConfig;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, masked_set};
+use crate::plan;
 use crate::progress::{Progress, Style};
 use crate::report::{self, Report};
 use crate::run::{self, Options};
@@ -38,6 +40,9 @@ pub struct RunArgs {
     /// Only this stage and what it reads; no other sink runs
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
+    /// Execute on a Spark cluster what can be; without URL at `master` of the table `[cluster]`
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub cluster: Option<String>,
     /// Compute a digest of every stage's output
     #[arg(long)]
     pub digest: bool,
@@ -106,6 +111,7 @@ pub(super) fn execute(
         }
         (loaded, _) => &loaded?,
     };
+    let (pipeline, cluster) = &placed(pipeline, args)?;
     let options = Options {
         staged: args.staged,
         digest: args.digest,
@@ -117,6 +123,7 @@ pub(super) fn execute(
         } else {
             LoadedFiles::LeaveOut
         },
+        cluster: cluster.clone(),
         stop: Stop::on_signals()?,
         workers: Arc::new(Workers::this_program()),
     };
@@ -159,6 +166,21 @@ pub(super) fn execute(
     }
     printed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pipeline as it is run, and the cluster that executes some of its stages.
+fn placed(pipeline: &Pipeline, args: &RunArgs) -> Result<(Pipeline, Option<ClusterConfig>)> {
+    let Some(master) = &args.cluster else {
+        return Ok((pipeline.clone(), None));
+    };
+    if args.staged {
+        return Err(Error::usage(
+            "`--staged` and `--cluster` exclude each other",
+        ));
+    }
+    let master = Some(master.as_str()).filter(|master| !master.is_empty());
+    let config = pipeline.cluster.at(master, &pipeline.folder)?;
+    Ok((plan::on_cluster(pipeline).0, Some(config)))
 }
 
 /// Says which run `--resume` without a name goes on with.

@@ -7,8 +7,9 @@
 use serde_json::{Map, Value, json};
 
 use super::stage_keys::BATCH_ROWS;
+use crate::cluster::ClusterTable;
 use crate::executor::Kind;
-use crate::stage::{StageKind, StageOption, VARIABLE};
+use crate::stage::{StageKind, StageOption, VARIABLE, schema_of};
 
 /// The schema of a pipeline whose stages are of these kinds.
 pub fn json_schema(registry: &[&StageKind]) -> Value {
@@ -23,6 +24,10 @@ pub fn json_schema(registry: &[&StageKind]) -> Value {
                 "type": "integer", "minimum": -1, "default": 0,
                 "description": "more rejected rows than this: the run finishes and publishes, then exits 3; -1: no limit",
             },
+            "cluster": described(
+                serde_json::to_value(schema_of::<ClusterTable>()).expect("a schema is plain data"),
+                "where a cluster is, for `--cluster`",
+            ),
             "stage": {
                 "type": "array", "minItems": 1, "items": { "oneOf": stages },
                 "description": "the stages, each below those that it reads",

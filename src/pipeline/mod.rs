@@ -17,6 +17,8 @@ mod source;
 mod stage_keys;
 mod variables;
 
+use overrides::CLUSTER;
+
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::ROWS_MAX;
+use crate::cluster::ClusterTable;
 use crate::error::{Class, Error, Result, note};
 use crate::executor::Grid;
 use crate::meant::nearest_file;
@@ -51,6 +54,8 @@ pub struct Pipeline {
     pub max_rejects: i64,
     /// The stages in the file's order, which is the order of work.
     pub steps: Vec<Step>,
+    /// The table `[cluster]`; it says where a cluster is, not that it is used.
+    pub cluster: ClusterTable,
     /// Whether [`Pipeline::upto`] left out stages whose rows leave the pipeline.
     pub sinks_cut_off: bool,
 }
@@ -66,6 +71,8 @@ pub struct Step {
     pub inputs: Vec<usize>,
     /// Where its batches are processed.
     pub grid: Grid,
+    /// Whether that is in tasks of a cluster.
+    pub on_cluster: bool,
     /// Rows a batch, where the file says so.
     pub batch_rows: Option<usize>,
     /// The kind's own options as they are decoded, here and in worker processes.
@@ -198,12 +205,14 @@ fn assemble(
     };
     let max_rejects = top.integer("max_rejects", -1..=i64::MAX);
     let max_rejects = note(&mut mistakes, max_rejects).flatten();
+    let cluster = note(&mut mistakes, cluster(&top)).unwrap_or_default();
     let pipeline = Pipeline {
         name: name.unwrap_or_else(stem),
         file: path.to_owned(),
         folder: Folder(path.parent().map(Path::to_owned).unwrap_or_default()),
         max_rejects: max_rejects.unwrap_or(0),
         steps: Vec::new(),
+        cluster,
         sinks_cut_off: false,
     };
     mistakes.append(&mut drafts.mistakes);
@@ -214,6 +223,25 @@ fn assemble(
     mistakes.sort_by_key(source::order);
     mistakes.extend(of_sets);
     Ok((pipeline, steps, mistakes))
+}
+
+/// The table `[cluster]`, if there is one.
+fn cluster(top: &source::Section) -> Result<ClusterTable> {
+    let Some(value) = top.table.get(CLUSTER) else {
+        return Ok(ClusterTable::default());
+    };
+    let Some(table) = value.as_table() else {
+        let error = Error::usage(format!(
+            "`{CLUSTER}`: expected a table, found {}",
+            source::found(value)
+        ));
+        return Err(top.locate(CLUSTER, error.hint("begin it with `[cluster]`")));
+    };
+    ClusterTable::decode(table).map_err(|error| {
+        let of = error.values.first().cloned().unwrap_or_default();
+        let path: Vec<String> = std::iter::once(CLUSTER.to_owned()).chain(of).collect();
+        top.locate_path(&path, error)
+    })
 }
 
 /// The mistakes of stages, where a `--set` for all stages is wrong the same way in each of them as one, of no stage.
@@ -348,6 +376,15 @@ impl Pipeline {
 }
 
 impl Step {
+    /// Where it is executed, in a word.
+    pub fn executor(&self) -> &'static str {
+        if self.on_cluster {
+            "cluster"
+        } else {
+            self.grid.kind.as_str()
+        }
+    }
+
     /// How the rows of one of its inputs are partitioned, or those of its own source.
     pub fn partitioning(&self, input: usize) -> Partitioning {
         let all = self.stage.inputs();

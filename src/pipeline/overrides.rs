@@ -12,7 +12,10 @@ use crate::schema::list;
 use crate::secrets::masked_set;
 
 /// The keys outside the stages.
-pub(super) const TOP_KEYS: &[&str] = &["name", "max_rejects"];
+pub(super) const TOP_KEYS: &[&str] = &["name", "max_rejects", CLUSTER];
+
+/// The table outside the stages. A stage of that name comes first.
+pub(super) const CLUSTER: &str = "cluster";
 
 /// One `--set`, taken apart.
 struct Set {
@@ -55,6 +58,9 @@ pub(super) fn apply(overrides: &Overrides, top: &mut Section, drafts: &mut Draft
                 Err(_) if !is_whole => Ok(()),
                 applied => applied,
             },
+            Some(CLUSTER) if !names.iter().flatten().any(|name| name == CLUSTER) => {
+                set.apply_table(CLUSTER, top)
+            }
             Some(stage) => match set.apply_one(stage, known) {
                 Err(_) if !is_whole && known.iter().all(|draft| !draft.is_named(stage)) => Ok(()),
                 applied => applied,
@@ -123,6 +129,18 @@ impl Set {
             });
         }
         self.write(top)
+    }
+
+    /// Sets a key of a table outside the stages.
+    fn apply_table(&self, table: &str, top: &mut Section) -> Result<()> {
+        let path = std::iter::once(table.to_owned()).chain(self.path.iter().cloned());
+        let set = Set {
+            stage: None,
+            path: path.collect(),
+            value: self.value.clone(),
+            argument: self.argument.clone(),
+        };
+        set.write(top)
     }
 
     fn apply_one(&self, stage: &str, drafts: &mut [Draft]) -> Result<()> {

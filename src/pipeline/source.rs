@@ -111,7 +111,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
         .filter(|key| !known.contains(&key.as_str()));
     let unknown = unknown.map(|key| {
         let error = Error::usage(format!(
-            "unknown key `{key}`; there are `name`, `max_rejects` and `[[stage]]`"
+            "unknown key `{key}`; there are `name`, `max_rejects`, `[cluster]` and `[[stage]]`"
         ));
         top.locate(key, error.suggest(key, known.iter().copied()))
     });

@@ -264,6 +264,7 @@ fn decode_one(
         kind: draft.kind,
         inputs,
         grid: grid.unwrap_or(Grid::SEQUENTIAL),
+        on_cluster: false,
         batch_rows: batch_rows.flatten().map(rows),
         options,
         stage: stage.into(),

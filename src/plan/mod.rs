@@ -4,10 +4,13 @@
 //! Pure functions make it. `run` carries it out and decides nothing, `etl plan` prints it, and it is plain data: a
 //! fragment can be sent as it is to another process.
 
+mod placement;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
+
+pub use placement::on_cluster;
 
 use crate::executor::Grid;
 use crate::fragment::StageSpec;
@@ -37,6 +40,8 @@ pub struct Fragment {
     pub edges: Vec<Edge>,
     /// Where it runs.
     pub executor: Grid,
+    /// Whether that is in tasks of a cluster.
+    pub on_cluster: bool,
     /// The most rows a batch has when it enters.
     pub batch_rows: usize,
     /// What holds for requests to the outside, if each batch is one.
@@ -180,6 +185,7 @@ fn fragment(pipeline: &Pipeline, stages: &[usize]) -> Fragment {
         source: first.inputs.is_empty().then(|| first.partitioning(0)),
         edges: edges.collect(),
         executor: first.grid,
+        on_cluster: first.on_cluster,
         batch_rows: first.rows_max(),
         policy: first.policy(),
     }
@@ -202,7 +208,8 @@ fn fused_before(pipeline: &Pipeline, at: usize) -> Option<usize> {
     let step = &pipeline.steps[at];
     let before = *step.inputs.first()?;
     let above = &pipeline.steps[before];
-    let alike = step.grid == above.grid && step.rows_max() == above.rows_max();
+    let is_here = |step: &Step| (step.grid, step.on_cluster);
+    let alike = is_here(step) == is_here(above) && step.rows_max() == above.rows_max();
     let passes_on = above.policy().is_none() && !above.stage.properties().combined;
     let is_any = step.partitioning(0) == Partitioning::Any && passes_on;
     let is_alone = step.streamed_inputs().count() == 1 && pipeline.readers(before).len() == 1;

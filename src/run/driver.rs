@@ -41,10 +41,22 @@ pub(super) struct Driver<'a> {
     pub(super) loaded: Option<LoadedLog>,
     /// The files that this run reads for a stage that reads only new ones, and that stage.
     pub(super) new_files: Vec<(String, InputFile)>,
+    /// The files of each stage that reads some.
+    pub(super) files_of: BTreeMap<usize, StageFiles>,
     /// Whether it ended before any work, as no file is new.
     pub(super) nothing_new: bool,
     /// What is kept of stages whose batches are requests.
     pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
+}
+
+/// The files of one stage.
+pub(super) struct StageFiles {
+    /// How many files of other stages come before them, in the numbers of the run's files.
+    pub(super) before: usize,
+    /// All of them.
+    pub(super) all: Vec<String>,
+    /// Those that the run reads.
+    pub(super) read: Vec<InputFile>,
 }
 
 /// A stage whose rows go to no other stage.
@@ -105,10 +117,10 @@ impl Driver<'_> {
             self.schemas.clone(),
             &mut begun,
         );
-        let ended = if self.options.staged {
-            self.run_staged(&mut wiring, terminals)
-        } else {
-            self.run_streamed(&mut wiring, terminals)
+        let ended = match &self.options.cluster {
+            Some(config) => self.run_clustered(config, &mut wiring, terminals),
+            None if self.options.staged => self.run_staged(&mut wiring, terminals),
+            None => self.run_streamed(&mut wiring, terminals),
         };
         let costs = std::mem::take(&mut wiring.costs);
         self.journals = std::mem::take(&mut wiring.journals);
@@ -231,6 +243,7 @@ impl Driver<'_> {
         let step = &self.pipeline.steps[at];
         let inputs = step.given(&self.schemas);
         let lint_warnings = step.stage.lint(&inputs, &self.run.folder);
+        let before = self.run.files();
         let begun = step
             .stage
             .begin(&self.run, &inputs, step.batch_rows.unwrap_or(ROWS_MAX));
@@ -239,7 +252,10 @@ impl Driver<'_> {
         record.totals().warnings.extend(lint_warnings);
         record.totals().warnings.append(&mut begun.warnings);
         if let Some(source) = &mut begun.source {
+            let all = source.files.iter().map(|file| file.file.clone()).collect();
             self.leave_out(at, source);
+            let read = source.files.clone();
+            self.files_of.insert(at, StageFiles { before, all, read });
             let live = &record.live;
             let bytes = source.files.iter().map(|file| file.bytes).sum();
             live.bytes_total.store(bytes, Ordering::Relaxed);
@@ -271,12 +287,16 @@ impl Driver<'_> {
     }
 
     /// All stages at once: each terminal is pulled, and pulls what lies above it.
-    fn run_streamed(&self, wiring: &mut Wiring, terminals: &mut Vec<Terminal>) -> Result<()> {
+    pub(super) fn run_streamed(
+        &self,
+        wiring: &mut Wiring,
+        terminals: &mut Vec<Terminal>,
+    ) -> Result<()> {
         for fragment in &self.plan.fragments {
             let at = fragment.last();
             if self.plan.edges_from(at).next().is_none() {
                 let mut tees = Vec::new();
-                let stream = Some(wiring.step(at, &mut tees));
+                let stream = Some(wiring.last(at, &mut tees));
                 let sink = wiring.begun[at].sink.take();
                 terminals.push(Terminal {
                     at,

@@ -1,6 +1,7 @@
 //! Runs: stages are wired into streams and driven, every row is accounted for, and what came out is published
 //! at the end.
 
+mod clustered;
 mod combine;
 mod driver;
 mod only_new;
@@ -14,6 +15,7 @@ mod staged;
 mod stream;
 mod wiring;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub use preview::{Preview, preview};
 pub use record::{Live, watch};
 
 use crate::clock;
+use crate::cluster::ClusterConfig;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
@@ -53,6 +56,8 @@ pub struct Options {
     pub resume: Option<String>,
     /// What to do with files that earlier runs have published, where a stage reads only new ones.
     pub loaded_files: LoadedFiles,
+    /// Where fragments are executed beside this machine.
+    pub cluster: Option<ClusterConfig>,
     /// What stops the run.
     pub stop: Stop,
     /// The program that worker processes run.
@@ -118,6 +123,7 @@ fn run_held(
         publishing: false,
         loaded: None,
         new_files: Vec::new(),
+        files_of: BTreeMap::new(),
         nothing_new: false,
         journals: Vec::new(),
     };

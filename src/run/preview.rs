@@ -58,6 +58,7 @@ fn first_rows(pipeline: &Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
         command: None,
         resume: None,
         loaded_files: LoadedFiles::Ignore,
+        cluster: None,
         stop: stop.clone(),
         workers: Arc::new(Workers::this_program()),
     };

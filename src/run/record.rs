@@ -286,7 +286,7 @@ impl Record {
             name: step.name.clone(),
             kind: step.kind.name.into(),
             options: masked(&step.options),
-            executor: step.grid.kind.as_str().into(),
+            executor: step.executor().into(),
             processes: step.grid.processes,
             threads: step.grid.threads,
             batch_rows: step.batch_rows,

@@ -9,6 +9,7 @@ use super::read_ahead;
 use super::record::Record;
 use super::stream::{self, Collected, Held, Tee};
 use crate::batch::Batch;
+use crate::cluster::parts::Parts;
 use crate::error::Result;
 use crate::executor::{self, Batches, Gauge, Inputs, Journal, Task};
 use crate::fragment::{BoundFragment, BoundStage};
@@ -38,6 +39,8 @@ pub(super) struct Wiring<'a, 'b> {
     shared: HashMap<usize, Shared>,
     /// In a staged run: outputs that wait for their readers, and for how many.
     pub(super) held: HashMap<usize, (Held, usize)>,
+    /// In a cluster run: where the outputs lie that tasks of the cluster gave.
+    pub(super) parts: HashMap<usize, Parts>,
     pub(super) costs: Vec<executor::SharedCosts>,
     /// What is kept of stages whose batches are requests.
     pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
@@ -63,8 +66,17 @@ impl<'a, 'b> Wiring<'a, 'b> {
             begun,
             shared: HashMap::new(),
             held: HashMap::new(),
+            parts: HashMap::new(),
             costs: Vec::new(),
             journals: Vec::new(),
+        }
+    }
+
+    /// What stage `at`, which has no reader, gives.
+    pub(super) fn last(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
+        match self.parts.get(&at) {
+            Some(parts) => parts.batches(),
+            None => self.step(at, tees),
         }
     }
 
@@ -75,6 +87,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
                 self.held.insert(at, (held.clone(), readers - 1));
             }
             return held.stream();
+        }
+        if let Some(parts) = self.parts.get(&at) {
+            return parts.batches();
         }
         let deliveries: Vec<Delivery> =
             self.plan.edges_from(at).map(|edge| edge.delivery).collect();
@@ -241,20 +256,25 @@ impl<'a, 'b> Wiring<'a, 'b> {
         Ok(Some(journal))
     }
 
+    /// The stages of a fragment with what their sessions need.
+    pub(super) fn bound(&mut self, fragment: &Fragment) -> Vec<BoundStage> {
+        let stages = fragment.stages.iter().map(|Stage { at, spec }| BoundStage {
+            spec: spec.clone(),
+            inputs: self.pipeline.steps[*at].given(&self.schemas),
+            output: self.schemas[*at].clone(),
+            session_config: std::mem::take(&mut self.begun[*at].session_config),
+            wait_reason: self.records[*at].live.wait_reason.clone(),
+        });
+        stages.collect()
+    }
+
     /// What makes a fragment ready: its stages bound, and what is broadcast to them collected.
     fn prepare(&mut self, fragment: &Fragment) -> executor::Prepare {
-        let mut bound = Vec::new();
+        let bound = self.bound(fragment);
         let mut stages = Vec::new();
         let mut broadcast: Vec<Vec<Option<(Batches, Schema)>>> = Vec::new();
-        for Stage { at, spec } in &fragment.stages {
+        for Stage { at, .. } in &fragment.stages {
             let step = &self.pipeline.steps[*at];
-            bound.push(BoundStage {
-                spec: spec.clone(),
-                inputs: step.given(&self.schemas),
-                output: self.schemas[*at].clone(),
-                session_config: std::mem::take(&mut self.begun[*at].session_config),
-                wait_reason: self.records[*at].live.wait_reason.clone(),
-            });
             stages.push(step.stage.clone());
             let mut inputs: Vec<_> = step.inputs.iter().map(|_| None).collect();
             let is_broadcast =

@@ -51,6 +51,14 @@ impl Run {
         Ok(number)
     }
 
+    /// How many files have a number.
+    pub(crate) fn files(&self) -> usize {
+        self.files
+            .lock()
+            .expect("no one panics holding this lock")
+            .len()
+    }
+
     /// The place that an origin number stands for.
     pub fn place(&self, origin: u64, line: Option<u64>, byte: Option<u64>) -> Place {
         let (file, record) = crate::batch::origin::split(origin);

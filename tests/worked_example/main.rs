@@ -137,6 +137,7 @@ fn run_under(folder: &Path, executor: &str, rows: usize) -> (String, String) {
         command: None,
         resume: None,
         loaded_files: LoadedFiles::Ignore,
+        cluster: None,
         stop: Stop::default(),
         workers: Arc::new(Workers::this_program()),
     };

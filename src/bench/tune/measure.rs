@@ -133,6 +133,7 @@ impl Scratch {
             command: None,
             resume: None,
             loaded_files: LoadedFiles::Ignore,
+            cluster: None,
             stop,
             workers: Arc::new(Workers::this_program()),
         }

@@ -37,6 +37,7 @@ fn step(name: &str, inputs: Vec<usize>, stage: Arc<dyn Stage>) -> Step {
         kind: &KIND,
         inputs,
         grid: Grid::SEQUENTIAL,
+        on_cluster: false,
         batch_rows: Some(usize::MAX),
         options: toml::Table::new(),
         stage,

@@ -116,7 +116,8 @@ impl Frame {
         self.bytes() <= TOGETHER_BYTES
     }
 
-    fn bytes(&self) -> usize {
+    /// How long it is.
+    pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }
 

@@ -1,0 +1,161 @@
+//! `[cluster]`: where a cluster is, and what it needs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::place::Folder;
+use crate::schema::list;
+
+/// The table `[cluster]` of a pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// A Spark master's URL.
+    pub master: String,
+    /// The Python that has the cluster's pyspark.
+    pub python: String,
+    /// A folder that all machines see at the same path.
+    pub folder: PathBuf,
+    /// Rows that are broadcast may take so many bytes.
+    pub broadcast_max: u64,
+    /// Handed to Spark as it is.
+    pub conf: BTreeMap<String, String>,
+}
+
+/// The same as it is written.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterTable {
+    /// a Spark master's URL; `--cluster URL` takes its place
+    master: Option<String>,
+    /// a Python that has the cluster's pyspark
+    python: String,
+    /// a folder that all machines see at one path, for what tasks leave to each other
+    folder: Option<String>,
+    /// what every task needs whole may take so many bytes, in memory too: a number with `KB`, `MB` or `GB`
+    broadcast_max: String,
+    /// handed to Spark as it is
+    conf: BTreeMap<String, String>,
+}
+
+impl Default for ClusterTable {
+    fn default() -> Self {
+        ClusterTable {
+            master: None,
+            python: "python3".into(),
+            folder: None,
+            broadcast_max: "256MB".into(),
+            conf: BTreeMap::new(),
+        }
+    }
+}
+
+/// The keys of the table.
+const KEYS: [&str; 5] = ["master", "python", "folder", "broadcast_max", "conf"];
+
+impl ClusterTable {
+    /// Decodes the table. Errors name the key at fault ([`Error::of`]).
+    pub fn decode(table: &toml::Table) -> Result<Self> {
+        let mut known = toml::Table::new();
+        for (key, value) in table {
+            if !KEYS.contains(&key.as_str()) {
+                let message = format!("`cluster`: unknown key `{key}`; there are {}", list(&KEYS));
+                return Err(Error::usage(message).suggest(key, KEYS).of([key.as_str()]));
+            }
+            known.insert(key.clone(), value.clone());
+            // One at a time, so that an error has its key.
+            let one = toml::Table::from_iter([(key.clone(), value.clone())]);
+            one.try_into::<ClusterTable>()
+                .map_err(|error: toml::de::Error| {
+                    Error::usage(format!("`cluster.{key}`: {}", error.message())).of([key.as_str()])
+                })?;
+        }
+        let decoded: ClusterTable = known.try_into().expect("each key was decoded");
+        size(&decoded.broadcast_max)?;
+        Ok(decoded)
+    }
+
+    /// The cluster at `master`, or at the one that the table names.
+    pub fn at(&self, master: Option<&str>, folder: &Folder) -> Result<ClusterConfig> {
+        let master = master.or(self.master.as_deref()).ok_or_else(|| {
+            Error::usage("no cluster is named")
+                .hint("write `--cluster spark://HOST:7077`, or `master` in the table `[cluster]`")
+        })?;
+        let shared = self.folder.as_deref().ok_or_else(|| {
+            Error::usage("`cluster.folder` is missing")
+                .hint("name a folder that all machines see at one path: `folder = \"/mnt/etl\"` in the table `[cluster]`, or `--set cluster.folder=/mnt/etl`")
+        })?;
+        let shared = folder.resolve(shared);
+        Ok(ClusterConfig {
+            master: master.to_owned(),
+            python: self.python.clone(),
+            folder: std::path::absolute(&shared).unwrap_or(shared),
+            broadcast_max: size(&self.broadcast_max)?,
+            conf: self.conf.clone(),
+        })
+    }
+}
+
+/// Bytes, as `256MB` says them: a thousand at a time.
+fn size(text: &str) -> Result<u64> {
+    let wrong = || {
+        let message = format!(
+            "`cluster.broadcast_max`: expected a number of bytes such as `256MB`, found `{text}`"
+        );
+        Error::usage(message).of(["broadcast_max"])
+    };
+    let units = [
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("", 1),
+    ];
+    let found = units
+        .into_iter()
+        .find_map(|(unit, bytes)| Some((text.trim().strip_suffix(unit)?, bytes)));
+    let (digits, unit) = found.ok_or_else(wrong)?;
+    let number: u64 = digits.trim_end().parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_with_a_unit() {
+        let sizes = ["0", "17", "1KB", "256MB", "2 GB"].map(|text| size(text).expect("it is one"));
+        assert_eq!(sizes, [0, 17, 1_000, 256_000_000, 2_000_000_000]);
+        for text in ["", "MB", "1.5GB", "-1", "1TB", "99999999999GB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_decoded_key_by_key() {
+        let decode = |text: &str| ClusterTable::decode(&text.parse().expect("it is TOML"));
+        let at = |text: &str, master| decode(text)?.at(master, &Folder("/p".into()));
+        let config = at("folder = 'shared'\nmaster = 'spark://a'", None).expect("it is right");
+        assert_eq!(
+            (config.master.as_str(), config.folder.to_str()),
+            ("spark://a", Some("/p/shared"))
+        );
+        let config =
+            at("folder = '/f'\nmaster = 'spark://a'", Some("spark://b")).expect("it is right");
+        assert_eq!(config.master, "spark://b");
+        for (text, says) in [
+            ("mastr = 'x'", "unknown key `mastr`"),
+            ("python = 3", "`cluster.python`"),
+            ("conf = { a = 1 }", "`cluster.conf`"),
+            ("folder = '/f'", "no cluster is named"),
+            ("master = 'x'", "`cluster.folder` is missing"),
+            ("broadcast_max = 'much'", "expected a number of bytes"),
+        ] {
+            let error = at(text, None).expect_err(text);
+            assert!(error.message.contains(says), "{}", error.message);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+"""Runs the tasks of one `etl run` on a Spark cluster.
+
+`etl` starts this script on the machine where it runs itself, writes one command a line to its standard input and reads
+one event a line from its standard output, both JSON. Rows never come here: a task hands opaque frames to an `etl task`
+beside it, Spark moves what comes back, keeps it on its disks, and tries again what died. When standard input ends, so
+does everything.
+
+Commands: {"start": {...}} once, then {"job": {...}} and {"release": id}.
+Events: {"ready": {...}}, {"progress": {...}}, {"reports": [...]}, {"failed": "..."}.
+
+A frame is two lengths (payload and header, 8 bytes each, little-endian), the payload, and a header in JSON.
+"""
+import json
+import os
+import queue
+import struct
+import subprocess
+import sys
+import threading
+
+LENGTHS = "<QQ"
+
+
+def run_task(index, items, order, program, shuffled):
+    """One task: an `etl task` is given the order and the frames of `items`, and what it gives is passed on.
+
+    An item is (bucket, (ordinal, payload)); the last one is (None, report). What comes out of a shuffle comes in any
+    order and is sorted by its ordinal, the pair of the task that gave it and its number there.
+    """
+    from pyspark import SparkFiles, TaskContext
+
+    context = TaskContext.get()
+    attempt = f"{context.stageId()}-{context.attemptNumber()}-{context.taskAttemptId()}"
+    child = subprocess.Popen(
+        [SparkFiles.get(program), "task"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, failed = [], []
+
+    def listen():
+        for line in child.stderr:
+            said[:] = said[-20:] + [line.decode(errors="replace").rstrip()]
+
+    def send(header, payload=b""):
+        child.stdin.write(struct.pack(LENGTHS, len(payload), len(header)))
+        child.stdin.write(payload)
+        child.stdin.write(header)
+
+    def feed():
+        try:
+            send(order)
+            send(json.dumps({"task": index, "attempt": attempt}).encode())
+            frames = (value for bucket, value in items if bucket is not None)
+            for _, payload in sorted(frames, key=lambda value: value[0]) if shuffled else frames:
+                send(b"{}", payload)
+            send(b'{"end":true}')
+            child.stdin.flush()
+        except BrokenPipeError:
+            pass  # the child has ended: its report or its last words say why
+        except BaseException as error:
+            failed.append(error)
+            child.kill()
+
+    def read(length):
+        data = child.stdout.read(length)
+        if len(data) < length:
+            child.kill()
+            code = child.wait()
+            listener.join(5)
+            raise failed[0] if failed else RuntimeError(f"etl task ended with {code}: {' / '.join(said)}")
+        return data
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    number = 0
+    try:
+        while True:
+            rows, length = struct.unpack(LENGTHS, read(struct.calcsize(LENGTHS)))
+            payload, header = read(rows), json.loads(read(length))
+            if "report" in header:
+                break
+            yield header["bucket"], ((index, number), payload)
+            number += 1
+        feeder.join()
+        if failed:
+            raise failed[0]
+        child.stdin.close()
+        child.wait()
+        yield None, json.dumps(header["report"])
+    finally:
+        child.kill()
+        child.wait()
+
+
+class Driver:
+    """A Spark application, and the results of jobs that later ones read."""
+
+    def __init__(self, start):
+        from pyspark import SparkConf, SparkContext
+
+        conf = SparkConf().setMaster(start["master"]).setAppName(start["name"])
+        conf.set("spark.ui.showConsoleProgress", "false")
+        for key, value in start["conf"].items():
+            conf.set(key, value)
+        self.context = SparkContext(conf=conf)
+        self.context.setLogLevel("WARN")
+        self.context.addFile(start["program"])
+        self.program = os.path.basename(start["program"])
+        self.kept = {}
+        ready = {
+            "spark": self.context.version,
+            "python": sys.version.split()[0],
+            "parallelism": self.context.defaultParallelism,
+        }
+        emit({"ready": ready})
+
+    def run(self, job):
+        """Runs a job, and emits the reports of its tasks in their order."""
+        items = self.items(job)
+        if job["keep"]:
+            from pyspark import StorageLevel
+
+            items = items.persist(StorageLevel.DISK_ONLY)
+            self.kept[job["id"]] = items
+        ended = threading.Event()
+        watcher = threading.Thread(target=self.watch, args=(job["id"], ended), daemon=True)
+        watcher.start()
+        try:
+            reports = items.filter(lambda item: item[0] is None).map(lambda item: item[1]).collect()
+        finally:
+            ended.set()
+            watcher.join()
+        emit({"reports": [json.loads(report) for report in reports]})
+
+    def items(self, job):
+        """What the tasks of a job give."""
+        above, buckets = job["from"], job["buckets"]
+        if above is None:
+            items = self.context.parallelize(range(job["tasks"]), job["tasks"])
+            items = items.mapPartitions(lambda _: iter(()))
+        else:
+            items = self.kept[above]
+        if buckets is not None:
+            items = self.tasks(items, job["divide"], False)
+            items = items.filter(lambda item: item[0] is not None).partitionBy(buckets, lambda bucket: bucket)
+        return self.tasks(items, job["order"], buckets is not None)
+
+    def tasks(self, items, order, shuffled):
+        order, program = self.context.broadcast(json.dumps(order).encode()), self.program
+        return items.mapPartitionsWithIndex(
+            lambda index, part: run_task(index, part, order.value, program, shuffled)
+        )
+
+    def watch(self, job, ended):
+        """Says how many tasks of the job are done, while it runs."""
+        tracker = self.context.statusTracker()
+        while not ended.wait(0.5):
+            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+            stages = [stage for stage in stages if stage is not None]
+            done, tasks = sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
+            emit({"progress": {"job": job, "done": done, "tasks": tasks}})
+
+    def release(self, job):
+        self.kept.pop(job).unpersist()
+
+
+LOCK = threading.Lock()
+
+
+def emit(event):
+    with LOCK:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+
+def commands():
+    """The commands; the end of standard input ends the process, whatever it does at that moment."""
+    waiting = queue.Queue()
+
+    def listen():
+        for line in sys.stdin:
+            waiting.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
+def main():
+    driver = None
+    try:
+        for command in commands():
+            if "start" in command:
+                driver = Driver(command["start"])
+            elif "job" in command:
+                driver.run(command["job"])
+            else:
+                driver.release(command["release"])
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        emit({"failed": f"{type(error).__name__}: {error}"})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

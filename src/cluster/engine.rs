@@ -1,0 +1,276 @@
+//! The engine: the script that runs tasks on Spark, as a child process. Commands go to its standard input and events
+//! come from its standard output, one JSON value a line; what it says beside that is kept in the run's folder.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select, unbounded};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::ClusterConfig;
+use super::order::{Order, TaskReport};
+use crate::clock::monotonic;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::procs;
+use crate::stop::Stop;
+use crate::threads;
+
+/// The script, which the program brings along.
+const SCRIPT: &str = include_str!("driver.py");
+
+/// How long the engine may take to end by itself.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// So many lines of what it said stand in an error.
+const WORDS: usize = 3;
+
+/// An engine that is at work.
+pub(crate) struct Engine {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: Receiver<Event>,
+    log: PathBuf,
+    master: String,
+    stop: Stop,
+    /// How many tasks it can run at once.
+    pub(crate) parallelism: usize,
+}
+
+/// Tasks that do the same to other rows.
+#[derive(Debug, Serialize)]
+pub(crate) struct Job {
+    /// What it is called by jobs that read its frames.
+    pub(crate) id: String,
+    /// Whose frames it reads.
+    pub(crate) from: Option<String>,
+    /// How many tasks it has, if it reads no frames.
+    pub(crate) tasks: usize,
+    /// Whether its frames are divided among so many buckets first, a task each, and how.
+    pub(crate) buckets: Option<usize>,
+    pub(crate) divide: Option<Order>,
+    pub(crate) order: Order,
+    /// Whether other jobs read its frames.
+    pub(crate) keep: bool,
+}
+
+/// What the script says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Event {
+    Ready(Ready),
+    Progress(Progress),
+    Reports(Vec<TaskReport>),
+    Failed(String),
+}
+
+#[derive(Debug, Deserialize)]
+struct Ready {
+    parallelism: usize,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) done: u64,
+    pub(crate) tasks: u64,
+}
+
+impl Engine {
+    /// Starts an engine for the run in `folder`, which runs this very program.
+    pub(crate) fn start(
+        config: &ClusterConfig,
+        name: &str,
+        folder: &Path,
+        stop: &Stop,
+    ) -> Result<Engine> {
+        let io = |what: &str, path: &Path, error: &std::io::Error| {
+            Error::io(what, path.display(), error)
+        };
+        let script = folder.join("cluster.py");
+        disk::replace(&script, SCRIPT.as_bytes()).map_err(|error| io("write", &script, &error))?;
+        let log = folder.join("cluster.log");
+        let words = disk::private().create(true).append(true).open(&log);
+        let words = words.map_err(|error| io("write", &log, &error))?;
+        let mut child = Command::new(&config.python)
+            .arg("-u")
+            .arg(&script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(words)
+            // Signals to the terminal's group are for this program: it ends the engine.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                Error::failed(format!("cannot start `{}`", config.python))
+                    .cause(error)
+                    .hint("`python` of `[cluster]` names one that has the cluster's pyspark")
+            })?;
+        let stdout = child.stdout.take().expect("it is piped");
+        let (sender, events) = unbounded();
+        let listen = move || {
+            for line in BufReader::new(stdout)
+                .lines()
+                .map_while(std::io::Result::ok)
+            {
+                // What a library prints is no event.
+                if let Ok(event) = serde_json::from_str(&line)
+                    && sender.send(event).is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let mut engine = Engine {
+            stdin: child.stdin.take(),
+            child,
+            events,
+            log,
+            master: config.master.clone(),
+            stop: stop.clone(),
+            parallelism: 1,
+        };
+        threads::start("engine", listen)?;
+        let program = std::env::current_exe()
+            .map_err(|error| Error::failed("cannot find this program").cause(error))?;
+        engine.send(&json!({ "start": {
+            "master": config.master,
+            "name": format!("etl {name}"),
+            "program": program,
+            "conf": config.conf,
+        }}))?;
+        loop {
+            if let Event::Ready(ready) = engine.event()? {
+                engine.parallelism = ready.parallelism.max(1);
+                return Ok(engine);
+            }
+        }
+    }
+
+    /// Runs a job to its end; the reports of its tasks, in their order.
+    pub(crate) fn run(
+        &mut self,
+        job: &Job,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Vec<TaskReport>> {
+        self.send(&json!({ "job": job }))?;
+        loop {
+            match self.event()? {
+                Event::Reports(mut reports) => {
+                    reports.sort_by_key(|report| report.task);
+                    return Ok(reports);
+                }
+                Event::Progress(now) => progress(now),
+                Event::Ready(_) | Event::Failed(_) => {}
+            }
+        }
+    }
+
+    /// No further job reads the frames of this one.
+    pub(crate) fn release(&mut self, id: &str) -> Result<()> {
+        self.send(&json!({ "release": id }))
+    }
+
+    fn send(&mut self, command: &Value) -> Result<()> {
+        let line = command.to_string() + "\n";
+        let Some(stdin) = &mut self.stdin else {
+            return Err(self.ended());
+        };
+        match stdin
+            .write_all(line.as_bytes())
+            .and_then(|()| stdin.flush())
+        {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.ended()),
+        }
+    }
+
+    /// The next thing that it says; its failure is an error.
+    fn event(&self) -> Result<Event> {
+        let stopped = self.stop.channel();
+        let event = select! {
+            recv(self.events) -> event => event,
+            recv(stopped) -> _ => return Err(self.stop.error()),
+        };
+        match event {
+            Ok(Event::Failed(words)) => Err(self.failed(&words)),
+            Ok(event) => Ok(event),
+            Err(_) => Err(self.ended()),
+        }
+    }
+
+    /// It failed, and said why.
+    fn failed(&self, words: &str) -> Error {
+        let first = words.lines().next().unwrap_or_default();
+        let task = words
+            .lines()
+            .find_map(|line| line.split_once("RuntimeError: "));
+        let cause = task.map_or(first, |(_, said)| said);
+        self.error(format!("the cluster `{}` failed", self.master))
+            .cause(cause)
+    }
+
+    fn ended(&self) -> Error {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let last = lines[lines.len().saturating_sub(WORDS)..].join(" / ");
+        self.error(format!("the cluster's driver for `{}` ended", self.master))
+            .cause(last)
+    }
+
+    fn error(&self, message: String) -> Error {
+        Error::failed(message).hint(format!("what it said is in `{}`", self.log.display()))
+    }
+}
+
+impl Drop for Engine {
+    /// Ends it: by the end of its standard input, or else by force.
+    fn drop(&mut self) {
+        self.stdin = None;
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap_or(i32::MAX));
+        procs::wait_for_end(pid, monotonic() + ENDING);
+        if !procs::group_is_over(pid) {
+            let _ = killpg(pid, Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of a run below the one that all machines see, removed with the run.
+pub(crate) struct SharedFolder(pub(crate) PathBuf);
+
+impl SharedFolder {
+    pub(crate) fn create(config: &ClusterConfig, run: &str) -> Result<Self> {
+        let folder = config.folder.join(format!("etl-{run}"));
+        disk::create_folders(&folder, disk::PRIVATE_FOLDER).map_err(|error| {
+            Error::io("create", folder.display(), &error).hint(
+                "`folder` of `[cluster]` names a folder that all machines see at the same path",
+            )
+        })?;
+        Ok(SharedFolder(folder))
+    }
+
+    /// A folder in it.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.0.join(name);
+        disk::create_folders(&folder, disk::PRIVATE_FOLDER)
+            .map_err(|error| Error::io("create", folder.display(), &error))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for SharedFolder {
+    fn drop(&mut self) {
+        // What cannot be removed is named by the run that left it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

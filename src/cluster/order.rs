@@ -1,0 +1,113 @@
+//! What a task is asked to do, and what it reports: plain data, the same for every engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::Parts;
+use crate::error::Error;
+use crate::fragment::{BoundStage, StageMetrics};
+use crate::schema::Schema;
+use crate::stage::{Counts, InputFile};
+
+/// What each task of a job does.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Its rows pass through a fragment.
+    Run(Box<RunOrder>),
+    /// Its rows are divided among buckets.
+    Divide(DivideOrder),
+}
+
+/// Rows through a fragment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunOrder {
+    pub(crate) bound: Vec<BoundStage>,
+    pub(crate) digest: bool,
+    /// How many tasks the job has, each with a session of its own.
+    pub(crate) tasks: usize,
+    pub(crate) batch_rows: usize,
+    pub(crate) input: TaskInput,
+    /// For each stage, for each of its inputs, where the rows lie that are broadcast.
+    pub(crate) broadcast: Vec<Vec<Option<Parts>>>,
+    /// Whether the rows go to further tasks.
+    pub(crate) gives_frames: bool,
+    /// Whether they are written into parts, for tasks that need all of them, or for this machine.
+    pub(crate) writes_parts: bool,
+    /// The columns of each key by which further tasks will divide the rows.
+    pub(crate) samples: Vec<Vec<usize>>,
+    /// Where parts and rejects are written.
+    pub(crate) folder: PathBuf,
+}
+
+/// Where the rows of a task come from.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TaskInput {
+    /// Files that the first stage reads.
+    Files(TaskFiles),
+    /// Frames, one batch each.
+    Frames,
+    /// Frames that are collected; rows that are equal in these columns are in one batch.
+    ByKey {
+        /// The positions of the columns.
+        columns: Vec<usize>,
+        /// What an input without rows looks like.
+        schema: Schema,
+    },
+}
+
+/// Files that the tasks of a job read. The options of their stage name all of its files, without patterns: a file that
+/// comes meanwhile changes no number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TaskFiles {
+    /// Where relative paths start.
+    pub(crate) working_folder: PathBuf,
+    /// How many files other stages read whose numbers come first.
+    pub(crate) before: usize,
+    /// Those that are read, as this machine saw them when the run began, and which of the stage's files each is.
+    pub(crate) read: Vec<(usize, InputFile)>,
+    /// For each task the first of these, and how many.
+    pub(crate) of_task: Vec<(usize, usize)>,
+}
+
+/// Rows among buckets.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DivideOrder {
+    /// The positions of the columns that make the key.
+    pub(crate) columns: Vec<usize>,
+    /// Rising; a bucket begins with its border, the first one with the first key.
+    pub(crate) borders: Vec<Option<Vec<u8>>>,
+}
+
+/// Which task of its job a task is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TaskNumber {
+    pub(crate) task: usize,
+    /// Unlike that of any other attempt at the task.
+    pub(crate) attempt: String,
+}
+
+/// What a task has done. Its rejects, if there are any, are in a file beside its part.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TaskReport {
+    pub(crate) task: usize,
+    /// What became of each stage's rows, but for the rejects.
+    pub(crate) metrics: Vec<StageMetrics>,
+    pub(crate) batches: u64,
+    /// How many rows each stage rejected.
+    pub(crate) rejected: Vec<u64>,
+    /// What its sessions counted when they closed.
+    pub(crate) closed: Vec<Counts>,
+    /// What ended it, if a row or a file did: the same on every attempt.
+    pub(crate) fault: Option<Error>,
+    /// Bytes of the frames that it gave.
+    pub(crate) bytes: u64,
+    /// Keys of its rows, for each key that was asked for; cut short where they are long.
+    pub(crate) samples: Vec<Vec<Option<Vec<u8>>>>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) open: Duration,
+    pub(crate) peak_rss_bytes: u64,
+}

@@ -1,0 +1,459 @@
+//! `etl task`: one task of a cluster run. It reads its order, its number and then frames from standard input, passes
+//! their rows through a fragment or divides them among buckets, and writes frames and at the end a report to standard
+//! output. It needs no engine: whoever starts it moves the frames.
+//!
+//! A fault of a row or a file is a result, which the report says: to try again would not help. A task ends with an error
+//! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, bounded};
+use serde_json::{Value, json};
+
+use super::order::{DivideOrder, Order, RunOrder, TaskFiles, TaskInput, TaskNumber, TaskReport};
+use super::parts::AttemptFile;
+use crate::batch::Batch;
+use crate::clock::peak_rss_bytes;
+use crate::columns::{Column, row_number};
+use crate::error::{Error, Result};
+use crate::executor::processes::Workers;
+use crate::executor::processes::frames::{Frame, read_frame};
+use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
+use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
+use crate::keys::{Keys, NullKeys};
+use crate::partition;
+use crate::schema::Schema;
+use crate::stage::{Folder, Run, StageKind, Totals, add_counts};
+use crate::stop::Stop;
+use crate::threads;
+
+/// Frames that wait to be worked on.
+const FRAMES_AHEAD: usize = 2;
+
+/// Keys that a task reports for each key: enough for borders between thousands of buckets, few enough for this machine.
+const SAMPLE_KEYS_MAX: usize = 2048;
+/// Longer keys are cut: a border need not be a key.
+const SAMPLE_KEY_BYTES: usize = 64;
+
+/// Does the task that `stdin` describes. It knows the kinds of the registry.
+pub fn run(
+    registry: &[&'static StageKind],
+    mut stdin: impl Read + Send + 'static,
+    stdout: impl Write,
+) -> Result<()> {
+    let mut payload = Vec::new();
+    let order: Order = header(&mut stdin, &mut payload)?;
+    let number: TaskNumber = header(&mut stdin, &mut payload)?;
+    let stop = Stop::default();
+    let frames = frames(stdin, stop.clone())?;
+    let mut out = Out { stdout };
+    let report = match order {
+        Order::Divide(order) => divide(&order, number.task, frames, &mut out)?,
+        Order::Run(order) => pass(registry, *order, &number, frames, &mut out, &stop)?,
+    };
+    out.send(&Frame::of(Vec::new(), &json!({ "report": report }))?)
+}
+
+fn header<T: serde::de::DeserializeOwned>(
+    from: &mut impl Read,
+    payload: &mut Vec<u8>,
+) -> Result<T> {
+    let header =
+        read_frame(from, payload).ok_or_else(|| Error::failed("the order is cut short"))?;
+    serde_json::from_slice(&header).map_err(|error| {
+        Error::failed("the order cannot be read: is this machine's etl of another version?")
+            .cause(error)
+    })
+}
+
+/// The frames that come, read by a thread of its own. It sets `stop` where standard input ends: whoever started the task
+/// is gone.
+fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Receiver<Vec<u8>>> {
+    let (sender, receiver) = bounded(FRAMES_AHEAD);
+    let read = move || {
+        let mut sender = Some(sender);
+        let mut payload = Vec::new();
+        while let Some(header) = read_frame(&mut stdin, &mut payload) {
+            let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+            if header["end"] == true {
+                sender = None;
+            } else if let Some(sender) = &sender
+                && sender.send(std::mem::take(&mut payload)).is_err()
+            {
+                return;
+            }
+        }
+        stop.set();
+        // Only now: what came short must not look like the end.
+        drop(sender);
+    };
+    threads::start("frames", read)?;
+    Ok(receiver)
+}
+
+/// The batches of frames.
+fn batches(frames: Receiver<Vec<u8>>) -> Batches {
+    Box::new(frames.into_iter().map(|frame| Batch::decode(&frame)))
+}
+
+/// Where frames go.
+struct Out<W> {
+    stdout: W,
+}
+
+impl<W: Write> Out<W> {
+    fn send(&mut self, frame: &Frame) -> Result<()> {
+        frame
+            .write(&mut self.stdout)
+            .map_err(|error| Error::failed("cannot write to standard output").cause(error))
+    }
+
+    /// Sends a batch to a bucket; its bytes.
+    fn give(&mut self, batch: &Batch, bucket: usize) -> Result<u64> {
+        let frame = Frame::new(Some(batch), || json!({ "bucket": bucket }))?;
+        self.send(&frame)?;
+        Ok(frame.bytes() as u64)
+    }
+}
+
+/// Divides rows among buckets, each batch by itself.
+fn divide(
+    order: &DivideOrder,
+    task: usize,
+    frames: Receiver<Vec<u8>>,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut report = TaskReport {
+        task,
+        ..TaskReport::default()
+    };
+    for batch in batches(frames) {
+        let batch = batch?;
+        let keys = Keys::new(&batch, &order.columns, NullKeys::Equal);
+        let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); order.borders.len() + 1];
+        for row in 0..keys.len() {
+            let key = keys.get(row);
+            let bucket = order
+                .borders
+                .partition_point(|border| border.as_deref() <= key);
+            rows_of[bucket].push(row_number(row));
+        }
+        for (bucket, rows) in rows_of.into_iter().enumerate() {
+            if !rows.is_empty() {
+                report.bytes += out.give(&batch.take(&rows), bucket)?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Passes rows through a fragment.
+fn pass(
+    registry: &[&'static StageKind],
+    order: RunOrder,
+    number: &TaskNumber,
+    frames: Receiver<Vec<u8>>,
+    out: &mut Out<impl Write>,
+    stop: &Stop,
+) -> Result<TaskReport> {
+    let mut broadcast = Vec::new();
+    for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
+        let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
+            let parts = parts.as_ref()?;
+            Some(collect(parts.batches(), schema))
+        });
+        let rows: Result<Vec<Option<Batch>>> = rows.map(Option::transpose).collect();
+        broadcast.push(rows?);
+    }
+    let mut fragment =
+        BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
+    fragment.stop = stop.clone();
+    let stages = fragment.stages.clone();
+    let mut given = Given::new(
+        order.folder,
+        number,
+        stages.len(),
+        order.gives_frames,
+        order.writes_parts,
+        order.samples,
+    )?;
+    let mut has_source = false;
+    let input = match order.input {
+        TaskInput::Files(files) => {
+            has_source = true;
+            let stage = &fragment.bound[0].spec.name;
+            match source(&fragment, &files, number.task, order.batch_rows, stop) {
+                Ok(batches) => batches,
+                Err(error) => Box::new(std::iter::once(Err(error.stage(stage)))),
+            }
+        }
+        TaskInput::Frames => batches(frames),
+        TaskInput::ByKey { columns, schema } => {
+            let all = collect(batches(frames), &schema)?;
+            Box::new(partition::by_key(&all, &columns).into_iter().map(Ok))
+        }
+    };
+    let costs = SharedCosts::default();
+    let results = executor::map(Task {
+        grid: Grid::SEQUENTIAL,
+        name: "task".into(),
+        prepare: Box::new(move || Ok(fragment)),
+        input: cut(input, order.batch_rows),
+        above: 0,
+        adapts: false,
+        policy: None,
+        journal: None,
+        costs: costs.clone(),
+        gauge: Arc::new(Gauge::default()),
+        stop: stop.clone(),
+        workers: Arc::new(Workers::this_program()),
+    });
+    for outcome in results {
+        given.take(outcome, out)?;
+        // Whoever started the task is gone: nobody reads a report.
+        stop.check()?;
+    }
+    if let (true, Some(stage)) = (has_source, stages.first()) {
+        // What it has to say of its files; its rows are counted where the run is.
+        let mut totals = Totals {
+            rows_in: Vec::new(),
+            counts: &mut given.report.metrics[0].counts,
+            warnings: &mut given.report.warnings,
+        };
+        stage.finish(&mut totals)?;
+    }
+    let mut report = given.finish()?;
+    let costs = costs.lock().expect("no one panics holding this lock");
+    report.closed.clone_from(&costs.closed);
+    report.open = costs.open;
+    report.peak_rss_bytes = peak_rss_bytes();
+    Ok(report)
+}
+
+fn collect(batches: Batches, schema: &Schema) -> Result<Batch> {
+    let batches = batches.collect::<Result<Vec<Batch>>>()?;
+    let empty = || {
+        let types = schema.fields.iter().map(|field| &field.ty);
+        Batch::new(types.map(Column::empty).collect(), 0)
+    };
+    Ok(Batch::concat(batches, empty))
+}
+
+fn cut(batches: Batches, rows_max: usize) -> Inputs {
+    Box::new(batches.flat_map(move |batch| {
+        match batch {
+            Ok(batch) => batch
+                .cut(rows_max)
+                .into_iter()
+                .map(|batch| Ok(batch.into()))
+                .collect(),
+            Err(error) => vec![Err(error)],
+        }
+    }))
+}
+
+/// The batches of the task's files, which must be what the machine that runs the pipeline saw.
+fn source(
+    fragment: &BoundFragment,
+    files: &TaskFiles,
+    task: usize,
+    batch_rows: usize,
+    stop: &Stop,
+) -> Result<Batches> {
+    // Where it is not there, no relative path is.
+    let _ = std::env::set_current_dir(&files.working_folder);
+    let (stage, bound) = (&fragment.stages[0], &fragment.bound[0]);
+    let run = Run::new(
+        String::new(),
+        Folder(PathBuf::new()),
+        PathBuf::new(),
+        stop.clone(),
+    );
+    for _ in 0..files.before {
+        run.add_file("a file of another stage")?;
+    }
+    let begun = stage.begin(&run, &bound.inputs, batch_rows)?;
+    let source = begun
+        .source
+        .ok_or_else(|| Error::failed("reads no files"))?;
+    let (first, count) = files.of_task[task];
+    let mine = &files.read[first..first + count];
+    for (at, seen) in mine {
+        if source.files.get(*at) != Some(seen) {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let host = host.trim();
+            return Err(Error::failed(format!("`{}` is not the same file on `{host}` as where the run began", seen.file))
+                .hint("inputs must have one path on all machines, and stay as they are; or read them from an object store"));
+        }
+    }
+    let mut parts: Vec<_> = source.parts.into_iter().map(Some).collect();
+    let parts: Vec<_> = mine
+        .iter()
+        .filter_map(|(at, _)| parts[*at].take())
+        .collect();
+    Ok(Box::new(parts.into_iter().flatten()))
+}
+
+/// What a task gives, and what it reports of it.
+struct Given<'a> {
+    folder: PathBuf,
+    number: &'a TaskNumber,
+    frames: bool,
+    part: Option<AttemptFile>,
+    rejects: Option<AttemptFile>,
+    samples: Vec<Sample>,
+    report: TaskReport,
+}
+
+impl<'a> Given<'a> {
+    fn new(
+        folder: PathBuf,
+        number: &'a TaskNumber,
+        stages: usize,
+        frames: bool,
+        parts: bool,
+        samples: Vec<Vec<usize>>,
+    ) -> Result<Self> {
+        let part = parts.then(|| AttemptFile::part(&folder, number.task, &number.attempt));
+        Ok(Given {
+            part: part.transpose()?,
+            folder,
+            number,
+            frames,
+            rejects: None,
+            samples: samples.into_iter().map(Sample::new).collect(),
+            report: TaskReport {
+                task: number.task,
+                metrics: vec![StageMetrics::default(); stages],
+                rejected: vec![0; stages],
+                ..TaskReport::default()
+            },
+        })
+    }
+
+    fn take(&mut self, outcome: BatchOutcome, out: &mut Out<impl Write>) -> Result<()> {
+        self.report.batches += u64::from(outcome.first == 0);
+        for (at, metrics) in (outcome.first..).zip(outcome.metrics) {
+            self.enter(at, metrics)?;
+        }
+        if let Some(batch) = outcome.batch {
+            let batch = batch.resolve();
+            let frame = Frame::new(Some(&batch), || json!({ "bucket": 0 }))?;
+            self.report.bytes += frame.bytes() as u64;
+            if let Some(part) = &mut self.part {
+                part.frame(&frame)?;
+            }
+            if self.frames {
+                out.send(&frame)?;
+            }
+            self.samples
+                .iter_mut()
+                .for_each(|sample| sample.add(&batch));
+        }
+        self.report.fault = outcome.fault.or(self.report.fault.take());
+        Ok(())
+    }
+
+    /// Adds what became of a batch in one stage.
+    fn enter(&mut self, at: usize, metrics: StageMetrics) -> Result<()> {
+        for reject in &metrics.rejects {
+            if self.rejects.is_none() {
+                let TaskNumber { task, attempt } = self.number;
+                self.rejects = Some(AttemptFile::rejects(&self.folder, *task, attempt)?);
+            }
+            let line = serde_json::to_string(&(at, reject)).expect("it is plain data");
+            self.rejects
+                .as_mut()
+                .expect("it was just made")
+                .line(&line)?;
+        }
+        self.report.rejected[at] += metrics.rejects.len() as u64;
+        let sum = &mut self.report.metrics[at];
+        sum.rows_in += metrics.rows_in;
+        sum.rows_out += metrics.rows_out;
+        sum.added += metrics.added;
+        sum.dropped += metrics.dropped;
+        add_counts(&mut sum.counts, metrics.counts);
+        sum.span.add(&metrics.span);
+        sum.digest = match (sum.digest, metrics.digest) {
+            (Some(sum), Some(more)) => Some(sum.then(more)),
+            (sum, more) => more.or(sum),
+        };
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<TaskReport> {
+        if let Some(part) = self.part {
+            part.finish_part()?;
+        }
+        if let Some(rejects) = self.rejects {
+            rejects.finish()?;
+        }
+        self.report.samples = self.samples.into_iter().map(|sample| sample.keys).collect();
+        Ok(self.report)
+    }
+}
+
+/// Some of the keys of many rows, evenly spread over them.
+struct Sample {
+    columns: Vec<usize>,
+    keys: Vec<Option<Vec<u8>>>,
+    /// Rows from one that is taken to the next, and how many are left to it.
+    every: usize,
+    left: usize,
+}
+
+impl Sample {
+    fn new(columns: Vec<usize>) -> Self {
+        Sample {
+            columns,
+            keys: Vec::new(),
+            every: 1,
+            left: 0,
+        }
+    }
+
+    fn add(&mut self, batch: &Batch) {
+        let keys = Keys::new(batch, &self.columns, NullKeys::Equal);
+        while self.left < keys.len() {
+            let key = keys.get(self.left);
+            self.keys
+                .push(key.map(|key| key[..key.len().min(SAMPLE_KEY_BYTES)].to_vec()));
+            self.left += self.every;
+            if self.keys.len() == SAMPLE_KEYS_MAX {
+                let mut at = 0;
+                self.keys.retain(|_| {
+                    at += 1;
+                    at % 2 == 1
+                });
+                self.every *= 2;
+            }
+        }
+        self.left -= keys.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_over_all_rows_whatever_the_batches() {
+        let ints = |from: i64, to: i64| {
+            Batch::new(
+                vec![Column::from_ints((from..to).collect(), None)],
+                (to - from) as usize,
+            )
+        };
+        let mut whole = Sample::new(vec![0]);
+        whole.add(&ints(0, 100_000));
+        let mut cut = Sample::new(vec![0]);
+        for from in (0..100_000).step_by(1_000) {
+            cut.add(&ints(from, from + 1_000));
+        }
+        assert_eq!(whole.keys, cut.keys);
+        assert!((SAMPLE_KEYS_MAX / 2..SAMPLE_KEYS_MAX).contains(&whole.keys.len()));
+    }
+}

@@ -1,0 +1,51 @@
+//! Which stages a cluster executes, and which this machine does: of a stage that stays here, why.
+
+use crate::executor::Grid;
+use crate::pipeline::{Pipeline, Step};
+use crate::stage::Partitioning;
+
+/// The pipeline with the stages that a cluster executes marked as such, and for each stage the reason that it stays on
+/// this machine; `None`: it does not. What lies below a stage that stays here stays here too.
+pub fn on_cluster(pipeline: &Pipeline) -> (Pipeline, Vec<Option<&'static str>>) {
+    let mut placed = pipeline.clone();
+    let mut reasons: Vec<Option<&'static str>> = Vec::new();
+    for (at, step) in pipeline.steps.iter().enumerate() {
+        let below = step.inputs.iter().any(|&input| reasons[input].is_some());
+        let reason = why_here(step).or(below.then_some("it reads a stage that stays here"));
+        if reason.is_none() {
+            placed.steps[at].on_cluster = true;
+            // Within a task.
+            placed.steps[at].grid = Grid::SEQUENTIAL;
+        }
+        reasons.push(reason);
+    }
+    (placed, reasons)
+}
+
+/// Why a stage cannot be divided among tasks.
+fn why_here(step: &Step) -> Option<&'static str> {
+    let properties = step.stage.properties();
+    let mut partitionings = (0..step.inputs.len().max(1)).map(|input| step.partitioning(input));
+    let is_divided = |partitioning: &Partitioning| {
+        matches!(
+            partitioning,
+            Partitioning::Any | Partitioning::ByKey(_) | Partitioning::Broadcast
+        )
+    };
+    if step.inputs.is_empty() && (properties.reads.is_empty() || properties.reads_stdin()) {
+        return Some("its rows come from elsewhere than files");
+    }
+    if step.policy().is_some() {
+        return Some("its requests have one limit");
+    }
+    if properties.combined {
+        return Some("its rows are combined by one thread");
+    }
+    if step.streamed_inputs().count() > 1 {
+        return Some("it reads its inputs one after the other");
+    }
+    if !partitionings.all(|partitioning| is_divided(&partitioning)) {
+        return Some("rows with one id must follow each other");
+    }
+    None
+}
