@@ -206,14 +206,22 @@ enum Work {
 }
 
 impl BatchOutcome {
-    /// A batch that met an error before any stage saw it.
-    pub fn failed(error: Error) -> Self {
+    /// Of no rows.
+    pub fn empty() -> Self {
         BatchOutcome {
             metrics: Vec::new(),
             batch: None,
-            fault: Some(error),
+            fault: None,
             first: 0,
             rest: None,
+        }
+    }
+
+    /// A batch that met an error before any stage saw it.
+    pub fn failed(error: Error) -> Self {
+        BatchOutcome {
+            fault: Some(error),
+            ..BatchOutcome::empty()
         }
     }
 

@@ -17,6 +17,7 @@ use super::parts::AttemptFile;
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
 use crate::columns::{Column, row_number};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
@@ -171,28 +172,32 @@ fn pass(
         BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
     fragment.stop = stop.clone();
     let stages = fragment.stages.clone();
+    let start = StageMetrics {
+        digest: order.digest.then_some(Digest::EMPTY),
+        ..StageMetrics::default()
+    };
     let mut given = Given::new(
         order.folder,
         number,
-        stages.len(),
+        vec![start; stages.len()],
         order.gives_frames,
         order.writes_parts,
         order.samples,
     )?;
-    let mut has_source = false;
+    let has_source = matches!(order.input, TaskInput::Files(_));
     let input = match order.input {
         TaskInput::Files(files) => {
-            has_source = true;
-            let stage = &fragment.bound[0].spec.name;
-            match source(&fragment, &files, number.task, order.batch_rows, stop) {
-                Ok(batches) => batches,
-                Err(error) => Box::new(std::iter::once(Err(error.stage(stage)))),
-            }
+            let name = fragment.bound[0].spec.name.clone();
+            let source = source(&fragment, &files, number.task, order.batch_rows, stop);
+            let source = source.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
+            let named = source.map(move |batch| batch.map_err(|error| error.stage(&name)));
+            cut(Box::new(named), order.batch_rows)
         }
-        TaskInput::Frames => batches(frames),
+        TaskInput::Frames => cut(batches(frames), order.batch_rows),
         TaskInput::ByKey { columns, schema } => {
             let all = collect(batches(frames), &schema)?;
-            Box::new(partition::by_key(&all, &columns).into_iter().map(Ok))
+            let tasks = partition::by_key(&all, &columns).into_iter();
+            Box::new(tasks.map(|batch| Ok(batch.into())))
         }
     };
     let costs = SharedCosts::default();
@@ -200,7 +205,7 @@ fn pass(
         grid: Grid::SEQUENTIAL,
         name: "task".into(),
         prepare: Box::new(move || Ok(fragment)),
-        input: cut(input, order.batch_rows),
+        input,
         above: 0,
         adapts: false,
         policy: None,
@@ -311,7 +316,7 @@ impl<'a> Given<'a> {
     fn new(
         folder: PathBuf,
         number: &'a TaskNumber,
-        stages: usize,
+        metrics: Vec<StageMetrics>,
         frames: bool,
         parts: bool,
         samples: Vec<Vec<usize>>,
@@ -326,8 +331,8 @@ impl<'a> Given<'a> {
             samples: samples.into_iter().map(Sample::new).collect(),
             report: TaskReport {
                 task: number.task,
-                metrics: vec![StageMetrics::default(); stages],
-                rejected: vec![0; stages],
+                rejected: vec![0; metrics.len()],
+                metrics,
                 ..TaskReport::default()
             },
         })

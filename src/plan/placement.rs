@@ -10,8 +10,12 @@ pub fn on_cluster(pipeline: &Pipeline) -> (Pipeline, Vec<Option<&'static str>>) 
     let mut placed = pipeline.clone();
     let mut reasons: Vec<Option<&'static str>> = Vec::new();
     for (at, step) in pipeline.steps.iter().enumerate() {
-        let below = step.inputs.iter().any(|&input| reasons[input].is_some());
-        let reason = why_here(step).or(below.then_some("it reads a stage that stays here"));
+        let is_here = |&input: &usize| reasons[input].is_some();
+        let is_combined = |&input: &usize| pipeline.steps[input].stage.properties().combined;
+        let below = |is: &dyn Fn(&usize) -> bool| step.inputs.iter().any(is);
+        let reason = why_here(step)
+            .or_else(|| below(&is_here).then_some("it reads a stage that stays here"))
+            .or_else(|| below(&is_combined).then_some("it reads rows that are combined here"));
         if reason.is_none() {
             placed.steps[at].on_cluster = true;
             // Within a task.
@@ -37,9 +41,6 @@ fn why_here(step: &Step) -> Option<&'static str> {
     }
     if step.policy().is_some() {
         return Some("its requests have one limit");
-    }
-    if properties.combined {
-        return Some("its rows are combined by one thread");
     }
     if step.streamed_inputs().count() > 1 {
         return Some("it reads its inputs one after the other");

@@ -302,13 +302,17 @@ impl Cluster<'_, '_> {
             let stages = fragment.stages.iter().zip(&report.metrics).zip(rejects);
             for (position, ((stage, metrics), rejects)) in stages.enumerate() {
                 let record = &self.driver.records[stage.at];
-                record.add(
-                    StageMetrics {
-                        rejects,
-                        ..metrics.clone()
-                    },
-                    &self.driver.run,
-                )?;
+                let mut metrics = StageMetrics {
+                    rejects,
+                    ..metrics.clone()
+                };
+                if stage.spec.combined {
+                    // The rows that go on are counted when they have been combined.
+                    let gone = metrics.dropped + metrics.rejects.len() as u64;
+                    metrics.rows_in = gone.saturating_sub(metrics.added);
+                    metrics.rows_out = 0;
+                }
+                record.add(metrics, &self.driver.run)?;
                 let mut totals = record.totals();
                 totals.ledger.batches += report.batches.saturating_sub(1);
                 if let Some(closed) = report.closed.get(position) {

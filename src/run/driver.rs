@@ -296,7 +296,7 @@ impl Driver<'_> {
             let at = fragment.last();
             if self.plan.edges_from(at).next().is_none() {
                 let mut tees = Vec::new();
-                let stream = Some(wiring.last(at, &mut tees));
+                let stream = Some(wiring.step(at, &mut tees));
                 let sink = wiring.begun[at].sink.take();
                 terminals.push(Terminal {
                     at,

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::cluster::parts::Parts;
 use crate::error::Result;
 use crate::executor::{self, Batches, Gauge, Inputs, Journal, Task};
-use crate::fragment::{BoundFragment, BoundStage};
+use crate::fragment::{BatchOutcome, BoundFragment, BoundStage, StageMetrics};
 use crate::order;
 use crate::partition;
 use crate::pipeline::Pipeline;
@@ -72,14 +72,6 @@ impl<'a, 'b> Wiring<'a, 'b> {
         }
     }
 
-    /// What stage `at`, which has no reader, gives.
-    pub(super) fn last(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
-        match self.parts.get(&at) {
-            Some(parts) => parts.batches(),
-            None => self.step(at, tees),
-        }
-    }
-
     /// What stage `at` gives to one reader.
     fn output(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
         if let Some((held, readers)) = self.held.remove(&at) {
@@ -88,7 +80,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
             }
             return held.stream();
         }
-        if let Some(parts) = self.parts.get(&at) {
+        if let Some(parts) = self.parts.get(&at)
+            && !self.pipeline.steps[at].stage.properties().combined
+        {
             return parts.batches();
         }
         let deliveries: Vec<Delivery> =
@@ -120,6 +114,9 @@ impl<'a, 'b> Wiring<'a, 'b> {
 
     /// The stream of stage `at`, the last one of its fragment.
     pub(super) fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
+        if let Some(parts) = self.parts.get(&at).cloned() {
+            return self.from_cluster(at, &parts);
+        }
         let fragment = self.plan.fragment_of(at);
         let first = fragment.first();
         let name = &self.pipeline.steps[first].name;
@@ -159,7 +156,11 @@ impl<'a, 'b> Wiring<'a, 'b> {
             workers: self.options.workers.clone(),
         });
         let results = match self.begun[at].combiner.take() {
-            Some(combiner) => combine::combined(results, combiner, self.combined(fragment)),
+            Some(combiner) => combine::combined(
+                results,
+                combiner,
+                self.combined(at, fragment.stages.len() - 1),
+            ),
             None => results,
         };
         let records = fragment.stages.iter();
@@ -170,11 +171,35 @@ impl<'a, 'b> Wiring<'a, 'b> {
         stream::recorded(results, records.collect(), self.run.clone(), rejects_max)
     }
 
-    /// The last stage of a fragment, whose rows are combined.
-    fn combined(&self, fragment: &Fragment) -> Combined {
-        let at = fragment.last();
+    /// The stream of a stage whose sessions worked in tasks of a cluster. What is combined is combined here.
+    fn from_cluster(&mut self, at: usize, parts: &Parts) -> Batches {
+        let Some(combiner) = self.begun[at].combiner.take() else {
+            return parts.batches();
+        };
+        let mut batches = parts.batches();
+        let results = std::iter::from_fn(move || {
+            let outcome = |batch| BatchOutcome {
+                metrics: vec![StageMetrics::default()],
+                batch: Some(batch),
+                ..BatchOutcome::empty()
+            };
+            batches
+                .next()
+                .map(|batch| batch.map_or_else(BatchOutcome::failed, outcome))
+        });
+        let results = combine::combined(Box::new(results), combiner, self.combined(at, 0));
+        stream::recorded(
+            results,
+            vec![self.records[at].clone()],
+            self.run.clone(),
+            None,
+        )
+    }
+
+    /// Stage `at`, whose rows are combined, and its position in its fragment.
+    fn combined(&self, at: usize, position: usize) -> Combined {
         Combined {
-            position: fragment.stages.len() - 1,
+            position,
             schema: self.schemas[at].clone(),
             record: self.records[at].clone(),
             digest: self.options.digest,

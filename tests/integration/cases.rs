@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::harness::{Etl, Folder, Outcome, Variant, difference, files, for_each, project};
 
-const VARIANTS: [Variant; 15] = [
+const VARIANTS: [Variant; 17] = [
     Variant::SEQUENTIAL.batch_rows(1),
     Variant::SEQUENTIAL.batch_rows(2).staged(),
     Variant::SEQUENTIAL.staged(),
@@ -37,6 +37,8 @@ const VARIANTS: [Variant; 15] = [
     Variant::new("hybrid", 2, 1).batch_rows(1).staged(),
     Variant::new("hybrid", 2, 2),
     Variant::new("hybrid", 3, 3).batch_rows(1),
+    Variant::CLUSTER,
+    Variant::CLUSTER.batch_rows(2),
 ];
 
 #[test]

@@ -148,6 +148,9 @@ impl Variant {
     /// The plainest way: one stage's work after the other's, in one thread.
     pub(crate) const SEQUENTIAL: Variant = Variant::new("sequential", 1, 1);
 
+    /// On a cluster, of which a stand-in for its engine does the work: see `tests/cluster`.
+    pub(crate) const CLUSTER: Variant = Variant::new("cluster", 1, 1);
+
     pub(crate) const fn new(executor: &'static str, processes: u32, threads: u32) -> Self {
         Variant {
             executor,
@@ -199,6 +202,13 @@ impl Variant {
 
     /// The options of `etl run` that ask for it.
     pub(crate) fn arguments(self) -> Vec<String> {
+        if self.executor == "cluster" {
+            let words = ["--cluster=stand-in", "--set=cluster.folder=shared"].map(str::to_owned);
+            let rows = self
+                .batch_rows
+                .map(|rows| format!("--set=*.batch_rows={rows}"));
+            return words.into_iter().chain(rows).collect();
+        }
         let mut settings = vec![("executor", self.executor.to_owned())];
         match self.executor {
             "threads" => settings.push(("workers", self.threads.to_string())),
@@ -293,7 +303,9 @@ impl Etl {
         etl.command
             .args(["--color", "never", "--state", "state"])
             .args(["--report", "state/report.json"])
-            .args(variant.arguments());
+            .args(variant.arguments())
+            .env("PYTHONPATH", project().join("tests/cluster"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
         etl
     }
 
