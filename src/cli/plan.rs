@@ -13,7 +13,7 @@ use crate::format::compression;
 use crate::order::SortColumn;
 use crate::pipeline::{Pipeline, masked};
 use crate::place::{Place, Seen};
-use crate::plan::{Delivery, Edge, Fragment, Plan, Stage};
+use crate::plan::{self, Delivery, Edge, Fragment, Plan, Stage};
 use crate::report::bytes;
 use crate::schema::count;
 use crate::shown;
@@ -33,6 +33,9 @@ pub struct PlanArgs {
     /// Only this stage and what it reads
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
+    /// As `etl run --cluster` would run it; the URL is not asked
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub cluster: Option<String>,
     /// Print it as JSON
     #[arg(long)]
     pub json: bool,
@@ -47,16 +50,20 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     if let Some(stage) = &args.until {
         pipeline = pipeline.upto(stage)?;
     }
+    let mut stays = Vec::new();
+    if args.cluster.is_some() {
+        (pipeline, stays) = plan::on_cluster(&pipeline);
+    }
     if args.json {
-        output::print_json(&as_json(&pipeline))?;
+        output::print_json(&as_json(&pipeline, &stays))?;
     } else {
-        output::print(&as_text(&pipeline))?;
+        output::print(&as_text(&pipeline, &stays))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A paragraph a stage.
-fn as_text(pipeline: &Pipeline) -> String {
+/// A paragraph a stage. Where a cluster executes stages, `stays` says why others stay on this machine.
+fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> String {
     let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
     let mut text = format!(
@@ -68,15 +75,29 @@ fn as_text(pipeline: &Pipeline) -> String {
     let names = pipeline.steps.iter().map(|step| step.name.chars().count());
     let width = names.max().unwrap_or(0);
     for (number, fragment) in plan.fragments.iter().enumerate() {
-        let executor = grid(fragment.executor);
+        let executor = match fragment.on_cluster {
+            true => "tasks of the cluster".into(),
+            false => grid(fragment.executor),
+        };
         text.push_str(&format!("\nfragment {}: {executor}\n", number + 1));
         for Stage { at, spec } in &fragment.stages {
             text.push_str(&format!("  {:width$}  {}\n", spec.name, spec.kind));
-            for line in details(pipeline, &plan, &sizes, *at) {
+            let stays = stays.get(*at).copied().flatten();
+            let stays = stays.map(|reason| format!("stays on this machine: {reason}"));
+            for line in stays
+                .into_iter()
+                .chain(details(pipeline, &plan, &sizes, *at))
+            {
                 let line = output::wrap(&shown::line(&line), WIDTH - 4, "      ");
                 text.push_str(&format!("    {line}\n"));
             }
         }
+    }
+    if !stays.is_empty() {
+        text.push_str(&format!(
+            "\n{}\n",
+            output::wrap(&worth_a_cluster(pipeline, &sizes), WIDTH, "")
+        ));
     }
     text
 }
@@ -151,6 +172,45 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
         lines.push("read by no stage: its rows are counted and dropped".into());
     }
     lines
+}
+
+/// Text that one machine works through in a second, about: the Donor's Choice job on two cores.
+const TEXT_A_SECOND: u64 = 100_000_000;
+/// What a cluster takes before the first task runs, and for each task, about; see `benches/cluster.py`.
+const CLUSTER_START_S: f64 = 20.0;
+const TASK_S: f64 = 0.05;
+
+/// Whether a cluster is likely to pay, from the sizes of the files.
+fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size]) -> String {
+    let steps = pipeline.steps.iter().zip(sizes);
+    let sources: Vec<&Size> = steps
+        .filter(|(step, _)| step.inputs.is_empty())
+        .map(|(_, size)| size)
+        .collect();
+    let text: Option<u64> = sources.iter().map(|size| size.behind).sum();
+    let files: usize = sources
+        .iter()
+        .filter_map(|size| size.files.as_ref().ok())
+        .map(|(files, _)| files)
+        .sum();
+    let Some(text) = text else {
+        return format!(
+            "A cluster takes about {CLUSTER_START_S} s to start; how much there is to read is not known here."
+        );
+    };
+    let alone = text as f64 / TEXT_A_SECOND as f64;
+    let before = CLUSTER_START_S + TASK_S * files as f64;
+    let verdict = if alone > 4.0 * before {
+        "several machines are likely to pay"
+    } else {
+        "one machine is likely to be done sooner"
+    };
+    format!(
+        "About {} of text in {}: some {alone:.0} s on one machine, at {} a second. A cluster takes some {before:.0} s beside the work: {verdict}.",
+        bytes(text),
+        count(files, "file"),
+        bytes(TEXT_A_SECOND),
+    )
 }
 
 /// What a stage reads of files, and what all that its rows come from holds.
@@ -261,7 +321,7 @@ fn in_words(partitioning: &Partitioning) -> String {
     }
 }
 
-fn as_json(pipeline: &Pipeline) -> Value {
+fn as_json(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> Value {
     let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
     let is_collected = |at: usize| {
@@ -281,7 +341,7 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "name": step.name,
             "kind": step.kind.name,
             "options": masked(&step.options),
-            "executor": step.grid.kind.as_str(),
+            "executor": step.executor(),
             "processes": step.grid.processes,
             "threads": step.grid.threads,
             "batch_rows": step.batch_rows.or_else(|| step.stage.properties().batch_rows),
@@ -291,6 +351,9 @@ fn as_json(pipeline: &Pipeline) -> Value {
             "output_collected": is_collected(at),
             "publishes": step.publishes_to(),
         });
+        if let Some(reason) = stays.get(at).copied().flatten() {
+            stage["stays"] = reason.into();
+        }
         if step.inputs.is_empty() {
             let (files, size) = sizes[at].files.as_ref().copied().unwrap_or_default();
             stage["source"] = json!({
@@ -331,7 +394,7 @@ fn fragment_as_json(pipeline: &Pipeline, fragment: &Fragment) -> Value {
         "stages": fragment.stages.iter().map(|stage| &stage.spec.name).collect::<Vec<_>>(),
         "source": source,
         "edges": edges.collect::<Vec<_>>(),
-        "executor": fragment.executor.kind.as_str(),
+        "executor": if fragment.on_cluster { "cluster" } else { fragment.executor.kind.as_str() },
         "processes": fragment.executor.processes,
         "threads": fragment.executor.threads,
         "batch_rows": fragment.batch_rows,
@@ -365,7 +428,7 @@ mod tests {
     #[test]
     fn a_plan_says_who_reads_whom_and_how() {
         let pipeline = read(FILE, &["d.path=https://me:pw@host/x"]).unwrap();
-        let text = as_text(&pipeline);
+        let text = as_text(&pipeline, &[]);
         let expected = "\
 job: 4 stages in 3 fragments
 
@@ -387,7 +450,7 @@ fragment 3: sequential
 ";
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        let json = as_json(&pipeline);
+        let json = as_json(&pipeline, &[]);
         let fragment = &json["fragments"][2];
         assert_eq!(fragment["stages"], json!(["c", "d"]));
         assert_eq!(fragment["edges"][1]["from"], "b");

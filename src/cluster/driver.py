@@ -19,6 +19,9 @@ import sys
 import threading
 
 LENGTHS = "<QQ"
+# Seconds between two looks at a job, and how long one may be without an executor.
+PROGRESS_EVERY = 0.5
+EXECUTORS_WAIT = 120
 
 
 def run_task(index, items, order, program, shuffled):
@@ -123,11 +126,15 @@ class Driver:
 
             items = items.persist(StorageLevel.DISK_ONLY)
             self.kept[job["id"]] = items
-        ended = threading.Event()
-        watcher = threading.Thread(target=self.watch, args=(job["id"], ended), daemon=True)
+        ended, alone = threading.Event(), []
+        watcher = threading.Thread(target=self.watch, args=(ended, alone), daemon=True)
         watcher.start()
         try:
             reports = items.filter(lambda item: item[0] is None).map(lambda item: item[1]).collect()
+        except Exception:
+            if alone:
+                raise RuntimeError(alone[0]) from None
+            raise
         finally:
             ended.set()
             watcher.join()
@@ -152,14 +159,27 @@ class Driver:
             lambda index, part: run_task(index, part, order.value, program, shuffled)
         )
 
-    def watch(self, job, ended):
-        """Says how many tasks of the job are done, while it runs."""
-        tracker = self.context.statusTracker()
-        while not ended.wait(0.5):
+    def watch(self, ended, alone):
+        """Says how many tasks of the job are done, while it runs. A job that no executor works for is ended."""
+        tracker, since = self.context.statusTracker(), 0.0
+        while not ended.wait(PROGRESS_EVERY):
             stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
             stages = [stage for stage in stages if stage is not None]
             done, tasks = sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
-            emit({"progress": {"job": job, "done": done, "tasks": tasks}})
+            executors = self.executors()
+            emit({"progress": {"done": done, "tasks": tasks, "executors": executors}})
+            since = 0.0 if executors else since + PROGRESS_EVERY
+            if since >= EXECUTORS_WAIT:
+                alone.append(f"no executor has come within {EXECUTORS_WAIT} s: has the cluster workers with free cores and memory?")
+                self.context.cancelAllJobs()
+                return
+
+    def executors(self):
+        """How many processes work for this application."""
+        if self.context.master.startswith("local["):
+            return 1
+        # The driver is one of them.
+        return len(self.context._jsc.sc().statusTracker().getExecutorInfos()) - 1
 
     def release(self, job):
         self.kept.pop(job).unpersist()

@@ -16,9 +16,11 @@ use serde_json::{Value, json};
 use super::config::ClusterConfig;
 use super::order::{Order, TaskReport};
 use crate::clock::monotonic;
-use crate::disk;
+use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 use crate::procs;
+use crate::schema::count;
+use crate::stage::is_run_id;
 use crate::stop::Stop;
 use crate::threads;
 
@@ -80,6 +82,26 @@ struct Ready {
 pub(crate) struct Progress {
     pub(crate) done: u64,
     pub(crate) tasks: u64,
+    pub(crate) executors: u64,
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Progress { executors: 0, .. } => f.write_str("waits for an executor of the cluster"),
+            Progress {
+                done,
+                tasks,
+                executors,
+            } => {
+                write!(
+                    f,
+                    "{done} of {tasks} tasks done, by {}",
+                    count(*executors, "executor")
+                )
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -245,23 +267,48 @@ impl Drop for Engine {
     }
 }
 
-/// The folder of a run below the one that all machines see, removed with the run.
-pub(crate) struct SharedFolder(pub(crate) PathBuf);
+/// The folder of a run below the one that all machines see. It goes with the run.
+pub(crate) struct SharedFolder {
+    path: PathBuf,
+    /// Locked as long as the run goes on.
+    _held: Held,
+}
+
+/// How the names of such folders begin, before the run's.
+const PREFIX: &str = "etl-";
+/// The file in it that is locked.
+const HELD_FILE: &str = "run";
+
+/// How often a folder is removed until it is gone: tasks that have yet to notice the end may make files.
+const REMOVALS_MAX: u32 = 100;
+const REMOVE_EVERY: Duration = Duration::from_millis(20);
 
 impl SharedFolder {
+    /// Makes one, and removes those of runs that were killed.
     pub(crate) fn create(config: &ClusterConfig, run: &str) -> Result<Self> {
-        let folder = config.folder.join(format!("etl-{run}"));
-        disk::create_folders(&folder, disk::PRIVATE_FOLDER).map_err(|error| {
-            Error::io("create", folder.display(), &error).hint(
+        let path = config.folder.join(format!("{PREFIX}{run}"));
+        let io = |error: std::io::Error| {
+            Error::io("create", path.display(), &error).hint(
                 "`folder` of `[cluster]` names a folder that all machines see at the same path",
             )
-        })?;
-        Ok(SharedFolder(folder))
+        };
+        disk::create_folders(&path, disk::PRIVATE_FOLDER).map_err(io)?;
+        let file = path.join(HELD_FILE);
+        let created = disk::private().create_new(true).open(&file).map_err(io)?;
+        let held = match disk::hold_created(created, &file) {
+            Hold::Held(held) | Hold::NoLocks(held) => held,
+            Hold::Busy | Hold::Gone => {
+                let message = format!("`{}` is another run's", path.display());
+                return Err(Error::failed(message));
+            }
+        };
+        clear_ended(&config.folder);
+        Ok(SharedFolder { path, _held: held })
     }
 
     /// A folder in it.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.0.join(name);
+        let folder = self.path.join(name);
         disk::create_folders(&folder, disk::PRIVATE_FOLDER)
             .map_err(|error| Error::io("create", folder.display(), &error))?;
         Ok(folder)
@@ -270,7 +317,28 @@ impl SharedFolder {
 
 impl Drop for SharedFolder {
     fn drop(&mut self) {
-        // What cannot be removed is named by the run that left it.
-        let _ = std::fs::remove_dir_all(&self.0);
+        remove(&self.path);
+    }
+}
+
+/// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
+fn clear_ended(shared: &Path) {
+    for entry in std::fs::read_dir(shared).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let file = entry.path().join(HELD_FILE);
+        if run.is_some_and(is_run_id) && matches!(disk::hold(&file), Hold::Held(_)) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Removes a folder. What cannot be removed is found by the next run.
+fn remove(folder: &Path) {
+    for _ in 0..REMOVALS_MAX {
+        if std::fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        std::thread::sleep(REMOVE_EVERY);
     }
 }

@@ -98,7 +98,16 @@ impl Cluster<'_, '_> {
         for live in &live {
             live.begun.store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        let reports = self.engine.run(&job, |_| ())?;
+        let show = |words: &str| {
+            live.iter()
+                .for_each(|live| live.wait_reason.set(words.to_owned()))
+        };
+        show("goes to the cluster");
+        let reports = self
+            .engine
+            .run(&job, |progress| show(&progress.to_string()));
+        live.iter().for_each(|live| live.wait_reason.clear());
+        let reports = reports?;
         self.enter(fragment, &reports)?;
         let order = match &job.order {
             Order::Run(order) => order,

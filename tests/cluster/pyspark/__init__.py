@@ -144,6 +144,7 @@ class Rdd:
 
 class SparkContext:
     version = "stand-in"
+    master = "local[3]"
     defaultParallelism = CORES
 
     def __init__(self, conf):
