@@ -65,9 +65,14 @@ impl ClusterTable {
                 let message = format!("`cluster`: unknown key `{key}`; there are {}", list(&KEYS));
                 return Err(Error::usage(message).suggest(key, KEYS).of([key.as_str()]));
             }
+            let value = match value {
+                // Plain bytes may be a number.
+                toml::Value::Integer(bytes) if key == "broadcast_max" => bytes.to_string().into(),
+                other => other.clone(),
+            };
             known.insert(key.clone(), value.clone());
             // One at a time, so that an error has its key.
-            let one = toml::Table::from_iter([(key.clone(), value.clone())]);
+            let one = toml::Table::from_iter([(key.clone(), value)]);
             one.try_into::<ClusterTable>()
                 .map_err(|error: toml::de::Error| {
                     Error::usage(format!("`cluster.{key}`: {}", error.message())).of([key.as_str()])

@@ -28,7 +28,7 @@ def run_task(index, items, order, program, shuffled):
     """One task: an `etl task` is given the order and the frames of `items`, and what it gives is passed on.
 
     An item is (bucket, (ordinal, payload)); the last one is (None, report). What comes out of a shuffle comes in any
-    order and is sorted by its ordinal, the pair of the task that gave it and its number there.
+    order and is sorted by its ordinal: the side it is of, the task that gave it, and its number there.
     """
     from pyspark import SparkFiles, TaskContext
 
@@ -53,8 +53,8 @@ def run_task(index, items, order, program, shuffled):
             send(order)
             send(json.dumps({"task": index, "attempt": attempt}).encode())
             frames = (value for bucket, value in items if bucket is not None)
-            for _, payload in sorted(frames, key=lambda value: value[0]) if shuffled else frames:
-                send(b"{}", payload)
+            for ordinal, payload in sorted(frames, key=lambda value: value[0]) if shuffled else frames:
+                send(json.dumps({"side": ordinal[0]}).encode(), payload)
             send(b'{"end":true}')
             child.stdin.flush()
         except BrokenPipeError:
@@ -83,7 +83,7 @@ def run_task(index, items, order, program, shuffled):
             payload, header = read(rows), json.loads(read(length))
             if "report" in header:
                 break
-            yield header["bucket"], ((index, number), payload)
+            yield header["bucket"], ((0, index, number), payload)
             number += 1
         feeder.join()
         if failed:
@@ -142,16 +142,31 @@ class Driver:
 
     def items(self, job):
         """What the tasks of a job give."""
-        above, buckets = job["from"], job["buckets"]
-        if above is None:
-            items = self.context.parallelize(range(job["tasks"]), job["tasks"])
-            items = items.mapPartitions(lambda _: iter(()))
+        buckets = job["buckets"]
+        sides = [self.side(number, side, buckets) for number, side in enumerate(job["sides"])]
+        if not sides:
+            items = self.context.parallelize(range(job["tasks"]), job["tasks"]).mapPartitions(lambda _: iter(()))
+        elif buckets is None:
+            items = sides[0]
         else:
-            items = self.kept[above]
-        if buckets is not None:
-            items = self.tasks(items, job["divide"], False)
-            items = items.filter(lambda item: item[0] is not None).partitionBy(buckets, lambda bucket: bucket)
+            items = self.context.union(sides).partitionBy(buckets, lambda bucket: bucket)
         return self.tasks(items, job["order"], buckets is not None)
+
+    def side(self, number, side, buckets):
+        """Frames that a job reads: as they are, divided among buckets, or each in the bucket of its partition."""
+        items = self.kept[side["from"]]
+        if buckets is None:
+            return items
+        if side["divide"] is not None:
+            items = self.tasks(items, side["divide"], False)
+
+        def tagged(index, part):
+            for bucket, value in part:
+                if bucket is not None:
+                    (_, task, at), payload = value
+                    yield (index if side["divide"] is None else bucket), ((number, task, at), payload)
+
+        return items.mapPartitionsWithIndex(tagged)
 
     def tasks(self, items, order, shuffled):
         order, program = self.context.broadcast(json.dumps(order).encode()), self.program

@@ -50,16 +50,24 @@ pub(crate) struct Engine {
 pub(crate) struct Job {
     /// What it is called by jobs that read its frames.
     pub(crate) id: String,
-    /// Whose frames it reads.
-    pub(crate) from: Option<String>,
-    /// How many tasks it has, if it reads no frames.
+    /// Whose frames it reads. Those of several sides come one side after the other.
+    pub(crate) sides: Vec<Side>,
+    /// How many tasks it has.
     pub(crate) tasks: usize,
-    /// Whether its frames are divided among so many buckets first, a task each, and how.
+    /// Whether its frames go into buckets first, one a task.
     pub(crate) buckets: Option<usize>,
-    pub(crate) divide: Option<Order>,
     pub(crate) order: Order,
     /// Whether other jobs read its frames.
     pub(crate) keep: bool,
+}
+
+/// Frames that a job reads.
+#[derive(Debug, Serialize)]
+pub(crate) struct Side {
+    /// The job that gave them.
+    pub(crate) from: String,
+    /// How they are divided among buckets; `None`: each goes into the bucket of the task that gave it.
+    pub(crate) divide: Option<Order>,
 }
 
 /// What the script says.
@@ -126,6 +134,11 @@ impl Engine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(words)
+            // Executors take the same Python, unless the user says which.
+            .env(
+                "PYSPARK_PYTHON",
+                std::env::var_os("PYSPARK_PYTHON").unwrap_or_else(|| config.python.clone().into()),
+            )
             // Signals to the terminal's group are for this program: it ends the engine.
             .process_group(0)
             .spawn()

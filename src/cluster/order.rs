@@ -19,6 +19,10 @@ pub(crate) enum Order {
     Run(Box<RunOrder>),
     /// Its rows are divided among buckets.
     Divide(DivideOrder),
+    /// The keys of its rows are sent to the buckets that have rows of these keys.
+    Ask(HashedKeys),
+    /// It sends back the rows that were asked for.
+    Answer(Box<AnswerOrder>),
 }
 
 /// Rows through a fragment.
@@ -50,6 +54,12 @@ pub(crate) enum TaskInput {
     Files(TaskFiles),
     /// Frames, one batch each.
     Frames,
+    /// Frames of two sides: the first ones are all that the first stage needs of this input, whose rows are too many to be
+    /// broadcast; the others are the rows that enter it.
+    Joined {
+        /// Which of its inputs they are.
+        input: usize,
+    },
     /// Frames that are collected; rows that are equal in these columns are in one batch.
     ByKey {
         /// The positions of the columns.
@@ -74,12 +84,38 @@ pub(crate) struct TaskFiles {
 }
 
 /// Rows among buckets.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct DivideOrder {
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DivideOrder {
+    /// By ranges of their keys, so that the order of the buckets is that of the keys.
+    Ranges {
+        /// The positions of the columns that make the key.
+        columns: Vec<usize>,
+        /// Rising; a bucket begins with its border, the first one with the first key.
+        borders: Vec<Option<Vec<u8>>>,
+    },
+    /// All rows of a key into one bucket, those with a null in it into none.
+    Hashes(HashedKeys),
+}
+
+/// Keys among buckets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct HashedKeys {
     /// The positions of the columns that make the key.
     pub(crate) columns: Vec<usize>,
-    /// Rising; a bucket begins with its border, the first one with the first key.
-    pub(crate) borders: Vec<Option<Vec<u8>>>,
+    pub(crate) buckets: usize,
+}
+
+/// Rows that are asked for by their keys. Frames of the first side are rows, those of the second one keys.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AnswerOrder {
+    /// The stage that needs them. It is opened on the rows of each bucket: what is wrong with them shows here, where all rows
+    /// of a key are.
+    pub(crate) stage: BoundStage,
+    /// Which of its inputs they are.
+    pub(crate) input: usize,
+    /// The positions of the columns that make the key.
+    pub(crate) columns: Vec<usize>,
 }
 
 /// Which task of its job a task is.

@@ -5,6 +5,7 @@
 //! A fault of a row or a file is a result, which the report says: to try again would not help. A task ends with an error
 //! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +13,13 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::order::{DivideOrder, Order, RunOrder, TaskFiles, TaskInput, TaskNumber, TaskReport};
+use super::order::{
+    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskFiles, TaskInput, TaskNumber,
+    TaskReport,
+};
 use super::parts::AttemptFile;
+use polars_buffer::Buffer;
+
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
 use crate::columns::{Column, row_number};
@@ -23,7 +29,7 @@ use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
 use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
-use crate::keys::{Keys, NullKeys};
+use crate::keys::{Keys, NullKeys, hash};
 use crate::partition;
 use crate::schema::Schema;
 use crate::stage::{Folder, Run, StageKind, Totals, add_counts};
@@ -52,6 +58,8 @@ pub fn run(
     let mut out = Out { stdout };
     let report = match order {
         Order::Divide(order) => divide(&order, number.task, frames, &mut out)?,
+        Order::Ask(order) => ask(&order, number.task, frames, &mut out)?,
+        Order::Answer(order) => answer(registry, *order, number.task, frames, &mut out)?,
         Order::Run(order) => pass(registry, *order, &number, frames, &mut out, &stop)?,
     };
     out.send(&Frame::of(Vec::new(), &json!({ "report": report }))?)
@@ -71,7 +79,7 @@ fn header<T: serde::de::DeserializeOwned>(
 
 /// The frames that come, read by a thread of its own. It sets `stop` where standard input ends: whoever started the task
 /// is gone.
-fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Receiver<Vec<u8>>> {
+fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Frames> {
     let (sender, receiver) = bounded(FRAMES_AHEAD);
     let read = move || {
         let mut sender = Some(sender);
@@ -80,10 +88,11 @@ fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Receiver<
             let header: Value = serde_json::from_slice(&header).unwrap_or_default();
             if header["end"] == true {
                 sender = None;
-            } else if let Some(sender) = &sender
-                && sender.send(std::mem::take(&mut payload)).is_err()
-            {
-                return;
+            } else if let Some(sender) = &sender {
+                let side = header["side"].as_u64().unwrap_or_default();
+                if sender.send((side, std::mem::take(&mut payload))).is_err() {
+                    return;
+                }
             }
         }
         stop.set();
@@ -94,9 +103,26 @@ fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Receiver<
     Ok(receiver)
 }
 
+/// Frames, each with the side that it is of.
+type Frames = Receiver<(u64, Vec<u8>)>;
+
 /// The batches of frames.
-fn batches(frames: Receiver<Vec<u8>>) -> Batches {
-    Box::new(frames.into_iter().map(|frame| Batch::decode(&frame)))
+fn batches(frames: impl IntoIterator<Item = (u64, Vec<u8>), IntoIter: Send + 'static>) -> Batches {
+    Box::new(frames.into_iter().map(|(_, frame)| Batch::decode(&frame)))
+}
+
+/// All rows of the first side, and the first frame of the second one.
+fn first_side(frames: &Frames, schema: &Schema) -> Result<(Batch, Option<(u64, Vec<u8>)>)> {
+    let mut rows = Vec::new();
+    let next = loop {
+        match frames.recv() {
+            Ok((0, frame)) => rows.push(Batch::decode(&frame)?),
+            Ok(next) => break Some(next),
+            // The last frame has come.
+            Err(_) => break None,
+        }
+    };
+    Ok((collect(Box::new(rows.into_iter().map(Ok)), schema)?, next))
 }
 
 /// Where frames go.
@@ -123,7 +149,7 @@ impl<W: Write> Out<W> {
 fn divide(
     order: &DivideOrder,
     task: usize,
-    frames: Receiver<Vec<u8>>,
+    frames: Frames,
     out: &mut Out<impl Write>,
 ) -> Result<TaskReport> {
     let mut report = TaskReport {
@@ -132,19 +158,129 @@ fn divide(
     };
     for batch in batches(frames) {
         let batch = batch?;
-        let keys = Keys::new(&batch, &order.columns, NullKeys::Equal);
-        let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); order.borders.len() + 1];
-        for row in 0..keys.len() {
-            let key = keys.get(row);
-            let bucket = order
-                .borders
-                .partition_point(|border| border.as_deref() <= key);
-            rows_of[bucket].push(row_number(row));
-        }
+        let rows_of = match order {
+            DivideOrder::Ranges { columns, borders } => {
+                let keys = Keys::new(&batch, columns, NullKeys::Equal);
+                let bucket = |key: Option<&[u8]>| {
+                    Some(borders.partition_point(|border| border.as_deref() <= key))
+                };
+                rows_of_buckets(&keys, borders.len() + 1, bucket)
+            }
+            DivideOrder::Hashes(HashedKeys { columns, buckets }) => {
+                let keys = Keys::new(&batch, columns, NullKeys::MatchNothing);
+                rows_of_buckets(&keys, *buckets, |key| {
+                    key.map(|key| bucket_of(key, *buckets))
+                })
+            }
+        };
         for (bucket, rows) in rows_of.into_iter().enumerate() {
             if !rows.is_empty() {
                 report.bytes += out.give(&batch.take(&rows), bucket)?;
             }
+        }
+    }
+    Ok(report)
+}
+
+/// The rows of each bucket, in their order.
+fn rows_of_buckets(
+    keys: &Keys,
+    buckets: usize,
+    bucket: impl Fn(Option<&[u8]>) -> Option<usize>,
+) -> Vec<Vec<u32>> {
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); buckets];
+    for row in 0..keys.len() {
+        if let Some(bucket) = bucket(keys.get(row)) {
+            rows_of[bucket].push(row_number(row));
+        }
+    }
+    rows_of
+}
+
+/// The bucket that has all rows of a key: the same on every machine.
+fn bucket_of(key: &[u8], buckets: usize) -> usize {
+    let buckets = u64::try_from(buckets).expect("a number of buckets is small");
+    usize::try_from(hash(Some(key)) % buckets).expect("it is below a number of buckets")
+}
+
+/// Sends each key of the rows once to its bucket, with the number of this task: it is sent the rows of these keys.
+fn ask(
+    order: &HashedKeys,
+    task: usize,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut wanted: Vec<HashSet<Vec<u8>>> = vec![HashSet::new(); order.buckets];
+    for batch in batches(frames) {
+        let keys = Keys::new(&batch?, &order.columns, NullKeys::MatchNothing);
+        for key in (0..keys.len()).filter_map(|row| keys.get(row)) {
+            let wanted = &mut wanted[bucket_of(key, order.buckets)];
+            if !wanted.contains(key) {
+                wanted.insert(key.to_vec());
+            }
+        }
+    }
+    let number = i64::try_from(task).expect("a number of tasks is small");
+    for (bucket, keys) in wanted.into_iter().enumerate() {
+        if keys.is_empty() {
+            continue;
+        }
+        let rows = keys.len();
+        let cells = keys.into_iter().map(Buffer::from).collect();
+        let tasks = Column::from_ints(vec![number; rows], None);
+        out.give(
+            &Batch::new(vec![Column::from_cells(cells), tasks], rows),
+            bucket,
+        )?;
+    }
+    Ok(TaskReport {
+        task,
+        ..TaskReport::default()
+    })
+}
+
+/// Sends to each task that asked the rows that have one of its keys, in their order.
+fn answer(
+    registry: &[&'static StageKind],
+    order: AnswerOrder,
+    task: usize,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut report = TaskReport {
+        task,
+        ..TaskReport::default()
+    };
+    let AnswerOrder {
+        stage,
+        input,
+        columns,
+    } = order;
+    let (rows, next) = first_side(&frames, &stage.inputs[input])?;
+    let mut broadcast = vec![None; stage.inputs.len()];
+    broadcast[input] = Some(rows.clone());
+    if let Err(fault) = BoundFragment::of(registry, vec![stage], vec![broadcast], false, 1)?.open()
+    {
+        report.fault = Some(fault);
+        return Ok(report);
+    }
+    let keys = Keys::new(&rows, &columns, NullKeys::MatchNothing);
+    let mut rows_of: HashMap<&[u8], Vec<u32>> = HashMap::new();
+    for row in 0..keys.len() {
+        if let Some(key) = keys.get(row) {
+            rows_of.entry(key).or_default().push(row_number(row));
+        }
+    }
+    for asked in batches(next.into_iter().chain(frames)) {
+        let asked = asked?;
+        let wanted =
+            (0..asked.rows()).filter_map(|row| rows_of.get(&asked.column(0).cell(row)[..]));
+        let mut wanted: Vec<u32> = wanted.flatten().copied().collect();
+        wanted.sort_unstable();
+        let by = asked.column(1).ints().value(0);
+        if !wanted.is_empty() {
+            let bucket = usize::try_from(by).expect("it is the number of a task");
+            report.bytes += out.give(&rows.take(&wanted), bucket)?;
         }
     }
     Ok(report)
@@ -155,11 +291,11 @@ fn pass(
     registry: &[&'static StageKind],
     order: RunOrder,
     number: &TaskNumber,
-    frames: Receiver<Vec<u8>>,
+    frames: Frames,
     out: &mut Out<impl Write>,
     stop: &Stop,
 ) -> Result<TaskReport> {
-    let mut broadcast = Vec::new();
+    let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
     for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
         let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
             let parts = parts.as_ref()?;
@@ -167,6 +303,12 @@ fn pass(
         });
         let rows: Result<Vec<Option<Batch>>> = rows.map(Option::transpose).collect();
         broadcast.push(rows?);
+    }
+    let mut next = None;
+    if let TaskInput::Joined { input } = order.input {
+        let rows;
+        (rows, next) = first_side(&frames, &order.bound[0].inputs[input])?;
+        broadcast[0][input] = Some(rows);
     }
     let mut fragment =
         BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
@@ -194,6 +336,7 @@ fn pass(
             cut(Box::new(named), order.batch_rows)
         }
         TaskInput::Frames => cut(batches(frames), order.batch_rows),
+        TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
         TaskInput::ByKey { columns, schema } => {
             let all = collect(batches(frames), &schema)?;
             let tasks = partition::by_key(&all, &columns).into_iter();

@@ -20,6 +20,9 @@ pub struct Properties {
     pub reads: Vec<String>,
     /// Whether it leaves out files that a run of the pipeline has published already.
     pub only_new: bool,
+    /// Where an input is broadcast: the columns of the first input and of that one in which a row must equal the rows that
+    /// it needs of it; a null equals none.
+    pub needs_equal: Option<(Vec<String>, Vec<String>)>,
     /// Where its rows leave the pipeline.
     pub writes: Option<Destination>,
     /// What holds for its requests, where each batch is one ([`Partitioning::Requests`]).

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::harness::{Etl, Folder, Outcome, Variant, difference, files, for_each, project};
 
-const VARIANTS: [Variant; 17] = [
+const VARIANTS: [Variant; 18] = [
     Variant::SEQUENTIAL.batch_rows(1),
     Variant::SEQUENTIAL.batch_rows(2).staged(),
     Variant::SEQUENTIAL.staged(),
@@ -39,6 +39,7 @@ const VARIANTS: [Variant; 17] = [
     Variant::new("hybrid", 3, 3).batch_rows(1),
     Variant::CLUSTER,
     Variant::CLUSTER.batch_rows(2),
+    Variant::CLUSTER_ASKING.batch_rows(3),
 ];
 
 #[test]

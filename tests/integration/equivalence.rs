@@ -151,7 +151,7 @@ fn ways(random: &mut Random, job: &Job) -> Vec<Way> {
     variants.extend(random.some(&[1, 2, 3, 8]).into_iter().take(2).map(threads));
     variants.push(processes(random.pick(&[1, 2])));
     variants.push(Variant::new("hybrid", 2, 2));
-    variants.push(Variant::CLUSTER);
+    variants.push(random.pick(&[Variant::CLUSTER, Variant::CLUSTER_ASKING]));
     let mut ways: Vec<Way> = variants
         .into_iter()
         .map(|variant| Way {
@@ -179,7 +179,7 @@ fn sized(random: &mut Random, variant: Variant) -> Variant {
         Some(rows) => variant.batch_rows(rows),
         None => variant,
     };
-    if random.chance(30) && variant.executor != "cluster" {
+    if random.chance(30) && !variant.is_cluster() {
         variant.staged()
     } else {
         variant

@@ -150,6 +150,8 @@ impl Variant {
 
     /// On a cluster, of which a stand-in for its engine does the work: see `tests/cluster`.
     pub(crate) const CLUSTER: Variant = Variant::new("cluster", 1, 1);
+    /// The same, every input of a join too large to be broadcast.
+    pub(crate) const CLUSTER_ASKING: Variant = Variant::new("cluster, asking", 1, 1);
 
     pub(crate) const fn new(executor: &'static str, processes: u32, threads: u32) -> Self {
         Variant {
@@ -200,14 +202,26 @@ impl Variant {
         Variant::new("hybrid", 3, 3),
     ];
 
+    /// Whether tasks of a cluster work.
+    pub(crate) fn is_cluster(self) -> bool {
+        self.executor.starts_with("cluster")
+    }
+
     /// The options of `etl run` that ask for it.
     pub(crate) fn arguments(self) -> Vec<String> {
-        if self.executor == "cluster" {
-            let words = ["--cluster=stand-in", "--set=cluster.folder=shared"].map(str::to_owned);
-            let rows = self
-                .batch_rows
-                .map(|rows| format!("--set=*.batch_rows={rows}"));
-            return words.into_iter().chain(rows).collect();
+        if self.is_cluster() {
+            let mut words = vec![
+                "--cluster=stand-in".to_owned(),
+                "--set=cluster.folder=shared".into(),
+            ];
+            if self.executor == Self::CLUSTER_ASKING.executor {
+                words.push("--set=cluster.broadcast_max=0".into());
+            }
+            words.extend(
+                self.batch_rows
+                    .map(|rows| format!("--set=*.batch_rows={rows}")),
+            );
+            return words;
         }
         let mut settings = vec![("executor", self.executor.to_owned())];
         match self.executor {
@@ -303,9 +317,13 @@ impl Etl {
         etl.command
             .args(["--color", "never", "--state", "state"])
             .args(["--report", "state/report.json"])
-            .args(variant.arguments())
-            .env("PYTHONPATH", project().join("tests/cluster"))
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+            .args(variant.arguments());
+        if variant.is_cluster() {
+            let stand_in = project().join("tests/cluster");
+            etl.command
+                .env("PYTHONPATH", stand_in)
+                .env("PYTHONDONTWRITEBYTECODE", "1");
+        }
         etl
     }
 

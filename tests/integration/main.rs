@@ -11,6 +11,7 @@ mod bad_ndjson;
 mod bad_parquet;
 mod before_a_run;
 mod cases;
+mod cluster;
 mod compare;
 mod docs;
 mod durable;

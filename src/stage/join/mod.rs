@@ -11,8 +11,8 @@ use serde::Deserialize;
 use self::expanding::Expanding;
 use super::group_concat::Names;
 use super::{
-    Figures, Folder, Output, Partitioning, Session, Setup, Stage, StageKind, TaskContext, Totals,
-    options,
+    Figures, Folder, Output, Partitioning, Properties, Session, Setup, Stage, StageKind,
+    TaskContext, Totals, options,
 };
 use crate::batch::{Batch, Cells, Lookup, new_set};
 use crate::columns::{Column, NONE, row_number};
@@ -266,6 +266,13 @@ impl Stage for Join {
             });
         }
         Schema::new(fields).under("suffix")
+    }
+
+    fn properties(&self) -> Properties {
+        Properties {
+            needs_equal: Some((self.left_on.clone(), self.right_on.clone())),
+            ..Properties::default()
+        }
     }
 
     fn open(&self, setup: Setup) -> Result<Box<dyn Session>> {

@@ -159,6 +159,9 @@ class SparkContext:
     def broadcast(self, value):
         return Broadcast(value)
 
+    def union(self, sides):
+        return Rdd(1, lambda _: (item for side in sides for items in side.all() for item in items))
+
     def statusTracker(self):
         return Tracker()
 

@@ -1,0 +1,528 @@
+//! A cluster run: fragments that a cluster executes come first, a job each; the rows that this machine needs of them lie in
+//! parts then, and the rest runs as ever.
+//!
+//! A fragment is cut before a stage that needs rows of an input which are too many for every task to hold. The rows that
+//! enter that stage stay where they are: each task asks for the rows that it needs by their keys, and those alone move.
+
+mod files;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::driver::{Driver, Terminal};
+use super::record::Live;
+use super::wiring::Wiring;
+use crate::cluster::ClusterConfig;
+use crate::cluster::engine::{Engine, Job, SharedFolder, Side};
+use crate::cluster::order::{
+    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskFiles, TaskInput, TaskReport,
+};
+use crate::cluster::parts::{self, Parts};
+use crate::error::{Error, Result};
+use crate::fragment::{BoundStage, StageMetrics};
+use crate::place::quote;
+use crate::plan::{Edge, Fragment};
+use crate::stage::{InputFile, Partitioning, add_counts};
+use files::together;
+
+/// About so many bytes of frames make a bucket: a task holds one.
+const BUCKET_BYTES: u64 = 128 << 20;
+
+/// The frames that a job gave.
+#[derive(Debug, Clone)]
+struct Frames {
+    /// The job.
+    id: String,
+    /// How many tasks gave them.
+    tasks: usize,
+}
+
+/// What a fragment gave.
+struct FragmentOutput {
+    frames: Frames,
+    /// Where its rows lie, if some stage reads all of them, or this machine does.
+    parts: Option<Parts>,
+    bytes: u64,
+    /// For each key by which its rows will be divided, its columns and a sample of its keys.
+    samples: Vec<(Vec<usize>, Vec<Option<Vec<u8>>>)>,
+    /// How often its frames will be read yet.
+    readers: usize,
+}
+
+impl Driver<'_> {
+    /// Runs every stage.
+    pub(super) fn run_clustered(
+        &self,
+        config: &ClusterConfig,
+        wiring: &mut Wiring,
+        terminals: &mut Vec<Terminal>,
+    ) -> Result<()> {
+        // It goes when the last row was read.
+        let folder = SharedFolder::create(config, &self.run.id)?;
+        let engine = Engine::start(
+            config,
+            &self.run.pipeline,
+            &self.run.state,
+            &self.options.stop,
+        )?;
+        let mut cluster = Cluster {
+            driver: self,
+            config,
+            folder: &folder,
+            engine,
+            outputs: HashMap::new(),
+        };
+        for fragment in self
+            .plan
+            .fragments
+            .iter()
+            .filter(|fragment| fragment.on_cluster)
+        {
+            cluster.run(fragment, wiring)?;
+        }
+        for (at, output) in std::mem::take(&mut cluster.outputs) {
+            if let Some(parts) = output.parts {
+                wiring.parts.insert(at, parts);
+            }
+        }
+        drop(cluster);
+        self.run_streamed(wiring, terminals)
+    }
+}
+
+/// A cluster at work for one run.
+struct Cluster<'a, 'd> {
+    driver: &'a Driver<'d>,
+    config: &'a ClusterConfig,
+    folder: &'a SharedFolder,
+    engine: Engine,
+    /// By the number of the stage that gave the rows.
+    outputs: HashMap<usize, FragmentOutput>,
+}
+
+impl Cluster<'_, '_> {
+    /// Executes a fragment, and enters what became of its rows.
+    fn run(&mut self, fragment: &Fragment, wiring: &mut Wiring) -> Result<()> {
+        let live: Vec<Arc<Live>> = fragment
+            .stages
+            .iter()
+            .map(|stage| self.driver.records[stage.at].live.clone())
+            .collect();
+        for live in &live {
+            live.begun.store(true, Ordering::Relaxed);
+        }
+        let ran = self.legs(fragment, &live, wiring.bound(fragment));
+        for live in &live {
+            live.wait_reason.clear();
+            live.ended.store(true, Ordering::Relaxed);
+        }
+        let output = ran?;
+        self.outputs.insert(fragment.last(), output);
+        for edge in &fragment.edges {
+            self.has_read(edge.from)?;
+        }
+        Ok(())
+    }
+
+    /// Executes a fragment leg by leg: it is cut before each stage with an input that is too large to be broadcast.
+    fn legs(
+        &mut self,
+        fragment: &Fragment,
+        live: &[Arc<Live>],
+        bound: Vec<BoundStage>,
+    ) -> Result<FragmentOutput> {
+        let is_cut = |at: &usize| self.large(fragment, *at).is_some();
+        let cuts: Vec<usize> = (0..bound.len()).filter(is_cut).collect();
+        let ends = cuts.iter().copied().chain([bound.len()]);
+        let mut frames: Option<Frames> = None;
+        let mut from = 0;
+        for to in ends {
+            if to == 0 {
+                continue;
+            }
+            let leg = from..to;
+            let job = self.leg(
+                fragment,
+                &leg,
+                bound[leg.clone()].to_vec(),
+                frames.as_ref(),
+                live,
+            )?;
+            let reports = self.send(&job, live)?;
+            self.enter(fragment, &leg, &job.id, &reports)?;
+            if let Some(read) = frames.replace(Frames {
+                id: job.id.clone(),
+                tasks: reports.len(),
+            }) {
+                self.engine.release(&read.id)?;
+            }
+            if to == bound.len() {
+                return self.output(fragment, &job, &reports);
+            }
+            from = to;
+        }
+        unreachable!("the last leg ends with the fragment")
+    }
+
+    fn send(&mut self, job: &Job, live: &[Arc<Live>]) -> Result<Vec<TaskReport>> {
+        let show = |words: &str| {
+            live.iter()
+                .for_each(|live| live.wait_reason.set(words.to_owned()))
+        };
+        show("goes to the cluster");
+        self.engine.run(job, |progress| show(&progress.to_string()))
+    }
+
+    /// What a fragment gave whose last leg is `job`.
+    fn output(
+        &self,
+        fragment: &Fragment,
+        job: &Job,
+        reports: &[TaskReport],
+    ) -> Result<FragmentOutput> {
+        let samples = self
+            .keys(fragment)?
+            .into_iter()
+            .enumerate()
+            .map(|(at, columns)| {
+                let keys = reports.iter().filter_map(|report| report.samples.get(at));
+                (columns, keys.flatten().cloned().collect())
+            });
+        let parts = self
+            .writes_parts(fragment)
+            .then(|| self.folder.folder(&job.id));
+        Ok(FragmentOutput {
+            frames: Frames {
+                id: job.id.clone(),
+                tasks: reports.len(),
+            },
+            parts: parts
+                .transpose()?
+                .map(|folder| Parts::new(folder, reports.len())),
+            bytes: reports.iter().map(|report| report.bytes).sum(),
+            samples: samples.collect(),
+            readers: self.frame_readers(fragment),
+        })
+    }
+
+    /// The job that executes some stages of a fragment, on the frames that the ones before gave, if these are not the
+    /// first.
+    fn leg(
+        &mut self,
+        fragment: &Fragment,
+        leg: &Range<usize>,
+        mut bound: Vec<BoundStage>,
+        before: Option<&Frames>,
+        live: &[Arc<Live>],
+    ) -> Result<Job> {
+        let is_last = leg.end == fragment.stages.len();
+        let id = format!("f{}-{}", fragment.last(), leg.start);
+        let mut job = Job {
+            id: id.clone(),
+            sides: Vec::new(),
+            tasks: 1,
+            buckets: None,
+            order: Order::Ask(HashedKeys::default()),
+            keep: !is_last || self.frame_readers(fragment) > 0,
+        };
+        let above = || {
+            fragment
+                .input()
+                .map(|edge| self.outputs[&edge.from].frames.clone())
+        };
+        let input = match (
+            self.large(fragment, leg.start),
+            fragment.input(),
+            before.cloned().or_else(above),
+        ) {
+            (Some(edge), _, Some(rows)) => {
+                let edge = edge.clone();
+                let answers = self.answers(fragment, &edge, &bound[0], &rows, live)?;
+                job.buckets = Some(rows.tasks);
+                job.sides = vec![side(&answers, None), side(&rows, None)];
+                TaskInput::Joined { input: edge.input }
+            }
+            (_, Some(edge), Some(rows)) => match &edge.partitioning {
+                Partitioning::ByKey(columns) if leg.start == 0 => {
+                    let schema = self.driver.schemas[edge.from].clone();
+                    let columns = schema.indices(columns)?;
+                    let borders = self.borders(&self.outputs[&edge.from], &columns);
+                    job.buckets = Some(borders.len() + 1);
+                    let ranges = DivideOrder::Ranges {
+                        columns: columns.clone(),
+                        borders,
+                    };
+                    job.sides = vec![side(&rows, Some(Order::Divide(ranges)))];
+                    TaskInput::ByKey { columns, schema }
+                }
+                _ => {
+                    job.tasks = rows.tasks;
+                    job.sides = vec![side(&rows, None)];
+                    TaskInput::Frames
+                }
+            },
+            _ => {
+                let files = self.files(fragment, &mut bound[0].spec.options);
+                job.tasks = files.of_task.len();
+                TaskInput::Files(files)
+            }
+        };
+        job.order = Order::Run(Box::new(RunOrder {
+            digest: self.driver.options.digest,
+            tasks: job.buckets.unwrap_or(job.tasks),
+            batch_rows: fragment.batch_rows,
+            input,
+            broadcast: leg.clone().map(|at| self.broadcast(fragment, at)).collect(),
+            gives_frames: job.keep,
+            writes_parts: is_last && self.writes_parts(fragment),
+            samples: if is_last {
+                self.keys(fragment)?
+            } else {
+                Vec::new()
+            },
+            folder: self.folder.folder(&id)?,
+            bound,
+        }));
+        Ok(job)
+    }
+
+    /// For each task that gave `rows` the rows of a large input that it needs, as frames in its bucket.
+    fn answers(
+        &mut self,
+        fragment: &Fragment,
+        edge: &Edge,
+        stage: &BoundStage,
+        rows: &Frames,
+        live: &[Arc<Live>],
+    ) -> Result<Frames> {
+        let step = &self.driver.pipeline.steps[edge.to];
+        let needs = step.stage.properties().needs_equal;
+        let (left, right) = needs.ok_or_else(|| {
+            Error::failed("needs all rows of an input that is too large").stage(&step.name)
+        })?;
+        let large = &self.outputs[&edge.from];
+        let buckets = usize::try_from(large.bytes.div_ceil(BUCKET_BYTES))
+            .unwrap_or(usize::MAX)
+            .max(self.engine.parallelism);
+        let keys = |schema: &crate::schema::Schema, names: &[String]| -> Result<HashedKeys> {
+            Ok(HashedKeys {
+                columns: schema.indices(names)?,
+                buckets,
+            })
+        };
+        let wanted = keys(&stage.inputs[0], &left)?;
+        let offered = keys(&stage.inputs[edge.input], &right)?;
+        let columns = offered.columns.clone();
+        let job = Job {
+            id: format!("f{}-{}-rows", fragment.last(), edge.to),
+            sides: vec![
+                side(
+                    &large.frames,
+                    Some(Order::Divide(DivideOrder::Hashes(offered))),
+                ),
+                side(rows, Some(Order::Ask(wanted))),
+            ],
+            tasks: buckets,
+            buckets: Some(buckets),
+            order: Order::Answer(Box::new(AnswerOrder {
+                stage: stage.clone(),
+                input: edge.input,
+                columns,
+            })),
+            keep: true,
+        };
+        let reports = self.send(&job, live)?;
+        let faults = reports.into_iter().filter_map(|report| report.fault);
+        // Rows without a place come last: which of them is first is known in no bucket.
+        if let Some(fault) = faults.min_by_key(|fault| fault.origin.unwrap_or(u64::MAX)) {
+            return Err(fault);
+        }
+        Ok(Frames {
+            id: job.id,
+            tasks: buckets,
+        })
+    }
+
+    /// The files of a fragment's own source, and which task reads which; its options then name each file.
+    fn files(&self, fragment: &Fragment, options: &mut serde_json::Value) -> TaskFiles {
+        let at = fragment.first();
+        let begun = &self.driver.files_of[&at];
+        if let Some(option) = self.driver.pipeline.steps[at].kind.patterns_option {
+            options[option] = begun.all.iter().map(|file| quote(file)).collect();
+        }
+        let position = |file: &InputFile| begun.all.iter().position(|name| *name == file.file);
+        let read = begun
+            .read
+            .iter()
+            .filter_map(|file| Some((position(file)?, file.clone())));
+        let read: Vec<(usize, InputFile)> = read.collect();
+        let sizes: Vec<u64> = read.iter().map(|(_, file)| file.bytes).collect();
+        TaskFiles {
+            working_folder: std::env::current_dir().unwrap_or_default(),
+            before: begun.before,
+            of_task: together(&sizes, self.engine.parallelism as u64),
+            read,
+        }
+    }
+
+    /// The input of a stage of a fragment that is too large to be broadcast.
+    fn large<'f>(&self, fragment: &'f Fragment, at: usize) -> Option<&'f Edge> {
+        let to = fragment.stages[at].at;
+        fragment
+            .edges
+            .iter()
+            .find(|edge| edge.to == to && self.is_large(edge))
+    }
+
+    fn is_large(&self, edge: &Edge) -> bool {
+        let output = self.outputs.get(&edge.from);
+        edge.partitioning == Partitioning::Broadcast
+            && output.is_some_and(|output| output.bytes > self.config.broadcast_max)
+    }
+
+    /// Where the rows lie that are broadcast to a stage of a fragment.
+    fn broadcast(&self, fragment: &Fragment, at: usize) -> Vec<Option<Parts>> {
+        let to = fragment.stages[at].at;
+        let mut inputs: Vec<Option<Parts>> = self.driver.pipeline.steps[to]
+            .inputs
+            .iter()
+            .map(|_| None)
+            .collect();
+        let of_stage = |edge: &&Edge| edge.to == to && edge.partitioning == Partitioning::Broadcast;
+        for edge in fragment
+            .edges
+            .iter()
+            .filter(of_stage)
+            .filter(|edge| !self.is_large(edge))
+        {
+            inputs[edge.input].clone_from(&self.outputs[&edge.from].parts);
+        }
+        inputs
+    }
+
+    /// Borders between buckets of about one size, from a sample of the keys.
+    fn borders(&self, above: &FragmentOutput, columns: &[usize]) -> Vec<Option<Vec<u8>>> {
+        let sample = above.samples.iter().find(|(of, _)| of == columns);
+        let mut keys = sample.map(|(_, keys)| keys.clone()).unwrap_or_default();
+        keys.sort_unstable();
+        let buckets = above
+            .bytes
+            .div_ceil(BUCKET_BYTES)
+            .max(self.engine.parallelism as u64);
+        let buckets = usize::try_from(buckets)
+            .unwrap_or(usize::MAX)
+            .min(keys.len().max(1));
+        let mut borders: Vec<_> = (1..buckets)
+            .map(|bucket| keys[bucket * keys.len() / buckets].clone())
+            .collect();
+        borders.dedup();
+        borders
+    }
+
+    /// How often jobs read the frames of a fragment. Whether what is broadcast is too large is not known before it is there.
+    fn frame_readers(&self, fragment: &Fragment) -> usize {
+        let edges = self.driver.plan.edges_from(fragment.last());
+        edges.filter(|edge| self.is_on_cluster(edge.to)).count()
+    }
+
+    /// Whether the rows of a fragment are needed as a whole: by every task of a job, or by this machine.
+    fn writes_parts(&self, fragment: &Fragment) -> bool {
+        let mut edges = self.driver.plan.edges_from(fragment.last()).peekable();
+        let whole = |edge: &Edge| {
+            !self.is_on_cluster(edge.to) || edge.partitioning == Partitioning::Broadcast
+        };
+        edges.peek().is_none() || edges.any(whole)
+    }
+
+    fn is_on_cluster(&self, at: usize) -> bool {
+        self.driver.plan.fragment_of(at).on_cluster
+    }
+
+    /// The keys by which the rows of a fragment will be divided, each once.
+    fn keys(&self, fragment: &Fragment) -> Result<Vec<Vec<usize>>> {
+        let schema = &self.driver.schemas[fragment.last()];
+        let mut keys = Vec::new();
+        for edge in self.driver.plan.edges_from(fragment.last()) {
+            if let (Partitioning::ByKey(columns), true) =
+                (&edge.partitioning, self.is_on_cluster(edge.to))
+            {
+                let columns = schema.indices(columns)?;
+                if !keys.contains(&columns) {
+                    keys.push(columns);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Enters what became of the rows of some stages, task by task in their order. The first fault ends the run; what came
+    /// before it is counted.
+    fn enter(
+        &self,
+        fragment: &Fragment,
+        leg: &Range<usize>,
+        job: &str,
+        reports: &[TaskReport],
+    ) -> Result<()> {
+        for report in reports {
+            let mut rejects = vec![Vec::new(); leg.len()];
+            if report.rejected.iter().any(|&rejected| rejected > 0) {
+                for (position, reject) in parts::rejects(&self.folder.folder(job)?, report.task)? {
+                    rejects[position].push(reject);
+                }
+            }
+            let stages = fragment.stages[leg.clone()]
+                .iter()
+                .zip(&report.metrics)
+                .zip(rejects);
+            for (position, ((stage, metrics), rejects)) in stages.enumerate() {
+                let record = &self.driver.records[stage.at];
+                let mut metrics = StageMetrics {
+                    rejects,
+                    ..metrics.clone()
+                };
+                if stage.spec.combined {
+                    // The rows that go on are counted when they have been combined.
+                    let gone = metrics.dropped + metrics.rejects.len() as u64;
+                    metrics.rows_in = gone.saturating_sub(metrics.added);
+                    metrics.rows_out = 0;
+                }
+                record.add(metrics, &self.driver.run)?;
+                let mut totals = record.totals();
+                totals.ledger.batches += report.batches.saturating_sub(1);
+                if let Some(closed) = report.closed.get(position) {
+                    add_counts(&mut totals.ledger.counts, closed.clone());
+                }
+                if position == 0 {
+                    totals.warnings.extend(report.warnings.iter().cloned());
+                }
+            }
+            if let Some(fault) = &report.fault {
+                return Err(fault.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// A job has read the frames of the fragment that ends with stage `at`.
+    fn has_read(&mut self, at: usize) -> Result<()> {
+        let Some(output) = self.outputs.get_mut(&at) else {
+            return Ok(());
+        };
+        output.readers = output.readers.saturating_sub(1);
+        if output.readers == 0 {
+            let id = output.frames.id.clone();
+            self.engine.release(&id)?;
+        }
+        Ok(())
+    }
+}
+
+fn side(frames: &Frames, divide: Option<Order>) -> Side {
+    Side {
+        from: frames.id.clone(),
+        divide,
+    }
+}
