@@ -161,7 +161,7 @@ fn prepared() -> Folder {
 }
 
 /// The files that were published, each as its length and the hash of its bytes.
-fn published(folder: &Folder) -> BTreeMap<String, (usize, u64)> {
+fn out(folder: &Folder) -> BTreeMap<String, (usize, u64)> {
     let files = files(&folder.join("out")).into_iter();
     let hashed = files.map(|(name, bytes)| {
         let mut hasher = DefaultHasher::new();
@@ -234,12 +234,12 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
         .args(["--digest"])
         .outcome();
     assert_eq!(alone.code, Some(0), "{}", alone.stderr);
-    let (expected, published) = (seen(&alone), published(&folder));
+    let (expected, published) = (seen(&alone), out(&folder));
     assert!(alone.rejects.lines().count() > 600);
 
     let outcome = cluster.run(&folder).outcome();
     assert_eq!(seen(&outcome), expected, "{}", outcome.stderr);
-    assert_eq!(published(&folder), published);
+    assert_eq!(out(&folder), published);
     assert_eq!(outcome.stages()[0]["executor"], "cluster");
     nothing_is_left(&folder);
 
@@ -254,7 +254,7 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
         let outcome = running.outcome();
         assert!(killed, "no {victim:?}: {}", outcome.stderr);
         assert_eq!(seen(&outcome), expected, "{victim:?}: {}", outcome.stderr);
-        assert_eq!(published(&folder), published, "{victim:?}");
+        assert_eq!(out(&folder), published, "{victim:?}");
         nothing_is_left(&folder);
     }
 
@@ -272,7 +272,7 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
         "{}",
         outcome.stderr
     );
-    assert_eq!(published(&folder), published);
+    assert_eq!(out(&folder), published);
     nothing_is_left(&folder);
 
     // A run that is killed leaves its folder, and the next run removes it.
@@ -283,7 +283,7 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     wait_until("the end of all tasks", || {
         processes(&["/etl", "task"]).is_empty()
     });
-    assert_eq!(published(&folder), published);
+    assert_eq!(out(&folder), published);
 
     // A row that ends the run is the same row.
     let failing = ["--set", "orders.on_error=fail"];
