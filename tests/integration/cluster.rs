@@ -160,9 +160,11 @@ fn prepared() -> Folder {
     folder
 }
 
-/// The files that were published, each as its length and the hash of its bytes.
+/// The files that were published, each as its length and the hash of its bytes. What a killed run had begun is none.
 fn out(folder: &Folder) -> BTreeMap<String, (usize, u64)> {
-    let files = files(&folder.join("out")).into_iter();
+    let mut files = files(&folder.join("out"));
+    files.retain(|name, _| !name.ends_with(".part"));
+    let files = files.into_iter();
     let hashed = files.map(|(name, bytes)| {
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
