@@ -73,6 +73,25 @@ pub(crate) fn create_folders(folder: &Path, mode: u32) -> Result<()> {
     }
 }
 
+/// How often a folder is removed until it is gone, and how long between. Whoever may still be about to write a file into it,
+/// a thread or a process of another machine, reports its end to nobody here.
+const REMOVALS_MAX: u32 = 100;
+const REMOVE_EVERY: Duration = Duration::from_millis(5);
+
+/// Removes a file, or a folder with all that is in it. What cannot be removed stays: the next run finds it.
+pub(crate) fn remove(path: &Path) {
+    if !path.is_dir() {
+        let _ = std::fs::remove_file(path);
+        return;
+    }
+    for _ in 0..REMOVALS_MAX {
+        if std::fs::remove_dir_all(path).is_ok() || !path.exists() {
+            return;
+        }
+        std::thread::sleep(REMOVE_EVERY);
+    }
+}
+
 /// Brings the names in `folder` to disk. Some file systems cannot, and do so by themselves.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {

@@ -1,7 +1,7 @@
 //! `etl task`: one task of a cluster run. Not for users.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use crate::cluster::task;
@@ -14,20 +14,11 @@ pub struct TaskArgs {}
 
 /// Works until its report is written.
 pub fn run(_args: &TaskArgs) -> Result<ExitCode> {
-    let cannot = |what| {
-        move |error: std::io::Error| {
-            Error::failed(format!("cannot use standard {what}")).cause(error)
-        }
-    };
+    let cannot = |error| Error::failed("cannot use standard input and output").cause(error);
     // The pipes themselves: what the library buffers no thread can share.
-    let stdin = std::io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(cannot("input"))?;
-    let stdout = std::io::stdout()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(cannot("output"))?;
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let (stdin, stdout): (OwnedFd, OwnedFd) = (stdin.map_err(cannot)?, stdout.map_err(cannot)?);
     task::run(STAGES, File::from(stdin), File::from(stdout))?;
     Ok(ExitCode::SUCCESS)
 }

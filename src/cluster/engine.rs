@@ -292,10 +292,6 @@ const PREFIX: &str = "etl-";
 /// The file in it that is locked.
 const HELD_FILE: &str = "run";
 
-/// How often a folder is removed until it is gone: tasks that have yet to notice the end may make files.
-const REMOVALS_MAX: u32 = 100;
-const REMOVE_EVERY: Duration = Duration::from_millis(20);
-
 impl SharedFolder {
     /// Makes one, and removes those of runs that were killed.
     pub(crate) fn create(config: &ClusterConfig, run: &str) -> Result<Self> {
@@ -330,7 +326,7 @@ impl SharedFolder {
 
 impl Drop for SharedFolder {
     fn drop(&mut self) {
-        remove(&self.path);
+        disk::remove(&self.path);
     }
 }
 
@@ -341,17 +337,7 @@ fn clear_ended(shared: &Path) {
         let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let file = entry.path().join(HELD_FILE);
         if run.is_some_and(is_run_id) && matches!(disk::hold(&file), Hold::Held(_)) {
-            remove(&entry.path());
+            disk::remove(&entry.path());
         }
-    }
-}
-
-/// Removes a folder. What cannot be removed is found by the next run.
-fn remove(folder: &Path) {
-    for _ in 0..REMOVALS_MAX {
-        if std::fs::remove_dir_all(folder).is_ok() || !folder.exists() {
-            return;
-        }
-        std::thread::sleep(REMOVE_EVERY);
     }
 }

@@ -346,7 +346,7 @@ fn a_fault_is_named_with_its_place() {
         (
             "[[stages]]".into(),
             &[],
-            "unknown key `stages`; there are `name`, `max_rejects` and `[[stage]]`\n  at p/job.toml:1:3\nhint: did you mean `stage`?",
+            "unknown key `stages`; there are `name`, `max_rejects`, `[cluster]` and `[[stage]]`\n  at p/job.toml:1:3\nhint: did you mean `stage`?",
         ),
         (
             "a = 1\na = 2".into(),
@@ -515,7 +515,7 @@ fn a_fault_is_named_with_its_place() {
         (
             HEAD.into(),
             &["max_reject=1"],
-            "`--set max_reject`: no key `max_reject` outside the stages; there are `name`, `max_rejects`\nhint: did you mean `max_rejects`?",
+            "`--set max_reject`: no key `max_reject` outside the stages; there are `name`, `max_rejects`, `cluster`\nhint: did you mean `max_rejects`?",
         ),
         (
             HEAD.into(),

@@ -37,9 +37,6 @@ const NAME_MAX: usize = 255;
 const POLLS_MAX: u32 = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How often a folder is removed until it is gone.
-const REMOVALS_MAX: u32 = 100;
-
 /// A file or folder on its way to become a target; dropped before it is published, it is gone.
 pub(super) struct PartialFile {
     pub(super) path: PathBuf,
@@ -169,7 +166,7 @@ impl Drop for PartialFile {
     fn drop(&mut self) {
         // What has been published has another name, and the name may be another's.
         if disk::is_at(&self.file, &self.path) {
-            remove(&self.path);
+            disk::remove(&self.path);
         }
     }
 }
@@ -268,7 +265,7 @@ pub(super) fn clear(target: &Path, mine: Option<&Path>) -> Option<OsString> {
             Hold::Held(_held) if kind == OLD && std::fs::rename(&path, target).is_ok() => {
                 let _ = disk::sync_folder(disk::parent(target));
             }
-            Hold::Held(_held) => remove(&path),
+            Hold::Held(_held) => disk::remove(&path),
             Hold::Busy => {
                 let name = path.file_name().map(OsStr::to_owned);
                 busy = busy.into_iter().chain(name).min();
@@ -287,21 +284,6 @@ pub(super) fn standing(target: &Path) -> PathBuf {
     }
     let old = left(target).into_iter().find(|(_, kind)| *kind == OLD);
     old.map_or_else(|| target.to_owned(), |(path, _)| path)
-}
-
-fn remove(path: &Path) {
-    // What cannot be removed is found by the next run.
-    if !path.is_dir() {
-        let _ = std::fs::remove_file(path);
-        return;
-    }
-    // Threads of a writer that failed may still be about to write a file into the folder.
-    for _ in 0..REMOVALS_MAX {
-        if std::fs::remove_dir_all(path).is_ok() || !path.exists() {
-            return;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
 }
 
 /// Whether `target` can be made, or replaced: its folder, or else the nearest one above it that is there,

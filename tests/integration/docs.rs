@@ -355,6 +355,8 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     ("src/cli", &["max_rejects"]),
     ("src/pipeline", &["max_rejects"]),
     ("src/run/spool", &["column"]),
+    // A part of the option `--all-files`.
+    ("src/run", &["files"]),
     // An option of `etl tune`, and the head of its table.
     ("src/bench/tune", &["batch"]),
     ("src/cli/plan", &["to"]),
@@ -542,14 +544,19 @@ fn nothing_waits_by_looking_again_and_again() {
 
 #[test]
 fn one_place_prints() {
-    // Beside it: the live lines, a worker's frames, and rows that are written to `-`.
+    // Beside it: the live lines, the frames of a worker or a task, and rows that are written to `-`.
     let homes: &[(&str, &[&str])] = &[
         ("print!(", &[]),
         ("println!(", &[]),
         ("dbg!(", &[]),
         (
             "io::stdout()",
-            &["src/cli/output", "src/cli/worker", "src/stage/write_files"],
+            &[
+                "src/cli/output",
+                "src/cli/worker",
+                "src/cli/task",
+                "src/stage/write_files",
+            ],
         ),
         ("io::stderr()", &["src/cli/output", "src/progress"]),
     ];

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Error, ErrorKind, Read, Result, Write};
 
 use flate2::bufread::GzDecoder;
-use flate2::{Compression, GzBuilder};
+use flate2::{Compression, Crc, GzBuilder};
 
 use super::{Counted, Damaged, skip_padding};
 
@@ -82,6 +82,13 @@ pub fn member(text: &[u8], level: u32) -> Result<Vec<u8>> {
         .write(Vec::new(), Compression::new(level));
     encoder.write_all(text)?;
     encoder.finish()
+}
+
+/// The checksum of gzip's members: CRC-32.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
 }
 
 #[cfg(test)]

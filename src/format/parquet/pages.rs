@@ -1,6 +1,5 @@
 //! The pages of a column chunk, one after the other as they lie there.
 
-use flate2::Crc;
 use polars_buffer::Buffer;
 use polars_parquet::parquet::compression::{Compression, DecompressionContext};
 use polars_parquet::parquet::encoding::hybrid_rle::HybridRleDecoder;
@@ -11,6 +10,7 @@ use polars_parquet::parquet::read::{PageMetaData, PageReader, decompress};
 use super::guard::guarded;
 use super::shape::Shape;
 use super::thrift::{Fault, PageHeader, PageKind, page_header};
+use crate::format::compression::gzip::checksum;
 
 /// A page's bytes are decompressed at once: writers cut pages at 1 MB, some at 100 MB.
 pub(super) const PAGE_BYTES_MAX: usize = 256 << 20;
@@ -102,9 +102,7 @@ pub(super) fn check(
         };
         let (page, rest) = bytes.split_at(length);
         if let Some(expected) = header.crc {
-            let mut crc = Crc::new();
-            crc.update(&page[header.length..]);
-            if crc.sum() != expected {
+            if checksum(&page[header.length..]) != expected {
                 return Err("a page does not fit its checksum".into());
             }
         }
