@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{Color, PipelineArgs, output};
+use crate::cluster;
 use crate::error::{Class, Error, Result};
 use crate::pipeline::{Pipeline, Step};
 use crate::schema::{Field, Schema, count, list};
 use crate::shown;
 use crate::stage::Probe;
+use crate::stop::Stop;
 
 /// Text is kept within this.
 const WIDTH: usize = 80;
@@ -37,6 +39,9 @@ pub struct CheckArgs {
     /// Look whether files, folders and servers are there and let us in; nothing is changed
     #[arg(long)]
     pub connect: bool,
+    /// With `--connect`: also a look from a cluster's tasks; without URL at `master` of the table `[cluster]`
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", requires = "connect")]
+    pub cluster: Option<String>,
     /// Print nothing but errors
     #[arg(long, short, conflicts_with_all = ["json", "schema"])]
     pub quiet: bool,
@@ -56,11 +61,15 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         },
         Err(error) => return Err(error),
     };
-    let probes = if args.connect {
+    let mut probes = if args.connect {
         probes(&pipeline)
     } else {
         Vec::new()
     };
+    if let (Some(master), None) = (&args.cluster, missing(&probes)) {
+        let looked = look_at_cluster(&pipeline, master)?;
+        probes.extend(looked.into_iter().map(|probe| (CLUSTER, probe)));
+    }
     if let Some(missing) = missing(&probes) {
         let printed = if args.json {
             let probes = probes_as_json(&probes);
@@ -110,6 +119,20 @@ fn probes(pipeline: &Pipeline) -> Vec<(&str, Probe)> {
         probes.map(move |probe| (name.as_str(), scrubbed(probe)))
     };
     pipeline.steps.iter().flat_map(of_step).collect()
+}
+
+/// What stands in place of a stage's name before a look from a cluster.
+const CLUSTER: &str = "cluster";
+
+/// What the cluster's tasks see. Nothing is looked at where something is missing on this machine already.
+fn look_at_cluster(pipeline: &Pipeline, master: &str) -> Result<Vec<Probe>> {
+    let master = Some(master).filter(|master| !master.is_empty());
+    let config = pipeline.cluster.at(master, &pipeline.folder)?;
+    let mut files = Vec::new();
+    for step in &pipeline.steps {
+        files.extend(step.files(&pipeline.folder)?);
+    }
+    Ok(cluster::look(&config, &files, &Stop::on_signals()?))
 }
 
 /// The error if something is not as the pipeline needs it: the one there is, or all of them in one.

@@ -43,6 +43,8 @@ pub(crate) struct Engine {
     stop: Stop,
     /// How many tasks it can run at once.
     pub(crate) parallelism: usize,
+    /// Of what it is made, in words.
+    pub(crate) versions: String,
 }
 
 /// Tasks that do the same to other rows.
@@ -82,6 +84,8 @@ enum Event {
 
 #[derive(Debug, Deserialize)]
 struct Ready {
+    spark: String,
+    python: String,
     parallelism: usize,
 }
 
@@ -170,6 +174,7 @@ impl Engine {
             master: config.master.clone(),
             stop: stop.clone(),
             parallelism: 1,
+            versions: String::new(),
         };
         threads::start("engine", listen)?;
         let program = std::env::current_exe()
@@ -183,6 +188,7 @@ impl Engine {
         loop {
             if let Event::Ready(ready) = engine.event()? {
                 engine.parallelism = ready.parallelism.max(1);
+                engine.versions = format!("Spark {}, Python {}", ready.spark, ready.python);
                 return Ok(engine);
             }
         }
@@ -242,13 +248,13 @@ impl Engine {
 
     /// It failed, and said why.
     fn failed(&self, words: &str) -> Error {
-        let first = words.lines().next().unwrap_or_default();
-        let task = words
-            .lines()
-            .find_map(|line| line.split_once("RuntimeError: "));
-        let cause = task.map_or(first, |(_, said)| said);
-        self.error(format!("the cluster `{}` failed", self.master))
-            .cause(cause)
+        let message = format!("the cluster `{}` failed", self.master);
+        if words.contains("No module named 'pyspark'") {
+            return Error::failed(message)
+                .cause(words)
+                .hint("`python` of `[cluster]` names one that has the cluster's pyspark");
+        }
+        self.error(message).cause(said(words))
     }
 
     fn ended(&self) -> Error {
@@ -265,6 +271,24 @@ impl Engine {
     fn error(&self, message: String) -> Error {
         Error::failed(message).hint(format!("what it said is in `{}`", self.log.display()))
     }
+}
+
+/// What matters of a failure's words: what a task said, or else the last cause, or the first line.
+fn said(words: &str) -> &str {
+    let after = |mark: &str| {
+        words
+            .lines()
+            .rev()
+            .find_map(|line| Some(line.trim_start().split_once(mark)?.1))
+    };
+    let first = words.lines().next().unwrap_or_default();
+    after("RuntimeError: ")
+        .or_else(|| after("Caused by: "))
+        .or_else(|| {
+            let java = words.lines().skip(1).find(|line| line.starts_with(": "));
+            java.map(|line| line.trim_start_matches(": "))
+        })
+        .unwrap_or(first)
 }
 
 impl Drop for Engine {
@@ -289,6 +313,8 @@ pub(crate) struct SharedFolder {
 
 /// How the names of such folders begin, before the run's.
 const PREFIX: &str = "etl-";
+/// How the name of a look begins, in place of a run's.
+pub(super) const LOOK: &str = "look-";
 /// The file in it that is locked.
 const HELD_FILE: &str = "run";
 
@@ -336,8 +362,25 @@ fn clear_ended(shared: &Path) {
         let name = entry.file_name();
         let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let file = entry.path().join(HELD_FILE);
-        if run.is_some_and(is_run_id) && matches!(disk::hold(&file), Hold::Held(_)) {
+        if run.is_some_and(|run| is_run_id(run) || run.starts_with(LOOK))
+            && matches!(disk::hold(&file), Hold::Held(_))
+        {
             disk::remove(&entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_failure_the_words_that_matter_are_shown() {
+        let task = "Py4JJavaError: An error occurred\n: SparkException: Job aborted\nTraceback:\nRuntimeError: etl task ended with 2: no room\n\tat x";
+        assert_eq!(said(task), "etl task ended with 2: no room");
+        let java = "Py4JJavaError: An error occurred\n: SparkException: All masters are unresponsive\n\tat x";
+        assert_eq!(said(java), "SparkException: All masters are unresponsive");
+        assert_eq!(said("ValueError: no"), "ValueError: no");
+        assert_eq!(said(""), "");
     }
 }

@@ -8,8 +8,10 @@
 
 pub mod config;
 pub(crate) mod engine;
+mod look;
 pub(crate) mod order;
 pub(crate) mod parts;
 pub mod task;
 
 pub use config::{ClusterConfig, ClusterTable};
+pub use look::look;

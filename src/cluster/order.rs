@@ -23,6 +23,8 @@ pub(crate) enum Order {
     Ask(HashedKeys),
     /// It sends back the rows that were asked for.
     Answer(Box<AnswerOrder>),
+    /// It looks what it can see of a folder and of files.
+    Look(LookOrder),
 }
 
 /// Rows through a fragment.
@@ -116,6 +118,17 @@ pub(crate) struct AnswerOrder {
     pub(crate) input: usize,
     /// The positions of the columns that make the key.
     pub(crate) columns: Vec<usize>,
+}
+
+/// What must be there for a task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LookOrder {
+    /// A folder with a file that the machine which runs the pipeline has written.
+    pub(crate) folder: PathBuf,
+    /// Where relative paths start.
+    pub(crate) working_folder: PathBuf,
+    /// Files as that machine sees them.
+    pub(crate) files: Vec<InputFile>,
 }
 
 /// Which task of its job a task is.

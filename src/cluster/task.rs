@@ -7,15 +7,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
+use super::look::{MARKER, part_name};
 use super::order::{
-    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskFiles, TaskInput, TaskNumber,
-    TaskReport,
+    AnswerOrder, DivideOrder, HashedKeys, LookOrder, Order, RunOrder, TaskFiles, TaskInput,
+    TaskNumber, TaskReport,
 };
 use super::parts::AttemptFile;
 use polars_buffer::Buffer;
@@ -58,6 +59,7 @@ pub fn run(
     let mut out = Out { stdout };
     let report = match order {
         Order::Divide(order) => divide(&order, number.task, frames, &mut out)?,
+        Order::Look(order) => look(&order, number.task),
         Order::Ask(order) => ask(&order, number.task, frames, &mut out)?,
         Order::Answer(order) => answer(registry, *order, number.task, frames, &mut out)?,
         Order::Run(order) => pass(registry, *order, &number, frames, &mut out, &stop)?,
@@ -286,6 +288,52 @@ fn answer(
     Ok(report)
 }
 
+/// Looks what this machine sees of the folder and the files, and says its name.
+fn look(order: &LookOrder, task: usize) -> TaskReport {
+    TaskReport {
+        task,
+        fault: sees(order, task).err(),
+        warnings: vec![host()],
+        ..TaskReport::default()
+    }
+}
+
+fn sees(order: &LookOrder, task: usize) -> Result<()> {
+    // Where it is not there, no relative path is.
+    let _ = std::env::set_current_dir(&order.working_folder);
+    let io = |what: &str, path: &Path, error: &std::io::Error| {
+        Error::io(what, path.display(), error)
+            .cause(format!("on {}", host()))
+            .hint("`folder` of `[cluster]` names a folder that all machines share, at one path")
+    };
+    let marker = order.folder.join(MARKER);
+    std::fs::read(&marker).map_err(|error| io("read", &marker, &error))?;
+    let part = order.folder.join(part_name(task));
+    std::fs::write(&part, b"etl").map_err(|error| io("write", &part, &error))?;
+    for file in &order.files {
+        let bytes = std::fs::metadata(&file.file).map(|metadata| metadata.len());
+        if !bytes.is_ok_and(|bytes| bytes == file.bytes) {
+            return Err(other_file(&file.file));
+        }
+    }
+    Ok(())
+}
+
+/// A file that this machine sees differently, or not at all.
+fn other_file(file: &str) -> Error {
+    Error::failed(format!(
+        "`{file}` is not the same file on `{}` as where the run began",
+        host()
+    ))
+    .hint("inputs must have one path on all machines, and stay as they are; or read them from an object store")
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// Passes rows through a fragment.
 fn pass(
     registry: &[&'static StageKind],
@@ -430,10 +478,7 @@ fn source(
     let mine = &files.read[first..first + count];
     for (at, seen) in mine {
         if source.files.get(*at) != Some(seen) {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let host = host.trim();
-            return Err(Error::failed(format!("`{}` is not the same file on `{host}` as where the run began", seen.file))
-                .hint("inputs must have one path on all machines, and stay as they are; or read them from an object store"));
+            return Err(other_file(&seen.file));
         }
     }
     let mut parts: Vec<_> = source.parts.into_iter().map(Some).collect();

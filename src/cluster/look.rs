@@ -1,0 +1,118 @@
+//! A look at a cluster before a run: whether it takes tasks, and what these see of the folder and the files.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::config::ClusterConfig;
+use super::engine::{Engine, Job, LOOK, SharedFolder};
+use super::order::{LookOrder, Order, TaskReport};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::place::{InputFile, Place, Seen};
+use crate::schema::{count, list};
+use crate::stage::Probe;
+use crate::stop::Stop;
+
+/// So many tasks a core, so that each machine is likely to get one.
+const TASKS_A_CORE: usize = 4;
+
+/// What a task must be able to read: this machine has written it.
+pub(super) const MARKER: &str = "marker";
+
+/// Looks at the cluster, its folder and the files that a pipeline reads.
+pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> {
+    let (at_cluster, at_folder) = (
+        format!("cluster {}", config.master),
+        config.folder.display(),
+    );
+    let log = std::env::temp_dir().join(format!("etl-look-{}", std::process::id()));
+    let looked = tasks(config, files, &log, stop);
+    let probes = match looked {
+        Ok((words, reports)) => {
+            let faults: Vec<Error> = reports
+                .iter()
+                .filter_map(|report| report.fault.clone())
+                .collect();
+            let folder = match faults.first() {
+                Some(fault) => Err(fault.clone()),
+                None => Ok("every task reads and writes there, and sees the same files".to_owned()),
+            };
+            vec![
+                Probe::new(at_cluster, Ok(words)),
+                Probe::new(at_folder, folder),
+            ]
+        }
+        // The log that the error names stays.
+        Err(error) => return vec![Probe::new(at_cluster, Err(error))],
+    };
+    disk::remove(&log);
+    probes
+}
+
+/// Runs tasks that look; what ran them, in words, and what they report.
+fn tasks(
+    config: &ClusterConfig,
+    files: &[Place],
+    log: &Path,
+    stop: &Stop,
+) -> Result<(String, Vec<TaskReport>)> {
+    disk::create_folders(log, disk::PRIVATE_FOLDER)
+        .map_err(|error| Error::io("create", log.display(), &error))?;
+    let folder = SharedFolder::create(config, &format!("{LOOK}{}", std::process::id()))?;
+    let place = folder.folder("look")?;
+    let marker = place.join(MARKER);
+    std::fs::write(&marker, b"etl")
+        .map_err(|error| Error::io("write", marker.display(), &error))?;
+    let mut engine = Engine::start(config, "look", log, stop)?;
+    let job = Job {
+        id: "look".into(),
+        sides: Vec::new(),
+        tasks: engine.parallelism * TASKS_A_CORE,
+        buckets: None,
+        order: Order::Look(LookOrder {
+            folder: place.clone(),
+            working_folder: std::env::current_dir().unwrap_or_default(),
+            files: seen(files)?,
+        }),
+        keep: false,
+    };
+    let reports = engine.run(&job, |_| ())?;
+    for report in &reports {
+        // What a task has written this machine must see, too.
+        let part = place.join(part_name(report.task));
+        if report.fault.is_none() && !part.exists() {
+            let message = format!(
+                "`{}`, which a task has written, is not seen here",
+                part.display()
+            );
+            return Err(Error::failed(message)
+                .hint("`folder` of `[cluster]` names a folder that all machines share"));
+        }
+    }
+    let hosts: BTreeSet<&str> = reports
+        .iter()
+        .flat_map(|report| &report.warnings)
+        .map(String::as_str)
+        .collect();
+    let hosts: Vec<&str> = hosts.into_iter().collect();
+    let words = format!(
+        "{}, {}; tasks ran on {}",
+        engine.versions,
+        count(engine.parallelism, "core"),
+        list(&hosts)
+    );
+    Ok((words, reports))
+}
+
+/// The name of the file that a task leaves.
+pub(super) fn part_name(task: usize) -> PathBuf {
+    format!("seen-by-{task}").into()
+}
+
+/// The files of this machine as they are now. Pipes and standard input are not read on a cluster.
+fn seen(files: &[Place]) -> Result<Vec<InputFile>> {
+    let lie_here = files
+        .iter()
+        .filter(|place| matches!(place, Place::File(_)) && !place.is_once());
+    lie_here.map(|place| Ok(Seen::of(place)?.1)).collect()
+}
