@@ -25,6 +25,8 @@
 //!   stands; what is made of such structs: `stage::option`
 //! * which stages run together, where, and how rows reach them: [`plan`]; `etl plan` prints it
 //! * how a plan is wired into streams, measured and accounted for: [`run`]
+//! * tasks of a cluster: [`cluster`], whose tasks `cluster::task` run; which stages go there `plan::placement`, how a run
+//!   drives them `run::clustered`
 //! * where batches are processed: [`executor`]; which stages process a batch in one pass: [`fragment`]
 //! * a function or an operator of expressions, what a cast or an overflow does: [`expression`] (the table `functions`, the
 //!   rest `translate`)

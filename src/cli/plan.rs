@@ -176,7 +176,7 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
 
 /// Text that one machine works through in a second, about: the Donor's Choice job on two cores.
 const TEXT_A_SECOND: u64 = 100_000_000;
-/// What a cluster takes before the first task runs, and for each task, about; see `benches/cluster.py`.
+/// What a cluster takes before the first task runs, and for each task, about: Spark 4 with two workers.
 const CLUSTER_START_S: f64 = 20.0;
 const TASK_S: f64 = 0.05;
 

@@ -88,7 +88,10 @@ def run_task(index, items, order, program, shuffled):
         feeder.join()
         if failed:
             raise failed[0]
-        child.stdin.close()
+        try:
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it has reported before it had read all
         child.wait()
         yield None, json.dumps(header["report"])
     finally:

@@ -33,7 +33,7 @@ use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
 use crate::keys::{Keys, NullKeys, hash};
 use crate::partition;
 use crate::schema::Schema;
-use crate::stage::{Folder, Run, StageKind, Totals, add_counts};
+use crate::stage::{Counts, Folder, Run, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
 
@@ -412,10 +412,10 @@ fn pass(
         stop.check()?;
     }
     if let (true, Some(stage)) = (has_source, stages.first()) {
-        // What it has to say of its files; its rows are counted where the run is.
+        // What it has to say of its files. What its counts come to is said where all of them are.
         let mut totals = Totals {
             rows_in: Vec::new(),
-            counts: &mut given.report.metrics[0].counts,
+            counts: &mut Counts::default(),
             warnings: &mut given.report.warnings,
         };
         stage.finish(&mut totals)?;

@@ -397,7 +397,7 @@ impl Driver<'_> {
             step.stage
                 .finish(&mut last)
                 .map_err(|error| error.stage(&step.name))?;
-            totals.warnings.append(&mut warnings);
+            totals.warn_once(warnings);
         }
         Ok(())
     }

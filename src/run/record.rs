@@ -129,6 +129,15 @@ pub(super) struct CheckpointFile {
 }
 
 impl Totals {
+    /// Adds warnings that are not among them: several tasks may see the same.
+    pub(super) fn warn_once(&mut self, warnings: impl IntoIterator<Item = String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
     /// Adds work that one thread does alone.
     pub(super) fn add_serial(&mut self, span: &Span) {
         self.span.add(span);

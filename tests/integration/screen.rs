@@ -371,7 +371,7 @@ name = \"write\"
 kind = \"write_files\"
 inputs = [\"c\"]
 path = \"out.txt\"
-format = \"text\" # 1 `format`: expected one of `ndjson`, `csv`, `arrow`, found `text`
+format = \"text\" # 1 `format`: expected one of `ndjson`, `csv`, `arrow`, `parquet`, found `text`
 nulls = \"none\" # 1 `nulls`: expected one of `omit`, `null`, found `none`
 [[stage]]
 name = \"index\"
@@ -496,7 +496,7 @@ fn a_mistake_of_the_command_line_is_not_blamed_on_the_file() {
     );
     for set in [
         "a.encoding=latin-1",
-        "a.encoding=shift_jis",
+        "a.encoding=shift-js",
         "a.types.b=integer",
         "a.types={ b = 'integer' }",
         "a.columns=['x', 'x']",

@@ -496,7 +496,7 @@ impl Cluster<'_, '_> {
                     add_counts(&mut totals.ledger.counts, closed.clone());
                 }
                 if position == 0 {
-                    totals.warnings.extend(report.warnings.iter().cloned());
+                    totals.warn_once(report.warnings.iter().cloned());
                 }
             }
             if let Some(fault) = &report.fault {
