@@ -156,7 +156,7 @@ class Driver:
         return self.tasks(items, job["order"], buckets is not None)
 
     def side(self, number, side, buckets):
-        """Frames that a job reads: as they are, divided among buckets, or each in the bucket of its partition."""
+        """Frames that a job reads: as they are, or each in a bucket: that of the task that gave it, or its own."""
         items = self.kept[side["from"]]
         if buckets is None:
             return items
@@ -167,7 +167,7 @@ class Driver:
             for bucket, value in part:
                 if bucket is not None:
                     (_, task, at), payload = value
-                    yield (index if side["divide"] is None else bucket), ((number, task, at), payload)
+                    yield (index if side["by_task"] else bucket), ((number, task, at), payload)
 
         return items.mapPartitionsWithIndex(tagged)
 

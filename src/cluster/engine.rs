@@ -68,8 +68,10 @@ pub(crate) struct Job {
 pub(crate) struct Side {
     /// The job that gave them.
     pub(crate) from: String,
-    /// How they are divided among buckets; `None`: each goes into the bucket of the task that gave it.
+    /// How they are divided among buckets; `None`: each has its bucket.
     pub(crate) divide: Option<Order>,
+    /// Each goes into the bucket of the task that gave it.
+    pub(crate) by_task: bool,
 }
 
 /// What the script says.

@@ -241,7 +241,11 @@ impl Cluster<'_, '_> {
                 let edge = edge.clone();
                 let answers = self.answers(fragment, &edge, &bound[0], &rows, live)?;
                 job.buckets = Some(rows.tasks);
-                job.sides = vec![side(&answers, None), side(&rows, None)];
+                let stay = Side {
+                    by_task: true,
+                    ..side(&rows, None)
+                };
+                job.sides = vec![side(&answers, None), stay];
                 TaskInput::Joined { input: edge.input }
             }
             (_, Some(edge), Some(rows)) => match &edge.partitioning {
@@ -520,9 +524,11 @@ impl Cluster<'_, '_> {
     }
 }
 
+/// Frames that go into buckets, if there are any: divided anew, or each into its own.
 fn side(frames: &Frames, divide: Option<Order>) -> Side {
     Side {
         from: frames.id.clone(),
         divide,
+        by_task: false,
     }
 }
