@@ -64,8 +64,8 @@
 //! No data frames between stages: columns are polars' Arrow arrays (`polars-arrow`). polars computes within [`expression`]
 //! only, and its process-wide thread pool is never entered. No plugin loading, no expression language of our own, nothing
 //! asynchronous above [`http`] but the library that `http` runs for `place::store`, no global state but the signals and
-//! the open buckets, no topological sort (a stage's inputs are defined above it), no scheduler
-//! for many machines.
+//! the open buckets, no topological sort (a stage's inputs are defined above it), no scheduler,
+//! shuffle or retry for many machines: that is an engine's work, which [`cluster`] drives.
 
 pub mod batch;
 pub mod bench;

@@ -40,7 +40,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub connect: bool,
     /// With `--connect`: also a look from a cluster's tasks; without URL at `master` of the table `[cluster]`
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", requires = "connect")]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = super::master, requires = "connect")]
     pub cluster: Option<String>,
     /// Print nothing but errors
     #[arg(long, short, conflicts_with_all = ["json", "schema"])]

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cluster;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Overrides, Pipeline};
 use crate::schema::Schema;
@@ -151,6 +152,17 @@ pub struct TellArgs {
 /// A number of things on the command line, none too.
 fn whole(text: &str) -> std::result::Result<usize, String> {
     text.parse().map_err(|_| "expected a whole number".into())
+}
+
+/// A Spark master on the command line; nothing: the one in the pipeline file.
+fn master(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || cluster::is_master(text) {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "expected {}; alone it stands after the pipeline",
+        cluster::MASTERS
+    ))
 }
 
 /// A number of things on the command line, at least one.

@@ -34,7 +34,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// As `etl run --cluster` would run it; the URL is not asked
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = super::master)]
     pub cluster: Option<String>,
     /// Print it as JSON
     #[arg(long)]
@@ -75,9 +75,10 @@ fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> String {
     let names = pipeline.steps.iter().map(|step| step.name.chars().count());
     let width = names.max().unwrap_or(0);
     for (number, fragment) in plan.fragments.iter().enumerate() {
-        let executor = match fragment.on_cluster {
-            true => "tasks of the cluster".into(),
-            false => grid(fragment.executor),
+        let executor = if fragment.on_cluster {
+            "tasks of the cluster".into()
+        } else {
+            grid(fragment.executor)
         };
         text.push_str(&format!("\nfragment {}: {executor}\n", number + 1));
         for Stage { at, spec } in &fragment.stages {

@@ -41,7 +41,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Execute on a Spark cluster what can be; without URL at `master` of the table `[cluster]`
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = super::master)]
     pub cluster: Option<String>,
     /// Compute a digest of every stage's output
     #[arg(long)]

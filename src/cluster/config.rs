@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::place::Folder;
 use crate::schema::list;
 
@@ -83,25 +83,46 @@ impl ClusterTable {
         Ok(decoded)
     }
 
-    /// The cluster at `master`, or at the one that the table names.
+    /// The cluster at `master`, or at the one that the table names; all that is missing is one error.
     pub fn at(&self, master: Option<&str>, folder: &Folder) -> Result<ClusterConfig> {
         let master = master.or(self.master.as_deref()).ok_or_else(|| {
             Error::usage("no cluster is named")
                 .hint("write `--cluster spark://HOST:7077`, or `master` in the table `[cluster]`")
-        })?;
+        });
+        let master = master.and_then(checked_master);
         let shared = self.folder.as_deref().ok_or_else(|| {
             Error::usage("`cluster.folder` is missing")
                 .hint("name a folder that all machines see at one path: `folder = \"/mnt/etl\"` in the table `[cluster]`, or `--set cluster.folder=/mnt/etl`")
-        })?;
+        });
+        let (master, shared) = both(master, shared)?;
         let shared = folder.resolve(shared);
         Ok(ClusterConfig {
-            master: master.to_owned(),
+            master,
             python: self.python.clone(),
             folder: std::path::absolute(&shared).unwrap_or(shared),
             broadcast_max: size(&self.broadcast_max)?,
             conf: self.conf.clone(),
         })
     }
+}
+
+/// What a master is, in words.
+pub const MASTERS: &str =
+    "a Spark master such as `spark://HOST:7077`, `yarn`, `k8s://https://HOST:PORT` or `local[2]`";
+
+/// Whether Spark takes this for a master.
+pub fn is_master(text: &str) -> bool {
+    let url = ["spark://", "k8s://", "local[", "local-cluster["];
+    ["yarn", "local"].contains(&text) || url.iter().any(|begin| text.starts_with(begin))
+}
+
+fn checked_master(master: &str) -> Result<String> {
+    if is_master(master) {
+        return Ok(master.to_owned());
+    }
+    Err(Error::usage(format!(
+        "`cluster.master`: expected {MASTERS}, found `{master}`"
+    )))
 }
 
 /// Bytes, as `256MB` says them: a thousand at a time.
@@ -156,8 +177,12 @@ mod tests {
             ("python = 3", "`cluster.python`"),
             ("conf = { a = 1 }", "`cluster.conf`"),
             ("folder = '/f'", "no cluster is named"),
-            ("master = 'x'", "`cluster.folder` is missing"),
+            ("master = 'yarn'", "`cluster.folder` is missing"),
             ("broadcast_max = 'much'", "expected a number of bytes"),
+            (
+                "folder = '/f'\nmaster = 'http://a'",
+                "expected a Spark master such as",
+            ),
         ] {
             let error = at(text, None).expect_err(text);
             assert!(error.message.contains(says), "{}", error.message);

@@ -256,7 +256,12 @@ impl Engine {
                 .cause(words)
                 .hint("`python` of `[cluster]` names one that has the cluster's pyspark");
         }
-        self.error(message).cause(said(words))
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let error = self.error(message).cause(said(words));
+        match unreachable(&text) {
+            Some(line) => error.cause(line),
+            None => error,
+        }
     }
 
     fn ended(&self) -> Error {
@@ -273,6 +278,20 @@ impl Engine {
     fn error(&self, message: String) -> Error {
         Error::failed(message).hint(format!("what it said is in `{}`", self.log.display()))
     }
+}
+
+/// That a machine could not be reached, as the log says it: Spark's own error then only tells what could not go on.
+fn unreachable(log: &str) -> Option<&str> {
+    let marks = [
+        "Connection refused",
+        "UnknownHostException",
+        "Connection timed out",
+        "All masters are unresponsive",
+    ];
+    let says = |line: &&str| marks.iter().any(|mark| line.contains(mark));
+    let line = log.lines().rev().find(says)?.trim();
+    let (_, cause) = line.rsplit_once("Caused by: ").unwrap_or(("", line));
+    Some(cause)
 }
 
 /// What matters of a failure's words: what a task said, or else the last cause, or the first line.
@@ -326,10 +345,11 @@ impl SharedFolder {
         let path = config.folder.join(format!("{PREFIX}{run}"));
         let io = |error: std::io::Error| {
             Error::io("create", path.display(), &error).hint(
-                "`folder` of `[cluster]` names a folder that all machines see at the same path",
+                "`folder` of `[cluster]` names a folder that is there, and that all machines see at the same path",
             )
         };
-        disk::create_folders(&path, disk::PRIVATE_FOLDER).map_err(io)?;
+        // Not the folders above it: a share that is not mounted must not be taken for one.
+        std::fs::create_dir(&path).map_err(io)?;
         let file = path.join(HELD_FILE);
         let created = disk::private().create_new(true).open(&file).map_err(io)?;
         let held = match disk::hold_created(created, &file) {

@@ -13,5 +13,5 @@ pub(crate) mod order;
 pub(crate) mod parts;
 pub mod task;
 
-pub use config::{ClusterConfig, ClusterTable};
+pub use config::{ClusterConfig, ClusterTable, MASTERS, is_master};
 pub use look::look;

@@ -29,24 +29,21 @@ pub fn on_cluster(pipeline: &Pipeline) -> (Pipeline, Vec<Option<&'static str>>) 
 /// Why a stage cannot be divided among tasks.
 fn why_here(step: &Step) -> Option<&'static str> {
     let properties = step.stage.properties();
-    let mut partitionings = (0..step.inputs.len().max(1)).map(|input| step.partitioning(input));
-    let is_divided = |partitioning: &Partitioning| {
-        matches!(
-            partitioning,
-            Partitioning::Any | Partitioning::ByKey(_) | Partitioning::Broadcast
-        )
-    };
     if step.inputs.is_empty() && (properties.reads.is_empty() || properties.reads_stdin()) {
         return Some("its rows come from elsewhere than files");
     }
     if step.policy().is_some() {
-        return Some("its requests have one limit");
+        return Some("its limits hold for the run as a whole");
     }
     if step.streamed_inputs().count() > 1 {
         return Some("it reads its inputs one after the other");
     }
-    if !partitionings.all(|partitioning| is_divided(&partitioning)) {
-        return Some("rows with one id must follow each other");
-    }
-    None
+    let inputs = 0..step.inputs.len().max(1);
+    let mut reasons = inputs.map(|input| match step.partitioning(input) {
+        Partitioning::Any | Partitioning::ByKey(_) | Partitioning::Broadcast => None,
+        Partitioning::ByRange(_) => Some("it orders all rows"),
+        Partitioning::Requests => Some("its requests have one limit"),
+        Partitioning::UniqueInFlight(_) => Some("its server is sent rows of one id in their order"),
+    });
+    reasons.find_map(|reason| reason)
 }

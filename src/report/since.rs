@@ -154,10 +154,13 @@ fn grid(before: &StageReport, after: &StageReport, cores: usize) -> Vec<String> 
     let (was, is) = (before, after);
     let mut changes = Vec::new();
     let new = was.executor != is.executor;
-    if new {
+    if new && was.executor == "cluster" {
+        changes.push("without `--cluster`".into());
+    } else if new {
         changes.push(match is.executor.as_str() {
             "sequential" => "parallel = false".into(),
             "threads" if was.executor == "sequential" => "parallel = true".into(),
+            "cluster" => "`--cluster`".into(),
             executor => format!("executor = \"{executor}\""),
         });
     }

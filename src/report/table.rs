@@ -160,6 +160,7 @@ fn row(stage: &StageReport) -> [String; 8] {
 fn executor(stage: &StageReport) -> String {
     match (stage.processes, stage.threads) {
         _ if stage.executor == "sequential" => stage.executor.clone(),
+        (tasks, _) if stage.executor == "cluster" => format!("cluster {tasks}"),
         (1, threads) if stage.executor == "threads" => format!("{} {threads}", stage.executor),
         (processes, 1) if stage.executor == "processes" => {
             format!("{} {processes}", stage.executor)

@@ -114,6 +114,8 @@ pub(super) struct Totals {
     /// In a staged run the bytes of its inputs and of what it gave.
     pub(super) moved: Option<u64>,
     pub(super) warnings: Vec<String>,
+    /// How many tasks of a cluster worked for it.
+    pub(super) tasks: Option<usize>,
     /// Where checkpoints are written, for stages after which a failed run can be resumed.
     pub(super) checkpoints: Option<CheckpointFile>,
     /// What executing its fragment cost, and its position there: the first stage stands for the whole fragment.
@@ -296,7 +298,7 @@ impl Record {
             kind: step.kind.name.into(),
             options: masked(&step.options),
             executor: step.executor().into(),
-            processes: step.grid.processes,
+            processes: totals.tasks.unwrap_or(step.grid.processes),
             threads: step.grid.threads,
             batch_rows: step.batch_rows,
             batches: totals.ledger.batches,

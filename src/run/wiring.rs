@@ -115,7 +115,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
     /// The stream of stage `at`, the last one of its fragment.
     pub(super) fn step(&mut self, at: usize, tees: &mut Vec<(Arc<Tee>, usize)>) -> Batches {
         if let Some(parts) = self.parts.get(&at).cloned() {
-            return self.from_cluster(at, &parts);
+            return self.of_cluster(at, &parts);
         }
         let fragment = self.plan.fragment_of(at);
         let first = fragment.first();
@@ -172,7 +172,7 @@ impl<'a, 'b> Wiring<'a, 'b> {
     }
 
     /// The stream of a stage whose sessions worked in tasks of a cluster. What is combined is combined here.
-    fn from_cluster(&mut self, at: usize, parts: &Parts) -> Batches {
+    fn of_cluster(&mut self, at: usize, parts: &Parts) -> Batches {
         let Some(combiner) = self.begun[at].combiner.take() else {
             return parts.batches();
         };

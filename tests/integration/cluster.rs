@@ -134,6 +134,7 @@ path = "out/sums.csv"
 fn prepared() -> Folder {
     let folder = Folder::new("cluster");
     folder.write("pipeline.toml", PIPELINE);
+    fs::create_dir(folder.join("shared")).expect("the folder takes another");
     let names = (0..40).fold("k,name\n".to_owned(), |mut text, k| {
         let _ = writeln!(text, "k{k},name {}", k % 7);
         text
@@ -163,7 +164,7 @@ fn prepared() -> Folder {
 /// The files that were published, each as its length and the hash of its bytes. What a killed run had begun is none.
 fn out(folder: &Folder) -> BTreeMap<String, (usize, u64)> {
     let mut files = files(&folder.join("out"));
-    files.retain(|name, _| !name.ends_with(".part"));
+    files.retain(|name, _| Path::new(name).extension().is_none_or(|end| end != "part"));
     let files = files.into_iter();
     let hashed = files.map(|(name, bytes)| {
         let mut hasher = DefaultHasher::new();
@@ -243,6 +244,13 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     assert_eq!(seen(&outcome), expected, "{}", outcome.stderr);
     assert_eq!(out(&folder), published);
     assert_eq!(outcome.stages()[0]["executor"], "cluster");
+    nothing_is_left(&folder);
+
+    // Tasks ask for the rows that they join.
+    let asking = ["--set", "cluster.broadcast_max=0"];
+    let outcome = cluster.run(&folder).args(asking).outcome();
+    assert_eq!(seen(&outcome), expected, "{}", outcome.stderr);
+    assert_eq!(out(&folder), published);
     nothing_is_left(&folder);
 
     // What dies below Spark, Spark does again.

@@ -211,7 +211,7 @@ impl Variant {
     pub(crate) fn arguments(self) -> Vec<String> {
         if self.is_cluster() {
             let mut words = vec![
-                "--cluster=stand-in".to_owned(),
+                "--cluster=local[3]".to_owned(),
                 "--set=cluster.folder=shared".into(),
             ];
             if self.executor == Self::CLUSTER_ASKING.executor {
@@ -320,6 +320,7 @@ impl Etl {
             .args(variant.arguments());
         if variant.is_cluster() {
             let stand_in = project().join("tests/cluster");
+            let _ = fs::create_dir(folder.join("shared"));
             etl.command
                 .env("PYTHONPATH", stand_in)
                 .env("PYTHONDONTWRITEBYTECODE", "1");

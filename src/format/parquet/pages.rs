@@ -101,10 +101,11 @@ pub(super) fn check(
             ));
         };
         let (page, rest) = bytes.split_at(length);
-        if let Some(expected) = header.crc {
-            if checksum(&page[header.length..]) != expected {
-                return Err("a page does not fit its checksum".into());
-            }
+        if header
+            .crc
+            .is_some_and(|expected| checksum(&page[header.length..]) != expected)
+        {
+            return Err("a page does not fit its checksum".into());
         }
         if header.kind == PageKind::Dictionary {
             if !is_first {

@@ -5,27 +5,28 @@
 //! enter that stage stay where they are: each task asks for the rows that it needs by their keys, and those alone move.
 
 mod files;
+mod needs;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::driver::{Driver, Terminal};
 use super::record::Live;
 use super::wiring::Wiring;
+use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job, SharedFolder, Side};
 use crate::cluster::order::{
-    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskFiles, TaskInput, TaskReport,
+    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskInput, TaskReport,
 };
 use crate::cluster::parts::{self, Parts};
 use crate::error::{Error, Result};
 use crate::fragment::{BoundStage, StageMetrics};
-use crate::place::quote;
 use crate::plan::{Edge, Fragment};
-use crate::stage::{InputFile, Partitioning, add_counts};
-use files::together;
+use crate::stage::{Partitioning, add_counts};
 
 /// About so many bytes of frames make a bucket: a task holds one.
 const BUCKET_BYTES: u64 = 128 << 20;
@@ -39,6 +40,9 @@ struct Frames {
     tasks: usize,
 }
 
+/// The columns of a key, and some of its values.
+type KeySample = (Vec<usize>, Vec<Option<Vec<u8>>>);
+
 /// What a fragment gave.
 struct FragmentOutput {
     frames: Frames,
@@ -46,7 +50,7 @@ struct FragmentOutput {
     parts: Option<Parts>,
     bytes: u64,
     /// For each key by which its rows will be divided, its columns and a sample of its keys.
-    samples: Vec<(Vec<usize>, Vec<Option<Vec<u8>>>)>,
+    samples: Vec<KeySample>,
     /// How often its frames will be read yet.
     readers: usize,
 }
@@ -113,7 +117,7 @@ impl Cluster<'_, '_> {
         for live in &live {
             live.begun.store(true, Ordering::Relaxed);
         }
-        let ran = self.legs(fragment, &live, wiring.bound(fragment));
+        let ran = self.legs(fragment, &live, &wiring.bound(fragment));
         for live in &live {
             live.wait_reason.clear();
             live.ended.store(true, Ordering::Relaxed);
@@ -131,7 +135,7 @@ impl Cluster<'_, '_> {
         &mut self,
         fragment: &Fragment,
         live: &[Arc<Live>],
-        bound: Vec<BoundStage>,
+        bound: &[BoundStage],
     ) -> Result<FragmentOutput> {
         let is_cut = |at: &usize| self.large(fragment, *at).is_some();
         let cuts: Vec<usize> = (0..bound.len()).filter(is_cut).collect();
@@ -150,8 +154,9 @@ impl Cluster<'_, '_> {
                 frames.as_ref(),
                 live,
             )?;
+            let began = monotonic();
             let reports = self.send(&job, live)?;
-            self.enter(fragment, &leg, &job.id, &reports)?;
+            self.enter(fragment, &leg, &job.id, &reports, began)?;
             if let Some(read) = frames.replace(Frames {
                 id: job.id.clone(),
                 tasks: reports.len(),
@@ -168,8 +173,9 @@ impl Cluster<'_, '_> {
 
     fn send(&mut self, job: &Job, live: &[Arc<Live>]) -> Result<Vec<TaskReport>> {
         let show = |words: &str| {
-            live.iter()
-                .for_each(|live| live.wait_reason.set(words.to_owned()))
+            for live in live {
+                live.wait_reason.set(words.to_owned());
+            }
         };
         show("goes to the cluster");
         self.engine.run(job, |progress| show(&progress.to_string()))
@@ -349,118 +355,6 @@ impl Cluster<'_, '_> {
         })
     }
 
-    /// The files of a fragment's own source, and which task reads which; its options then name each file.
-    fn files(&self, fragment: &Fragment, options: &mut serde_json::Value) -> TaskFiles {
-        let at = fragment.first();
-        let begun = &self.driver.files_of[&at];
-        if let Some(option) = self.driver.pipeline.steps[at].kind.patterns_option {
-            options[option] = begun.all.iter().map(|file| quote(file)).collect();
-        }
-        let position = |file: &InputFile| begun.all.iter().position(|name| *name == file.file);
-        let read = begun
-            .read
-            .iter()
-            .filter_map(|file| Some((position(file)?, file.clone())));
-        let read: Vec<(usize, InputFile)> = read.collect();
-        let sizes: Vec<u64> = read.iter().map(|(_, file)| file.bytes).collect();
-        TaskFiles {
-            working_folder: std::env::current_dir().unwrap_or_default(),
-            before: begun.before,
-            of_task: together(&sizes, self.engine.parallelism as u64),
-            read,
-        }
-    }
-
-    /// The input of a stage of a fragment that is too large to be broadcast.
-    fn large<'f>(&self, fragment: &'f Fragment, at: usize) -> Option<&'f Edge> {
-        let to = fragment.stages[at].at;
-        fragment
-            .edges
-            .iter()
-            .find(|edge| edge.to == to && self.is_large(edge))
-    }
-
-    fn is_large(&self, edge: &Edge) -> bool {
-        let output = self.outputs.get(&edge.from);
-        edge.partitioning == Partitioning::Broadcast
-            && output.is_some_and(|output| output.bytes > self.config.broadcast_max)
-    }
-
-    /// Where the rows lie that are broadcast to a stage of a fragment.
-    fn broadcast(&self, fragment: &Fragment, at: usize) -> Vec<Option<Parts>> {
-        let to = fragment.stages[at].at;
-        let mut inputs: Vec<Option<Parts>> = self.driver.pipeline.steps[to]
-            .inputs
-            .iter()
-            .map(|_| None)
-            .collect();
-        let of_stage = |edge: &&Edge| edge.to == to && edge.partitioning == Partitioning::Broadcast;
-        for edge in fragment
-            .edges
-            .iter()
-            .filter(of_stage)
-            .filter(|edge| !self.is_large(edge))
-        {
-            inputs[edge.input].clone_from(&self.outputs[&edge.from].parts);
-        }
-        inputs
-    }
-
-    /// Borders between buckets of about one size, from a sample of the keys.
-    fn borders(&self, above: &FragmentOutput, columns: &[usize]) -> Vec<Option<Vec<u8>>> {
-        let sample = above.samples.iter().find(|(of, _)| of == columns);
-        let mut keys = sample.map(|(_, keys)| keys.clone()).unwrap_or_default();
-        keys.sort_unstable();
-        let buckets = above
-            .bytes
-            .div_ceil(BUCKET_BYTES)
-            .max(self.engine.parallelism as u64);
-        let buckets = usize::try_from(buckets)
-            .unwrap_or(usize::MAX)
-            .min(keys.len().max(1));
-        let mut borders: Vec<_> = (1..buckets)
-            .map(|bucket| keys[bucket * keys.len() / buckets].clone())
-            .collect();
-        borders.dedup();
-        borders
-    }
-
-    /// How often jobs read the frames of a fragment. Whether what is broadcast is too large is not known before it is there.
-    fn frame_readers(&self, fragment: &Fragment) -> usize {
-        let edges = self.driver.plan.edges_from(fragment.last());
-        edges.filter(|edge| self.is_on_cluster(edge.to)).count()
-    }
-
-    /// Whether the rows of a fragment are needed as a whole: by every task of a job, or by this machine.
-    fn writes_parts(&self, fragment: &Fragment) -> bool {
-        let mut edges = self.driver.plan.edges_from(fragment.last()).peekable();
-        let whole = |edge: &Edge| {
-            !self.is_on_cluster(edge.to) || edge.partitioning == Partitioning::Broadcast
-        };
-        edges.peek().is_none() || edges.any(whole)
-    }
-
-    fn is_on_cluster(&self, at: usize) -> bool {
-        self.driver.plan.fragment_of(at).on_cluster
-    }
-
-    /// The keys by which the rows of a fragment will be divided, each once.
-    fn keys(&self, fragment: &Fragment) -> Result<Vec<Vec<usize>>> {
-        let schema = &self.driver.schemas[fragment.last()];
-        let mut keys = Vec::new();
-        for edge in self.driver.plan.edges_from(fragment.last()) {
-            if let (Partitioning::ByKey(columns), true) =
-                (&edge.partitioning, self.is_on_cluster(edge.to))
-            {
-                let columns = schema.indices(columns)?;
-                if !keys.contains(&columns) {
-                    keys.push(columns);
-                }
-            }
-        }
-        Ok(keys)
-    }
-
     /// Enters what became of the rows of some stages, task by task in their order. The first fault ends the run; what came
     /// before it is counted.
     fn enter(
@@ -469,7 +363,9 @@ impl Cluster<'_, '_> {
         leg: &Range<usize>,
         job: &str,
         reports: &[TaskReport],
+        from: Duration,
     ) -> Result<()> {
+        let to = monotonic();
         for report in reports {
             let mut rejects = vec![Vec::new(); leg.len()];
             if report.rejected.iter().any(|&rejected| rejected > 0) {
@@ -487,6 +383,9 @@ impl Cluster<'_, '_> {
                     rejects,
                     ..metrics.clone()
                 };
+                // Each machine has a clock of its own: what counts is when the job ran here.
+                metrics.span.from = Some(from);
+                metrics.span.to = to;
                 if stage.spec.combined {
                     // The rows that go on are counted when they have been combined.
                     let gone = metrics.dropped + metrics.rejects.len() as u64;
@@ -496,6 +395,7 @@ impl Cluster<'_, '_> {
                 record.add(metrics, &self.driver.run)?;
                 let mut totals = record.totals();
                 totals.ledger.batches += report.batches.saturating_sub(1);
+                totals.tasks = Some(reports.len());
                 if let Some(closed) = report.closed.get(position) {
                     add_counts(&mut totals.ledger.counts, closed.clone());
                 }

@@ -5,37 +5,35 @@
 //! A fault of a row or a file is a result, which the report says: to try again would not help. A task ends with an error
 //! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
 
-use std::collections::{HashMap, HashSet};
+mod look;
+mod shuffle;
+
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::look::{MARKER, part_name};
-use super::order::{
-    AnswerOrder, DivideOrder, HashedKeys, LookOrder, Order, RunOrder, TaskFiles, TaskInput,
-    TaskNumber, TaskReport,
-};
+use super::order::{Order, RunOrder, TaskFiles, TaskInput, TaskNumber, TaskReport};
 use super::parts::AttemptFile;
-use polars_buffer::Buffer;
-
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
-use crate::columns::{Column, row_number};
+use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
 use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
-use crate::keys::{Keys, NullKeys, hash};
+use crate::keys::{Keys, NullKeys};
 use crate::partition;
 use crate::schema::Schema;
 use crate::stage::{Counts, Folder, Run, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
+use look::{look, other_file};
+use shuffle::{answer, ask, divide};
 
 /// Frames that wait to be worked on.
 const FRAMES_AHEAD: usize = 2;
@@ -106,15 +104,17 @@ fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Frames> {
 }
 
 /// Frames, each with the side that it is of.
-type Frames = Receiver<(u64, Vec<u8>)>;
+type Frames = Receiver<SideFrame>;
+/// A frame, and the side that it is of.
+type SideFrame = (u64, Vec<u8>);
 
 /// The batches of frames.
-fn batches(frames: impl IntoIterator<Item = (u64, Vec<u8>), IntoIter: Send + 'static>) -> Batches {
+fn batches(frames: impl IntoIterator<Item = SideFrame, IntoIter: Send + 'static>) -> Batches {
     Box::new(frames.into_iter().map(|(_, frame)| Batch::decode(&frame)))
 }
 
 /// All rows of the first side, and the first frame of the second one.
-fn first_side(frames: &Frames, schema: &Schema) -> Result<(Batch, Option<(u64, Vec<u8>)>)> {
+fn first_side(frames: &Frames, schema: &Schema) -> Result<(Batch, Option<SideFrame>)> {
     let mut rows = Vec::new();
     let next = loop {
         match frames.recv() {
@@ -145,193 +145,6 @@ impl<W: Write> Out<W> {
         self.send(&frame)?;
         Ok(frame.bytes() as u64)
     }
-}
-
-/// Divides rows among buckets, each batch by itself.
-fn divide(
-    order: &DivideOrder,
-    task: usize,
-    frames: Frames,
-    out: &mut Out<impl Write>,
-) -> Result<TaskReport> {
-    let mut report = TaskReport {
-        task,
-        ..TaskReport::default()
-    };
-    for batch in batches(frames) {
-        let batch = batch?;
-        let rows_of = match order {
-            DivideOrder::Ranges { columns, borders } => {
-                let keys = Keys::new(&batch, columns, NullKeys::Equal);
-                let bucket = |key: Option<&[u8]>| {
-                    Some(borders.partition_point(|border| border.as_deref() <= key))
-                };
-                rows_of_buckets(&keys, borders.len() + 1, bucket)
-            }
-            DivideOrder::Hashes(HashedKeys { columns, buckets }) => {
-                let keys = Keys::new(&batch, columns, NullKeys::MatchNothing);
-                rows_of_buckets(&keys, *buckets, |key| {
-                    key.map(|key| bucket_of(key, *buckets))
-                })
-            }
-        };
-        for (bucket, rows) in rows_of.into_iter().enumerate() {
-            if !rows.is_empty() {
-                report.bytes += out.give(&batch.take(&rows), bucket)?;
-            }
-        }
-    }
-    Ok(report)
-}
-
-/// The rows of each bucket, in their order.
-fn rows_of_buckets(
-    keys: &Keys,
-    buckets: usize,
-    bucket: impl Fn(Option<&[u8]>) -> Option<usize>,
-) -> Vec<Vec<u32>> {
-    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); buckets];
-    for row in 0..keys.len() {
-        if let Some(bucket) = bucket(keys.get(row)) {
-            rows_of[bucket].push(row_number(row));
-        }
-    }
-    rows_of
-}
-
-/// The bucket that has all rows of a key: the same on every machine.
-fn bucket_of(key: &[u8], buckets: usize) -> usize {
-    let buckets = u64::try_from(buckets).expect("a number of buckets is small");
-    usize::try_from(hash(Some(key)) % buckets).expect("it is below a number of buckets")
-}
-
-/// Sends each key of the rows once to its bucket, with the number of this task: it is sent the rows of these keys.
-fn ask(
-    order: &HashedKeys,
-    task: usize,
-    frames: Frames,
-    out: &mut Out<impl Write>,
-) -> Result<TaskReport> {
-    let mut wanted: Vec<HashSet<Vec<u8>>> = vec![HashSet::new(); order.buckets];
-    for batch in batches(frames) {
-        let keys = Keys::new(&batch?, &order.columns, NullKeys::MatchNothing);
-        for key in (0..keys.len()).filter_map(|row| keys.get(row)) {
-            let wanted = &mut wanted[bucket_of(key, order.buckets)];
-            if !wanted.contains(key) {
-                wanted.insert(key.to_vec());
-            }
-        }
-    }
-    let number = i64::try_from(task).expect("a number of tasks is small");
-    for (bucket, keys) in wanted.into_iter().enumerate() {
-        if keys.is_empty() {
-            continue;
-        }
-        let rows = keys.len();
-        let cells = keys.into_iter().map(Buffer::from).collect();
-        let tasks = Column::from_ints(vec![number; rows], None);
-        out.give(
-            &Batch::new(vec![Column::from_cells(cells), tasks], rows),
-            bucket,
-        )?;
-    }
-    Ok(TaskReport {
-        task,
-        ..TaskReport::default()
-    })
-}
-
-/// Sends to each task that asked the rows that have one of its keys, in their order.
-fn answer(
-    registry: &[&'static StageKind],
-    order: AnswerOrder,
-    task: usize,
-    frames: Frames,
-    out: &mut Out<impl Write>,
-) -> Result<TaskReport> {
-    let mut report = TaskReport {
-        task,
-        ..TaskReport::default()
-    };
-    let AnswerOrder {
-        stage,
-        input,
-        columns,
-    } = order;
-    let (rows, next) = first_side(&frames, &stage.inputs[input])?;
-    let mut broadcast = vec![None; stage.inputs.len()];
-    broadcast[input] = Some(rows.clone());
-    if let Err(fault) = BoundFragment::of(registry, vec![stage], vec![broadcast], false, 1)?.open()
-    {
-        report.fault = Some(fault);
-        return Ok(report);
-    }
-    let keys = Keys::new(&rows, &columns, NullKeys::MatchNothing);
-    let mut rows_of: HashMap<&[u8], Vec<u32>> = HashMap::new();
-    for row in 0..keys.len() {
-        if let Some(key) = keys.get(row) {
-            rows_of.entry(key).or_default().push(row_number(row));
-        }
-    }
-    for asked in batches(next.into_iter().chain(frames)) {
-        let asked = asked?;
-        let wanted =
-            (0..asked.rows()).filter_map(|row| rows_of.get(&asked.column(0).cell(row)[..]));
-        let mut wanted: Vec<u32> = wanted.flatten().copied().collect();
-        wanted.sort_unstable();
-        let by = asked.column(1).ints().value(0);
-        if !wanted.is_empty() {
-            let bucket = usize::try_from(by).expect("it is the number of a task");
-            report.bytes += out.give(&rows.take(&wanted), bucket)?;
-        }
-    }
-    Ok(report)
-}
-
-/// Looks what this machine sees of the folder and the files, and says its name.
-fn look(order: &LookOrder, task: usize) -> TaskReport {
-    TaskReport {
-        task,
-        fault: sees(order, task).err(),
-        warnings: vec![host()],
-        ..TaskReport::default()
-    }
-}
-
-fn sees(order: &LookOrder, task: usize) -> Result<()> {
-    // Where it is not there, no relative path is.
-    let _ = std::env::set_current_dir(&order.working_folder);
-    let io = |what: &str, path: &Path, error: &std::io::Error| {
-        Error::io(what, path.display(), error)
-            .cause(format!("on {}", host()))
-            .hint("`folder` of `[cluster]` names a folder that all machines share, at one path")
-    };
-    let marker = order.folder.join(MARKER);
-    std::fs::read(&marker).map_err(|error| io("read", &marker, &error))?;
-    let part = order.folder.join(part_name(task));
-    std::fs::write(&part, b"etl").map_err(|error| io("write", &part, &error))?;
-    for file in &order.files {
-        let bytes = std::fs::metadata(&file.file).map(|metadata| metadata.len());
-        if !bytes.is_ok_and(|bytes| bytes == file.bytes) {
-            return Err(other_file(&file.file));
-        }
-    }
-    Ok(())
-}
-
-/// A file that this machine sees differently, or not at all.
-fn other_file(file: &str) -> Error {
-    Error::failed(format!(
-        "`{file}` is not the same file on `{}` as where the run began",
-        host()
-    ))
-    .hint("inputs must have one path on all machines, and stay as they are; or read them from an object store")
-}
-
-/// The name of this machine.
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 /// Passes rows through a fragment.
@@ -637,7 +450,7 @@ mod tests {
         let ints = |from: i64, to: i64| {
             Batch::new(
                 vec![Column::from_ints((from..to).collect(), None)],
-                (to - from) as usize,
+                usize::try_from(to - from).expect("they rise"),
             )
         };
         let mut whole = Sample::new(vec![0]);

@@ -1,0 +1,53 @@
+//! What a task sees of the folder that all machines share, and of the files of this run.
+
+use std::path::Path;
+
+use super::super::look::{MARKER, part_name};
+use super::super::order::{LookOrder, TaskReport};
+use crate::error::{Error, Result};
+
+/// Looks what this machine sees of the folder and the files, and says its name.
+pub(super) fn look(order: &LookOrder, task: usize) -> TaskReport {
+    TaskReport {
+        task,
+        fault: sees(order, task).err(),
+        warnings: vec![host()],
+        ..TaskReport::default()
+    }
+}
+
+fn sees(order: &LookOrder, task: usize) -> Result<()> {
+    // Where it is not there, no relative path is.
+    let _ = std::env::set_current_dir(&order.working_folder);
+    let io = |what: &str, path: &Path, error: &std::io::Error| {
+        Error::io(what, path.display(), error)
+            .cause(format!("on {}", host()))
+            .hint("`folder` of `[cluster]` names a folder that all machines share, at one path")
+    };
+    let marker = order.folder.join(MARKER);
+    std::fs::read(&marker).map_err(|error| io("read", &marker, &error))?;
+    let part = order.folder.join(part_name(task));
+    std::fs::write(&part, b"etl").map_err(|error| io("write", &part, &error))?;
+    for file in &order.files {
+        let bytes = std::fs::metadata(&file.file).map(|metadata| metadata.len());
+        if !bytes.is_ok_and(|bytes| bytes == file.bytes) {
+            return Err(other_file(&file.file));
+        }
+    }
+    Ok(())
+}
+
+/// A file that this machine sees differently, or not at all.
+pub(super) fn other_file(file: &str) -> Error {
+    Error::failed(format!(
+        "`{file}` is not the same file on `{}` as where the run began",
+        host()
+    ))
+    .hint("inputs must have one path on all machines, and stay as they are; or read them from an object store")
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

@@ -1,0 +1,156 @@
+//! Rows among buckets: divided by their keys, asked for by their keys, and sent to whom asked.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+
+use polars_buffer::Buffer;
+
+use super::super::order::{AnswerOrder, DivideOrder, HashedKeys, TaskReport};
+use super::{Frames, Out, batches, first_side};
+use crate::batch::Batch;
+use crate::columns::{Column, row_number};
+use crate::error::Result;
+use crate::fragment::BoundFragment;
+use crate::keys::{Keys, NullKeys, hash};
+use crate::stage::StageKind;
+
+/// Divides rows among buckets, each batch by itself.
+pub(super) fn divide(
+    order: &DivideOrder,
+    task: usize,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut report = TaskReport {
+        task,
+        ..TaskReport::default()
+    };
+    for batch in batches(frames) {
+        let batch = batch?;
+        let rows_of = match order {
+            DivideOrder::Ranges { columns, borders } => {
+                let keys = Keys::new(&batch, columns, NullKeys::Equal);
+                let bucket = |key: Option<&[u8]>| {
+                    Some(borders.partition_point(|border| border.as_deref() <= key))
+                };
+                rows_of_buckets(&keys, borders.len() + 1, bucket)
+            }
+            DivideOrder::Hashes(HashedKeys { columns, buckets }) => {
+                let keys = Keys::new(&batch, columns, NullKeys::MatchNothing);
+                rows_of_buckets(&keys, *buckets, |key| {
+                    key.map(|key| bucket_of(key, *buckets))
+                })
+            }
+        };
+        for (bucket, rows) in rows_of.into_iter().enumerate() {
+            if !rows.is_empty() {
+                report.bytes += out.give(&batch.take(&rows), bucket)?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The rows of each bucket, in their order.
+fn rows_of_buckets(
+    keys: &Keys,
+    buckets: usize,
+    bucket: impl Fn(Option<&[u8]>) -> Option<usize>,
+) -> Vec<Vec<u32>> {
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); buckets];
+    for row in 0..keys.len() {
+        if let Some(bucket) = bucket(keys.get(row)) {
+            rows_of[bucket].push(row_number(row));
+        }
+    }
+    rows_of
+}
+
+/// The bucket that has all rows of a key: the same on every machine.
+fn bucket_of(key: &[u8], buckets: usize) -> usize {
+    let buckets = u64::try_from(buckets).expect("a number of buckets is small");
+    usize::try_from(hash(Some(key)) % buckets).expect("it is below a number of buckets")
+}
+
+/// Sends each key of the rows once to its bucket, with the number of this task: it is sent the rows of these keys.
+pub(super) fn ask(
+    order: &HashedKeys,
+    task: usize,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut wanted: Vec<HashSet<Vec<u8>>> = vec![HashSet::new(); order.buckets];
+    for batch in batches(frames) {
+        let keys = Keys::new(&batch?, &order.columns, NullKeys::MatchNothing);
+        for key in (0..keys.len()).filter_map(|row| keys.get(row)) {
+            let wanted = &mut wanted[bucket_of(key, order.buckets)];
+            if !wanted.contains(key) {
+                wanted.insert(key.to_vec());
+            }
+        }
+    }
+    let number = i64::try_from(task).expect("a number of tasks is small");
+    for (bucket, keys) in wanted.into_iter().enumerate() {
+        if keys.is_empty() {
+            continue;
+        }
+        let rows = keys.len();
+        let cells = keys.into_iter().map(Buffer::from).collect();
+        let tasks = Column::from_ints(vec![number; rows], None);
+        out.give(
+            &Batch::new(vec![Column::from_cells(cells), tasks], rows),
+            bucket,
+        )?;
+    }
+    Ok(TaskReport {
+        task,
+        ..TaskReport::default()
+    })
+}
+
+/// Sends to each task that asked the rows that have one of its keys, in their order.
+pub(super) fn answer(
+    registry: &[&'static StageKind],
+    order: AnswerOrder,
+    task: usize,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+) -> Result<TaskReport> {
+    let mut report = TaskReport {
+        task,
+        ..TaskReport::default()
+    };
+    let AnswerOrder {
+        stage,
+        input,
+        columns,
+    } = order;
+    let (rows, next) = first_side(&frames, &stage.inputs[input])?;
+    let mut broadcast = vec![None; stage.inputs.len()];
+    broadcast[input] = Some(rows.clone());
+    if let Err(fault) = BoundFragment::of(registry, vec![stage], vec![broadcast], false, 1)?.open()
+    {
+        report.fault = Some(fault);
+        return Ok(report);
+    }
+    let keys = Keys::new(&rows, &columns, NullKeys::MatchNothing);
+    let mut rows_of: HashMap<&[u8], Vec<u32>> = HashMap::new();
+    for row in 0..keys.len() {
+        if let Some(key) = keys.get(row) {
+            rows_of.entry(key).or_default().push(row_number(row));
+        }
+    }
+    for asked in batches(next.into_iter().chain(frames)) {
+        let asked = asked?;
+        let wanted =
+            (0..asked.rows()).filter_map(|row| rows_of.get(&asked.column(0).cell(row)[..]));
+        let mut wanted: Vec<u32> = wanted.flatten().copied().collect();
+        wanted.sort_unstable();
+        let by = asked.column(1).ints().value(0);
+        if !wanted.is_empty() {
+            let bucket = usize::try_from(by).expect("it is the number of a task");
+            report.bytes += out.give(&rows.take(&wanted), bucket)?;
+        }
+    }
+    Ok(report)
+}
