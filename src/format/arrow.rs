@@ -116,6 +116,8 @@ pub struct Reader<R: Read + Seek> {
     reader: FileReader<R>,
     /// The columns.
     pub schema: Schema,
+    /// Records read so far.
+    records: u64,
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -144,6 +146,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Reader {
             reader: FileReader::new(file, metadata, None, None),
             schema,
+            records: 0,
         })
     }
 }
@@ -159,12 +162,14 @@ impl<R: Read + Seek> Iterator for Reader<R> {
             }
         };
         let rows = chunk.len();
+        let before = self.records;
+        self.records += rows as u64;
         let names = self.schema.names();
         let columns = chunk.arrays().iter().zip(names).map(|(array, name)| {
             types::column_of(array.as_ref()).map_err(|bad| {
-                let (reason, row) = (bad.reason, bad.row + 1);
-                Error::failed(format!("column `{name}` has {reason}"))
-                    .cause(format!("in row {row} of a record batch"))
+                let (reason, record) = (bad.reason, before + bad.row as u64 + 1);
+                Error::failed(format!("record {record}, column `{name}` has {reason}"))
+                    .hint("leave the column out where the file is written, or write values that can be read")
             })
         });
         Some(

@@ -255,6 +255,9 @@ fn faults_of_columns() -> Vec<Fault> {
 }
 
 fn faults_of_values() -> Vec<Fault> {
+    let outside = |options: &'static str, says: &'static [&'static str]| {
+        fault(options, parquet("outside_years"), options, says)
+    };
     vec![
         fault(
             "a value that is no number",
@@ -273,6 +276,41 @@ fn faults_of_values() -> Vec<Fault> {
             &[
                 "in.parquet: record 2",
                 "column `n` has `9223372036854775808`",
+            ],
+        ),
+        outside(
+            "columns = [\"day\"]",
+            &[
+                "in.parquet: record 2",
+                "column `day` has a date outside the years 1 to 9999: `2932897` days since 1970",
+            ],
+        ),
+        outside(
+            "columns = [\"millis\"]",
+            &[
+                "in.parquet: record 2",
+                "column `millis` has a date outside the years 1 to 9999: `9223372036854775807` milliseconds since 1970",
+            ],
+        ),
+        outside(
+            "columns = [\"micros\"]",
+            &[
+                "in.parquet: record 2",
+                "column `micros` has a date outside the years 1 to 9999: `9223372036854775807` microseconds since 1970",
+            ],
+        ),
+        outside(
+            "columns = [\"early\"]",
+            &[
+                "in.parquet: record 2",
+                "column `early` has a date outside the years 1 to 9999: `-62135596800000001` microseconds since 1970",
+            ],
+        ),
+        outside(
+            "columns = [\"list\"]",
+            &[
+                "in.parquet: record 2",
+                "column `list` has a date outside the years 1 to 9999: `253402300800000000` microseconds since 1970",
             ],
         ),
         Fault {

@@ -295,6 +295,35 @@ def beyond_signed(path):
     write(path, pyarrow.table({"n": pyarrow.array([1, 2**63], pyarrow.uint64())}))
 
 
+@damaged
+def outside_years(path):
+    """In the second row of each column a date that four digits of a year cannot say."""
+
+    def column(of, values):
+        return pyarrow.array(values, pyarrow.int32() if of == pyarrow.date32() else pyarrow.int64()).cast(of)
+
+    late = pyarrow.timestamp("us")
+    write(path, pyarrow.table(
+        {
+            "id": [1, 2],
+            "day": column(pyarrow.date32(), [0, 2932897]),
+            "millis": column(pyarrow.timestamp("ms"), [0, 2**63 - 1]),
+            "micros": column(late, [0, 2**63 - 1]),
+            "early": column(pyarrow.timestamp("us", "UTC"), [0, -719162 * 86400 * 10**6 - 1]),
+            "list": pyarrow.array([[0], [0, 2932897 * 86400 * 10**6]], pyarrow.list_(pyarrow.int64())).cast(
+                pyarrow.list_(late)
+            ),
+        }
+    ))
+
+
+@damaged
+def two_of_a_name(path):
+    """Two columns have one name, and a third has its own."""
+    columns = [pyarrow.array([value]) for value in (1, 2, 3)]
+    write(path, pyarrow.Table.from_arrays(columns, names=["a", "a", "b"]))
+
+
 # --- DuckDB
 
 

@@ -12,6 +12,7 @@ use polars_arrow::offset::OffsetsBuffer;
 use polars_arrow::types::NativeType;
 
 use crate::columns::{Column, List};
+use crate::format::dates::in_years;
 use crate::schema::Type;
 
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -58,12 +59,28 @@ pub(in crate::format) fn column_of(array: &dyn Array) -> Result<Column, BadValue
         A::UInt16 => ints(array, |value: u16| Some(value.into())),
         A::UInt32 => ints(array, |value: u32| Some(value.into())),
         A::UInt64 => ints(array, |value: u64| value.try_into().ok()),
-        A::Date32 => ints(array, |days: i32| i64::from(days).checked_mul(DAY_MICROS)),
-        A::Date64 => ints(array, |millis: i64| millis.checked_mul(1000)),
+        A::Date32 => {
+            let micros = |days: i32| i64::from(days).checked_mul(DAY_MICROS);
+            moments(array, "days", micros)
+        }
+        A::Date64 => moments(array, "milliseconds", |millis: i64| {
+            millis.checked_mul(1000)
+        }),
         A::Timestamp(unit, _) => match unit {
-            TimeUnit::Second => ints(array, |seconds: i64| seconds.checked_mul(1_000_000)),
-            TimeUnit::Millisecond => ints(array, |millis: i64| millis.checked_mul(1000)),
-            TimeUnit::Microsecond => as_laid_out(array),
+            TimeUnit::Second => moments(array, "seconds", |seconds: i64| {
+                seconds.checked_mul(1_000_000)
+            }),
+            TimeUnit::Millisecond => moments(array, "milliseconds", |millis: i64| {
+                millis.checked_mul(1000)
+            }),
+            TimeUnit::Microsecond => {
+                let micros: &PrimitiveArray<i64> = of(array);
+                if micros.values().iter().all(|&micros| in_years(micros)) {
+                    return as_laid_out(array);
+                }
+                moments(array, "microseconds", Some)
+            }
+            // All of them are years from 1677 to 2262.
             TimeUnit::Nanosecond => ints(array, |nanos: i64| Some(nanos.div_euclid(1000))),
         },
         A::Float32 => floats(array, |value: f32| value.into()),
@@ -140,6 +157,28 @@ fn ints<T: NativeType>(
     array: &dyn Array,
     int: impl Fn(T) -> Option<i64>,
 ) -> Result<Column, BadValue> {
+    ints_or(array, int, |value| {
+        format!("`{value}`, which is beyond 64 bits with a sign")
+    })
+}
+
+/// Moments, from so many `units` since 1970: those that four digits of a year can say.
+fn moments<T: NativeType>(
+    array: &dyn Array,
+    units: &str,
+    micros: impl Fn(T) -> Option<i64>,
+) -> Result<Column, BadValue> {
+    let micros = |value| micros(value).filter(|&micros| in_years(micros));
+    ints_or(array, micros, |value| {
+        format!("a date outside the years 1 to 9999: `{value}` {units} since 1970")
+    })
+}
+
+fn ints_or<T: NativeType>(
+    array: &dyn Array,
+    int: impl Fn(T) -> Option<i64>,
+    reason: impl Fn(T) -> String,
+) -> Result<Column, BadValue> {
     let array: &PrimitiveArray<T> = of(array);
     let mut ints = Vec::with_capacity(array.len());
     for (row, value) in array.values().iter().enumerate() {
@@ -148,7 +187,7 @@ fn ints<T: NativeType>(
             // What stands where a value is missing may be anything.
             None if array.is_null(row) => ints.push(0),
             None => {
-                let reason = format!("`{value}`, which is beyond 64 bits with a sign");
+                let reason = reason(*value);
                 return Err(BadValue { row, reason });
             }
         }
@@ -200,4 +239,54 @@ fn lists(
         values: Arc::new(column_of(values).map_err(in_list)?),
         validity: list.validity().cloned(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last days and moments that a column holds, and those after them, in every unit.
+    #[test]
+    fn a_date_outside_the_years_of_four_digits_is_a_bad_value() {
+        const DAY: i64 = 86_400;
+        let (first, end) = (-719_162 * DAY, 2_932_897 * DAY);
+        let stamps = |per_second: i64, unit| {
+            let dtype = ArrowDataType::Timestamp(unit, None);
+            (per_second, dtype)
+        };
+        for (per_second, dtype) in [
+            stamps(1, TimeUnit::Second),
+            stamps(1000, TimeUnit::Millisecond),
+            stamps(1_000_000, TimeUnit::Microsecond),
+            (1000, ArrowDataType::Date64),
+        ] {
+            let column = |value: Option<i64>| {
+                let values = PrimitiveArray::from([Some(0), value]).to(dtype.clone());
+                column_of(&values)
+            };
+            for known in [first * per_second, end * per_second - 1] {
+                assert!(column(Some(known)).is_ok(), "{dtype:?}: {known}");
+            }
+            for outside in [first * per_second - 1, end * per_second, i64::MIN, i64::MAX] {
+                let bad = column(Some(outside)).expect_err("no year of four digits");
+                assert_eq!(bad.row, 1, "{dtype:?}: {outside}");
+                let says = format!("a date outside the years 1 to 9999: `{outside}` ");
+                assert!(bad.reason.starts_with(&says), "{}", bad.reason);
+            }
+        }
+        let days = PrimitiveArray::from([Some(-719_162), Some(2_932_896), None]);
+        let days = days.to(ArrowDataType::Date32);
+        assert!(column_of(&days).is_ok());
+        let late = PrimitiveArray::from([Some(i32::MAX)]).to(ArrowDataType::Date32);
+        assert!(column_of(&late).is_err());
+    }
+
+    /// What stands where a value is missing may be anything.
+    #[test]
+    fn a_missing_date_is_none_whatever_stands_there() {
+        let micros = ArrowDataType::Timestamp(TimeUnit::Microsecond, None);
+        let valid = Some([true, false].into_iter().collect());
+        let values = PrimitiveArray::new(micros, vec![0, i64::MAX].into(), valid);
+        assert!(column_of(&values).is_ok());
+    }
 }
