@@ -162,7 +162,7 @@ impl KeyIds {
     }
 }
 
-/// What `option` names as a key: some columns, none of them twice.
+/// What `option` names: some columns, none of them twice.
 pub fn check_names(option: &str, names: &[String]) -> Result<()> {
     if names.is_empty() {
         let error = Error::usage(format!("`{option}` is empty"));

@@ -15,6 +15,7 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Class, Error, Result};
 use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
+use crate::keys::check_names;
 use crate::place::{Place, Ranges, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
@@ -52,6 +53,9 @@ columns = ["id", "name"]
                 .hint("name at least one column, or leave `columns` out to read all")
                 .of(["columns"]));
         }
+        if let Some(names) = &given.columns {
+            check_names("columns", names)?;
+        }
         Ok(Box::new(LoadParquet(given)))
     },
     ..StageKind::BASE
@@ -86,7 +90,7 @@ impl LoadParquet {
         };
         let read = || {
             let footer = Footer::read(&file)?;
-            let picked = footer.pick(self.names()).map_err(or_leave_out)?;
+            let picked = footer.pick(self.names())?;
             Ok((footer, picked))
         };
         match read() {
@@ -300,24 +304,15 @@ struct Decoding;
 
 impl Session for Decoding {
     fn run(&self, block: Batch, _task: TaskContext) -> Result<Output> {
-        next_part(Pieces::new(&block)?).map_err(or_leave_out)
+        next_part(Pieces::new(&block)?)
     }
-}
-
-/// What to do where it is the column that cannot be read, and not the file.
-fn or_leave_out(error: Error) -> Error {
-    if error.class == Class::Usage || error.hint.is_some() {
-        return error;
-    }
-    error
-        .hint("name the other columns in `columns`, or write the file with values that can be read")
 }
 
 fn next_part(mut pieces: Pieces) -> Result<Output> {
     let (batch, more) = pieces.next_batch()?;
     Ok(Output {
         rows_in: Some(batch.rows() as u64),
-        rest: more.then(|| Rest::new(move || next_part(pieces).map_err(or_leave_out))),
+        rest: more.then(|| Rest::new(move || next_part(pieces))),
         ..Output::new(batch)
     })
 }

@@ -203,7 +203,7 @@ fn faults_of_columns() -> Vec<Fault> {
                 "in.parquet",
                 "column `price` is of type decimal(10, 2)",
                 TYPE,
-                "`columns`",
+                "leave it out with `columns = [\"id\", \"name\"]`",
             ],
         ),
         others(
@@ -246,6 +246,22 @@ fn faults_of_columns() -> Vec<Fault> {
             "columns = [\"nothing\"]",
             &["column `nothing` is of type null", TYPE],
         ),
+        fault(
+            "two columns of one name",
+            parquet("two_of_a_name"),
+            "",
+            &[
+                "in.parquet",
+                "two columns are named `a`",
+                "leave it out with `columns = [\"b\"]`",
+            ],
+        ),
+        fault(
+            "the one of them that is asked for",
+            parquet("two_of_a_name"),
+            "columns = [\"b\", \"a\"]",
+            &["two columns are named `a`", "`columns = [\"b\"]`"],
+        ),
         others(
             "a column that is missing",
             "columns = [\"nam\"]",
@@ -266,7 +282,7 @@ fn faults_of_values() -> Vec<Fault> {
             &[
                 "in.parquet: record 3",
                 "column `list` has `NaN`, which is not a number",
-                "`columns`",
+                "leave it out with `columns = [\"id\"]`",
             ],
         ),
         fault(
@@ -326,6 +342,15 @@ fn faults_of_values() -> Vec<Fault> {
                 "has other columns than the first file",
                 "`select`",
             ],
+        },
+        Fault {
+            exit: 2,
+            ..fault(
+                "a column that is asked for twice",
+                parquet("int96"),
+                "columns = [\"at\", \"id\", \"at\"]",
+                &["`columns` names `at` twice"],
+            )
         },
         Fault {
             exit: 2,

@@ -376,7 +376,7 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // Who reads what is of another format.
     ("src/place/text", &["load_parquet"]),
     ("src/format/arrow", &["load_parquet"]),
-    ("src/format/parquet", &["load_arrow"]),
+    ("src/format/parquet", &["load_arrow", "columns"]),
     // A file of the scratch folder.
     ("src/bench/tune/measure", &["index"]),
     // Words that others have for `null` and for a type.

@@ -32,6 +32,8 @@ const SAME_ROWS: &[(&str, &[&str])] = &[
 const UNREAD: &[&str] = &[
     "beyond_signed",
     "brotli",
+    "outside_years",
+    "two_of_a_name",
     "encrypted",
     "not_a_number",
     "others",

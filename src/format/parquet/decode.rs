@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use polars_buffer::Buffer;
+use polars_parquet::parquet::compression::Compression;
 use polars_parquet::parquet::read::BasicDecompressor;
 use polars_parquet::read::{Filter, column_iter_to_arrays};
 
 use super::blocks::{Head, HeadColumn};
-use super::footer::{DAMAGED, in_column};
+use super::footer::{DAMAGED, in_column, leave_out};
 use super::guard::guarded;
 use super::pages;
 use crate::batch::{Batch, origin};
@@ -97,7 +98,14 @@ impl Pieces {
         let arrays = guarded(|| {
             column_iter_to_arrays(vec![pages], vec![&leaf], shape.field(&column.name), wanted)
         });
-        let (arrays, _) = arrays.map_err(|what| self.head.damaged(column, what))?;
+        let (arrays, _) = arrays.map_err(|what| {
+            let is_lz4 = column.codec() == Compression::Lz4;
+            if is_lz4 && pages::is_in_frames(cell, shape) {
+                self.head.in_frames(column)
+            } else {
+                self.head.damaged(column, what)
+            }
+        })?;
         let found: usize = arrays.iter().map(|array| array.len()).sum();
         if found != rows {
             let what = format!("{found} values where {rows} are to be");
@@ -121,7 +129,23 @@ impl Head {
     }
 
     fn damaged(&self, column: &HeadColumn, what: impl std::fmt::Display) -> Error {
-        let error = Error::failed("is damaged").cause(what).hint(DAMAGED);
+        self.fault(
+            column,
+            Error::failed("is damaged").cause(what).hint(DAMAGED),
+        )
+    }
+
+    fn in_frames(&self, column: &HeadColumn) -> Error {
+        let error = Error::failed(
+            "is compressed with lz4 in several of Hadoop's frames a page, which is not read",
+        );
+        self.fault(
+            column,
+            error.hint("write it with zstd, snappy, gzip or lz4_raw"),
+        )
+    }
+
+    fn fault(&self, column: &HeadColumn, error: Error) -> Error {
         let error = in_column(self.group, &column.name, error);
         error.origin(Some(self.origin(self.first_record)))
     }
@@ -129,7 +153,10 @@ impl Head {
     /// A value that stages cannot work with, `row` rows after the block's first one.
     fn bad_value(&self, column: &HeadColumn, row: usize, bad: &BadValue) -> Error {
         let record = self.first_record + (row + bad.row) as u64;
+        let others = self.columns.iter().map(|column| column.name.as_str());
+        let others = others.filter(|&name| name != column.name);
         Error::failed(format!("column `{}` has {}", column.name, bad.reason))
+            .hint(leave_out(others))
             .origin(Some(self.origin(record)))
     }
 }

@@ -1,5 +1,6 @@
 //! A file's footer: its columns, and where their bytes lie.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use polars_buffer::Buffer;
@@ -13,7 +14,7 @@ use super::shape::Shape;
 use super::thrift::{Fault, check_footer};
 use super::{FIELDS_KEY, ReadAt};
 use crate::batch::origin::RECORD_BITS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, every};
 use crate::schema::{Field, Schema, Type};
 
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -23,6 +24,9 @@ const TAIL: u64 = 8;
 /// So much of the end is read at once: most footers are smaller.
 const FOOTER_READ: u64 = 64 << 10;
 
+/// More names than this are not to be pasted.
+const NAMES_MAX: usize = 40;
+
 /// What to do with a damaged file.
 pub(super) const DAMAGED: &str = "copy or write the file again";
 
@@ -31,6 +35,8 @@ pub struct Footer {
     metadata: FileMetadata,
     /// All columns, in order.
     columns: Vec<Column>,
+    /// Names that several of them have.
+    doubled: HashSet<String>,
     /// Our own fields, if we wrote it.
     fields: Vec<Field>,
     /// Where the footer begins: all else lies in front of it.
@@ -165,7 +171,10 @@ impl Footer {
                 chunk: first,
             }
         });
-        let columns = columns.collect();
+        let columns: Vec<Column> = columns.collect();
+        let mut names = HashSet::new();
+        let again = columns.iter().filter(|column| !names.insert(&column.name));
+        let doubled = again.map(|column| column.name.clone()).collect();
         let pairs = metadata.key_value_metadata().iter().flatten();
         let ours = pairs
             .filter(|pair| pair.key == FIELDS_KEY)
@@ -175,28 +184,48 @@ impl Footer {
             fields: fields.unwrap_or_default(),
             metadata,
             columns,
+            doubled,
             data_end,
         })
     }
 
     /// The columns named, in that order, or all of them.
     pub fn pick(&self, names: Option<&[String]>) -> Result<Picked> {
-        let all = self.columns.iter();
-        let all = all.map(|column| Field::new(&column.name, Type::String));
-        // A column is asked for by its name.
-        let all = Schema::new(all.collect()).map_err(|error| Error::failed(error.message))?;
-        let picked = match names {
-            Some(names) => all.indices(names)?,
-            None => (0..self.columns.len()).collect(),
+        let picked: Vec<&Column> = match names {
+            Some(names) => every(names.iter().map(|name| self.named(name)))?,
+            None => self.columns.iter().collect(),
         };
-        let picked = picked.into_iter().map(|at| self.columns[at].picked());
-        let columns = picked.collect::<Result<Vec<PickedColumn>>>()?;
+        let is_read = |column: &&&Column| column.shape.is_ok() && self.has_own_name(column);
+        let others = picked.iter().filter(is_read);
+        let others = || leave_out(others.clone().map(|column| column.name.as_str()));
+        if let Some(double) = picked.iter().find(|column| !self.has_own_name(column)) {
+            let error = Error::failed(format!("two columns are named `{}`", double.name));
+            return Err(error.hint(others()));
+        }
+        let columns = picked.iter().map(|column| column.picked());
+        let columns = columns.collect::<Result<Vec<PickedColumn>>>();
+        let columns = columns.map_err(|error| error.hint(others()))?;
         if columns.is_empty() {
             return Err(Error::failed("the file has no columns").hint(DAMAGED));
         }
         let fields = columns.iter().map(|column| self.field(column)).collect();
         let schema = Schema::new(fields)?;
         Ok(Picked { schema, columns })
+    }
+
+    /// The column that is asked for by its name.
+    fn named(&self, name: &str) -> Result<&Column> {
+        if let Some(found) = self.columns.iter().find(|column| column.name == name) {
+            return Ok(found);
+        }
+        let own = self.columns.iter().filter(|of| self.has_own_name(of));
+        let own = own.map(|column| Field::new(&column.name, Type::String));
+        let own = Schema::new(own.collect())?;
+        own.index(name).map(|at| &self.columns[at])
+    }
+
+    fn has_own_name(&self, column: &Column) -> bool {
+        !self.doubled.contains(&column.name)
     }
 
     /// What we wrote that the column is, if that is its type.
@@ -281,6 +310,19 @@ impl Footer {
             codec,
         })
     }
+}
+
+/// What to do where it is a column that cannot be read, and not the file: read the others.
+pub(super) fn leave_out<'a>(others: impl Iterator<Item = &'a str>) -> String {
+    let others: Vec<String> = others
+        .map(|name| toml::Value::from(name).to_string())
+        .collect();
+    let read = match others.len() {
+        0 => "",
+        1..=NAMES_MAX => &format!("leave it out with `columns = [{}]`, or ", others.join(", ")),
+        _ => "name the other columns in `columns`, or ",
+    };
+    format!("{read}write the file with values that can be read")
 }
 
 /// An error of one column of a row group; both count from 1.

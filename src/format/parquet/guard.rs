@@ -4,8 +4,6 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::panic_words;
-
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
@@ -24,9 +22,7 @@ pub(super) fn guarded<T, E: std::fmt::Display>(
     GUARDED.set(false);
     match done {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!(
-            "the decoder stopped: {}",
-            panic_words(panic.as_ref())
-        )),
+        // What a panic says is about the library's own lines.
+        Err(_) => Err("a value that cannot stand where it does".into()),
     }
 }

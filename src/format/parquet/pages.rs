@@ -126,6 +126,35 @@ pub(super) fn check(
     Ok(totals)
 }
 
+/// Whether a page lies in several of Hadoop's lz4 frames, of which only one is read: the first begins with the length of
+/// the bytes as they were, and each with its own length.
+pub(super) fn is_in_frames(mut bytes: &[u8], shape: &Shape) -> bool {
+    while let Ok(Some(FoundPage { header, length })) = first_page(bytes, shape, Compression::Lz4) {
+        let levels = match header.kind {
+            PageKind::DataV2 { levels, .. } => levels,
+            _ => 0,
+        };
+        let (page, rest) = bytes.split_at(length);
+        let frame = page.get(header.length + levels..).unwrap_or_default();
+        if let Some(([plain, stored], frame)) = lengths(frame)
+            && (1..=header.uncompressed.saturating_sub(levels)).contains(&plain)
+            && stored < frame.len()
+        {
+            return true;
+        }
+        bytes = rest;
+    }
+    false
+}
+
+/// The two lengths that the first frame begins with, and what follows them.
+fn lengths(frame: &[u8]) -> Option<([usize; 2], &[u8])> {
+    let (plain, rest) = frame.split_first_chunk()?;
+    let (stored, rest) = rest.split_first_chunk()?;
+    let length = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes) as usize;
+    Some(([length(plain), length(stored)], rest))
+}
+
 /// A reader of pages that lie in memory.
 pub(super) fn reader(
     bytes: Buffer<u8>,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::pages::is_in_frames;
 use super::thrift::{PageKind, check_footer, page_header};
 use super::*;
 use crate::batch::Batch;
@@ -280,10 +281,15 @@ fn no_damaged_byte_ends_the_program() {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= bits;
                 // An error or some rows: a panic would end the test.
-                let _ = read(damaged, 100);
+                if let Err(error) = read(damaged, 100) {
+                    let said = format!("{error:?}");
+                    assert!(
+                        !said.contains("unwrap()"),
+                        "{name}, byte {at}: what a panic says: {said}"
+                    );
+                }
             }
         }
-        drop(name);
     }
 }
 
@@ -352,4 +358,44 @@ fn page_headers_are_read() {
             Err(super::thrift::Fault::Ended)
         );
     }
+}
+
+#[test]
+fn a_page_in_several_frames_of_hadoop_is_known() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
+    let bytes = std::fs::read(folder.join("required.parquet")).expect("it is there");
+    let footer = Footer::read(&Memory(bytes)).expect("it can be read");
+    let shape = &footer.pick(None).expect("they are known").columns[0].shape;
+    // A frame: 5 bytes, 3 as they lie there.
+    let frame = [0, 0, 0, 5, 0, 0, 0, 3, 0xA, 0xB, 0xC];
+    let page = |uncompressed: u8, frames: usize| {
+        let compressed = u8::try_from(frames * frame.len()).expect("it is small");
+        let mut page = vec![
+            0x15,
+            0x00,
+            0x15,
+            uncompressed * 2,
+            0x15,
+            compressed * 2,
+            0x15,
+            0x01,
+            0x1C,
+            0x15,
+            0x06,
+            0x15,
+            0x00,
+            0x15,
+            0x06,
+            0x15,
+            0x06,
+            0x00,
+            0x00,
+        ];
+        page.extend(frame.repeat(frames));
+        page
+    };
+    assert!(is_in_frames(&page(10, 2), shape));
+    assert!(is_in_frames(&[page(5, 1), page(10, 2)].concat(), shape));
+    assert!(!is_in_frames(&page(5, 1), shape));
+    assert!(!is_in_frames(&[], shape));
 }
