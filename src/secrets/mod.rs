@@ -1,5 +1,5 @@
 //! What is never printed: the values of secret options, and of environment variables with such a name
-//! wherever they stand, and the user part of a URL.
+//! wherever they stand, the user part of a URL, and the query of a web address.
 
 mod urls;
 
@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use self::urls::gather_urls;
+use self::urls::{gather_urls, has_query};
 pub use self::urls::{mask_url, mask_urls};
 use crate::error::Error;
 
@@ -62,6 +62,27 @@ const IN_QUERY: &AsciiSet = &CONTROLS
 /// A kind's options for the report, without their secrets.
 pub fn masked(options: &Table) -> Json {
     masked_table(options, &Secrets::of(options))
+}
+
+/// What is the same for two runs only if the queries of their web addresses are, though none is printed; those under
+/// `except`, and what is secret by its name, may differ. `None`: there is none.
+pub fn digest_of_queries(options: &Table, except: Option<&str>) -> Option<String> {
+    fn gather(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if has_query(text) => found.push(mask_urls(text)),
+            Value::Array(values) => values.iter().for_each(|value| gather(value, found)),
+            Value::Table(table) => table.values().for_each(|value| gather(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (key, value) in options {
+        if Some(key.as_str()) != except && !is_secret(key) {
+            gather(value, &mut found);
+        }
+    }
+    let digest = || xxhash_rust::xxh3::xxh3_128(found.join("\n").as_bytes());
+    (!found.is_empty()).then(|| format!("{:032x}", digest()))
 }
 
 fn masked_table(options: &Table, secrets: &Secrets) -> Json {
@@ -447,8 +468,6 @@ mod tests {
             "file:///a@b.csv",
             "cannot read local:/data/x: see a@b",
             "local:out",
-            "http://h/?a=b%20c&d=%40e",
-            "http://h/?when=12%3A30&mail=me%40host",
             "me@host",
             "a: b@c",
             "out//x@y",
@@ -457,6 +476,63 @@ mod tests {
             assert_eq!(mask_url(kept), kept);
             assert_eq!(mask_urls(kept), kept);
         }
+    }
+
+    #[test]
+    fn the_query_of_a_web_address_is_masked_whole() {
+        const QUERY: &str = "X-Amz-Signature=AAA&se=BBB&X-Amz-Credential=CCC&d=4*";
+        let shown = |url: &str| {
+            let options = Table::from_iter([("files".to_owned(), Value::from(vec![url]))]);
+            let secrets = Secrets::of(&options);
+            let said = secrets.clean(&format!("cannot read `{url}`: {QUERY}"));
+            for set in [
+                format!("load.files={url}"),
+                format!("load.files=[\"{url}\"]"),
+                format!("load.files=[\"{url}\""),
+            ] {
+                assert!(!masked_set(&set).contains("AAA"), "{}", masked_set(&set));
+            }
+            for secret in ["AAA", "BBB", "CCC"] {
+                assert!(!said.contains(secret), "{said}");
+            }
+            masked(&options)["files"][0].as_str().map(str::to_owned)
+        };
+        for (url, wanted) in [
+            (format!("https://h/r.csv?{QUERY}"), "https://h/r.csv?***"),
+            (format!("HTTP://h:1/r.csv?{QUERY}"), "HTTP://h:1/r.csv?***"),
+            // As a variable gives it to a pattern.
+            (
+                format!("https://h/r.csv[?]{}", QUERY.replace('*', "[*]")),
+                "https://h/r.csv?***",
+            ),
+        ] {
+            assert_eq!(shown(&url).as_deref(), Some(wanted));
+        }
+        assert_eq!(mask_url("https://h/r?a=1&x=[?]"), "https://h/r?***");
+        // In a bucket's address a `?` is a pattern's.
+        let mixed = "s3://b/00?.csv?X-Amz-Signature=AAA&x=1&sig=BBB&X-Amz-Credential=CCC";
+        let masked_mixed = "s3://b/00?.csv?X-Amz-Signature=***&x=1&sig=***&X-Amz-Credential=***";
+        let options = Table::from_iter([("file".to_owned(), Value::from(mixed))]);
+        assert_eq!(masked(&options)["file"], masked_mixed);
+        assert_eq!(Secrets::default().clean(mixed), masked_mixed);
+        for kept in ["https://h/x?id={id}&lang=en", "a.csv?b=c", "https://h/x?"] {
+            assert_eq!(mask_url(kept), kept);
+        }
+    }
+
+    #[test]
+    fn other_queries_have_another_digest_and_other_secrets_the_same() {
+        let digest = |url: &str| {
+            let options = Table::from_iter([("url".to_owned(), Value::from(url))]);
+            digest_of_queries(&options, Some("files"))
+        };
+        let (one, other) = (digest("http://h/?a=1"), digest("http://h/?a=2"));
+        assert!(one.is_some() && one != other);
+        let signed = [digest("http://h/?sig=1&a=1"), digest("http://h/?sig=2&a=1")];
+        assert_eq!(signed[0], signed[1]);
+        assert_eq!(digest("http://h/a"), None);
+        let files = Table::from_iter([("files".to_owned(), Value::from("http://h/?a=1"))]);
+        assert_eq!(digest_of_queries(&files, Some("files")), None);
     }
 
     #[test]
@@ -475,7 +551,7 @@ mod tests {
             serde_json::json!({
                 "api_key": "***", "batch_docs": 5,
                 "headers": { "Accept": "json", "X-Api-Key": "***" },
-                "password": "***", "to": ["https://***@host:9200/x?y=a@b", "http://host/@"],
+                "password": "***", "to": ["https://***@host:9200/x?***", "http://host/@"],
             })
         );
         let error =

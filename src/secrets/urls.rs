@@ -2,14 +2,52 @@
 
 use super::{MASK, Secrets, behind_name, decoded, is_secret};
 
-/// A value that is a URL, or was meant as one, without its user part.
+/// A shorter query is not looked for in messages, where its letters may stand for something else.
+const QUERY_BYTES_MIN: usize = 6;
+
+/// A value that is a URL, or was meant as one, without its user part and, of a web address, its query.
 pub fn mask_url(value: &str) -> String {
     let unbroken = unbroken(value);
     let value = unbroken.as_deref().unwrap_or(value);
-    match user_part(value).or_else(|| bare_user_part(value)) {
+    let masked = match user_part(value).or_else(|| bare_user_part(value)) {
         Some(user) => [&value[..user.start], MASK, &value[user.end..]].concat(),
         None => value.to_owned(),
+    };
+    match query(&masked) {
+        // In a pattern the mark before it is quoted, as what a variable holds is.
+        Some(query) => {
+            let before = &masked[..query.start];
+            let before = before.strip_suffix("[?]").or(before.strip_suffix('?'));
+            [before.unwrap_or_default(), "?", MASK, &masked[query.end..]].concat()
+        }
+        None => masked,
     }
+}
+
+/// Whether a value is a web address with a query that is masked.
+pub(super) fn has_query(value: &str) -> bool {
+    query(value).is_some()
+}
+
+/// Where the query of a web address lies, which may be signed. One that is a template holds the names of columns.
+fn query(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.len() - text.trim_start().len();
+    let scheme = text[start..].split(':').next().unwrap_or_default();
+    let is_web = ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str());
+    let from = text.find("[?]").map(|at| at + 3);
+    let from = match (from, text.find('?')) {
+        (Some(from), Some(mark)) if mark >= from - 2 => from,
+        (_, mark) => mark? + 1,
+    };
+    let end = text[from..].find('#').map_or(text.len(), |end| from + end);
+    let is_plain = from < end && !text[from..end].contains('{');
+    (is_web && is_plain).then_some(from..end)
+}
+
+/// Whether such a part of a query is secret: what an address is signed with is too.
+fn is_secret_part(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    is_secret(&name) || name == "sig" || name.contains("signature") || name.contains("credential")
 }
 
 /// A URL as those who read it take it where they drop tabs and ends of lines from it.
@@ -51,7 +89,7 @@ fn query_secrets(text: &str, whole: bool) -> impl Iterator<Item = std::ops::Rang
         let is_name = !name.contains(['?', '&', ';', '#']);
         // A name of many words is a sentence.
         let is_name = is_name && (whole || !name.contains(' '));
-        if is_name && is_secret(&decoded(name)) && name.len() < part.len() {
+        if is_name && is_secret_part(&decoded(name)) && name.len() < part.len() {
             let from = from + name.len() + 1;
             let until = value.find(ends).unwrap_or(value.len());
             return (until > 0).then(|| from..from + until);
@@ -190,6 +228,19 @@ pub(super) fn gather_urls(text: &str, secrets: &mut Secrets) {
         if let Some((_, password)) = user.and_then(|user| user.split_once(':')) {
             secrets.add(password);
             secrets.add(&decoded(password));
+        }
+    }
+    for start in url_starts(text) {
+        let url = text[start..].split([' ', '\n', '`', '"', '\'']).next();
+        let query = url.and_then(|url| query(url).map(|query| &url[query]));
+        if let Some(query) = query.filter(|query| query.len() >= QUERY_BYTES_MIN) {
+            secrets.add(query);
+            // As it is where a variable's value is no longer quoted for a pattern.
+            let quotes = [("[*]", "*"), ("[?]", "?"), ("[[]", "[")];
+            let plain = quotes.iter();
+            secrets.add(&plain.fold(query.to_owned(), |text, (quoted, plain)| {
+                text.replace(quoted, plain)
+            }));
         }
     }
     for whole in [true, false] {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Step, masked};
+use crate::secrets::digest_of_queries;
 use crate::stage::{InputFile, REJECTS_FILE, RUN_FILE, is_run_id};
 use crate::stop::Stop;
 
@@ -80,12 +81,14 @@ impl Identity {
                     options.shift_remove(option.name);
                 }
             }
+            // What a loader reads is compared file by file, however its address is signed.
+            let queries = digest_of_queries(&step.options, step.kind.patterns_option);
             let inputs: Vec<&str> = step
                 .inputs
                 .iter()
                 .map(|&input| pipeline.steps[input].name.as_str())
                 .collect();
-            json!({ "name": step.name, "kind": step.kind.name, "inputs": inputs, "options": options })
+            json!({ "name": step.name, "kind": step.kind.name, "inputs": inputs, "options": options, "queries": queries })
         });
         Identity {
             stages: stages.collect(),
