@@ -3,7 +3,9 @@
 //! Messages are lower case without a full stop; literals stand in backticks. An error made in a worker
 //! process crosses to the parent as it is, so every executor reports the same text.
 
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
@@ -306,6 +308,23 @@ impl<T> OfValue for Result<T> {
 /// What to do where no more files may be open.
 pub const DESCRIPTORS: &str =
     "raise the limit of open files (`ulimit -n`), or lower `workers`, or read fewer files at once";
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread becomes an error, so that it is not to be printed.
+pub(crate) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Does work of a library that may panic; of a panic what it says. Nothing of what the work was on is to be used then.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(false);
+    done.map_err(|panic| panic_words(panic.as_ref()))
+}
 
 /// What a panic says.
 pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {

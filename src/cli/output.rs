@@ -9,8 +9,8 @@ use std::io::{self, IsTerminal, Write};
 use terminal_size::{Height, Width};
 
 use super::Color;
+use crate::error::is_guarded;
 use crate::error::{Class, Error, Result};
-use crate::format::parquet::is_guarded;
 use crate::shown;
 
 /// How wide a line may be where no terminal says so.

@@ -1,12 +1,15 @@
 //! A thread that carries out asynchronous work while those who asked for it do something else: reading ahead, and
 //! sending while more is made.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use crossbeam_channel::{Receiver, bounded, never, select};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use crate::stop::Stop;
 use crate::threads;
 
@@ -41,9 +44,16 @@ impl Background {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Pending<T> {
         let (give, take) = bounded(1);
+        let mut work = Box::pin(work);
+        let guarded = poll_fn(
+            move |context| match guarded(|| work.as_mut().poll(context)) {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            },
+        );
         let task = self.handle.spawn(async move {
             // Nobody takes it where it was dropped meanwhile.
-            let _ = give.send(work.await);
+            let _ = give.send(guarded.await);
         });
         Pending {
             take,
@@ -54,7 +64,8 @@ impl Background {
 
 /// Work under way; dropped, it is broken off.
 pub(crate) struct Pending<T> {
-    take: Receiver<T>,
+    /// What it gives, or what a panic within it says.
+    take: Receiver<Result<T, String>>,
     task: AbortHandle,
 }
 
@@ -69,7 +80,10 @@ impl<T> Pending<T> {
             recv(late) -> _ => None,
         };
         match done {
-            Some(done) => Ok(done),
+            Some(Ok(done)) => Ok(done),
+            Some(Err(panic)) => Err(Error::failed("the network's library has failed")
+                .cause(panic)
+                .hint("this is a bug in etl")),
             None => Err(match stop.check() {
                 Err(stopped) => stopped,
                 Ok(()) => Error::failed("the network's thread has ended before its work was done"),
@@ -100,7 +114,8 @@ mod tests {
         let thread = std::thread::spawn(move || setter.set());
         assert!(endless.wait(&stop).is_err());
         thread.join().expect("no panic");
-        let panicking = background.begin(async { assert!(std::env::args().count() == 0) });
-        assert!(panicking.wait(&Stop::default()).is_err());
+        let panicking = background.begin(async { assert!(std::env::args().count() == 0, "why") });
+        let error = panicking.wait(&Stop::default()).expect_err("it panicked");
+        assert_eq!(error.causes, ["why"]);
     }
 }

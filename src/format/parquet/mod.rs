@@ -6,7 +6,7 @@
 //!
 //! Metadata and page headers are checked before the library sees them: lengths against the bytes that are there, pages
 //! against their checksum, where the file has one. What the library panics at all the same is an error
-//! of the file ([`is_guarded`]).
+//! of the file.
 
 mod blocks;
 mod decode;
@@ -23,7 +23,6 @@ mod write;
 pub use blocks::{Blocks, Source};
 pub use decode::Pieces;
 pub use footer::{Footer, Picked};
-pub use guard::is_guarded;
 pub use write::{Compression, Encoded, Encoder, ROW_GROUP_ROWS, Writer, weights};
 
 use crate::error::Result;

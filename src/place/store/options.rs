@@ -11,8 +11,9 @@ use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 
 use super::{Bucket, RETRIES, TRYING_MAX, WAIT, WAIT_MAX, aws_files};
 use crate::error::{Error, Result};
-use crate::http::{metadata_client, store_client};
+use crate::http::{Url, metadata_client, store_client};
 use crate::place::url::{ObjectUrl, Scheme};
+use crate::secrets::mask_url;
 
 /// The network's own clients, with its trust, its proxies and its limits.
 #[derive(Debug)]
@@ -104,9 +105,9 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     {
         builder = builder.with_region(region);
     }
-    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let mut endpoint = named.iter().find_map(|name| variable(name));
+    let mut endpoint = endpoint(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])?;
     if let (None, Some(of_profile)) = (&endpoint, profile.get("endpoint_url")) {
+        check_endpoint("`endpoint_url` of AWS's profile", of_profile)?;
         builder = builder.with_endpoint(of_profile);
         endpoint = Some(of_profile.clone());
     }
@@ -130,13 +131,14 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
 
 fn google(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     let mut builder = GoogleCloudStorageBuilder::from_env();
-    let mut endpoint = variable("GOOGLE_BASE_URL");
+    let mut endpoint = endpoint(&["GOOGLE_BASE_URL"])?;
     if let Some(emulator) = variable("STORAGE_EMULATOR_HOST") {
         let emulator = if emulator.contains("://") {
             emulator
         } else {
             format!("http://{emulator}")
         };
+        check_endpoint("`STORAGE_EMULATOR_HOST`", &emulator)?;
         // An account that asks for no token: without one the library asks the cloud's own machines for it.
         let account = serde_json::json!({
             "private_key": "",
@@ -168,9 +170,7 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
             builder = builder.with_config(key, value);
         }
     }
-    let mut endpoint = ["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]
-        .iter()
-        .find_map(|name| variable(name));
+    let mut endpoint = endpoint(&["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"])?;
     if let Some(text) = variable("AZURE_STORAGE_CONNECTION_STRING") {
         let parts = connection(&text);
         let keys = [
@@ -183,6 +183,12 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
             if let Some(value) = parts.get(name) {
                 builder = builder.with_config(key, *value);
             }
+        }
+        if let Some(endpoint) = parts.get("BlobEndpoint") {
+            check_endpoint(
+                "`BlobEndpoint` of `AZURE_STORAGE_CONNECTION_STRING`",
+                endpoint,
+            )?;
         }
         endpoint = parts
             .get("BlobEndpoint")
@@ -198,6 +204,34 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
         .with_http_connector(Connector { endpoint, ca: None })
         .build();
     Ok(Arc::new(store.map_err(|error| unusable(url, &error))?))
+}
+
+/// The server that the first of these variables names which is set; each that is set must name one.
+fn endpoint(names: &[&str]) -> Result<Option<String>> {
+    let set = names.iter();
+    let set = set.filter_map(|name| Some((name, variable(name)?)));
+    let set: Vec<_> = set.collect();
+    for (name, value) in &set {
+        check_endpoint(&format!("`{name}`"), value)?;
+    }
+    Ok(set.into_iter().next().map(|(_, value)| value))
+}
+
+/// The library takes any text, and panics at one that is no server's address.
+fn check_endpoint(said_by: &str, value: &str) -> Result<()> {
+    let url = Url::parse(value).ok();
+    let is_server = |url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host();
+    // The parser mends what the library does not.
+    let is_written = value.starts_with("http://") || value.starts_with("https://");
+    let is_whole = value.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_written && is_whole && url.as_ref().is_some_and(is_server) {
+        return Ok(());
+    }
+    let shown = mask_url(value);
+    let error = Error::failed(format!(
+        "{said_by} is `{shown}`, which is no address of a server"
+    ));
+    Err(error.hint("write `http://HOST:PORT`, or `https://HOST`"))
 }
 
 /// The parts `name=value` of a connection string.
@@ -247,6 +281,30 @@ fn unusable(url: &ObjectUrl, error: &object_store::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_the_address_of_a_server() {
+        for known in ["http://localhost:9000", "https://h", "http://[::1]:1/x"] {
+            assert!(check_endpoint("`E`", known).is_ok(), "{known}");
+        }
+        for other in [
+            "localhost:9000",
+            "localhost",
+            "http://",
+            "http:/h",
+            "http://a b",
+            " http://a",
+            "http://a:b",
+            "http://a:99999",
+            "ftp://a",
+            "/tmp",
+        ] {
+            let error = check_endpoint("`E`", other).expect_err(other);
+            assert!(error.message.starts_with(&format!("`E` is `{other}`")));
+        }
+        let error = check_endpoint("`E`", "http://me:SECRET@a b").expect_err("no server");
+        assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
+    }
 
     #[test]
     fn a_connection_string_is_read() {

@@ -184,6 +184,32 @@ fn a_run_goes_on_with_the_same_object_only() {
 }
 
 #[test]
+fn an_endpoint_that_is_no_address_is_explained() {
+    for (variable, files, endpoint) in [
+        ("AWS_ENDPOINT_URL", "s3://b/a.csv", "localhost:9000"),
+        ("AWS_ENDPOINT_URL", "s3://b/*.csv", "http://"),
+        ("AWS_ENDPOINT_URL_S3", "s3://b/a.csv", "http://a b"),
+        ("GOOGLE_BASE_URL", "gs://b/a.csv", "localhost"),
+        ("STORAGE_EMULATOR_HOST", "gs://b/a.csv", "http://a b"),
+        ("AZURE_STORAGE_ENDPOINT", "az://b/a.csv", "localhost:1"),
+    ] {
+        let folder = copying(&format!("\"{files}\""), "out.csv");
+        let etl = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+        let etl = with_store(etl, &folder, "http://localhost:1");
+        let outcome = etl.env(variable, endpoint).outcome();
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        for says in [
+            &format!("`{variable}` is `{endpoint}`"),
+            "write `http://HOST:PORT`",
+            "stage `load`",
+        ] {
+            assert!(outcome.stderr.contains(says), "{says}: {}", outcome.stderr);
+        }
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn what_is_missing_or_refused_is_explained() {
     let Some(store) = Store::shared() else { return };
     store.bucket("words");
