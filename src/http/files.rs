@@ -107,7 +107,7 @@ impl FileHead {
     }
 
     /// Whether two looks at it would show a change.
-    fn has_version(&self) -> bool {
+    pub(crate) fn has_version(&self) -> bool {
         self.etag.is_some() || self.modified.is_some()
     }
 

@@ -71,7 +71,7 @@ impl Object {
         match self.meta.bytes {
             Some(bytes) if self.meta.has_ranges => Ok(bytes),
             _ => Err(Error::failed(format!(
-                "`{}`: its index is at its end and read first, and the server gives no parts of files",
+                "`{}`: its index is at its end and read first, and the server gives no parts of files, or does not say of which version they are",
                 self.url
             ))
             .hint("download it first")),

@@ -21,7 +21,8 @@ impl Web {
             bytes: head.bytes,
             modified: head.changed_at(),
             etag: head.etag.clone(),
-            has_ranges: head.has_ranges,
+            // Nothing would tell whether two parts are of the same file.
+            has_ranges: head.has_ranges && head.has_version(),
             head: Some(head),
         })
     }
