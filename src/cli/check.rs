@@ -84,7 +84,8 @@ pub fn run(args: &CheckArgs, color: Color) -> Result<ExitCode> {
         return Err(missing);
     }
     let schemas = schemas?;
-    for warning in pipeline.lint(&schemas) {
+    let warnings = pipeline.lint(&schemas).into_iter();
+    for warning in warnings.chain(pipeline.lint_of_new_files()) {
         output::print_warning(&warning, color);
     }
     if args.json {

@@ -10,6 +10,7 @@
 mod collisions;
 mod grid;
 mod json_schema;
+mod new_files;
 mod option_checks;
 mod overrides;
 mod scratch;

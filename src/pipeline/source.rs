@@ -1,6 +1,6 @@
 //! A pipeline file parsed: its tables, and for each value the place it was said at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Section {
     /// What the command line calls the table: a stage's name, or nothing.
     pub(super) name: Option<String>,
     file: PathBuf,
+    /// Keys whose text has an environment variable in it.
+    varied: BTreeSet<String>,
     /// Where the table begins.
     start: Option<Position>,
     /// Where each value came from: a key, a member of a table, an item of a list.
@@ -95,6 +97,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Document> {
     }
     let mut table: Table = text.parse().map_err(|error| not_toml(path, text, &error))?;
     let section = |table: Table, start, origins| Section {
+        varied: varied(&table),
         table,
         name: None,
         file: path.to_owned(),
@@ -173,6 +176,13 @@ fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     }
 }
 
+/// The keys of a table whose text has an environment variable in it.
+fn varied(table: &Table) -> BTreeSet<String> {
+    let has_variable = |value: &Value| value.as_str().is_some_and(|text| text.contains("${"));
+    let varied = table.iter().filter(|(_, value)| has_variable(value));
+    varied.map(|(key, _)| key.clone()).collect()
+}
+
 impl Section {
     /// Says of an error where its key was said.
     pub(super) fn locate(&self, key: &str, error: Error) -> Error {
@@ -224,6 +234,11 @@ impl Section {
     pub(super) fn is_set(&self, key: &str) -> bool {
         let origin = self.origins.get([key.to_owned()].as_slice());
         matches!(origin, Some(Origin::Set(_)))
+    }
+
+    /// Whether a key may have another value in the next run: a variable, or the command line, gives it.
+    pub(super) fn varies(&self, key: &str) -> bool {
+        self.varied.contains(key) || self.is_set(key)
     }
 
     /// A list of this text alone as it is written where the value at `path` was said; not of a text that may be secret.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::stage::{
-    self, Destination, Partitioning, Properties, Session, Setup, StageOption, Storage,
+    self, Destination, Earlier, Partitioning, Properties, Session, Setup, StageOption, Storage,
 };
 
 /// A stage that does nothing, of as many inputs as its kind says.
@@ -48,6 +48,7 @@ impl Stage for Write {
                 prefix: "",
             },
             in_place: false,
+            earlier: Earlier::Replaced,
         };
         Properties {
             writes: self.0.as_ref().map(destination),

@@ -250,6 +250,10 @@ impl Driver<'_> {
         let mut begun = begun.map_err(|error| step.placed(error))?;
         let record = self.records[at].clone();
         record.totals().warnings.extend(lint_warnings);
+        if self.loaded.is_some() {
+            let lint_warning = self.pipeline.lint_of_new_files_at(at);
+            record.totals().warnings.extend(lint_warning);
+        }
         record.totals().warnings.append(&mut begun.warnings);
         if let Some(source) = &mut begun.source {
             let all = source.files.iter().map(|file| file.file.clone()).collect();

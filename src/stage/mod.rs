@@ -46,7 +46,7 @@ pub use kind::{NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, UNC
 use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use parts::Rest;
-pub use properties::{Destination, Figures, Policy, Properties, Storage};
+pub use properties::{Destination, Earlier, Figures, Policy, Properties, Storage};
 pub use run::{REJECTS_FILE, RUN_FILE, Run, UPLOAD_PREFIX, has_ended, is_run_id};
 pub use source::{Probe, Source, SourcePart, WaitReason};
 

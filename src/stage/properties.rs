@@ -78,6 +78,30 @@ pub struct Destination {
     pub storage: Storage,
     /// Whether rows are visible there as soon as they are written, before the run has ended well.
     pub in_place: bool,
+    /// What becomes of the rows that earlier runs have left there.
+    pub earlier: Earlier,
+}
+
+/// What becomes of the rows that earlier runs have left at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// The new rows replace them.
+    Replaced,
+    /// They stay beside the new rows, or are updated by those of the same id.
+    Kept,
+    /// They stay, and the same row is there once more: it has no id.
+    Doubled,
+}
+
+impl Earlier {
+    /// In an index.
+    pub(super) fn of_index(is_replaced: bool, id: &[String]) -> Earlier {
+        match (is_replaced, id) {
+            (true, _) => Earlier::Replaced,
+            (false, []) => Earlier::Doubled,
+            (false, _) => Earlier::Kept,
+        }
+    }
 }
 
 /// What kind of place rows are written to.

@@ -66,7 +66,10 @@ impl LoadedLog {
         let of = absolute(pipeline_file);
         let folder = state.join("loaded");
         let path = folder.join(format!("{:016x}.ndjson", xxh3_64(of.as_bytes())));
-        let io = |error: std::io::Error| Error::io("open", path.display(), &error);
+        let io = |error: std::io::Error| {
+            Error::io("open", path.display(), &error)
+                .hint("`--state DIR` names another place; it holds which files were loaded: start each run with the same one")
+        };
         disk::create_folders(&folder, disk::PRIVATE_FOLDER).map_err(io)?;
         let mut options = disk::private();
         let file = options.read(true).append(true).create(true).open(&path);

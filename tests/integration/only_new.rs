@@ -226,3 +226,60 @@ fn a_run_that_is_killed_anywhere_loses_no_file() {
     }
     assert!(kills >= 12, "{kills} kills");
 }
+
+/// What holds the rows of new files only, or may hold them twice, is said before a run and after it.
+#[test]
+fn results_that_lose_or_double_the_rows_of_earlier_files_are_warned_of() {
+    const ONLY: &str = "will hold only the rows of new files";
+    const TWICE: &str = "are in `local:out/index` twice";
+    let replaced = INDEX.replace("id = ", "load = \"replace\"\nid = ");
+    let without_ids = INDEX.replace("id = \"id\"", "");
+    let through = "[[stage]]\nname = \"some\"\nkind = \"filter\"\ninputs = [\"load\"]\nwhere = \"id <> ''\"\n";
+    let far = [through, &FILE.replace("\"load\"", "\"some\"")].concat();
+    let varied = FILE.replace("out/rows", "out/${DAY:-1}");
+    let all = LOAD.replace("only_new = true", "");
+    for (load, sink, warning) in [
+        (LOAD, FILE, Some(ONLY)),
+        (LOAD, &far, Some(ONLY)),
+        (LOAD, &replaced, Some(ONLY)),
+        (LOAD, &without_ids, Some(TWICE)),
+        (LOAD, &varied, None),
+        (LOAD, INDEX, None),
+        (&all, FILE, None),
+    ] {
+        let folder = prepared(&format!("{load}{sink}"));
+        let check = Etl::new(folder.path(), &["check", "p.toml"]).outcome();
+        let first = run(&folder, &[]);
+        for outcome in [&check, &first] {
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            for words in [ONLY, TWICE] {
+                let is_said = outcome.stderr.contains(words);
+                assert_eq!(
+                    is_said,
+                    warning == Some(words),
+                    "{sink}: {}",
+                    outcome.stderr
+                );
+            }
+        }
+        let none = run(&folder, &[]);
+        assert!(!none.stderr.contains(ONLY), "{}", none.stderr);
+    }
+    let folder = prepared(&format!("{LOAD}{FILE}"));
+    let set = ["check", "p.toml", "--set", "write.path=out/today.csv"];
+    let check = Etl::new(folder.path(), &set).outcome();
+    assert_eq!(check.stderr, "");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_names_the_way_to_another() {
+    let folder = prepared(&format!("{LOAD}{INDEX}"));
+    folder.write("state/loaded", "a file");
+    let outcome = etl(&folder, &[]).outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("`--state DIR`"),
+        "{}",
+        outcome.stderr
+    );
+}

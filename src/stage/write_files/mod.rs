@@ -15,8 +15,8 @@ use self::emptied::Emptied;
 use self::parquet::ParquetSink;
 use self::target::{Target, is_directory, is_stdout};
 use super::{
-    Begun, Counts, Destination, Folder, Output, Partitioning, Probe, Properties, Run, Session,
-    Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
+    Begun, Counts, Destination, Earlier, Folder, Output, Partitioning, Probe, Properties, Run,
+    Session, Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
@@ -157,13 +157,11 @@ impl Stage for WriteFiles {
     }
 
     fn properties(&self) -> Properties {
-        let storage = if is_stdout(&self.path) {
-            Storage::Stdout
+        let (storage, earlier) = if is_stdout(&self.path) {
+            (Storage::Stdout, Earlier::Kept)
         } else {
-            Storage::Disk {
-                path: self.path.clone(),
-                prefix: "",
-            }
+            let path = self.path.clone();
+            (Storage::Disk { path, prefix: "" }, Earlier::Replaced)
         };
         Properties {
             writes: Some(Destination {
@@ -171,6 +169,7 @@ impl Stage for WriteFiles {
                 named: vec![self.path.clone()],
                 storage,
                 in_place: false,
+                earlier,
             }),
             ..Properties::default()
         }

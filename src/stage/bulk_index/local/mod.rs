@@ -25,8 +25,8 @@ use super::{LOCAL, Least, Mode, ids, one, refuse_reserved};
 use crate::error::{Error, OfValue, Result};
 use crate::schema::{Schema, count, list};
 use crate::stage::{
-    Begun, Destination, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage,
-    Storage, Totals, partial_file,
+    Begun, Destination, Earlier, Folder, Partitioning, Probe, Properties, Run, Session, Setup,
+    Stage, Storage, Totals, partial_file,
 };
 
 /// A load into the embedded index.
@@ -100,6 +100,7 @@ impl Stage for LocalIndex {
                     prefix: LOCAL,
                 },
                 in_place: false,
+                earlier: Earlier::of_index(self.load == Mode::Replace, &self.id),
             }),
             ..Properties::default()
         }

@@ -35,8 +35,8 @@ use crate::error::{Error, OfValue, Result, every, note};
 use crate::http::{self, Connect};
 use crate::schema::{Schema, Type};
 use crate::stage::{
-    Begun, Counts, Destination, Folder, Partitioning, Probe, Properties, Run, Session, Setup,
-    Stage, Storage, Totals, connection,
+    Begun, Counts, Destination, Earlier, Folder, Partitioning, Probe, Properties, Run, Session,
+    Setup, Stage, Storage, Totals, connection,
 };
 use crate::stop::Stop;
 
@@ -220,6 +220,7 @@ impl Stage for ServerIndex {
                 named: self.urls.clone(),
                 storage,
                 in_place: self.mode != Mode::Replace,
+                earlier: Earlier::of_index(self.mode == Mode::Replace, &self.id),
             }),
             ..Properties::default()
         }
