@@ -189,7 +189,7 @@ fn alike<'a>(probes: &'a [(&'a str, Probe)]) -> Vec<Alike<'a>> {
     for (stage, probe) in probes {
         let found = match &probe.found {
             Ok(found) => Ok(found.clone()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(in_a_line(error)),
         };
         let without = |text: &String| text.replace(&probe.at, "");
         let key = found.as_ref().map(without).map_err(without);
@@ -207,6 +207,15 @@ fn alike<'a>(probes: &'a [(&'a str, Probe)]) -> Vec<Alike<'a>> {
         });
     }
     all
+}
+
+/// What is wrong, and why.
+fn in_a_line(error: &Error) -> String {
+    let causes = error.causes.iter().map(String::as_str);
+    let parts: Vec<&str> = std::iter::once(error.message.as_str())
+        .chain(causes)
+        .collect();
+    parts.join(": ")
 }
 
 /// A line a look that found what it should; of those that found the same one line. The errors are reported by themselves.

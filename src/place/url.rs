@@ -116,6 +116,10 @@ fn unknown(text: &str, scheme: &str) -> Error {
     let error = Error::usage(format!(
         "`{shown}`: `{scheme}://` is none of `s3://`, `gs://`, `az://` and `https://`"
     ));
+    let lower = scheme.to_ascii_lowercase();
+    if lower != scheme && Scheme::of(&lower).is_some() {
+        return error.hint(format!("write `{lower}://`"));
+    }
     error.hint(match scheme {
         "file" => "write the path alone",
         "s3a" | "s3n" => "write `s3://`",
@@ -224,6 +228,9 @@ mod tests {
         ] {
             assert_eq!(shown(text), wanted);
         }
+        let upper = ObjectUrl::parse("S3://bucket/a.csv").expect("no path");
+        let hint = upper.expect_err("upper case").hint;
+        assert_eq!(hint.as_deref(), Some("write `s3://`"));
         let url = ObjectUrl::parse("https://host/a?sig=x").and_then(Result::ok);
         let url = url.expect("it is an address");
         assert_eq!(url.exposed(), "https://host/a?sig=x");

@@ -210,7 +210,7 @@ impl Driver<'_> {
         let meter = clock::Meter::start();
         let result = work();
         self.records[at].totals().add_serial(&meter.stop());
-        result.map_err(|error| error.stage(&self.pipeline.steps[at].name))
+        result.map_err(|error| self.pipeline.steps[at].placed(error))
     }
 
     /// Begins all stages, those that read files first; `None`: they read only new files, and there are none.

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{OfValue, Result};
 use crate::place::{self, ObjectUrl};
 use crate::stage::{Counts, Run, Sink};
 
@@ -21,7 +21,10 @@ impl Emptied {
     pub(super) fn new(sink: Box<dyn Sink>, path: &str, run: &Run) -> Result<Self> {
         let (shown, replaced) = if let Some(url) = ObjectUrl::parse(path) {
             let url = url?;
-            (url.to_string(), place::replaced(&url, &run.stop)?)
+            (
+                url.to_string(),
+                place::replaced(&url, &run.stop).of(["path"])?,
+            )
         } else {
             let path = disk::follow(run.folder.resolve(path));
             let found = std::fs::metadata(&path).ok();

@@ -94,9 +94,10 @@ impl WriteFiles {
     fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
         if given.path.is_empty() || given.path.ends_with(['/', '.']) {
-            return Err(
-                Error::usage(format!("`path` = `{}` names no file", given.path)).of(["path"]),
-            );
+            let error = Error::usage(format!("`path` = `{}` names no file", given.path));
+            let folder = given.path.trim_end_matches(['/', '.']);
+            let hint = format!("write the file's name too, as in `{folder}/rows.ndjson`");
+            return Err(error.hint(hint).of(["path"]));
         }
         object::refuse_web(&given.path)?;
         let codec = Codec::named(extension(&given.path));

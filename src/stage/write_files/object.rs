@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OfValue, Result};
 use crate::place::{self, ObjectUrl, Upload};
 use crate::stage::{Probe, Run, UPLOAD_PREFIX, has_ended, is_run_id};
 use crate::stop::Stop;
@@ -56,7 +56,7 @@ pub(super) fn probe(url: Result<ObjectUrl>, named: &str) -> Probe {
             None => "is not there yet, and can be made".into(),
         })
     });
-    Probe::new(&url, found)
+    Probe::new(&url, found.of(["path"]))
 }
 
 /// An address that nothing is written to, found before a run.

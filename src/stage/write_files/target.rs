@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::object::ObjectTarget;
 use crate::disk;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, OfValue, Result};
 use crate::place::ObjectUrl;
 use crate::stage::direct::Direct;
 use crate::stage::partial_file::{PartialFile, UNSYNCED};
@@ -22,7 +22,10 @@ pub(super) enum Target {
 impl Target {
     pub(super) fn open(path: &str, run: &Run) -> Result<Target> {
         match ObjectUrl::parse(path) {
-            Some(url) => Ok(Target::Object(ObjectTarget::open(&url?, run)?)),
+            Some(url) => {
+                let object = ObjectTarget::open(&url?, run).of(["path"]);
+                object.map(Target::Object)
+            }
             None => FileTarget::open(path, run).map(Target::File),
         }
     }
@@ -30,7 +33,7 @@ impl Target {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Target::File(file) => file.write(bytes),
-            Target::Object(object) => object.upload.write(bytes),
+            Target::Object(object) => object.upload.write(bytes).of(["path"]),
         }
     }
 
@@ -46,14 +49,14 @@ impl Target {
     pub(super) fn finish(&mut self) -> Result<()> {
         match self {
             Target::File(file) => file.finish(),
-            Target::Object(object) => object.upload.finish(),
+            Target::Object(object) => object.upload.finish().of(["path"]),
         }
     }
 
     pub(super) fn publish(self, warnings: &mut Vec<String>) -> Result<()> {
         match self {
             Target::File(file) => file.publish(warnings),
-            Target::Object(object) => object.upload.publish(),
+            Target::Object(object) => object.upload.publish().of(["path"]),
         }
     }
 }

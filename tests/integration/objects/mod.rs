@@ -210,6 +210,24 @@ fn an_endpoint_that_is_no_address_is_explained() {
 }
 
 #[test]
+fn why_a_store_refuses_is_said_where_several_looks_fail() {
+    let site = crate::scripted::Site::start(|_| {
+        crate::scripted::Say::status(403, "<Error><Code>AccessDenied</Code></Error>")
+    });
+    let folder = copying("\"s3://away/in/*.csv\"", "s3://away/out.csv");
+    let check = Etl::new(folder.path(), &["check", "--connect", "pipeline.toml"]);
+    let outcome = with_store(check, &folder, &site.url).outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    for says in [
+        "2 things that the pipeline needs",
+        "cannot list",
+        "AccessDenied",
+    ] {
+        assert!(outcome.stderr.contains(says), "{says}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn what_is_missing_or_refused_is_explained() {
     let Some(store) = Store::shared() else { return };
     store.bucket("words");
@@ -244,7 +262,7 @@ fn what_is_missing_or_refused_is_explained() {
         let folder = copying(&format!("\"{files}\""), path);
         let outcome = run(&folder, &store.url, Variant::SEQUENTIAL);
         assert_eq!(outcome.code, Some(1), "{files}: {}", outcome.stderr);
-        let all = [says, "hint: "]
+        let all = [says, "hint: ", "pipeline.toml:"]
             .iter()
             .all(|says| outcome.stderr.contains(says));
         assert!(all, "{files} {path}: {}", outcome.stderr);
@@ -258,6 +276,12 @@ fn what_is_missing_or_refused_is_explained() {
     for (files, path, says) in [
         ("s3://ID:SECRET@words/a.csv", "out.csv", "holds no user"),
         ("https://host/*.csv", "out.csv", "lists no files"),
+        ("S3://words/a.csv", "out.csv", "write `s3://`"),
+        (
+            "s3://words/a.csv",
+            "s3://words/out/",
+            "as in `s3://words/out/rows.ndjson`",
+        ),
         (
             "s3://words/a.csv",
             "https://host/out.csv",
