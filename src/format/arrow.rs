@@ -113,7 +113,7 @@ pub(in crate::format) fn typed(array: Box<dyn Array>, ty: &Type) -> Box<dyn Arra
 
 /// Reads the record batches of one file.
 pub struct Reader<R: Read + Seek> {
-    reader: FileReader<R>,
+    chunks: FileReader<R>,
     /// The columns.
     pub schema: Schema,
     /// Records read so far.
@@ -144,7 +144,7 @@ impl<R: Read + Seek> Reader<R> {
             .collect::<Result<Vec<_>>>()?;
         let schema = Schema::new(fields)?;
         Ok(Reader {
-            reader: FileReader::new(file, metadata, None, None),
+            chunks: FileReader::new(file, metadata, None, None),
             schema,
             records: 0,
         })
@@ -155,7 +155,7 @@ impl<R: Read + Seek> Iterator for Reader<R> {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let chunk = match self.reader.next()? {
+        let chunk = match self.chunks.next()? {
             Ok(chunk) => chunk,
             Err(error) => {
                 return Some(Err(damaged(&error.to_string())));

@@ -101,10 +101,8 @@ pub(super) fn check(
             ));
         };
         let (page, rest) = bytes.split_at(length);
-        if header
-            .crc
-            .is_some_and(|expected| checksum(&page[header.length..]) != expected)
-        {
+        let is_other = |expected| checksum(&page[header.length..]) != expected;
+        if header.crc.is_some_and(is_other) {
             return Err("a page does not fit its checksum".into());
         }
         if header.kind == PageKind::Dictionary {
