@@ -1,13 +1,14 @@
 //! `etl preview`: the first rows of a stage, as a table that fits the terminal or as documents.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Map, Value};
 
 use super::{Color, SetArgs, output};
 use crate::error::{Error, Result};
-use crate::format::json::{Nulls, Writer, document};
+use crate::format::json::{Document, Nulls, Writer, raw};
 use crate::pipeline;
 use crate::report::{self, both_ends};
 use crate::run::{self, Preview};
@@ -188,8 +189,12 @@ impl Column {
 }
 
 fn columns(schema: &Schema, rows: &crate::batch::Batch) -> Vec<Column> {
-    let documents: Vec<Map<String, Value>> = (0..rows.rows())
-        .map(|row| document(schema, &rows.slice(row, 1).resolve()))
+    let documents: Vec<Document> = (0..rows.rows())
+        .map(|row| Document::of_row(schema, &rows.slice(row, 1).resolve(), Nulls::Omit))
+        .collect();
+    let documents: Vec<HashMap<Cow<str>, &str>> = documents
+        .iter()
+        .map(|document| raw::members(document.as_str()).collect())
         .collect();
     let fields = schema.fields.iter();
     let column = |field: &crate::schema::Field| Column {
@@ -197,7 +202,7 @@ fn columns(schema: &Schema, rows: &crate::batch::Batch) -> Vec<Column> {
         right: matches!(field.ty, Type::Int | Type::Float),
         cells: documents
             .iter()
-            .map(|row| in_a_line(row.get(&field.name)))
+            .map(|row| in_a_line(row.get(field.name.as_str()).copied()))
             .collect(),
     };
     fields.map(column).collect()
@@ -205,18 +210,18 @@ fn columns(schema: &Schema, rows: &crate::batch::Batch) -> Vec<Column> {
 
 /// A value in one line: text as it is but for what a terminal obeys, the rest as JSON. A text that would be taken for
 /// null, for nothing, or for another text stands in quotes, as JSON has it.
-fn in_a_line(value: Option<&Value>) -> String {
-    match value {
-        None => "null".into(),
-        Some(Value::String(text)) => {
+fn in_a_line(value: Option<&str>) -> String {
+    let value = value.unwrap_or("null");
+    match raw::text(value) {
+        Some(text) if value.starts_with('"') => {
             let is_plain = text != "null" && !text.starts_with('"') && text.trim() == text;
             if is_plain && !text.is_empty() {
-                shown::line(text).into_owned()
+                shown::line(&text).into_owned()
             } else {
-                shown::json(&Value::from(text.as_str()).to_string()).into_owned()
+                shown::json(value).into_owned()
             }
         }
-        Some(value) => shown::json(&value.to_string()).into_owned(),
+        _ => shown::json(value).into_owned(),
     }
 }
 
@@ -231,6 +236,8 @@ fn cut(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::batch::Batch;
     use crate::columns::Column as Values;
@@ -264,13 +271,20 @@ mod tests {
 
     #[test]
     fn a_text_is_not_taken_for_null_or_nothing() {
-        let shown = |text: &str| in_a_line(Some(&Value::from(text)));
+        let shown = |text: &str| in_a_line(Some(&Value::from(text).to_string()));
         assert_eq!(in_a_line(None), "null");
         for text in ["null", "", " ", "a ", "\ta", "\"a\""] {
             assert_eq!(shown(text), Value::from(text).to_string());
         }
         for text in ["a", "a b", "Null", "nullable", "a\"b"] {
             assert_eq!(shown(text), text);
+        }
+    }
+
+    #[test]
+    fn a_value_keeps_its_digits() {
+        for value in ["1.10", "1e999", r#"{"a": 12345678901234567890123}"#] {
+            assert_eq!(in_a_line(Some(value)), value);
         }
     }
 

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::report::reasons::{Head, Reasons};
 use crate::report::{Reason, Rejects};
 use crate::stage::{Reject, Run};
@@ -88,17 +88,7 @@ impl Spool {
             value: json!(reject.value),
             source: place.clone(),
         });
-        let mut line = json!({
-            "stage": self.stage,
-            "reason": reject.reason,
-            "column": reject.column,
-            "value": reject.value,
-            "source": place,
-            "row": Value::Object(reject.document),
-        });
-        if let Some(line) = line.as_object_mut() {
-            line.extend(reject.more);
-        }
+        let line = line(&self.stage, &reject, place.as_ref());
         self.rows += 1;
         let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
         if self.file.is_none() {
@@ -108,10 +98,33 @@ impl Spool {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        let line = format!("{line}\n");
         self.sum.update(line.as_bytes());
         file.write_all(line.as_bytes()).map_err(io)
     }
+}
+
+/// A reject as a line of the file: what are rows and records of the data stands as it is.
+fn line(stage: &str, reject: &Reject, place: Option<&Place>) -> String {
+    let members = json!({
+        "stage": stage,
+        "reason": reject.reason,
+        "column": reject.column,
+        "value": reject.value,
+        "source": place,
+    });
+    let mut line = members.to_string();
+    line.pop();
+    line.push_str(",\"row\":");
+    line.push_str(reject.document.as_str());
+    for (name, value) in &reject.more {
+        line.push_str(&format!(",{}:{value}", json!(name)));
+    }
+    if let Some(record) = &reject.record {
+        line.push_str(",\"record\":");
+        line.push_str(record.as_str());
+    }
+    line.push_str("}\n");
+    line
 }
 
 /// Joins the stages' rejects into the run's file, in the order of the stages.

@@ -58,6 +58,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::Batch;
 use crate::error::{Error, Result, cut_value};
+use crate::format::json::{Document, Nulls};
 use crate::order::SortColumn;
 use crate::schema::Schema;
 use crate::stop::Stop;
@@ -417,10 +418,13 @@ pub struct Reject {
     /// The byte it begins at, from a loader.
     pub byte: Option<u64>,
     /// The row as a document.
-    pub document: Map<String, Value>,
+    pub document: Document,
     /// What the kind adds, beside the other members.
     #[serde(default)]
     pub more: Map<String, Value>,
+    /// Where `document` is an item that was asked about: the record of the answer that is at fault.
+    #[serde(default)]
+    pub record: Option<Document>,
 }
 
 impl Reject {
@@ -442,8 +446,9 @@ impl Reject {
             origin: batch.origin(row),
             line: None,
             byte: None,
-            document: crate::format::json::document(schema, &one),
+            document: Document::of_row(schema, &one, Nulls::Omit),
             more: Map::new(),
+            record: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::bad_files::{BadFile, check};
+use crate::harness::{Etl, Folder, Variant};
 
 fn bad(
     name: &'static str,
@@ -82,6 +83,8 @@ fn records_that_do_not_fit_say_where_and_why() {
                 &["expected int, found `1.23`: column a, record 1", "expected float, found `1.23,5`: column b, record 2"], r#"{"a":1234,"b":1.5}"#),
             bad("JSON that is none", "types = { b = \"json\" }", "a,b\n1,{x}\n2,\"[1\n\"\n3,01\n4,\"\"\"\"\n5,'a'\n6,NaN\n", 0,
                 &["expected JSON, found `{x}`: column b, record 1, line 2", "record 2, line 3", "found `01`", "found `NaN`: column b, record 6, line 8"], ""),
+            bad("JSON too deep for a document", "types = { b = \"json\" }", format!("a,b\n1,{}{}\n2,[]\n", "[".repeat(128), "]".repeat(128)), 0,
+                &["expected JSON of at most 127 levels of lists and objects, found `[[["], r#"{"a":"2","b":[]}"#),
             bad("an escape that takes a delimiter", "escape = \"\\\\\"", "a,b\nC:\\,x\nC:\\\\,x\n", 0,
                 &["expected 2 fields, found 1: column -, record 1, line 2, byte 4"], r#"{"a":"C:\\","b":"x"}"#),
             bad("zero bytes", "", "a,b\n\0\0\0\0\n1,2\n", 0,
@@ -228,4 +231,42 @@ fn options_that_contradict_are_refused() {
                 &["`types.a`: expected one of `string`, `int`, `float`, `bool`, `json`, found `decimal`"]),
         ],
     );
+}
+
+/// What no number of 64 bits holds, or no map, stands in a later stage's reject as it stood in the file.
+#[test]
+fn rejects_of_later_stages_keep_json_as_it_stands() {
+    let values = [
+        r"1.10",
+        r"1e999",
+        r#"{"a":1,"a":12345678901234567890123}"#,
+        r#"["\u00e9", 1.0]"#,
+    ];
+    let csv: String = values
+        .iter()
+        .map(|value| format!("x,\"{}\"\n", value.replace('"', "\"\"")))
+        .collect();
+    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    for variant in [
+        Variant::SEQUENTIAL,
+        Variant::new("processes", 2, 1).batch_rows(1),
+    ] {
+        let folder = Folder::new("json_rejects");
+        folder.write("in.csv", format!("d,j\n{csv}x,{deep}\n"));
+        folder.write(
+            "pipeline.toml",
+            "max_rejects = -1\n\
+             [[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\ntypes = { j = \"json\" }\n\
+             [[stage]]\nname = \"dates\"\nkind = \"normalize_dates\"\ninputs = [\"load\"]\ncolumns = [\"d\"]\n\
+             [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"dates\"]\npath = \"out/rows.ndjson\"\n",
+        );
+        let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        let rows: Vec<&str> = outcome.rejects.lines().collect();
+        assert_eq!(rows.len(), values.len() + 1, "{variant}");
+        for (line, value) in rows.iter().zip(values.iter().chain([&deep.as_str()])) {
+            let row = format!("\"row\":{{\"d\":\"x\",\"j\":{value}}}");
+            assert!(line.contains(&row), "{variant}: {row} is not in {line}");
+        }
+    }
 }

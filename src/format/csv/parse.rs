@@ -10,6 +10,7 @@ use super::Dialect;
 use super::numbers::Notation;
 use super::table::{Odd, Span, Table, decode, field_count, slow_spans};
 use crate::columns::Column;
+use crate::format::json::raw;
 use crate::schema::{Field, Type};
 
 /// More columns than this are an error: each costs some 2 kB in every block that is parsed, and no file
@@ -42,6 +43,15 @@ impl Target {
             Target::Bool => "bool",
             Target::Json => "JSON",
         }
+    }
+
+    /// What `value` is not and should be, in words.
+    pub fn expected(self, value: &str) -> Cow<'static, str> {
+        if self == Target::Json && raw::check(value).is_ok() && raw::is_too_deep(value) {
+            let levels = raw::VALUE_DEPTH_MAX;
+            return format!("JSON of at most {levels} levels of lists and objects").into();
+        }
+        self.as_str().into()
     }
 
     /// The column that it gives.

@@ -3,7 +3,7 @@
 //! value.
 
 use super::escapes::unescape;
-use super::scan::DEPTH_MAX;
+use super::scan::{DEPTH_MAX, DEPTH_WORDS};
 
 /// Where a reader of the text around the records stands.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ impl Around {
         self.state = match byte {
             b'{' | b'[' => {
                 if self.levels.len() >= DEPTH_MAX as usize {
-                    return Err("at most 128 levels of lists and objects".to_owned());
+                    return Err(DEPTH_WORDS.to_owned());
                 }
                 let is_object = byte == b'{';
                 self.levels.push(Level {

@@ -8,6 +8,7 @@
 
 mod access;
 mod around;
+mod document;
 mod escapes;
 pub mod raw;
 pub mod records;
@@ -19,9 +20,8 @@ pub mod wanted;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use serde_json::{Map, Value};
-
 use access::Access;
+pub use document::Document;
 use strings::put;
 pub use strings::write_string;
 
@@ -423,12 +423,6 @@ pub fn write_plain(column: &Column, ty: &Type, row: usize, out: &mut Vec<u8>) {
         (Column::Ints(ints), Type::Date { utc }) => dates::write_iso(ints.value(row), *utc, out),
         _ => write_value(column, ty, row, out),
     }
-}
-
-/// The first row of `batch` as a JSON object, null members left out.
-pub fn document(schema: &Schema, batch: &Batch) -> Map<String, Value> {
-    let rows = Writer::new(schema, Nulls::Omit).rows(batch);
-    serde_json::from_slice(rows.row(0)).expect("the writer writes JSON objects")
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
+use super::escapes::unescape;
+use super::scan::DEPTH_MAX;
+
 /// A JSON pointer (RFC 6901), its segments unescaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer(pub Vec<String>);
@@ -33,11 +36,47 @@ pub fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// The one JSON value that a text is, on one line and otherwise as it stands; `None`: it is none.
+/// The value of a column: the one JSON value that a text is, on one line and otherwise as it stands; `None`: it is
+/// none, or [`is_too_deep`].
 pub fn value(text: &str) -> Option<Cow<'_, str>> {
+    on_one_line(text).filter(|value| !is_too_deep(value))
+}
+
+/// A column's value is nested no deeper than this: it will be a member of a document.
+pub const VALUE_DEPTH_MAX: u32 = DEPTH_MAX - 1;
+
+/// Whether a value that passed [`check`] is nested too deep for a column: no reader of records would take a document
+/// that holds it.
+pub fn is_too_deep(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let (mut depth, mut at) = (0, 0);
+    // Each level has two brackets.
+    if bytes.len() <= 2 * VALUE_DEPTH_MAX as usize {
+        return false;
+    }
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        if depth > i64::from(VALUE_DEPTH_MAX) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The one JSON value that a text is, however deep, on one line and otherwise as it stands; `None`: it is none.
+pub fn on_one_line(text: &str) -> Option<Cow<'_, str>> {
     check(text).ok()?;
-    // Half a character passes the check, and no reader of a document takes it.
-    if text.contains("\\u") && serde_json::from_str::<serde_json::Value>(text).is_err() {
+    // Half a character passes the check, and no reader of a document takes it. Backslashes stand in strings only.
+    if text.contains("\\u") && unescape(text.as_bytes()).is_none() {
         return None;
     }
     let text = text.trim();
@@ -180,6 +219,26 @@ mod tests {
         assert_eq!(at("/a~1b/9"), None);
         assert_eq!(at(""), Some(value.trim()));
         assert_eq!(Pointer::parse("a"), None);
+    }
+
+    #[test]
+    fn a_value_of_a_column_fits_a_document_that_is_read_again() {
+        let deep = |open: &str, inner: &str, close: &str, levels: u32| {
+            let levels = levels as usize;
+            open.repeat(levels) + inner + &close.repeat(levels)
+        };
+        for (open, close) in [("[", "]"), ("{\"a\": ", "}")] {
+            let most = deep(open, "\"[[\\\"[[\"", close, VALUE_DEPTH_MAX);
+            assert_eq!(value(&most).as_deref(), Some(most.as_str()));
+            let more = deep(open, "1", close, VALUE_DEPTH_MAX + 1);
+            assert_eq!(value(&more), None);
+            assert_eq!(on_one_line(&more).as_deref(), Some(more.as_str()));
+        }
+        let wide = format!("[{}]", ["[]"; 500].join(","));
+        assert!(!is_too_deep(&wide));
+        let number = "[1e999,\"\\u0041\\\\ud800\"]";
+        assert_eq!(value(number).as_deref(), Some(number));
+        assert_eq!(value("[\"\\ud800\", \"\\udc00\"]"), None);
     }
 
     fn json() -> impl Strategy<Value = Value> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use polars_buffer::Buffer;
 
 use super::escapes::unescape;
-use super::raw::Pointer;
+use super::raw::{Pointer, is_too_deep};
 use super::scan::{Found, Kind, Scanner};
 use super::wanted::Wanted;
 use crate::columns::Column;
@@ -227,11 +227,12 @@ impl Table<'_> {
                 let quote = u32::from(matches!(kind, Kind::Text | Kind::Escaped));
                 let range = found.from - quote..found.to + quote;
                 let raw = &self.block[range.start as usize..range.end as usize];
-                let value = str::from_utf8(raw)
-                    .ok()
-                    .filter(|value| builder.value(value));
-                if value.is_none() {
-                    return Err(Misfit::torn(at, raw));
+                match str::from_utf8(raw) {
+                    Ok(value) if builder.value(value) => {}
+                    Ok(value) if is_too_deep(value) => {
+                        return Err(Misfit::of_value(at, value, Target::Json));
+                    }
+                    _ => return Err(Misfit::torn(at, raw)),
                 }
             }
             (_, builder) => {
@@ -308,8 +309,9 @@ impl Misfit {
     }
 
     fn of_value(column: usize, value: &str, target: Target) -> Self {
+        let word = target.expected(value);
         let value = cut_value(value);
-        let (word, shown) = (target.as_str(), value.escape_debug());
+        let shown = value.escape_debug();
         Misfit {
             column: Some(column),
             reason: format!("expected {word}, found `{shown}`"),

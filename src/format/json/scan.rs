@@ -16,6 +16,9 @@ use super::wanted::{Node, Wanted};
 /// Deeper nesting is refused, as most readers do: a bit of a word stands for each level.
 pub const DEPTH_MAX: u32 = 128;
 
+/// That limit in words, after "expected".
+pub(super) const DEPTH_WORDS: &str = "at most 128 levels of lists and objects";
+
 /// Where a value lies in the text: three words of 32 bits, so that one is copied without gaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
@@ -171,7 +174,7 @@ impl<'a> Scanner<'a> {
     /// Goes one level deeper, over an opening bracket.
     fn enter(&mut self) -> Result<(), Refused> {
         if self.depth == DEPTH_MAX {
-            return Err(self.refuse("at most 128 levels of lists and objects"));
+            return Err(self.refuse(DEPTH_WORDS));
         }
         self.depth += 1;
         self.at += 1;

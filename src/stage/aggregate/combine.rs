@@ -9,7 +9,7 @@ use super::table::{self, PARTITIONS, RowKeys, Table};
 use crate::batch::{Batch, Cells, ROWS_MAX};
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
-use crate::format::json;
+use crate::format::json::{Document, Nulls};
 use crate::schema::{Schema, Type};
 
 /// So many bytes may wait for their partition's turn: of a few numbers a row, two million rows, so that a partition takes
@@ -299,21 +299,14 @@ impl Combining {
     }
 
     /// The key of a row, as a document.
-    fn key(&self, batch: &Batch, row: usize) -> serde_json::Map<String, serde_json::Value> {
+    fn key(&self, batch: &Batch, row: usize) -> Document {
         let by = self.plan.by.len();
         let columns = (0..by).map(|at| batch.column(at).slice(row, 1)).collect();
         let key = Schema {
             fields: self.plan.output.fields[..by].to_vec(),
         };
-        let mut values = json::document(&key, &Batch::new(columns, 1));
         // A null key is a key too.
-        let names = key.fields.into_iter().map(|field| field.name);
-        names
-            .map(|name| {
-                let value = values.remove(&name).unwrap_or_default();
-                (name, value)
-            })
-            .collect()
+        Document::of_row(&key, &Batch::new(columns, 1), Nulls::Null)
     }
 
     fn reject(&self, batch: &Batch, (at, fault): &(usize, GroupFault)) -> Reject {
@@ -327,17 +320,18 @@ impl Combining {
             byte: None,
             document: self.key(batch, fault.group),
             more: serde_json::Map::new(),
+            record: None,
         }
     }
 
     fn failure(&self, batch: &Batch, at: usize, fault: &GroupFault) -> Error {
-        let key = serde_json::Value::Object(self.key(batch, fault.group)).to_string();
+        let key = self.key(batch, fault.group);
         let mut error = Error::failed(format!("column `{}`: {}", self.names[at], fault.reason));
         if let Some(value) = &fault.value {
             error = error.cause(format!("it is {value}"));
         }
         if !self.plan.by.is_empty() {
-            error = error.cause(format!("the group is {}", cut_value(&key)));
+            error = error.cause(format!("the group is {}", cut_value(key.as_str())));
         }
         error.hint(if fault.reason == SUM_TOO_LARGE {
             "`sum(CAST(x AS DOUBLE))` takes any size; or let `on_error` be `reject` or `null`"

@@ -151,9 +151,9 @@ impl Values {
         }
     }
 
-    /// One more value, read as `load_csv` reads it. One that is not of the type is null, and the answer says of which type it is.
-    fn push(&mut self, text: Option<&str>) -> Result<(), &'static str> {
-        let (fits, word) = match self {
+    /// One more value, read as `load_csv` reads it. One that is not of the type is null, and the answer says what it is not.
+    fn push(&mut self, text: Option<&str>) -> Result<(), Cow<'static, str>> {
+        let (fits, target) = match self {
             Values::Strings(strings) => {
                 strings.push(text);
                 return Ok(());
@@ -161,25 +161,24 @@ impl Values {
             Values::Json(strings) => {
                 let value = text.and_then(raw::value);
                 strings.push(value.as_deref().filter(|value| *value != "null"));
-                (value.is_some(), "JSON")
+                (value.is_some(), Target::Json)
             }
             Values::Ints(ints) => {
                 ints.push(text.and_then(parse_int));
-                (ints.last().is_some_and(Option::is_some), "int")
+                (ints.last().is_some_and(Option::is_some), Target::Int)
             }
             Values::Floats(floats) => {
                 floats.push(text.and_then(parse_float));
-                (floats.last().is_some_and(Option::is_some), "float")
+                (floats.last().is_some_and(Option::is_some), Target::Float)
             }
             Values::Bools(bools) => {
                 bools.push(text.and_then(parse_bool));
-                (bools.last().is_some_and(Option::is_some), "bool")
+                (bools.last().is_some_and(Option::is_some), Target::Bool)
             }
         };
-        if fits || text.is_none() {
-            Ok(())
-        } else {
-            Err(word)
+        match text {
+            Some(text) if !fits => Err(target.expected(text)),
+            _ => Ok(()),
         }
     }
 

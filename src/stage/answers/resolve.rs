@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::columns::{Column, row_number};
 use crate::error::{Error, Result};
 use crate::format::json::raw::Pointer;
-use crate::format::json::write_plain;
+use crate::format::json::{Document, write_plain};
 use crate::schema::count;
 use crate::stage::{Counts, Output, Reject, Totals};
 
@@ -26,6 +26,8 @@ pub struct Refusal {
     pub value: Option<String>,
     /// What the kind adds, beside the other members of a reject.
     pub more: Map<String, Value>,
+    /// The record at fault.
+    pub record: Option<Document>,
 }
 
 impl Refusal {
@@ -168,22 +170,12 @@ impl Reader {
             origin: None,
             line: None,
             byte: None,
-            document: document(fault),
+            document: Document::of_text(&fault.text),
             more: Map::new(),
+            record: None,
         }
     }
 }
-
-/// The record as it was, as far as a reject keeps it.
-fn document(fault: &Fault) -> Map<String, Value> {
-    match serde_json::from_str(&fault.text) {
-        Ok(Value::Object(document)) => document,
-        _ => Map::from_iter([("_raw".to_owned(), fault.text.clone().into())]),
-    }
-}
-
-/// The member of a reject that holds the record at fault; its `row` is the item.
-const RECORD: &str = "record";
 
 /// Items whose answer has no record for them.
 const EMPTY: &str = "empty";
@@ -433,7 +425,8 @@ impl Resolution<'_> {
                 .column
                 .map(|at| self.reader.answers.columns[at].name.clone()),
             value: fault.value.clone(),
-            more: Map::from_iter([(RECORD.to_owned(), document(fault).into())]),
+            more: Map::new(),
+            record: Some(Document::of_text(&fault.text)),
         }
     }
 
@@ -447,6 +440,7 @@ impl Resolution<'_> {
             refusal.reason.clone(),
         );
         reject.more.clone_from(&refusal.more);
+        reject.record.clone_from(&refusal.record);
         reject
     }
 }

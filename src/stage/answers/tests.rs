@@ -313,10 +313,7 @@ fn without_items_every_record_is_a_row() {
     let (rows, rejects) = contents(&output);
     assert_eq!(rows, [json!([true]), json!([null])]);
     assert_eq!(rejects, ["1: x: the value is no bool"]);
-    assert_eq!(
-        Value::Object(output.rejects[0].document.clone()),
-        json!({ "x": "maybe" })
-    );
+    assert_eq!(output.rejects[0].document.as_str(), r#"{"x": "maybe"}"#);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use polars_buffer::Buffer;
-use serde_json::{Map, Value};
 
 use super::super::{Output, Reject, Session, TEXT_BYTES, TaskContext};
 use super::layout::Layout;
@@ -14,6 +13,7 @@ use crate::format::csv::Dialect;
 use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::{Fault, Parsed, Parser, RecordText};
 use crate::format::csv::values::parse_float;
+use crate::format::json::Document;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
 
@@ -168,14 +168,16 @@ impl Parsing {
         cell: &Buffer<u8>,
     ) -> Reject {
         let columns = of_file.fields(&self.schema);
-        let document = match fault.record_text {
-            RecordText::Raw(text) => Map::from_iter([("_raw".to_owned(), Value::String(text))]),
-            RecordText::Fields(values) => columns
-                .iter()
-                .zip(values)
-                .filter_map(|(field, value)| Some((field.name.clone(), Value::String(value?))))
-                .collect(),
-        };
+        let document =
+            match fault.record_text {
+                RecordText::Raw(text) => Document::raw(&text),
+                RecordText::Fields(values) => {
+                    let members = columns.iter().zip(&values);
+                    Document::of_texts(members.filter_map(|(field, value)| {
+                        Some((field.name.as_str(), value.as_deref()?))
+                    }))
+                }
+            };
         let lines = memchr::memchr_iter(b'\n', &cell[..fault.byte]).count() as u64;
         let mut reason = fault.reason;
         let is_utf8 = of_file.parser.file_encoding == encoding_rs::UTF_8;
@@ -201,6 +203,7 @@ impl Parsing {
             byte: Some(place.offset + fault.byte as u64),
             document,
             more: serde_json::Map::new(),
+            record: None,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! A session: parses the blocks that the source cut.
 
 use polars_buffer::Buffer;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::super::{Counts, Output, Reject, Session, TEXT_BYTES, TaskContext};
 use super::source::{BlockPlace, place_of};
 use crate::batch::{Batch, origin};
 use crate::columns::row_number;
 use crate::error::{Error, Result};
+use crate::format::json::Document;
 use crate::format::json::records::{Fault, Others, Parser};
 use crate::schema::Schema;
 use crate::stage::OnError;
@@ -74,13 +75,12 @@ impl BlockPlace {
 impl Parsing {
     fn reject(&self, fault: Fault, place: &BlockPlace, cell: &Buffer<u8>) -> Reject {
         let document = match fault.values {
-            None => Map::from_iter([("_raw".to_owned(), Value::String(fault.text))]),
+            None => Document::raw(&fault.text),
             Some(values) => {
-                let members = self.schema.names().zip(values);
-                let member = |(name, value): (&str, Option<String>)| {
-                    Some((name.to_owned(), Value::String(value?)))
-                };
-                members.filter_map(member).collect()
+                let members = self.schema.names().zip(&values);
+                Document::of_texts(
+                    members.filter_map(|(name, value)| Some((name, value.as_deref()?))),
+                )
             }
         };
         let lines = memchr::memchr_iter(b'\n', &cell[..fault.byte]).count() as u64;
@@ -100,6 +100,7 @@ impl Parsing {
             byte: Some(place.offset + fault.byte as u64),
             document,
             more: Map::new(),
+            record: None,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Sending a run's rejected documents again, as they were sent: a stage that gives them as rows, and the
 //! load that takes such rows, into the index that the run loaded.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::Mode;
 use super::load::State;
@@ -12,6 +13,7 @@ use super::{ServerIndex, indices};
 use crate::batch::Batch;
 use crate::columns::{Column, TextBuilder};
 use crate::error::{Error, Result};
+use crate::format::json::raw;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{
     Begun, Folder, Output, Partitioning, REJECTS_FILE, Run, Session, Setup, Source, Stage,
@@ -166,23 +168,23 @@ impl Rejects {
         let (mut routings, mut versions) = (TextBuilder::new(), Vec::new());
         let mut rows = 0;
         for line in text.lines() {
-            let reject: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
-                Error::failed(format!("`{}` is damaged", self.file.display())).cause(error)
+            raw::check(line).map_err(|why| {
+                Error::failed(format!("`{}` is damaged", self.file.display())).cause(why)
             })?;
-            if reject["stage"] != self.stage.as_str() {
+            // The document goes out as it stands: its numbers keep their digits.
+            let reject: HashMap<_, _> = raw::members(line).collect();
+            let text = |name: &str| reject.get(name).copied().and_then(raw::text);
+            if text("stage").as_deref() != Some(self.stage.as_str()) {
                 continue;
             }
             rows += 1;
-            let document = &reject["row"];
-            let member = |name: &Option<String>| document.get(name.as_deref().unwrap_or_default());
-            ids.push(reject.get("id").and_then(Value::as_str));
-            documents.push(Some(&document.to_string()));
-            let routing = member(&self.routing).map(|value| match value.as_str() {
-                Some(text) => text.to_owned(),
-                None => value.to_string(),
-            });
-            routings.push(routing.as_deref());
-            versions.push(member(&self.version).and_then(Value::as_i64));
+            let document = reject.get("row").copied().unwrap_or("{}");
+            let member =
+                |name: &Option<String>| raw::find(document, std::slice::from_ref(name.as_ref()?));
+            ids.push(text("id").as_deref());
+            documents.push(Some(document));
+            routings.push(member(&self.routing).and_then(raw::text).as_deref());
+            versions.push(member(&self.version).and_then(|version| version.parse().ok()));
         }
         let mut columns = vec![ids.finish(), documents.finish()];
         if self.routing.is_some() {

@@ -17,7 +17,7 @@ use super::{SessionConfig, replay};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Error, Result};
-use crate::format::json::{Nulls, Rows, Writer, write_string};
+use crate::format::json::{Document, Nulls, Rows, Writer, write_string};
 use crate::http::{BulkParts, Nodes};
 use crate::schema::Schema;
 use crate::stage::OnError;
@@ -241,7 +241,7 @@ impl ServerSession {
         let mut reject = Reject::of(batch, &self.input, row, None, None, reason);
         if let Some(document) = self.document {
             let text = batch.column(document);
-            reject.document = serde_json::from_str(text.strings().value(row)).unwrap_or_default();
+            reject.document = Document::of_text(text.strings().value(row));
         }
         let more = [
             ("status", refusal.status.into()),
