@@ -52,7 +52,11 @@ impl Head {
             Value::String(value) => Some(value.clone()),
             value => Some(value.to_string()),
         };
-        if let Some(value) = value.filter(|value| !self.reason.contains(value.as_str())) {
+        // A reason may show the value already, with what a line cannot hold as escapes.
+        let is_shown = |value: &String| {
+            self.reason.contains(value) || self.reason.contains(&value.escape_debug().to_string())
+        };
+        if let Some(value) = value.filter(|value| !is_shown(value)) {
             let cut: String = value.chars().take(VALUE_CHARS).collect();
             let more = if cut.len() < value.len() { "…" } else { "" };
             text.push_str(&format!(", found `{cut}{more}`"));
@@ -122,6 +126,7 @@ mod tests {
         add("expected int, found `y`", "y");
         add("text after the closing quote in line 17", "c\"d");
         add("expected bool, found `y`", "y");
+        add("expected JSON, found `{\\\"z\\\":1`", "{\"z\":1");
         let lines: Vec<String> = reasons.list().iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
@@ -129,6 +134,7 @@ mod tests {
                 "2 rows, first: load: column `n`: expected int, found `x`",
                 "2 rows, first: load: column `n`: text after the closing quote in line 3, found `a\"b`",
                 "1 row: load: column `n`: expected bool, found `y`",
+                "1 row: load: column `n`: expected JSON, found `{\\\"z\\\":1`",
             ]
         );
     }
