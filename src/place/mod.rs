@@ -259,11 +259,51 @@ fn absent(error: Error, text: &str, path: &Path) -> Error {
 /// An error of reading `place`, which is named unless it is already.
 pub(crate) fn in_file(place: &Place, error: Error) -> Error {
     let place = place.to_string();
-    if matches!(error.class, Class::Interrupted(_)) || error.message.contains(&place) {
+    if matches!(error.class, Class::Interrupted(_)) || names(&error.message, &place) {
         return error;
     }
     Error {
         message: format!("{place}: {}", error.message),
         ..error
+    }
+}
+
+/// Whether a message is about `place` already: it begins with its name, or says what cannot be done with it. What a
+/// message quotes of a text may be like the name of a file.
+fn names(message: &str, place: &str) -> bool {
+    let is_subject = |(before, _): (&str, &str)| before.is_empty() || before.starts_with("cannot ");
+    message
+        .split_once(&format!("`{place}`"))
+        .is_some_and(is_subject)
+        || message
+            .strip_prefix(place)
+            .is_some_and(|rest| rest.starts_with(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_once_whatever_its_name_is() {
+        for name in ["record", "f", "1", "]", "/data/in.csv"] {
+            let place = Place::File(name.into());
+            let named = |message: String| in_file(&place, Error::failed(message)).message;
+            for message in [
+                "record 1, line 1, is longer than 1 byte",
+                "line 1, byte 0: expected `,` or `]`, found `f`",
+            ] {
+                let once = named(message.to_owned());
+                assert_eq!(once, format!("{name}: {message}"));
+                assert_eq!(named(once.clone()), once);
+            }
+            for message in [
+                format!("`{name}` is empty"),
+                format!("cannot look at `{name}`"),
+                format!("cannot read `{name}`: it is refused"),
+            ] {
+                assert_eq!(named(message.clone()), message);
+            }
+        }
     }
 }
