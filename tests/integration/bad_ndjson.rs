@@ -50,6 +50,12 @@ fn bad(
     }
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
 fn gzip_cut() -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     for number in 0..100 {
@@ -230,7 +236,37 @@ fn table() -> Vec<Bad> {
             &["column `a`: expected int, found `n/a`", "line 2"],
             "1",
         ),
-        bad("UTF-16", LINES, utf16, 1, &["UTF-16"], ""),
+        bad("UTF-16", LINES, utf16.clone(), 1, &["UTF-16"], ""),
+        bad(
+            "UTF-16, gzipped",
+            LINES,
+            gzip(&utf16),
+            1,
+            &["`rows.json` is UTF-16 text"],
+            "",
+        ),
+        bad(
+            "UTF-32",
+            LINES,
+            b"\xFF\xFE\0\0{\0\0\0}\0\0\0",
+            1,
+            &[
+                "`rows.json` is UTF-32 text, which is not read",
+                "iconv -f utf-32 -t utf-8",
+            ],
+            "",
+        ),
+        bad(
+            "names with half a character",
+            LINES,
+            "{\"\\ud800\":1,\"\\\\ud800\":2}\n{\"a\":1,\"\\udc00\\ud800\":0}\n{\"\\ud83d\\ude00\":0,\"a\":2}\n",
+            3,
+            &[
+                "expected a name without half a character (`\\uD800` to `\\uDFFF` stand in pairs), found `\\\\` at byte 2 of the record: record 1, line 1",
+                "at byte 8 of the record: record 2, line 2",
+            ],
+            "2",
+        ),
         bad(
             "a gzip that is cut",
             LINES,

@@ -351,7 +351,13 @@ impl<'a> Scanner<'a> {
         let kind = self.string()?;
         let name = &self.text[from..self.at - 1];
         let name = match kind {
-            Kind::Escaped => unescape(name).map(Cow::Owned),
+            Kind::Escaped => match unescape(name) {
+                Some(name) => Some(Cow::Owned(name)),
+                None => {
+                    self.at = from;
+                    return Err(self.refuse(WHOLE_NAME));
+                }
+            },
             _ => str::from_utf8(name).ok().map(Cow::Borrowed),
         };
         Ok(name.and_then(|name| node.by_name.get(name.as_ref()).copied()))
@@ -365,6 +371,7 @@ const FIRST: usize = 0;
 const AHEAD: usize = 8;
 
 const NAME: &str = "a name in quotes";
+const WHOLE_NAME: &str = "a name without half a character (`\\uD800` to `\\uDFFF` stand in pairs)";
 const NAME_OR_END: &str = "a name in quotes or `}`";
 const COMMA_OR_BRACE: &str = "`,` or `}`";
 const COMMA_OR_BRACKET: &str = "`,` or `]`";
@@ -452,7 +459,9 @@ mod tests {
             let _ = scanner.record(0, before.len());
             let scanned = scanner.record(before.len(), before.len() + text.len());
             let model = serde_json::from_str::<IgnoredAny>(&text);
-            prop_assert_eq!(scanned.is_ok(), model.is_ok(), "{:?} {:?}", scanned, model);
+            // The model looks at no name.
+            let is_half = scanned.is_err_and(|fault| fault.expected == WHOLE_NAME);
+            prop_assert_eq!(scanned.is_ok() || is_half, model.is_ok(), "{:?} {:?}", scanned, model);
             if let Err(fault) = scanned {
                 prop_assert!(fault.at >= before.len() && fault.at <= before.len() + text.len());
             }
@@ -511,6 +520,7 @@ mod tests {
             ),
             ("{\"a\":1} {\"a\":2}", 8, "the end of the record"),
             ("{'a':1}", 1, "a name in quotes or `}`"),
+            ("{\"a\":1,\"\\ud800\":1}", 8, WHOLE_NAME),
             (
                 deep.as_str(),
                 128,
