@@ -42,6 +42,20 @@ fn utf16le(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
+fn utf16be(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_be_bytes).collect()
+}
+
+fn utf32le(text: &str) -> Vec<u8> {
+    let characters = text.chars().map(u32::from);
+    characters.flat_map(u32::to_le_bytes).collect()
+}
+
+fn utf32be(text: &str) -> Vec<u8> {
+    let characters = text.chars().map(u32::from);
+    characters.flat_map(u32::to_be_bytes).collect()
+}
+
 fn cut(mut bytes: Vec<u8>, less: usize) -> Vec<u8> {
     bytes.truncate(bytes.len() - less);
     bytes
@@ -121,6 +135,15 @@ fn bytes_that_are_not_the_encoding_say_where() {
                 &["`in.csv` begins with the byte order mark of UTF-16LE, and `encoding` says UTF-8", "hint: leave out `encoding`"], ""),
             bad("UTF-8 as Shift_JIS", "encoding = \"shift_jis\"", "\u{feff}a\n1\n", 1,
                 &["`in.csv` begins with the byte order mark of UTF-8, and `encoding` says Shift_JIS"], ""),
+            bad("UTF-16 in the other order", "encoding = \"utf-16be\"", [&b"\xFF\xFE"[..], &utf16le("a\n1\n")].concat(), 1,
+                &["`in.csv` begins with the byte order mark of UTF-16LE, and `encoding` says UTF-16BE"], ""),
+            bad("UTF-16 in the order that its mark says", "encoding = \"UTF-16\"", utf16be("\u{feff}a\n1\n"), 0, &[], r#"{"a":"1"}"#),
+            bad("UTF-8 with its mark as latin1", "encoding = \"latin1\"", "\u{feff}a\n1\n", 1,
+                &["`in.csv` begins with the byte order mark of UTF-8, and `encoding` says windows-1252", "hint: leave out `encoding`"], ""),
+            bad("UTF-32", "", utf32le("\u{feff}a\n1\n"), 1,
+                &["`in.csv` is UTF-32 text, which is not read", "hint: convert it first, with `iconv -f utf-32 -t utf-8`"], ""),
+            bad("UTF-32, the larger byte first, gzipped", "", gzip(&utf32be("\u{feff}a\n1\n")), 1,
+                &["`in.csv` is UTF-32 text, which is not read"], ""),
             bad("UTF-8 as latin1", "encoding = \"latin1\"", "a\né\n", 0,
                 &["begins as UTF-8 does, and is read as `windows-1252`: `é` becomes `Ã©`", "leave out `encoding`"], r#"{"a":"Ã©"}"#),
             bad("a quote that UTF-16 never closes", "encoding = \"utf-16le\"", utf16le("a,b\n1,\"2\n"), 1,
@@ -231,6 +254,24 @@ fn options_that_contradict_are_refused() {
                 &["`types.a`: expected one of `string`, `int`, `float`, `bool`, `json`, found `decimal`"]),
         ],
     );
+}
+
+#[test]
+#[rustfmt::skip]
+fn files_without_a_byte_are_no_compressed_texts() {
+    for (file, says) in [
+        ("in.csv.gz", &["cannot read `in.csv.gz`", "the gzip stream is cut short at byte 0", "hint: `gzip -t FILE` tests a file"]),
+        ("in.csv.zst", &["cannot read `in.csv.zst`", "the zstd stream is cut short at byte 0", "hint: `zstd -t FILE` tests a file"]),
+    ] {
+        check("load_csv", file, &[
+            bad("nothing, with a header", "", "", 1, says, ""),
+            bad("nothing, without", "columns = [\"a\"]", "", 1, says, ""),
+        ]);
+    }
+    check("load_csv", "in.csv", &[
+        bad("nothing that a name calls compressed", "columns = [\"a\"]", "", 0, &["`in.csv` is empty"], ""),
+        bad("nothing, compressed", "columns = [\"a\"]", gzip(b""), 0, &[], ""),
+    ]);
 }
 
 /// What no number of 64 bits holds, or no map, stands in a later stage's reject as it stood in the file.

@@ -50,6 +50,13 @@ const LABELS: [&str; 37] = [
     "windows-1258",
 ];
 
+/// Whether a label of UTF-16 says in which order the two bytes of a character stand: `utf-16` does not, although the
+/// standard takes it for `utf-16le`.
+pub(super) fn names_byte_order(label: &str) -> bool {
+    let label = label.trim().to_ascii_lowercase();
+    label.ends_with("le") || label.ends_with("be")
+}
+
 /// What one option holds that must be one byte of the text's structure.
 fn byte(key: &str, text: &str) -> Result<u8> {
     match text.as_bytes() {

@@ -76,6 +76,8 @@ struct LoadCsv {
     notation: Notation,
     /// `None`: UTF-8, or what a byte order mark names.
     encoding: Option<&'static Encoding>,
+    /// Whether that is UTF-16 in the order of bytes that a file's mark says, and only without one in that of `encoding`.
+    either_byte_order: bool,
     skip_rows: usize,
     clean_names: bool,
     record_bytes: usize,

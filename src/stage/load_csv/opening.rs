@@ -87,17 +87,9 @@ impl LoadCsv {
         let (Some(given), Some(marked)) = (self.encoding, marked) else {
             return Ok(self.encoding.or(marked).unwrap_or(UTF_8));
         };
-        let (is_given_utf16, is_marked_utf16) = (
-            text_encoding::is_utf16(given),
-            text_encoding::is_utf16(marked),
-        );
-        if is_given_utf16 && is_marked_utf16 {
-            // The label leaves the order of the bytes open.
+        let is_either_order = self.either_byte_order && text_encoding::is_utf16(marked);
+        if given == marked || is_either_order {
             return Ok(marked);
-        }
-        if !is_marked_utf16 && !text_encoding::must_decode(given) {
-            // In front of a single-byte encoding it is dropped too.
-            return Ok(given);
         }
         Err(Error::failed(format!(
             "`{path}` begins with the byte order mark of {}, and `encoding` says {}",

@@ -6,10 +6,12 @@ use serde::Deserialize;
 
 use super::super::options;
 use super::LoadCsv;
+use super::checks::names_byte_order;
 use crate::error::{Error, OfValue, Result};
 use crate::format::csv::EscapeWhere;
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
 use crate::format::csv::split::RECORD_BYTES_MAX;
+use crate::format::text_encoding::is_utf16;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
@@ -180,6 +182,8 @@ impl LoadCsv {
             header_differs: given.header_differs,
             short_records: given.short_records,
             notation,
+            either_byte_order: encoding.is_some_and(is_utf16)
+                && !given.encoding.as_deref().is_some_and(names_byte_order),
             encoding,
             skip_rows: given.skip_rows,
             clean_names: given.clean_names,
