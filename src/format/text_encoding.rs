@@ -16,6 +16,11 @@ pub fn marked(first: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_bom(first).map(|(encoding, _)| encoding)
 }
 
+/// Whether a text's byte order mark is that of UTF-32, which begins as that of UTF-16 does.
+pub fn is_marked_utf32(first: &[u8]) -> bool {
+    first.starts_with(&[0xFF, 0xFE, 0, 0]) || first.starts_with(&[0, 0, 0xFE, 0xFF])
+}
+
 /// Whether a text of this encoding must be decoded as a whole before it is divided.
 pub fn must_decode(encoding: &'static Encoding) -> bool {
     encoding != UTF_8 && !encoding.is_single_byte()

@@ -86,7 +86,7 @@ pub(crate) fn open_encoded(
     Ok(open_with_first(seen, done, stop, grown)?.0)
 }
 
-/// The text, and the first bytes of the file as it lies there.
+/// The text, and its first bytes.
 fn open_with_first(
     seen: &Seen,
     done: Arc<AtomicU64>,
@@ -102,14 +102,24 @@ fn open_with_first(
     let first = first_bytes(&mut reader, place)?;
     refuse_others(&first, place)?;
     let codec = codec_of(&first, place);
+    // A pipe may well bring nothing; what lies there and has a name that says so was cut.
+    if let (true, Some(named)) = (
+        first.is_empty() && !place.is_once(),
+        Codec::named(place.extension()),
+    ) {
+        return Err(read_error(named.empty(), place));
+    }
     // 256 KiB: few system calls, and still in the cache when it is inflated.
     let whole = Cursor::new(first.clone()).chain(reader);
     let reader = BufReader::with_capacity(256 << 10, whole);
-    let text = match codec {
-        Some(codec) => codec.reader(reader),
-        None => Box::new(reader),
+    let Some(codec) = codec else {
+        refuse_utf32(&first, place)?;
+        return Ok((Box::new(reader), first));
     };
-    Ok((text, first))
+    let mut text = codec.reader(reader);
+    let first = first_bytes(&mut text, place)?;
+    refuse_utf32(&first, place)?;
+    Ok((Box::new(Cursor::new(first.clone()).chain(text)), first))
 }
 
 /// How it is compressed, by its first bytes.
@@ -153,6 +163,17 @@ pub(crate) fn read_error(error: std::io::Error, place: &Place) -> Error {
             }
         }
     }
+}
+
+/// A text that would be taken for UTF-16 with zeros in it.
+fn refuse_utf32(first: &[u8], place: &Place) -> Result<()> {
+    if !text_encoding::is_marked_utf32(first) {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("`{place}` is UTF-32 text, which is not read"))
+            .hint("convert it first, with `iconv -f utf-32 -t utf-8`"),
+    )
 }
 
 /// What is neither text nor compressed in a way that is read, and what to do.

@@ -11,7 +11,7 @@ use super::{Counted, Damaged, skip_padding};
 pub const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 /// What to do about a damaged stream.
-const NEXT_STEP: &str = "`gzip -t FILE` tests a file; download or copy it again";
+pub(super) const NEXT_STEP: &str = "`gzip -t FILE` tests a file; download or copy it again";
 
 /// The text of all members, one after the other. A stream that is cut short or damaged anywhere is an
 /// error, never a shorter text. Zero bytes after the last member are padding, as of tapes; anything else

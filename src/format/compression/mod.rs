@@ -43,6 +43,16 @@ impl Codec {
         }
     }
 
+    /// The error of a stream without a byte: even that of an empty text has some.
+    pub fn empty(self) -> Error {
+        let (codec, next_step) = match self {
+            Codec::Gzip => ("gzip", gzip::NEXT_STEP),
+            Codec::Zstd => ("zstd", zstd::NEXT_STEP),
+        };
+        let what = format!("the {codec} stream is cut short at byte 0");
+        Damaged::error(ErrorKind::UnexpectedEof, what, next_step)
+    }
+
     /// The text of a stream. One that is cut short or damaged anywhere is an error, never a shorter text.
     pub fn reader<'a>(self, stream: impl BufRead + Send + 'a) -> Box<dyn Read + Send + 'a> {
         match self {

@@ -19,11 +19,14 @@ const SKIPPABLE: [u8; 3] = [0x2A, 0x4D, 0x18];
 const WINDOW_LOG_MAX: u32 = 27;
 
 /// What to do about a damaged stream.
-const NEXT_STEP: &str = "`zstd -t FILE` tests a file; download or copy it again";
+pub(super) const NEXT_STEP: &str = "`zstd -t FILE` tests a file; download or copy it again";
 
 /// What to do about a frame that asks for more memory.
 const WIDE_NEXT_STEP: &str =
     "unpack it first, with `zstd -d --long=31 FILE`, or pack it with `--long=27` at most";
+
+/// What to do about a frame that needs what is in another file.
+const DICTIONARY_NEXT_STEP: &str = "unpack it first, with `zstd -d -D DICTIONARY FILE`";
 
 /// Whether a text begins as a frame does.
 pub fn begins_frame(first: &[u8]) -> bool {
@@ -133,6 +136,11 @@ impl<R: BufRead> Reader<R> {
                 (1_u64 << WINDOW_LOG_MAX) >> 20
             );
             return Damaged::error(ErrorKind::Unsupported, what, WIDE_NEXT_STEP);
+        }
+        if reason.contains("Dictionary mismatch") {
+            let what =
+                format!("the zstd stream was packed with a dictionary{place}, which is not read");
+            return Damaged::error(ErrorKind::Unsupported, what, DICTIONARY_NEXT_STEP);
         }
         let what = format!("the zstd stream is corrupt before byte {at}{place} ({reason})");
         Damaged::error(ErrorKind::InvalidData, what, NEXT_STEP)
@@ -276,6 +284,18 @@ mod tests {
             "the zstd stream asks for a window of more than 128 MiB, as `--long=28` and above make it"
         );
         assert_eq!(next_step(&error), Some(WIDE_NEXT_STEP));
+    }
+
+    #[test]
+    fn a_frame_that_needs_a_dictionary_says_so() {
+        // Magic, one byte for the dictionary's number, the window, the number, an empty last block.
+        let stream = [&MAGIC[..], &[1, 0, 7, 1, 0, 0]].concat();
+        let error = read(&stream, 100).expect_err("there is no dictionary");
+        assert_eq!(
+            error.to_string(),
+            "the zstd stream was packed with a dictionary, which is not read"
+        );
+        assert_eq!(next_step(&error), Some(DICTIONARY_NEXT_STEP));
     }
 
     #[test]
