@@ -99,6 +99,8 @@ enum Finder {
         is_first: bool,
         around: Box<Around>,
     },
+    /// After an element, at blanks that are not kept.
+    Blanks(Box<Around>),
 }
 
 /// How far an element was read.
@@ -108,6 +110,8 @@ struct Element {
     depth: usize,
     in_string: bool,
     escaped: bool,
+    /// The blanks that it ends with as far as it was read: they may be none of it.
+    blanks: usize,
 }
 
 /// What a look at the bytes in hand found.
@@ -210,10 +214,13 @@ impl<R: Read> Splitter<R> {
             }
             Found::Blank => {}
             Found::Nothing => {
-                if let Some(from) = self
-                    .open
-                    .filter(|&from| self.scanned - from > self.limits.record_bytes)
-                {
+                let blanks = match &self.finder {
+                    Finder::Elements { element, .. } => element.blanks,
+                    _ => 0,
+                };
+                let is_long =
+                    |from: &usize| self.scanned - from - blanks > self.limits.record_bytes;
+                if let Some(from) = self.open.filter(is_long) {
                     return Err(self.long(from));
                 }
                 if self.ended {
@@ -246,6 +253,7 @@ impl<R: Read> Splitter<R> {
             Finder::Lines => Ok(self.find_line()),
             Finder::Around(_) => self.find_list(),
             Finder::Elements { .. } => self.find_element(),
+            Finder::Blanks(_) => self.find_comma(),
         }
     }
 
@@ -321,6 +329,8 @@ impl<R: Read> Splitter<R> {
         if self.open.is_none() {
             let rest = &self.buffer[self.scanned..];
             self.scanned += rest.iter().take_while(|&&byte| is_blank(byte)).count();
+            // What stands between the records is not kept.
+            self.complete = self.scanned;
             match self.buffer.get(self.scanned) {
                 None => return Ok(Found::Nothing),
                 Some(b']') if *is_first => {
@@ -336,7 +346,15 @@ impl<R: Read> Splitter<R> {
         let from = self.open.unwrap_or(self.scanned);
         let Some(end) = element.read(&self.buffer[self.scanned..]) else {
             self.scanned = self.buffer.len();
-            return Ok(Found::Nothing);
+            if element.blanks <= self.limits.record_bytes {
+                return Ok(Found::Nothing);
+            }
+            // As many blanks as a record may have bytes are no part of one.
+            let to = self.scanned - element.blanks;
+            self.complete = self.scanned;
+            self.open = None;
+            self.finder = Finder::Blanks(std::mem::take(around));
+            return Ok(Found::Record { from, to });
         };
         let to = self.scanned + end;
         self.scanned = to + 1;
@@ -352,6 +370,39 @@ impl<R: Read> Splitter<R> {
         Ok(trimmed(&self.buffer, from, to).unwrap_or(Found::Record { from, to: from }))
     }
 
+    /// After many blanks: the comma or the bracket that must come.
+    fn find_comma(&mut self) -> Result<Found, SplitError> {
+        let Finder::Blanks(around) = &mut self.finder else {
+            return Ok(Found::Nothing);
+        };
+        let rest = &self.buffer[self.scanned..];
+        self.scanned += rest.iter().take_while(|&&byte| is_blank(byte)).count();
+        self.complete = self.scanned;
+        let mut around = std::mem::take(around);
+        self.finder = match self.buffer.get(self.scanned) {
+            None => {
+                self.finder = Finder::Blanks(around);
+                return Ok(Found::Nothing);
+            }
+            Some(b',') => Finder::Elements {
+                element: Element::default(),
+                is_first: false,
+                around,
+            },
+            Some(b']') => {
+                around.list_ended();
+                Finder::Around(around)
+            }
+            Some(_) => {
+                let found = shown(&self.buffer[self.scanned..]);
+                return Err(SplitError::Around(self.fault("`,` or `]`", &found)));
+            }
+        };
+        self.scanned += 1;
+        self.complete = self.scanned;
+        self.find()
+    }
+
     /// The text ends.
     fn end(&mut self) -> Result<(), SplitError> {
         match &self.finder {
@@ -362,6 +413,10 @@ impl<R: Read> Splitter<R> {
                         self.fault(&expected, "the end of the file"),
                     ));
                 }
+            }
+            Finder::Blanks(_) => {
+                let error = self.fault("`,` or `]`", "the end of the file");
+                return Err(SplitError::Cut(error));
             }
             Finder::Elements { .. } => {
                 let error = match self.open {
@@ -480,6 +535,12 @@ impl Element {
             }
             at += 1;
         }
+        let blanks = match text.iter().rev().position(|&byte| !is_blank(byte)) {
+            None => self.blanks + text.len(),
+            Some(blanks) => blanks,
+        };
+        let is_inside = self.in_string || self.depth > 0;
+        self.blanks = if is_inside { 0 } else { blanks };
         None
     }
 }
@@ -603,6 +664,44 @@ mod tests {
             prop_assert_eq!(error, None);
             prop_assert_eq!(records, wanted);
             prop_assert_eq!(bytes, text);
+        }
+    }
+
+    #[test]
+    fn blanks_between_records_count_for_none_and_are_not_kept() {
+        let blanks = " \n".repeat(5000);
+        let text = format!("{blanks}[{blanks}{{\"a\": 1}}{blanks},{blanks}2{blanks}]{blanks}");
+        for drop in [1, 7, 8192] {
+            let reader = Drops(text.as_bytes(), drop);
+            let mut splitter = Splitter::new(reader, list(""), limits(1000, 100));
+            let (mut records, mut bytes) = (Vec::new(), 0);
+            while let Some(block) = splitter.next_block().expect("it is JSON") {
+                assert!(
+                    block.bytes.len() < 1000 + drop + 200,
+                    "{}",
+                    block.bytes.len()
+                );
+                bytes += block.bytes.len();
+                let record = |&[from, to]: &[u32; 2]| {
+                    String::from_utf8_lossy(&block.bytes[from as usize..to as usize]).into_owned()
+                };
+                records.extend(block.records.iter().map(record));
+            }
+            assert_eq!(records, ["{\"a\": 1}", "2"]);
+            assert_eq!(bytes, text.len());
+        }
+        // What is no comma is refused in the same way however it is read.
+        for (after, says) in [("3]", "`3`"), ("", "the end of the file")] {
+            let text = format!("[1{blanks}{after}");
+            for drop in [1, 60, 8192] {
+                let (records, _, error) = split(&text, &list(""), limits(1000, 100), drop);
+                assert_eq!(records.len(), 1);
+                let error = error.unwrap_or_default();
+                assert_eq!(
+                    error,
+                    format!("line 5001, byte 10002: expected `,` or `]`, found {says}")
+                );
+            }
         }
     }
 
