@@ -268,6 +268,28 @@ fn table() -> Vec<Bad> {
             "2",
         ),
         bad(
+            "one value over several lines",
+            "",
+            "{\n  \"a\": 1\n}\n",
+            1,
+            &[
+                "`rows.json` has no member in its first records",
+                "hint: its first line is a list, or goes on in the next one: `format = \"json\"` reads one value, and `records`",
+            ],
+            "",
+        ),
+        bad(
+            "a list on one line",
+            "",
+            "[{\"a\":1},{\"a\":2}]\n",
+            1,
+            &[
+                "has no member in its first records",
+                "`format = \"json\"` reads one value",
+            ],
+            "",
+        ),
+        bad(
             "a gzip that is cut",
             LINES,
             gzip_cut(),
@@ -368,7 +390,7 @@ fn table() -> Vec<Bad> {
             "{\"rows\":[{\"a\":1}]}",
             1,
             &[
-                "expected a list at `/r`, found the end of the file",
+                "expected a list at `/r`, found no `r` in the value, which has `rows`",
                 "`records` is the pointer to that list",
             ],
             "",

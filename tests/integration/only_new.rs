@@ -283,3 +283,17 @@ fn a_log_that_cannot_be_written_names_the_way_to_another() {
         outcome.stderr
     );
 }
+
+/// Of what is read there no run knows whether it was read before.
+#[test]
+fn standard_input_cannot_be_left_out() {
+    for kind in ["load_csv", "load_ndjson"] {
+        let folder = prepared(&format!(
+            "[[stage]]\nname = \"load\"\nkind = \"{kind}\"\nfiles = [\"-\"]\ncolumns = [\"id\"]\nonly_new = true\n{FILE}"
+        ));
+        let outcome = etl(&folder, &[]).outcome();
+        assert_eq!(outcome.code, Some(2), "{kind}: {}", outcome.stderr);
+        let says = "`only_new` leaves out files by their names, and standard input (`-`) has none";
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+}

@@ -81,7 +81,7 @@ impl Dialect {
     }
 
     /// Whether a byte is a blank that counts for nothing around a value.
-    pub(super) fn is_blank(self, byte: u8) -> bool {
+    pub fn is_blank(self, byte: u8) -> bool {
         self.trim && matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }
 

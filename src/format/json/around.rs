@@ -18,7 +18,26 @@ pub(super) struct Around {
     name: Vec<u8>,
     /// Whether the list was found.
     found: bool,
+    /// How far the path led.
+    reached: Reached,
 }
+
+/// The last list or object on the way along a path.
+#[derive(Debug, Default)]
+struct Reached {
+    /// How many lists and objects lead there, itself with them.
+    levels: usize,
+    /// Whether the path goes on in it.
+    goes_on: bool,
+    /// The first names of its members.
+    names: Vec<String>,
+}
+
+/// So many names are shown of an object that lacks one.
+const NAMES_MAX: usize = 8;
+
+/// So many bytes of a name are kept at least.
+const NAME_BYTES: usize = 64;
 
 /// An open list or object.
 #[derive(Debug)]
@@ -95,11 +114,12 @@ impl Around {
         let longest = path.iter().map(String::len).max().unwrap_or(0);
         Around {
             path,
-            name_bytes_max: 6 * longest,
+            name_bytes_max: (6 * longest).max(NAME_BYTES),
             levels: Vec::new(),
             state: State::Value { or_end: false },
             name: Vec::new(),
             found: false,
+            reached: Reached::default(),
         }
     }
 
@@ -108,20 +128,63 @@ impl Around {
         self.state = State::After;
     }
 
-    /// The text ends here: what is missing of it.
-    pub(super) fn missing(&self) -> Option<String> {
+    /// The text ends here: what is missing of it, and what was found.
+    pub(super) fn missing(&self) -> Option<(String, String)> {
         let number_ends = matches!(self.state, State::Number(number) if number.may_end());
         let is_whole = self.levels.is_empty() && (self.state == State::After || number_ends);
         if !is_whole {
-            return Some(self.expected().to_owned());
+            return Some((self.expected().to_owned(), "the end of the file".to_owned()));
         }
-        (!self.found).then(|| format!("a list at `{}`", self.pointer()))
+        (!self.found).then(|| {
+            (
+                format!("a list at `{}`", self.pointer()),
+                self.last_on_path(),
+            )
+        })
+    }
+
+    /// Why the path leads nowhere.
+    fn last_on_path(&self) -> String {
+        let Reached {
+            levels,
+            goes_on,
+            names,
+        } = &self.reached;
+        let at = |segments: usize| match pointer(&self.path[..segments]).as_str() {
+            "" => "in the value".to_owned(),
+            pointer => format!("at `{pointer}`"),
+        };
+        let Some(wanted) = levels.checked_sub(1).and_then(|level| self.path.get(level)) else {
+            return "no list or object".to_owned();
+        };
+        if *goes_on {
+            return format!("no list or object {}", at(*levels));
+        }
+        let within = at(levels - 1);
+        if names.is_empty() {
+            return format!("no `{wanted}` {within}");
+        }
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let names = names.join(", ");
+        format!("no `{wanted}` {within}, which has {names}")
     }
 
     fn pointer(&self) -> String {
-        let escaped =
-            |segment: &String| format!("/{}", segment.replace('~', "~0").replace('/', "~1"));
-        self.path.iter().map(escaped).collect()
+        pointer(&self.path)
+    }
+
+    /// Notes the name of the member that comes.
+    fn note_name(&mut self) {
+        let levels = self.levels.len();
+        if levels != self.reached.levels || !self.levels[levels - 1].on_path {
+            return;
+        }
+        if self.reached.names.len() < NAMES_MAX
+            && self.name.len() <= self.name_bytes_max
+            && let Some(name) = unescape(&self.name)
+        {
+            self.reached.names.push(name);
+        }
     }
 
     /// Takes one byte more; an error is what was expected in its place.
@@ -184,12 +247,21 @@ impl Around {
             self.found = true;
             return Ok(Step::List);
         }
+        if on_path {
+            self.reached.goes_on = true;
+        }
         self.state = match byte {
             b'{' | b'[' => {
                 if self.levels.len() >= DEPTH_MAX as usize {
                     return Err(DEPTH_WORDS.to_owned());
                 }
                 let is_object = byte == b'{';
+                if on_path {
+                    self.reached = Reached {
+                        levels: self.levels.len() + 1,
+                        ..Reached::default()
+                    };
+                }
                 self.levels.push(Level {
                     is_object,
                     on_path,
@@ -267,6 +339,9 @@ impl Around {
     fn in_string(&mut self, byte: u8, is_name: bool, escape: Escape) -> Result<Step, String> {
         let next = match (escape, byte) {
             (Escape::None, b'"') => {
+                if is_name {
+                    self.note_name();
+                }
                 self.state = if is_name { State::Colon } else { State::After };
                 return Ok(Step::On);
             }
@@ -314,6 +389,12 @@ impl Around {
             State::Number(_) => "a digit",
         }
     }
+}
+
+/// A path as a JSON pointer.
+fn pointer(path: &[String]) -> String {
+    let escaped = |segment: &String| format!("/{}", segment.replace('~', "~0").replace('/', "~1"));
+    path.iter().map(escaped).collect()
 }
 
 impl Number {

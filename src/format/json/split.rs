@@ -408,10 +408,8 @@ impl<R: Read> Splitter<R> {
         match &self.finder {
             Finder::Lines => {}
             Finder::Around(around) => {
-                if let Some(expected) = around.missing() {
-                    return Err(SplitError::Around(
-                        self.fault(&expected, "the end of the file"),
-                    ));
+                if let Some((expected, found)) = around.missing() {
+                    return Err(SplitError::Around(self.fault(&expected, &found)));
                 }
             }
             Finder::Blanks(_) => {
@@ -761,7 +759,31 @@ mod tests {
                 "/a",
                 "{\"b\":[1]}",
                 0,
-                "line 1, byte 9: expected a list at `/a`, found the end of the file",
+                "line 1, byte 9: expected a list at `/a`, found no `a` in the value, which has `b`",
+            ),
+            (
+                "/data/item",
+                "{\"n\":{\"item\":[]},\"data\":{\"items\":[{\"item\":1}],\"to\\u0074al\":2}}",
+                0,
+                "line 1, byte 62: expected a list at `/data/item`, found no `item` at `/data`, which has `items`, `total`",
+            ),
+            (
+                "/data/item/1",
+                "{\"data\":{\"item\":[[]]}}",
+                0,
+                "line 1, byte 22: expected a list at `/data/item/1`, found no `1` at `/data/item`",
+            ),
+            (
+                "/data/item",
+                "{\"data\":5,\"x\":{}}",
+                0,
+                "line 1, byte 17: expected a list at `/data/item`, found no list or object at `/data`",
+            ),
+            (
+                "/data/item",
+                "5",
+                0,
+                "line 1, byte 1: expected a list at `/data/item`, found no list or object",
             ),
             (
                 "/a",

@@ -106,7 +106,25 @@ impl Options {
                 .of(["comment"])
                 .of([other]));
         }
+        let blank =
+            |(_, byte): &(&str, Option<u8>)| byte.is_some_and(|byte| dialect.is_blank(byte));
+        let all = others.into_iter().chain([("comment", dialect.comment)]);
+        if let Some((key, _)) = all.into_iter().find(blank) {
+            return Err(
+                Error::usage(format!("`{key}` is a blank, and `trim` takes blanks away"))
+                    .of([key])
+                    .of(["trim"]),
+            );
+        }
         if dialect.escape_where == EscapeWhere::Quoted {
+            if dialect.escape.is_some() && dialect.escape == dialect.quote {
+                return Err(Error::usage(
+                    "`escape_where` = `quoted` means nothing where `escape` is `quote`",
+                )
+                .hint("leave out both: two quotes inside quotes are one anyway")
+                .of(["escape_where"])
+                .of(["escape"]));
+            }
             let lacks = match (dialect.escape, dialect.quote) {
                 (None, _) => "escape",
                 (_, None) => "quote",

@@ -166,6 +166,13 @@ impl LoadCsv {
             )
             .under("columns")?;
         }
+        if given.only_new && given.files.iter().any(|file| file == "-") {
+            return Err(Error::usage(
+                "`only_new` leaves out files by their names, and standard input (`-`) has none",
+            )
+            .of(["files", "-"])
+            .of(["only_new"]));
+        }
         if given.files.iter().filter(|file| *file == "-").count() > 1 {
             return Err(
                 Error::usage("`files`: standard input (`-`) can be read only once")

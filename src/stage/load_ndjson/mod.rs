@@ -87,6 +87,13 @@ struct Opened {
     place: Place,
     splitter: TextSplitter,
     names: Vec<String>,
+    /// Whether its first line looks like the beginning of one value of several lines, or like a list.
+    is_one_value: bool,
+}
+
+/// Whether a line is no record but a list, or the beginning of a value that goes on.
+fn begins_value(line: &[u8]) -> bool {
+    line.starts_with(b"[") || line.starts_with(b"{") && !line.ends_with(b"}")
 }
 
 /// The error of a text that cannot be cut, with the options that may be meant.
@@ -140,7 +147,13 @@ impl LoadNdjson {
             bytes += block.bytes.len();
             given.push(block);
         }
+        let first = given.iter().find_map(|block| {
+            let [from, to] = *block.records.first()?;
+            Some(&block.bytes[from as usize..to as usize])
+        });
+        let is_one_value = matches!(self.shape, Shape::Lines) && first.is_some_and(begins_value);
         Ok(Opened {
+            is_one_value,
             place: seen.place.clone(),
             splitter: self.split(Box::new(splitter.restart(given))),
             names: names.list,
@@ -166,16 +179,16 @@ impl LoadNdjson {
             let opened = seen.and_then(|(seen, _)| self.begin_file(&seen, &stop));
             opened.map_err(|error| of_file(&self.files, folder, first, error))
         };
-        let names = if first.is_once() {
+        let of = |opened: &Opened| (opened.names.clone(), opened.is_one_value);
+        let (names, is_one_value) = if first.is_once() {
             let mut opened = self.lock_begun();
             if opened.is_none() {
                 *opened = Some(begin()?);
             }
-            opened.as_ref().map(|opened| opened.names.clone())
+            opened.as_ref().map(of).unwrap_or_default()
         } else {
-            Some(begin()?.names)
+            of(&begin()?)
         };
-        let names = names.unwrap_or_default();
         let fault = match names.len() {
             0 => "has no member in its first records, so that there are no columns".to_owned(),
             found if found > COLUMNS_MAX => {
@@ -184,7 +197,12 @@ impl LoadNdjson {
             _ => return Ok((names, Some(first.clone()))),
         };
         let error = Error::failed(format!("`{first}` {fault}"));
-        let error = error.hint("name the columns with `columns`");
+        let error = error.hint(if is_one_value && names.is_empty() {
+            "its first line is a list, or goes on in the next one: `format = \"json\"` reads one value, and `records` is \
+             the pointer to the list of records in it, such as `/data/items`"
+        } else {
+            "name the columns with `columns`"
+        });
         Err(of_file(&self.files, folder, first, error))
     }
 

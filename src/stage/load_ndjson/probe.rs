@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::source::to_batch;
-use super::{LoadNdjson, Opened, hinted};
+use super::{LoadNdjson, TextSplitter, hinted};
 use crate::error::{Error, Result};
 use crate::format::json::split::Shape;
 use crate::place::{Place, Seen, expand, in_file, of_file};
@@ -41,9 +41,15 @@ impl LoadNdjson {
         };
         let columns = count(schema.fields.len(), "column");
         splitter.set_limits(self.limits(1));
-        let block = splitter.next_block();
-        let block = block.map_err(|error| in_file(place, hinted(error)))?;
-        let Some(block) = block.filter(|block| !block.records.is_empty()) else {
+        let block = loop {
+            let block = splitter.next_block();
+            match block.map_err(|error| in_file(place, hinted(error)))? {
+                // Blanks alone.
+                Some(block) if block.records.is_empty() => {}
+                block => break block,
+            }
+        };
+        let Some(block) = block else {
             return Ok(format!("{columns}, no records"));
         };
         let first = self
@@ -77,9 +83,8 @@ impl LoadNdjson {
         let stop = Stop::of_signals();
         let places = expand(&self.files, folder, &stop).ok()?;
         let place = places.first()?;
-        let begins_list = |opened: &mut Opened| {
-            opened
-                .splitter
+        let begins_list = |splitter: &mut TextSplitter| {
+            splitter
                 .peek()
                 .ok()?
                 .trim_ascii_start()
@@ -87,16 +92,10 @@ impl LoadNdjson {
                 .then_some(())
         };
         if place.is_once() {
-            begins_list(self.lock_begun().as_mut()?)?;
+            begins_list(&mut self.lock_begun().as_mut()?.splitter)?;
         } else {
             let seen = Seen::of(place).ok()?.0;
-            let splitter = self.open_file(&seen, Arc::default(), &stop).ok()?;
-            let names = Vec::new();
-            begins_list(&mut Opened {
-                place: place.clone(),
-                splitter,
-                names,
-            })?;
+            begins_list(&mut self.open_file(&seen, Arc::default(), &stop).ok()?)?;
         }
         Some(format!(
             "`{place}` begins with `[`, as a list of records does; if it is one, write `format = \"json\"`"
