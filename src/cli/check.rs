@@ -155,7 +155,11 @@ fn missing(probes: &[(&str, Probe)]) -> Option<Error> {
     let all = Error::failed(message);
     let with = |all: Error, of: Alike| {
         let (Ok(found) | Err(found)) = &of.found;
-        all.cause(format!("stage `{}`: {found}{}", of.stage, of.more()))
+        let all = all.cause(format!("stage `{}`: {found}{}", of.stage, of.more()));
+        match of.hint {
+            Some(hint) => all.cause(format!("hint: {hint}")),
+            None => all,
+        }
     };
     let alike = alike(probes).into_iter().filter(|of| of.found.is_err());
     (!errors.is_empty()).then(|| alike.fold(all, with))
@@ -167,6 +171,8 @@ struct Alike<'a> {
     /// What the first of them looked at, and what it found or missed.
     at: &'a str,
     found: Result<String, String>,
+    /// What to do about what they missed.
+    hint: Option<&'a str>,
     /// What the others looked at.
     also: Vec<&'a str>,
     key: Result<String, String>,
@@ -193,7 +199,12 @@ fn alike<'a>(probes: &'a [(&'a str, Probe)]) -> Vec<Alike<'a>> {
         };
         let without = |text: &String| text.replace(&probe.at, "");
         let key = found.as_ref().map(without).map_err(without);
-        let known = |of: &&mut Alike| of.stage == *stage && of.key == key;
+        let hint = probe
+            .found
+            .as_ref()
+            .err()
+            .and_then(|error| error.hint.as_deref());
+        let known = |of: &&mut Alike| of.stage == *stage && of.key == key && of.hint == hint;
         if let Some(of) = all.iter_mut().find(known) {
             of.also.push(&probe.at);
             continue;
@@ -202,6 +213,7 @@ fn alike<'a>(probes: &'a [(&'a str, Probe)]) -> Vec<Alike<'a>> {
             stage,
             at: &probe.at,
             found,
+            hint,
             also: Vec::new(),
             key,
         });

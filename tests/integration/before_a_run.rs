@@ -373,6 +373,8 @@ fn a_look_outside_finds_what_is_missing_and_changes_nothing() {
         "{}",
         looked.stderr
     );
+    // And what to do about each.
+    assert!(looked.stderr.contains("\n  hint: "), "{}", looked.stderr);
     let json: Value = serde_json::from_str(&looked.stdout).expect("it is JSON");
     let looks = json["looks"].as_array().expect("a list");
     assert_eq!(

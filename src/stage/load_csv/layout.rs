@@ -79,7 +79,7 @@ pub(super) fn order_of(
             },
             list(&extra)
         ))
-        .hint("put a file that has all columns first in `files`, or read this one in a stage of its own"));
+        .hint("put a file that has all columns first in `files` (one with nothing but the header line will do), or read this one in a stage of its own"));
     }
     let order: Vec<usize> = found.iter().map(|name| places[name]).collect();
     let mut seen = vec![false; wanted.len()];
