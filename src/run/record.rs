@@ -203,7 +203,7 @@ impl Record {
         stage_metrics
             .rejects
             .into_iter()
-            .try_for_each(|reject| spool.write(reject, run))
+            .try_for_each(|reject| spool.write(&reject, run))
     }
 
     /// Resumes after the last checkpoint of an earlier run.

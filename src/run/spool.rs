@@ -77,7 +77,7 @@ impl Spool {
         Ok(file.get_ref().metadata().map_err(io)?.len())
     }
 
-    pub(super) fn write(&mut self, reject: Reject, run: &Run) -> Result<()> {
+    pub(super) fn write(&mut self, reject: &Reject, run: &Run) -> Result<()> {
         let place = reject
             .origin
             .map(|origin| run.place(origin, reject.line, reject.byte));
@@ -88,7 +88,7 @@ impl Spool {
             value: json!(reject.value),
             source: place.clone(),
         });
-        let line = line(&self.stage, &reject, place.as_ref());
+        let line = line(&self.stage, reject, place.as_ref());
         self.rows += 1;
         let io = |error: std::io::Error| Error::io("write", self.path.display(), &error);
         if self.file.is_none() {

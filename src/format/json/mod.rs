@@ -9,6 +9,7 @@
 mod access;
 mod around;
 mod document;
+mod element;
 mod escapes;
 pub mod raw;
 pub mod records;

@@ -351,13 +351,13 @@ impl<'a> Scanner<'a> {
         let kind = self.string()?;
         let name = &self.text[from..self.at - 1];
         let name = match kind {
-            Kind::Escaped => match unescape(name) {
-                Some(name) => Some(Cow::Owned(name)),
-                None => {
+            Kind::Escaped => {
+                let Some(name) = unescape(name) else {
                     self.at = from;
                     return Err(self.refuse(WHOLE_NAME));
-                }
-            },
+                };
+                Some(Cow::Owned(name))
+            }
             _ => str::from_utf8(name).ok().map(Cow::Borrowed),
         };
         Ok(name.and_then(|name| node.by_name.get(name.as_ref()).copied()))
@@ -459,9 +459,10 @@ mod tests {
             let _ = scanner.record(0, before.len());
             let scanned = scanner.record(before.len(), before.len() + text.len());
             let model = serde_json::from_str::<IgnoredAny>(&text);
-            // The model looks at no name.
-            let is_half = scanned.is_err_and(|fault| fault.expected == WHOLE_NAME);
-            prop_assert_eq!(scanned.is_ok() || is_half, model.is_ok(), "{:?} {:?}", scanned, model);
+            // The model looks at no name, and what follows such a one is not scanned.
+            if !scanned.is_err_and(|fault| fault.expected == WHOLE_NAME) {
+                prop_assert_eq!(scanned.is_ok(), model.is_ok(), "{:?} {:?}", scanned, model);
+            }
             if let Err(fault) = scanned {
                 prop_assert!(fault.at >= before.len() && fault.at <= before.len() + text.len());
             }

@@ -7,6 +7,7 @@
 use std::io::{Cursor, Read};
 
 use super::around::{Around, Step as Outside};
+use super::element::{Element, is_blank};
 use super::raw::Pointer;
 use super::records::{SHOWN, shown};
 use crate::error::{Error, Result};
@@ -101,17 +102,6 @@ enum Finder {
     },
     /// After an element, at blanks that are not kept.
     Blanks(Box<Around>),
-}
-
-/// How far an element was read.
-#[derive(Debug, Clone, Copy, Default)]
-struct Element {
-    /// Open brackets.
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-    /// The blanks that it ends with as far as it was read: they may be none of it.
-    blanks: usize,
 }
 
 /// What a look at the bytes in hand found.
@@ -502,47 +492,6 @@ fn trimmed(buffer: &[u8], from: usize, to: usize) -> Option<Found> {
     })
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-impl Element {
-    /// Reads on; where the comma or bracket stands that ends the element.
-    fn read(&mut self, text: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < text.len() {
-            if self.escaped {
-                self.escaped = false;
-                at += 1;
-                continue;
-            }
-            if self.in_string {
-                at += memchr::memchr2(b'"', b'\\', &text[at..])?;
-                self.in_string = text[at] == b'\\';
-                self.escaped = self.in_string;
-                at += 1;
-                continue;
-            }
-            match text[at] {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
-                b',' | b']' if self.depth == 0 => return Some(at),
-                // One that closes nothing is the element's fault.
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-            at += 1;
-        }
-        let blanks = match text.iter().rev().position(|&byte| !is_blank(byte)) {
-            None => self.blanks + text.len(),
-            Some(blanks) => blanks,
-        };
-        let is_inside = self.in_string || self.depth > 0;
-        self.blanks = if is_inside { 0 } else { blanks };
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -704,6 +653,42 @@ mod tests {
     }
 
     #[test]
+    fn a_pointer_that_leads_nowhere_says_how_far_it_led() {
+        let cases = [
+            (
+                "/data/item",
+                "{\"n\":{\"item\":[]},\"data\":{\"items\":[{\"item\":1}],\"to\\u0074al\":2}}",
+                "line 1, byte 62: expected a list at `/data/item`, found no `item` at `/data`, which has `items`, `total`",
+            ),
+            (
+                "/data/item/1",
+                "{\"data\":{\"item\":[[]]}}",
+                "line 1, byte 22: expected a list at `/data/item/1`, found no `1` at `/data/item`",
+            ),
+            (
+                "/data/item",
+                "{\"data\":5,\"x\":{}}",
+                "line 1, byte 17: expected a list at `/data/item`, found no list or object at `/data`",
+            ),
+            (
+                "/data/item",
+                "5",
+                "line 1, byte 1: expected a list at `/data/item`, found no list or object",
+            ),
+        ];
+        for (pointer, text, error) in cases {
+            for drop in [1, 100] {
+                let (records, _, found) = split(text, &list(pointer), limits(1000, 100), drop);
+                assert_eq!(
+                    (records.len(), found.as_deref()),
+                    (0, Some(error)),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_wrong_around_records_is_said_after_what_came_before() {
         let long = format!("[1,\n\"{}\"]", "x".repeat(100));
         let cases = [
@@ -760,30 +745,6 @@ mod tests {
                 "{\"b\":[1]}",
                 0,
                 "line 1, byte 9: expected a list at `/a`, found no `a` in the value, which has `b`",
-            ),
-            (
-                "/data/item",
-                "{\"n\":{\"item\":[]},\"data\":{\"items\":[{\"item\":1}],\"to\\u0074al\":2}}",
-                0,
-                "line 1, byte 62: expected a list at `/data/item`, found no `item` at `/data`, which has `items`, `total`",
-            ),
-            (
-                "/data/item/1",
-                "{\"data\":{\"item\":[[]]}}",
-                0,
-                "line 1, byte 22: expected a list at `/data/item/1`, found no `1` at `/data/item`",
-            ),
-            (
-                "/data/item",
-                "{\"data\":5,\"x\":{}}",
-                0,
-                "line 1, byte 17: expected a list at `/data/item`, found no list or object at `/data`",
-            ),
-            (
-                "/data/item",
-                "5",
-                0,
-                "line 1, byte 1: expected a list at `/data/item`, found no list or object",
             ),
             (
                 "/a",

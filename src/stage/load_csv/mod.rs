@@ -63,6 +63,10 @@ escape = "\\"
 
 /// A block is cut at this size; see [`Limits::block_bytes`].
 const BLOCK_BYTES: usize = 1 << 20;
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 struct LoadCsv {
     files: Vec<String>,
     columns: Option<Vec<String>>,
