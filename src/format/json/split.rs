@@ -689,6 +689,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "most of it is a table")]
     fn what_is_wrong_around_records_is_said_after_what_came_before() {
         let long = format!("[1,\n\"{}\"]", "x".repeat(100));
         let cases = [
