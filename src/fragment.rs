@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use crate::batch::Batch;
 use crate::clock::{self, Span};
-use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result, panic_words};
 use crate::schema::{Schema, count};
@@ -241,8 +240,7 @@ impl BatchOutcome {
             return BatchOutcome::failed(Error::failed("its worker died").stage(&bound.spec.name));
         };
         let reject = |row| Reject::of(batch, input, row, None, None, "worker died".into());
-        let types = bound.output.fields.iter().map(|field| &field.ty);
-        let rows = Batch::new(types.map(Column::empty).collect(), 0);
+        let rows = Batch::empty(&bound.output);
         let stage_metrics = StageMetrics {
             rows_in: batch.rows() as u64,
             rejects: (0..batch.rows()).map(reject).collect(),

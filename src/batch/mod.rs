@@ -1,6 +1,6 @@
 //! A batch: the unit that moves through streams, over threads and pipes.
 //!
-//! Its columns follow the stream's [`Schema`](crate::schema::Schema). A join's right columns are the
+//! Its columns follow the stream's [`Schema`]. A join's right columns are the
 //! same few rows over and over, so a column may be held as *shared*: the right rows once, and for
 //! each row of the batch which of them it is. Work per column (parse a date, render a member) is then
 //! done once per right row. Everything that does not care calls [`Batch::resolve`].
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use polars_buffer::Buffer;
 
 use crate::columns::{Column, NONE};
+use crate::schema::Schema;
 
 /// Default rows a batch: large enough that dispatching costs nothing, small enough to stay in cache.
 pub const ROWS_MAX: usize = 16_384;
@@ -81,6 +82,12 @@ impl Batch {
             origins: None,
             bytes: None,
         }
+    }
+
+    /// No rows of these columns.
+    pub fn empty(schema: &Schema) -> Batch {
+        let types = schema.fields.iter().map(|field| &field.ty);
+        Batch::new(types.map(Column::empty).collect(), 0)
     }
 
     /// A batch in which some columns are shared, by `lookup`.

@@ -9,6 +9,7 @@ mod limits;
 mod ordered;
 mod pool;
 pub mod processes;
+pub(crate) mod streams;
 mod threads;
 mod window;
 

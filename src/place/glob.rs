@@ -71,7 +71,7 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// A text without the quotes of [`quote`]; `None`: a pattern is left in it. A `?` is none where a query begins with it.
+/// A text without the quotes of [`quote`]; `None`: a pattern is left in it. A `?` that begins a query is no pattern.
 pub(super) fn unquote(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

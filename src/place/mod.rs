@@ -138,7 +138,7 @@ pub fn reads_now(text: &str, folder: &Folder, place: &Place) -> bool {
     }
 }
 
-/// The place that a text means, the same for all spellings of it; `None`: it is none.
+/// The place that a text means, the same for all spellings of it; `None`: it names no place.
 pub fn canonical(text: &str, folder: &Folder) -> Option<Place> {
     let Place::File(path) = Place::named(text, folder).ok()? else {
         return Place::named(text, folder).ok();

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::record::Record;
-use super::stream;
 use crate::batch::Batch;
 use crate::clock::Meter;
 use crate::digest::Digest;
@@ -111,7 +110,7 @@ impl Combining {
         mut metrics: StageMetrics,
         output: Result<Option<Output>>,
     ) -> (StageMetrics, Batch) {
-        let none = || Output::new(stream::empty(&self.stage.schema));
+        let none = || Output::new(Batch::empty(&self.stage.schema));
         let output = output.map(|output| output.unwrap_or_else(none));
         let output = output.unwrap_or_else(|error| Output {
             fault: Some(error),

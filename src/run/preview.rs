@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::record::{Live, Record};
 use super::wiring::Wiring;
-use super::{Options, located, stream};
+use super::{Options, located};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::executor::Grid;
@@ -102,7 +102,7 @@ fn first_rows(pipeline: &Pipeline, rows: usize, stop: &Stop) -> Result<Preview> 
     }
     drop(stream);
     let schema = schemas[last].clone();
-    let all = Batch::concat(batches, || stream::empty(&schema));
+    let all = Batch::concat(batches, || Batch::empty(&schema));
     let shown = all.rows().min(rows);
     let spools: Vec<(u64, Vec<Reason>)> = records
         .iter()

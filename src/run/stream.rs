@@ -10,42 +10,13 @@ use super::queue::Waiting;
 use super::record::Record;
 use crate::batch::Batch;
 use crate::clock::Meter;
-use crate::columns::Column;
 use crate::error::{Error, Result};
+pub(super) use crate::executor::streams::{collect, cut};
 use crate::executor::{Batches, Input, Inputs, Results};
 use crate::partition::{self, UniqueRun};
 use crate::schema::Schema;
 use crate::stage::{Run, TaskContext};
 use crate::stop::{Stop, Wake};
-
-/// A batch without rows.
-pub(super) fn empty(schema: &Schema) -> Batch {
-    Batch::new(
-        schema
-            .fields
-            .iter()
-            .map(|field| Column::empty(&field.ty))
-            .collect(),
-        0,
-    )
-}
-
-/// All rows of a stream as one batch.
-pub(super) fn collect(stream: Batches, schema: &Schema) -> Result<Batch> {
-    let batches = stream.collect::<Result<Vec<_>>>()?;
-    Ok(Batch::concat(batches, || empty(schema)))
-}
-
-/// Cuts a stream's batches to the size that a stage asks for.
-pub(super) fn cut(stream: Batches, rows_max: usize) -> Inputs {
-    Box::new(stream.flat_map(move |batch| match batch {
-        Ok(batch) => {
-            let batches = batch.cut(rows_max).into_iter();
-            batches.map(|batch| Ok(batch.into())).collect::<Vec<_>>()
-        }
-        Err(error) => vec![Err(error)],
-    }))
-}
 
 /// Streams one after the other, cut like one; each task says of which stream it is.
 pub(super) fn in_turn(streams: Vec<Batches>, rows_max: usize) -> Inputs {
@@ -456,6 +427,7 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::Column;
 
     #[test]
     fn readers_of_a_tee_each_get_every_batch_however_they_take_turns() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, check_files, columns_for};
 use super::{
     Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, options,
@@ -33,17 +33,7 @@ files = ["documents.arrow"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty")
-                .hint("name at least one file or glob")
-                .of(["files"]));
-        }
-        if given.files.iter().any(|file| file == "-") {
-            return Err(Error::usage(
-                "an Arrow file cannot be read from standard input: its index is at its end",
-            )
-            .of(["files", "-"]));
-        }
+        check_files(&given.files, given.only_new, Some("an Arrow"))?;
         Ok(Box::new(LoadArrow(given)))
     },
     ..StageKind::BASE

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, check_files, columns_for};
 use super::{
     Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, TaskContext, options,
@@ -37,17 +37,7 @@ columns = ["id", "name"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty")
-                .hint("name at least one file or glob")
-                .of(["files"]));
-        }
-        if given.files.iter().any(|file| file == "-") {
-            return Err(Error::usage(
-                "a Parquet file cannot be read from standard input: its index is at its end",
-            )
-            .of(["files", "-"]));
-        }
+        check_files(&given.files, given.only_new, Some("a Parquet"))?;
         if given.columns.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::usage("`columns` is empty")
                 .hint("name at least one column, or leave `columns` out to read all")

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::batch::Batch;
 use crate::error::{Class, Error, Result};
 use crate::place::InputFile;
+use crate::place::STDIN;
 use crate::schema::Schema;
 
 /// Batches, in order; after an error there are no more.
@@ -76,6 +77,39 @@ pub(super) fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Op
         Err(error) if is_first && error.class != Class::Usage => Err(Error::clone(error)),
         Err(_) => Ok(None),
     }
+}
+
+/// Checks the option `files`, and `only_new` beside it; `index_at_end` names a format that is not read as a stream.
+pub(super) fn check_files(
+    files: &[String],
+    only_new: bool,
+    index_at_end: Option<&str>,
+) -> Result<()> {
+    let stdin = files.iter().filter(|file| *file == STDIN).count();
+    if files.is_empty() {
+        return Err(Error::usage("`files` is empty")
+            .hint("name at least one file or glob")
+            .of(["files"]));
+    }
+    if let (Some(format), 1..) = (index_at_end, stdin) {
+        let message =
+            format!("{format} file cannot be read from standard input: its index is at its end");
+        return Err(Error::usage(message).of(["files", STDIN]));
+    }
+    if only_new && stdin > 0 {
+        return Err(Error::usage(
+            "`only_new` leaves out files by their names, and standard input (`-`) has none",
+        )
+        .of(["files", STDIN])
+        .of(["only_new"]));
+    }
+    if stdin > 1 {
+        return Err(
+            Error::usage("`files`: standard input (`-`) can be read only once")
+                .of(["files", STDIN]),
+        );
+    }
+    Ok(())
 }
 
 /// What helps where the files of one stage differ.

@@ -19,12 +19,12 @@ use super::order::{Order, RunOrder, TaskFiles, TaskInput, TaskNumber, TaskReport
 use super::parts::AttemptFile;
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
-use crate::columns::Column;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
-use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
+use crate::executor::streams::{collect, cut};
+use crate::executor::{self, Batches, Gauge, Grid, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
 use crate::keys::{Keys, NullKeys};
 use crate::partition;
@@ -241,28 +241,6 @@ fn pass(
     Ok(report)
 }
 
-fn collect(batches: Batches, schema: &Schema) -> Result<Batch> {
-    let batches = batches.collect::<Result<Vec<Batch>>>()?;
-    let empty = || {
-        let types = schema.fields.iter().map(|field| &field.ty);
-        Batch::new(types.map(Column::empty).collect(), 0)
-    };
-    Ok(Batch::concat(batches, empty))
-}
-
-fn cut(batches: Batches, rows_max: usize) -> Inputs {
-    Box::new(batches.flat_map(move |batch| {
-        match batch {
-            Ok(batch) => batch
-                .cut(rows_max)
-                .into_iter()
-                .map(|batch| Ok(batch.into()))
-                .collect(),
-            Err(error) => vec![Err(error)],
-        }
-    }))
-}
-
 /// The batches of the task's files, which must be what the machine that runs the pipeline saw.
 fn source(
     fragment: &BoundFragment,
@@ -444,6 +422,7 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::Column;
 
     #[test]
     fn a_sample_is_spread_over_all_rows_whatever_the_batches() {

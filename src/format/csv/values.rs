@@ -128,7 +128,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Appends a JSON value as it stands; `false` if it is none.
+/// Appends a JSON value as it stands; `false` if it is not JSON.
 fn push_json(strings: &mut SliceBuilder, value: &str) -> bool {
     let Some(value) = raw::value(value) else {
         return false;

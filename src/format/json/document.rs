@@ -33,7 +33,7 @@ impl Document {
         Document(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// The object that `text` is; what is none becomes the one member `_raw`.
+    /// The object that `text` is; a text that is no object becomes the one member `_raw`.
     pub fn of_text(text: &str) -> Self {
         match raw::on_one_line(text) {
             Some(object) if object.starts_with('{') => Document(object.into_owned()),

@@ -28,7 +28,7 @@ impl Pointer {
     }
 }
 
-/// Whether a text is one JSON value, or why it is none.
+/// Whether a text is one JSON value, or why not.
 pub fn check(text: &str) -> Result<(), String> {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(()),
@@ -72,7 +72,7 @@ pub fn is_too_deep(value: &str) -> bool {
     false
 }
 
-/// The one JSON value that a text is, however deep, on one line and otherwise as it stands; `None`: it is none.
+/// The one JSON value that a text is, however deep, on one line and otherwise as it stands; `None`: it is not JSON.
 pub fn on_one_line(text: &str) -> Option<Cow<'_, str>> {
     check(text).ok()?;
     // Half a character passes the check, and no reader of a document takes it. Backslashes stand in strings only.

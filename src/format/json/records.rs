@@ -270,7 +270,7 @@ impl Table<'_> {
     }
 }
 
-/// A value as text: a string's own, of anything else its JSON; `None`: there is none, or it is no text.
+/// A value as text: a string's own, of anything else its JSON; `None`: it is absent, or not valid text.
 fn text_of(block: &[u8], found: Found) -> Option<Cow<'_, str>> {
     let raw = &block[found.range()];
     match found.kind {

@@ -345,7 +345,7 @@ impl<'a> Scanner<'a> {
         Ok(member)
     }
 
-    /// A name that is none of those expected.
+    /// A name that was not expected next.
     fn unexpected_name(&mut self, node: &Node) -> Result<Option<usize>, Refused> {
         let from = self.at;
         let kind = self.string()?;

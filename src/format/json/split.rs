@@ -104,7 +104,7 @@ enum Finder {
     Blanks(Box<Around>),
 }
 
-/// What a look at the bytes in hand found.
+/// What a look at the buffered bytes found.
 enum Found {
     /// A record.
     Record { from: usize, to: usize },

@@ -342,7 +342,7 @@ fn count_leaves(column: &ParquetType) -> usize {
     }
 }
 
-/// Some writers say that the dictionary lies at byte 0 where there is none.
+/// Some writers say that the dictionary lies at byte 0 where the chunk has no dictionary.
 fn range_of(chunk: &ColumnChunkMetadata) -> Option<Range<u64>> {
     let data = chunk.data_page_offset();
     let dictionary = chunk.dictionary_page_offset();

@@ -256,16 +256,7 @@ impl Cluster<'_, '_> {
             }
             (_, Some(edge), Some(rows)) => match &edge.partitioning {
                 Partitioning::ByKey(columns) if leg.start == 0 => {
-                    let schema = self.driver.schemas[edge.from].clone();
-                    let columns = schema.indices(columns)?;
-                    let borders = self.borders(&self.outputs[&edge.from], &columns);
-                    job.buckets = Some(borders.len() + 1);
-                    let ranges = DivideOrder::Ranges {
-                        columns: columns.clone(),
-                        borders,
-                    };
-                    job.sides = vec![side(&rows, Some(Order::Divide(ranges)))];
-                    TaskInput::ByKey { columns, schema }
+                    self.by_key(edge, columns, &rows, &mut job)?
                 }
                 _ => {
                     job.tasks = rows.tasks;
@@ -296,6 +287,26 @@ impl Cluster<'_, '_> {
             bound,
         }));
         Ok(job)
+    }
+
+    /// Has a job read frames divided among buckets by ranges of a key.
+    fn by_key(
+        &self,
+        edge: &Edge,
+        columns: &[String],
+        rows: &Frames,
+        job: &mut Job,
+    ) -> Result<TaskInput> {
+        let schema = self.driver.schemas[edge.from].clone();
+        let columns = schema.indices(columns)?;
+        let borders = self.borders(&self.outputs[&edge.from], &columns);
+        job.buckets = Some(borders.len() + 1);
+        let ranges = DivideOrder::Ranges {
+            columns: columns.clone(),
+            borders,
+        };
+        job.sides = vec![side(rows, Some(Order::Divide(ranges)))];
+        Ok(TaskInput::ByKey { columns, schema })
     }
 
     /// For each task that gave `rows` the rows of a large input that it needs, as frames in its bucket.

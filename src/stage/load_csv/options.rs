@@ -14,6 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::text_encoding::is_utf16;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
+use crate::stage::source::check_files;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -124,11 +125,7 @@ fn record_bytes() -> usize {
 impl LoadCsv {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty")
-                .hint("name at least one file or glob")
-                .of(["files"]));
-        }
+        check_files(&given.files, given.only_new, None)?;
         let dialect = given.dialect()?;
         let notation = given.notation()?;
         let encoding = given.encoding()?;
@@ -165,19 +162,6 @@ impl LoadCsv {
                     .collect(),
             )
             .under("columns")?;
-        }
-        if given.only_new && given.files.iter().any(|file| file == "-") {
-            return Err(Error::usage(
-                "`only_new` leaves out files by their names, and standard input (`-`) has none",
-            )
-            .of(["files", "-"])
-            .of(["only_new"]));
-        }
-        if given.files.iter().filter(|file| *file == "-").count() > 1 {
-            return Err(
-                Error::usage("`files`: standard input (`-`) can be read only once")
-                    .of(["files", "-"]),
-            );
         }
         Ok(LoadCsv {
             files: given.files,

@@ -14,6 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::json::split::Shape;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
+use crate::stage::source::check_files;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 /// How records stand in a file.
@@ -110,24 +111,7 @@ impl Options {
 impl LoadNdjson {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        if given.files.is_empty() {
-            return Err(Error::usage("`files` is empty")
-                .hint("name at least one file or glob")
-                .of(["files"]));
-        }
-        if given.only_new && given.files.iter().any(|file| file == "-") {
-            return Err(Error::usage(
-                "`only_new` leaves out files by their names, and standard input (`-`) has none",
-            )
-            .of(["files", "-"])
-            .of(["only_new"]));
-        }
-        if given.files.iter().filter(|file| *file == "-").count() > 1 {
-            return Err(
-                Error::usage("`files`: standard input (`-`) can be read only once")
-                    .of(["files", "-"]),
-            );
-        }
+        check_files(&given.files, given.only_new, None)?;
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",

@@ -73,7 +73,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// The first quote, backslash or control character from `at` on; the record's end if there is none.
+    /// The first quote, backslash or control character from `at` on; the record's end if nothing of the kind follows.
     #[inline]
     fn next_special(&mut self, mut at: usize) -> usize {
         while at < self.text.len() {
