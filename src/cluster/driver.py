@@ -19,6 +19,8 @@ import sys
 import threading
 
 LENGTHS = "<QQ"
+# The side of what the job itself gives a task.
+GIVEN = -1
 # Seconds between two looks at a job, and how long one may be without an executor.
 PROGRESS_EVERY = 0.5
 EXECUTORS_WAIT = 120
@@ -28,7 +30,8 @@ def run_task(index, items, order, program, shuffled):
     """One task: an `etl task` is given the order and the frames of `items`, and what it gives is passed on.
 
     An item is (bucket, (ordinal, payload)); the last one is (None, report). What comes out of a shuffle comes in any
-    order and is sorted by its ordinal: the side it is of, the task that gave it, and its number there.
+    order and is sorted by its ordinal: the side it is of, the task that gave it, and its number there. What the job
+    itself gives a task comes first.
     """
     from pyspark import SparkFiles, TaskContext
 
@@ -147,13 +150,18 @@ class Driver:
         """What the tasks of a job give."""
         buckets = job["buckets"]
         sides = [self.side(number, side, buckets) for number, side in enumerate(job["sides"])]
-        if not sides:
-            items = self.context.parallelize(range(job["tasks"]), job["tasks"]).mapPartitions(lambda _: iter(()))
-        elif buckets is None:
+        if job["given"]:
+            sides.insert(0, self.given(job["given"]))
+        if buckets is None:
             items = sides[0]
         else:
             items = self.context.union(sides).partitionBy(buckets, lambda bucket: bucket)
         return self.tasks(items, job["order"], buckets is not None)
+
+    def given(self, given):
+        """What the job itself gives its tasks, an item a task."""
+        items = [(task, ((GIVEN, task, 0), json.dumps(value).encode())) for task, value in enumerate(given)]
+        return self.context.parallelize(items, len(items))
 
     def side(self, number, side, buckets):
         """Frames that a job reads: as they are, or each in a bucket: that of the task that gave it, or its own."""

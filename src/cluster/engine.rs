@@ -52,10 +52,10 @@ pub(crate) struct Engine {
 pub(crate) struct Job {
     /// What it is called by jobs that read its frames.
     pub(crate) id: String,
+    /// What each task is given that reads no frames of other jobs.
+    pub(crate) given: Vec<Value>,
     /// Whose frames it reads. Those of several sides come one side after the other.
     pub(crate) sides: Vec<Side>,
-    /// How many tasks it has.
-    pub(crate) tasks: usize,
     /// Whether its frames go into buckets first, one a task.
     pub(crate) buckets: Option<usize>,
     pub(crate) order: Order,

@@ -53,7 +53,7 @@ pub(crate) struct RunOrder {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskInput {
     /// Files that the first stage reads.
-    Files(TaskFiles),
+    Files(SourceOrder),
     /// Frames, one batch each.
     Frames,
     /// Frames of two sides: the first ones are all that the first stage needs of this input, whose rows are too many to be
@@ -71,19 +71,18 @@ pub(crate) enum TaskInput {
     },
 }
 
-/// Files that the tasks of a job read. The options of their stage name all of its files, without patterns: a file that
-/// comes meanwhile changes no number.
+/// A stage that reads files, of which each task begins the stage on its own ones alone: they are what it is given
+/// ([`Job::given`](super::engine::Job)).
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct TaskFiles {
+pub(crate) struct SourceOrder {
     /// Where relative paths start.
     pub(crate) working_folder: PathBuf,
-    /// How many files other stages read whose numbers come first.
-    pub(crate) before: usize,
-    /// Those that are read, as this machine saw them when the run began, and which of the stage's files each is.
-    pub(crate) read: Vec<(usize, InputFile)>,
-    /// For each task the first of these, and how many.
-    pub(crate) of_task: Vec<(usize, usize)>,
+    /// The stage's first file: each task begins with it, as the stage finds there what columns there are.
+    pub(crate) first: Option<TaskFile>,
 }
+
+/// A file as the machine that runs the pipeline saw it when the run began, and its number in the run.
+pub(crate) type TaskFile = (u16, InputFile);
 
 /// Rows among buckets.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Drives a run: begins its stages, pulls rows through them, closes the ledger, and publishes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,12 +51,30 @@ pub(super) struct Driver<'a> {
 
 /// The files of one stage.
 pub(super) struct StageFiles {
-    /// How many files of other stages come before them, in the numbers of the run's files.
-    pub(super) before: usize,
-    /// All of them.
-    pub(super) all: Vec<String>,
-    /// Those that the run reads.
-    pub(super) read: Vec<InputFile>,
+    /// The first of them, read or not, and its number in the run: stages look there for columns.
+    pub(super) first: Option<(u16, InputFile)>,
+    /// Those that the run reads, each with its number.
+    pub(super) read: Vec<(u16, InputFile)>,
+}
+
+impl StageFiles {
+    /// All files of a stage, of which the first one has the number `before`; the run reads those in `read`.
+    fn new(before: usize, all: Vec<InputFile>, read: &[InputFile]) -> Self {
+        let number = |at: usize| u16::try_from(before + at).expect("it was given when it began");
+        let read: HashSet<&str> = read.iter().map(|file| file.file.as_str()).collect();
+        let all: Vec<(u16, InputFile)> = all
+            .into_iter()
+            .enumerate()
+            .map(|(at, file)| (number(at), file))
+            .collect();
+        StageFiles {
+            first: all.first().cloned(),
+            read: all
+                .into_iter()
+                .filter(|(_, file)| read.contains(file.file.as_str()))
+                .collect(),
+        }
+    }
 }
 
 /// A stage whose rows go to no other stage.
@@ -256,10 +274,10 @@ impl Driver<'_> {
         }
         record.totals().warnings.append(&mut begun.warnings);
         if let Some(source) = &mut begun.source {
-            let all = source.files.iter().map(|file| file.file.clone()).collect();
+            let all = source.files.clone();
             self.leave_out(at, source);
-            let read = source.files.clone();
-            self.files_of.insert(at, StageFiles { before, all, read });
+            self.files_of
+                .insert(at, StageFiles::new(before, all, &source.files));
             let live = &record.live;
             let bytes = source.files.iter().map(|file| file.bytes).sum();
             live.bytes_total.store(bytes, Ordering::Relaxed);

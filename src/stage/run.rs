@@ -23,6 +23,8 @@ pub struct Run {
     pub resumed: bool,
     /// Files by number, for the origins of rows.
     files: Mutex<Vec<String>>,
+    /// The numbers that its files get, where these are some of another run's; `None`: they count from 0.
+    numbers: Option<Vec<u16>>,
     /// Whether it is to stop, for sources that wait for something.
     pub stop: Stop,
 }
@@ -38,13 +40,24 @@ impl Run {
             resumed: false,
             stop,
             files: Mutex::default(),
+            numbers: None,
         }
+    }
+
+    /// A part of a run: its files get these numbers, one after the other.
+    pub(crate) fn numbered(mut self, numbers: Vec<u16>) -> Self {
+        self.numbers = Some(numbers);
+        self
     }
 
     /// Gives a file its number.
     pub fn add_file(&self, file: impl Display) -> Result<u16> {
         let mut files = self.files.lock().expect("no one panics holding this lock");
-        let number = u16::try_from(files.len()).map_err(|_| {
+        let number = match &self.numbers {
+            Some(numbers) => numbers.get(files.len()).copied(),
+            None => u16::try_from(files.len()).ok(),
+        };
+        let number = number.ok_or_else(|| {
             Error::failed("a run reads at most 65536 files").hint("read them in several runs")
         })?;
         files.push(file.to_string());

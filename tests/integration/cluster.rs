@@ -305,6 +305,80 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     nothing_is_left(&folder);
 }
 
+/// Files with columns of their own order, bad rows among them, each read once.
+const MANY_FILES: &str = r#"
+max_rejects = -1
+[[stage]]
+name = "load"
+kind = "load_csv"
+files = ["in/*.csv", "more.csv"]
+header_differs = "by_name"
+types = { n = "int" }
+only_new = true
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["load"]
+path = "out/rows.ndjson"
+"#;
+
+#[test]
+fn of_many_files_each_row_is_known_by_its_own() {
+    let folders = [Variant::SEQUENTIAL, Variant::CLUSTER].map(|variant| {
+        let folder = Folder::new("many-files");
+        folder.write("pipeline.toml", MANY_FILES);
+        (variant, folder)
+    });
+    let write = |path: &str, number: usize| {
+        let text = match number % 3 {
+            0 => format!("a,n\n{number},{number}\nx,none\n"),
+            1 => format!("n,a\n{number},{number}\nnone {number},y\n"),
+            _ => format!("n\n{number}\nnone\n"),
+        };
+        for (_, folder) in &folders {
+            folder.write(path, &text);
+        }
+    };
+    let runs = || {
+        let runs = folders.iter().map(|(variant, folder)| {
+            let (state, kept) = (folder.join("state"), folder.join("kept"));
+            let etl = Etl::run(folder.path(), "pipeline.toml", *variant);
+            if kept.exists() {
+                // Which files an earlier run has published.
+                fs::remove_dir(&state).expect("it is new");
+                fs::rename(&kept, &state).expect("it was kept");
+            }
+            let outcome = etl.outcome();
+            assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+            fs::rename(&state, &kept).expect("it is there");
+            (outcome.rejects.clone(), out(folder), outcome)
+        });
+        runs.collect::<Vec<_>>()
+    };
+    write("more.csv", 300);
+    for number in (0..300).filter(|number| number % 7 != 1) {
+        write(&format!("in/{number:03}.csv"), number);
+    }
+    let first = runs();
+    assert_eq!((&first[0].0, &first[0].1), (&first[1].0, &first[1].1));
+    assert_eq!(first[0].0.lines().count(), 300 - 43 + 1);
+
+    // Some come before the files that are known, some between them.
+    for number in (0..300).filter(|number| number % 7 == 1) {
+        write(&format!("in/{number:03}.csv"), number);
+    }
+    write("in/0.csv", 3);
+    let second = runs();
+    assert_eq!((&second[0].0, &second[0].1), (&second[1].0, &second[1].1));
+    assert_eq!(second[0].0.lines().count(), 43 + 1);
+    assert!(second[1].0.contains("in/001.csv"), "{}", second[1].0);
+    let counts: Vec<Value> = second
+        .iter()
+        .map(|(_, _, outcome)| outcome.stage("load")["counts"].clone())
+        .collect();
+    assert_eq!(counts[0], counts[1]);
+}
+
 /// The processes that a process has started.
 fn children(of: u32) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

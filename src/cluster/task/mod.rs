@@ -7,6 +7,7 @@
 
 mod look;
 mod shuffle;
+mod source;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::order::{Order, RunOrder, TaskFiles, TaskInput, TaskNumber, TaskReport};
+use super::order::{Order, RunOrder, TaskInput, TaskNumber, TaskReport};
 use super::parts::AttemptFile;
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
@@ -29,14 +30,18 @@ use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
 use crate::keys::{Keys, NullKeys};
 use crate::partition;
 use crate::schema::Schema;
-use crate::stage::{Counts, Folder, Run, StageKind, Totals, add_counts};
+use crate::stage::{Counts, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
-use look::{look, other_file};
+use look::look;
 use shuffle::{answer, ask, divide};
+use source::OwnFiles;
 
 /// Frames that wait to be worked on.
 const FRAMES_AHEAD: usize = 2;
+
+/// The side of what the job itself gives a task.
+const GIVEN: i64 = -1;
 
 /// Keys that a task reports for each key: enough for borders between thousands of buckets, few enough for this machine.
 const SAMPLE_KEYS_MAX: usize = 2048;
@@ -89,7 +94,7 @@ fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Frames> {
             if header["end"] == true {
                 sender = None;
             } else if let Some(sender) = &sender {
-                let side = header["side"].as_u64().unwrap_or_default();
+                let side = header["side"].as_i64().unwrap_or_default();
                 if sender.send((side, std::mem::take(&mut payload))).is_err() {
                     return;
                 }
@@ -106,11 +111,20 @@ fn frames(mut stdin: impl Read + Send + 'static, stop: Stop) -> Result<Frames> {
 /// Frames, each with the side that it is of.
 type Frames = Receiver<SideFrame>;
 /// A frame, and the side that it is of.
-type SideFrame = (u64, Vec<u8>);
+type SideFrame = (i64, Vec<u8>);
 
 /// The batches of frames.
 fn batches(frames: impl IntoIterator<Item = SideFrame, IntoIter: Send + 'static>) -> Batches {
     Box::new(frames.into_iter().map(|(_, frame)| Batch::decode(&frame)))
+}
+
+/// What the job itself gives the task.
+fn given<T: serde::de::DeserializeOwned>(frames: &Frames) -> Result<T> {
+    match frames.recv() {
+        Ok((GIVEN, value)) => serde_json::from_slice(&value)
+            .map_err(|error| Error::failed("what the task was given cannot be read").cause(error)),
+        _ => Err(Error::failed("the task was given nothing")),
+    }
 }
 
 /// All rows of the first side, and the first frame of the second one.
@@ -150,12 +164,18 @@ impl<W: Write> Out<W> {
 /// Passes rows through a fragment.
 fn pass(
     registry: &[&'static StageKind],
-    order: RunOrder,
+    mut order: RunOrder,
     number: &TaskNumber,
     frames: Frames,
     out: &mut Out<impl Write>,
     stop: &Stop,
 ) -> Result<TaskReport> {
+    let mut own_files = None;
+    if let TaskInput::Files(source) = &order.input {
+        let files = OwnFiles::new(source, given(&frames)?);
+        files.narrow(registry, &mut order.bound[0]);
+        own_files = Some(files);
+    }
     let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
     for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
         let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
@@ -187,14 +207,15 @@ fn pass(
         order.writes_parts,
         order.samples,
     )?;
-    let has_source = matches!(order.input, TaskInput::Files(_));
+    let has_source = own_files.is_some();
     let input = match order.input {
-        TaskInput::Files(files) => {
-            let name = fragment.bound[0].spec.name.clone();
-            let source = source(&fragment, &files, number.task, order.batch_rows, stop);
-            let source = source.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
-            let named = source.map(move |batch| batch.map_err(|error| error.stage(&name)));
-            cut(Box::new(named), order.batch_rows)
+        TaskInput::Files(_) => {
+            let (stage, bound) = (&*fragment.stages[0], &fragment.bound[0]);
+            let own_files = own_files.expect("they are there for this input");
+            cut(
+                own_files.batches(stage, bound, order.batch_rows, stop),
+                order.batch_rows,
+            )
         }
         TaskInput::Frames => cut(batches(frames), order.batch_rows),
         TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
@@ -239,45 +260,6 @@ fn pass(
     report.open = costs.open;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
-}
-
-/// The batches of the task's files, which must be what the machine that runs the pipeline saw.
-fn source(
-    fragment: &BoundFragment,
-    files: &TaskFiles,
-    task: usize,
-    batch_rows: usize,
-    stop: &Stop,
-) -> Result<Batches> {
-    // Where it is not there, no relative path is.
-    let _ = std::env::set_current_dir(&files.working_folder);
-    let (stage, bound) = (&fragment.stages[0], &fragment.bound[0]);
-    let run = Run::new(
-        String::new(),
-        Folder(PathBuf::new()),
-        PathBuf::new(),
-        stop.clone(),
-    );
-    for _ in 0..files.before {
-        run.add_file("a file of another stage")?;
-    }
-    let begun = stage.begin(&run, &bound.inputs, batch_rows)?;
-    let source = begun
-        .source
-        .ok_or_else(|| Error::failed("reads no files"))?;
-    let (first, count) = files.of_task[task];
-    let mine = &files.read[first..first + count];
-    for (at, seen) in mine {
-        if source.files.get(*at) != Some(seen) {
-            return Err(other_file(&seen.file));
-        }
-    }
-    let mut parts: Vec<_> = source.parts.into_iter().map(Some).collect();
-    let parts: Vec<_> = mine
-        .iter()
-        .filter_map(|(at, _)| parts[*at].take())
-        .collect();
-    Ok(Box::new(parts.into_iter().flatten()))
 }
 
 /// What a task gives, and what it reports of it.

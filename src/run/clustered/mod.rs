@@ -227,12 +227,13 @@ impl Cluster<'_, '_> {
         let id = format!("f{}-{}", fragment.last(), leg.start);
         let mut job = Job {
             id: id.clone(),
+            given: Vec::new(),
             sides: Vec::new(),
-            tasks: 1,
             buckets: None,
             order: Order::Ask(HashedKeys::default()),
             keep: !is_last || self.frame_readers(fragment) > 0,
         };
+        let mut tasks = 1;
         let above = || {
             fragment
                 .input()
@@ -259,20 +260,21 @@ impl Cluster<'_, '_> {
                     self.by_key(edge, columns, &rows, &mut job)?
                 }
                 _ => {
-                    job.tasks = rows.tasks;
+                    tasks = rows.tasks;
                     job.sides = vec![side(&rows, None)];
                     TaskInput::Frames
                 }
             },
             _ => {
-                let files = self.files(fragment, &mut bound[0].spec.options);
-                job.tasks = files.of_task.len();
-                TaskInput::Files(files)
+                let (source, given) = self.files(fragment, &mut bound[0].spec.options);
+                tasks = given.len();
+                job.given = given;
+                TaskInput::Files(source)
             }
         };
         job.order = Order::Run(Box::new(RunOrder {
             digest: self.driver.options.digest,
-            tasks: job.buckets.unwrap_or(job.tasks),
+            tasks: job.buckets.unwrap_or(tasks),
             batch_rows: fragment.batch_rows,
             input,
             broadcast: leg.clone().map(|at| self.broadcast(fragment, at)).collect(),
@@ -338,6 +340,7 @@ impl Cluster<'_, '_> {
         let columns = offered.columns.clone();
         let job = Job {
             id: format!("f{}-{}-rows", fragment.last(), edge.to),
+            given: Vec::new(),
             sides: vec![
                 side(
                     &large.frames,
@@ -345,7 +348,6 @@ impl Cluster<'_, '_> {
                 ),
                 side(rows, Some(Order::Ask(wanted))),
             ],
-            tasks: buckets,
             buckets: Some(buckets),
             order: Order::Answer(Box::new(AnswerOrder {
                 stage: stage.clone(),

@@ -1,35 +1,40 @@
 //! What a job is given and what it must give, as the plan and the rows so far say: files, broadcast rows, borders, parts.
 
+use serde_json::{Value, json};
+
 use super::files::together;
 use super::{BUCKET_BYTES, Cluster, FragmentOutput};
-use crate::cluster::order::TaskFiles;
+use crate::cluster::order::SourceOrder;
 use crate::cluster::parts::Parts;
 use crate::error::Result;
 use crate::place::quote;
 use crate::plan::{Edge, Fragment};
-use crate::stage::{InputFile, Partitioning};
+use crate::stage::Partitioning;
 
 impl Cluster<'_, '_> {
-    /// The files of a fragment's own source, and which task reads which; its options then name each file.
-    pub(super) fn files(&self, fragment: &Fragment, options: &mut serde_json::Value) -> TaskFiles {
+    /// What the tasks of a fragment's own source read. The options of its stage, which go to all tasks, name no more than
+    /// the first file.
+    pub(super) fn files(
+        &self,
+        fragment: &Fragment,
+        options: &mut Value,
+    ) -> (SourceOrder, Vec<Value>) {
         let at = fragment.first();
-        let begun = &self.driver.files_of[&at];
-        if let Some(option) = self.driver.pipeline.steps[at].kind.patterns_option {
-            options[option] = begun.all.iter().map(|file| quote(file)).collect();
+        let files = &self.driver.files_of[&at];
+        if let (Some(option), Some((_, first))) = (
+            self.driver.pipeline.steps[at].kind.patterns_option,
+            &files.first,
+        ) {
+            options[option] = json!([quote(&first.file)]);
         }
-        let position = |file: &InputFile| begun.all.iter().position(|name| *name == file.file);
-        let read = begun
-            .read
-            .iter()
-            .filter_map(|file| Some((position(file)?, file.clone())));
-        let read: Vec<(usize, InputFile)> = read.collect();
-        let sizes: Vec<u64> = read.iter().map(|(_, file)| file.bytes).collect();
-        TaskFiles {
+        let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
+        let tasks = together(&sizes, self.engine.parallelism as u64).into_iter();
+        let given = tasks.map(|(first, count)| json!(files.read[first..first + count]));
+        let source = SourceOrder {
             working_folder: std::env::current_dir().unwrap_or_default(),
-            before: begun.before,
-            of_task: together(&sizes, self.engine.parallelism as u64),
-            read,
-        }
+            first: files.first.clone(),
+        };
+        (source, given.collect())
     }
 
     /// The input of a stage of a fragment that is too large to be broadcast.
