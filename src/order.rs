@@ -250,6 +250,28 @@ impl Order {
         }
     }
 
+    /// The same order, whose keys ([`Order::key`]) can be compared with those of other batches.
+    pub fn across_batches(batch: &Batch, by: &[(usize, bool)]) -> Order {
+        let mut order = Order::new(batch, by);
+        for words in &mut order.columns {
+            words.skipped = 0;
+            words.is_split = matches!(words.values, Values::Fixed(_));
+        }
+        order
+    }
+
+    /// The words of a row as bytes, whose bytewise order is the order of the rows.
+    pub fn key(&self, row: usize) -> Vec<u8> {
+        let mut key = Vec::new();
+        let mut next = Some(FIRST);
+        while let Some(place) = next {
+            let word = self.columns[place.column].get(place.word, row);
+            key.extend(word.to_be_bytes());
+            next = self.after(place, word);
+        }
+        key
+    }
+
     /// The place of the word that decides between rows which have the word at `place` alike; `None`: none does.
     fn after(&self, place: Place, found: u64) -> Option<Place> {
         if self.columns[place.column].goes_on(place.word, found) {
@@ -408,6 +430,26 @@ mod tests {
                 let (a, b) = (row_number(pair[0]), row_number(pair[1]));
                 prop_assert_eq!(order.compare(a, b), Ordering::Less);
                 prop_assert_eq!(order.compare(b, a), Ordering::Greater);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_rows_of_several_batches_are_in_their_order(a in rows(), b in rows(), by in vec((0usize..4, any::<bool>()), 1..4)) {
+            let key = |rows: &[Row]| {
+                let order = Order::across_batches(&batch(rows), &by);
+                (0..rows.len()).map(|row| order.key(row)).collect::<Vec<_>>()
+            };
+            let keys = [key(&a), key(&b)].concat();
+            let all = [a, b].concat();
+            let order = Order::new(&batch(&all), &by);
+            for (one, key) in (0u32..).zip(&keys) {
+                for (other, other_key) in (0u32..).zip(&keys) {
+                    // Rows that are alike are in the order of their numbers, which a key does not have.
+                    let expected = order.compare(one, other);
+                    prop_assert_eq!((key, one).cmp(&(other_key, other)), expected);
+                }
             }
         }
     }

@@ -42,8 +42,8 @@ pub(crate) struct RunOrder {
     pub(crate) gives_frames: bool,
     /// Whether they are written into parts, for tasks that need all of them, or for this machine.
     pub(crate) writes_parts: bool,
-    /// The columns of each key by which further tasks will divide the rows.
-    pub(crate) samples: Vec<Vec<usize>>,
+    /// The keys by which further tasks will divide the rows.
+    pub(crate) samples: Vec<RowKey>,
     /// Where parts and rejects are written.
     pub(crate) folder: PathBuf,
 }
@@ -62,13 +62,24 @@ pub(crate) enum TaskInput {
         /// Which of its inputs they are.
         input: usize,
     },
-    /// Frames that are collected; rows that are equal in these columns are in one batch.
-    ByKey {
-        /// The positions of the columns.
-        columns: Vec<usize>,
+    /// Frames that are collected, of which each task has a range.
+    Range {
+        /// How they are divided into batches.
+        key: RowKey,
         /// What an input without rows looks like.
         schema: Schema,
     },
+}
+
+/// What divides rows into ranges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RowKey {
+    /// The values of the columns at these positions: rows with equal values are in one range.
+    Equal(Vec<usize>),
+    /// The order by the columns at these positions, the falling ones marked. Rows that are alike are ordered by where they
+    /// stand, so that ranges are about as long as each other whatever the values.
+    Order(Vec<(usize, bool)>),
 }
 
 /// A stage that reads files, of which each task begins the stage on its own ones alone: they are what it is given
@@ -90,8 +101,7 @@ pub(crate) type TaskFile = (u16, InputFile);
 pub(crate) enum DivideOrder {
     /// By ranges of their keys, so that the order of the buckets is that of the keys.
     Ranges {
-        /// The positions of the columns that make the key.
-        columns: Vec<usize>,
+        key: RowKey,
         /// Rising; a bucket begins with its border, the first one with the first key.
         borders: Vec<Option<Vec<u8>>>,
     },

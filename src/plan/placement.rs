@@ -40,8 +40,10 @@ fn why_here(step: &Step) -> Option<&'static str> {
     }
     let inputs = 0..step.inputs.len().max(1);
     let mut reasons = inputs.map(|input| match step.partitioning(input) {
-        Partitioning::Any | Partitioning::ByKey(_) | Partitioning::Broadcast => None,
-        Partitioning::ByRange(_) => Some("it orders all rows"),
+        Partitioning::Any
+        | Partitioning::ByKey(_)
+        | Partitioning::ByRange(_)
+        | Partitioning::Broadcast => None,
         Partitioning::Requests => Some("its requests have one limit"),
         Partitioning::UniqueInFlight(_) => Some("its server is sent rows of one id in their order"),
     });

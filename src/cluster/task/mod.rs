@@ -6,6 +6,7 @@
 //! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
 
 mod look;
+mod ranges;
 mod shuffle;
 mod source;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::order::{Order, RunOrder, TaskInput, TaskNumber, TaskReport};
+use super::order::{Order, RowKey, RunOrder, TaskInput, TaskNumber, TaskReport};
 use super::parts::AttemptFile;
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
@@ -27,13 +28,13 @@ use crate::executor::processes::frames::{Frame, read_frame};
 use crate::executor::streams::{collect, cut};
 use crate::executor::{self, Batches, Gauge, Grid, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
-use crate::keys::{Keys, NullKeys};
 use crate::partition;
 use crate::schema::Schema;
 use crate::stage::{Counts, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
 use look::look;
+use ranges::Sample;
 use shuffle::{answer, ask, divide};
 use source::OwnFiles;
 
@@ -42,11 +43,6 @@ const FRAMES_AHEAD: usize = 2;
 
 /// The side of what the job itself gives a task.
 const GIVEN: i64 = -1;
-
-/// Keys that a task reports for each key: enough for borders between thousands of buckets, few enough for this machine.
-const SAMPLE_KEYS_MAX: usize = 2048;
-/// Longer keys are cut: a border need not be a key.
-const SAMPLE_KEY_BYTES: usize = 64;
 
 /// Does the task that `stdin` describes. It knows the kinds of the registry.
 pub fn run(
@@ -219,10 +215,13 @@ fn pass(
         }
         TaskInput::Frames => cut(batches(frames), order.batch_rows),
         TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
-        TaskInput::ByKey { columns, schema } => {
+        TaskInput::Range { key, schema } => {
             let all = collect(batches(frames), &schema)?;
-            let tasks = partition::by_key(&all, &columns).into_iter();
-            Box::new(tasks.map(|batch| Ok(batch.into())))
+            let tasks = match key {
+                RowKey::Equal(columns) => partition::by_key(&all, &columns),
+                RowKey::Order(by) => partition::by_range(&all, &by),
+            };
+            Box::new(tasks.into_iter().map(|batch| Ok(batch.into())))
         }
     };
     let costs = SharedCosts::default();
@@ -280,7 +279,7 @@ impl<'a> Given<'a> {
         metrics: Vec<StageMetrics>,
         frames: bool,
         parts: bool,
-        samples: Vec<Vec<usize>>,
+        samples: Vec<RowKey>,
     ) -> Result<Self> {
         let part = parts.then(|| AttemptFile::part(&folder, number.task, &number.attempt));
         Ok(Given {
@@ -289,7 +288,10 @@ impl<'a> Given<'a> {
             number,
             frames,
             rejects: None,
-            samples: samples.into_iter().map(Sample::new).collect(),
+            samples: samples
+                .into_iter()
+                .map(|key| Sample::new(key, number.task))
+                .collect(),
             report: TaskReport {
                 task: number.task,
                 rejected: vec![0; metrics.len()],
@@ -359,68 +361,5 @@ impl<'a> Given<'a> {
         }
         self.report.samples = self.samples.into_iter().map(|sample| sample.keys).collect();
         Ok(self.report)
-    }
-}
-
-/// Some of the keys of many rows, evenly spread over them.
-struct Sample {
-    columns: Vec<usize>,
-    keys: Vec<Option<Vec<u8>>>,
-    /// Rows from one that is taken to the next, and how many are left to it.
-    every: usize,
-    left: usize,
-}
-
-impl Sample {
-    fn new(columns: Vec<usize>) -> Self {
-        Sample {
-            columns,
-            keys: Vec::new(),
-            every: 1,
-            left: 0,
-        }
-    }
-
-    fn add(&mut self, batch: &Batch) {
-        let keys = Keys::new(batch, &self.columns, NullKeys::Equal);
-        while self.left < keys.len() {
-            let key = keys.get(self.left);
-            self.keys
-                .push(key.map(|key| key[..key.len().min(SAMPLE_KEY_BYTES)].to_vec()));
-            self.left += self.every;
-            if self.keys.len() == SAMPLE_KEYS_MAX {
-                let mut at = 0;
-                self.keys.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                self.every *= 2;
-            }
-        }
-        self.left -= keys.len();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::columns::Column;
-
-    #[test]
-    fn a_sample_is_spread_over_all_rows_whatever_the_batches() {
-        let ints = |from: i64, to: i64| {
-            Batch::new(
-                vec![Column::from_ints((from..to).collect(), None)],
-                usize::try_from(to - from).expect("they rise"),
-            )
-        };
-        let mut whole = Sample::new(vec![0]);
-        whole.add(&ints(0, 100_000));
-        let mut cut = Sample::new(vec![0]);
-        for from in (0..100_000).step_by(1_000) {
-            cut.add(&ints(from, from + 1_000));
-        }
-        assert_eq!(whole.keys, cut.keys);
-        assert!((SAMPLE_KEYS_MAX / 2..SAMPLE_KEYS_MAX).contains(&whole.keys.len()));
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use polars_buffer::Buffer;
 
 use super::super::order::{AnswerOrder, DivideOrder, HashedKeys, TaskReport};
+use super::ranges::RowKeys;
 use super::{Frames, Out, batches, first_side};
 use crate::batch::Batch;
 use crate::columns::{Column, row_number};
@@ -25,24 +26,24 @@ pub(super) fn divide(
         task,
         ..TaskReport::default()
     };
+    let mut rows_of_buckets: Box<dyn FnMut(&Batch) -> Vec<Vec<u32>>> = match order {
+        DivideOrder::Ranges { key, borders } => {
+            let mut row_keys = RowKeys::new(key.clone(), task);
+            Box::new(move |batch| {
+                let keys = row_keys.next(batch);
+                let range = |row| Some(keys.range(row, borders));
+                rows_of(batch.rows(), borders.len() + 1, range)
+            })
+        }
+        DivideOrder::Hashes(HashedKeys { columns, buckets }) => Box::new(move |batch| {
+            let keys = Keys::new(batch, columns, NullKeys::MatchNothing);
+            let bucket = |row| keys.get(row).map(|key| bucket_of(key, *buckets));
+            rows_of(batch.rows(), *buckets, bucket)
+        }),
+    };
     for batch in batches(frames) {
         let batch = batch?;
-        let rows_of = match order {
-            DivideOrder::Ranges { columns, borders } => {
-                let keys = Keys::new(&batch, columns, NullKeys::Equal);
-                let bucket = |key: Option<&[u8]>| {
-                    Some(borders.partition_point(|border| border.as_deref() <= key))
-                };
-                rows_of_buckets(&keys, borders.len() + 1, bucket)
-            }
-            DivideOrder::Hashes(HashedKeys { columns, buckets }) => {
-                let keys = Keys::new(&batch, columns, NullKeys::MatchNothing);
-                rows_of_buckets(&keys, *buckets, |key| {
-                    key.map(|key| bucket_of(key, *buckets))
-                })
-            }
-        };
-        for (bucket, rows) in rows_of.into_iter().enumerate() {
+        for (bucket, rows) in rows_of_buckets(&batch).into_iter().enumerate() {
             if !rows.is_empty() {
                 report.bytes += out.give(&batch.take(&rows), bucket)?;
             }
@@ -52,14 +53,10 @@ pub(super) fn divide(
 }
 
 /// The rows of each bucket, in their order.
-fn rows_of_buckets(
-    keys: &Keys,
-    buckets: usize,
-    bucket: impl Fn(Option<&[u8]>) -> Option<usize>,
-) -> Vec<Vec<u32>> {
+fn rows_of(rows: usize, buckets: usize, bucket: impl Fn(usize) -> Option<usize>) -> Vec<Vec<u32>> {
     let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); buckets];
-    for row in 0..keys.len() {
-        if let Some(bucket) = bucket(keys.get(row)) {
+    for row in 0..rows {
+        if let Some(bucket) = bucket(row) {
             rows_of[bucket].push(row_number(row));
         }
     }

@@ -20,13 +20,13 @@ use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job, SharedFolder, Side};
 use crate::cluster::order::{
-    AnswerOrder, DivideOrder, HashedKeys, Order, RunOrder, TaskInput, TaskReport,
+    AnswerOrder, DivideOrder, HashedKeys, Order, RowKey, RunOrder, TaskInput, TaskReport,
 };
 use crate::cluster::parts::{self, Parts};
 use crate::error::{Error, Result};
 use crate::fragment::{BoundStage, StageMetrics};
 use crate::plan::{Edge, Fragment};
-use crate::stage::{Partitioning, add_counts};
+use crate::stage::add_counts;
 
 /// About so many bytes of frames make a bucket: a task holds one.
 const BUCKET_BYTES: u64 = 128 << 20;
@@ -40,8 +40,8 @@ struct Frames {
     tasks: usize,
 }
 
-/// The columns of a key, and some of its values.
-type KeySample = (Vec<usize>, Vec<Option<Vec<u8>>>);
+/// A key, and some of its values.
+type KeySample = (RowKey, Vec<Option<Vec<u8>>>);
 
 /// What a fragment gave.
 struct FragmentOutput {
@@ -49,7 +49,7 @@ struct FragmentOutput {
     /// Where its rows lie, if some stage reads all of them, or this machine does.
     parts: Option<Parts>,
     bytes: u64,
-    /// For each key by which its rows will be divided, its columns and a sample of its keys.
+    /// For each key by which its rows will be divided, a sample of it.
     samples: Vec<KeySample>,
     /// How often its frames will be read yet.
     readers: usize,
@@ -192,9 +192,9 @@ impl Cluster<'_, '_> {
             .keys(fragment)?
             .into_iter()
             .enumerate()
-            .map(|(at, columns)| {
+            .map(|(at, key)| {
                 let keys = reports.iter().filter_map(|report| report.samples.get(at));
-                (columns, keys.flatten().cloned().collect())
+                (key, keys.flatten().cloned().collect())
             });
         let parts = self
             .writes_parts(fragment)
@@ -255,10 +255,8 @@ impl Cluster<'_, '_> {
                 job.sides = vec![side(&answers, None), stay];
                 TaskInput::Joined { input: edge.input }
             }
-            (_, Some(edge), Some(rows)) => match &edge.partitioning {
-                Partitioning::ByKey(columns) if leg.start == 0 => {
-                    self.by_key(edge, columns, &rows, &mut job)?
-                }
+            (_, Some(edge), Some(rows)) => match self.key(edge)? {
+                Some(key) if leg.start == 0 => self.ranges(edge, key, &rows, &mut job),
                 _ => {
                     tasks = rows.tasks;
                     job.sides = vec![side(&rows, None)];
@@ -292,23 +290,16 @@ impl Cluster<'_, '_> {
     }
 
     /// Has a job read frames divided among buckets by ranges of a key.
-    fn by_key(
-        &self,
-        edge: &Edge,
-        columns: &[String],
-        rows: &Frames,
-        job: &mut Job,
-    ) -> Result<TaskInput> {
-        let schema = self.driver.schemas[edge.from].clone();
-        let columns = schema.indices(columns)?;
-        let borders = self.borders(&self.outputs[&edge.from], &columns);
+    fn ranges(&self, edge: &Edge, key: RowKey, rows: &Frames, job: &mut Job) -> TaskInput {
+        let borders = self.borders(&self.outputs[&edge.from], &key);
         job.buckets = Some(borders.len() + 1);
-        let ranges = DivideOrder::Ranges {
-            columns: columns.clone(),
+        let divide = DivideOrder::Ranges {
+            key: key.clone(),
             borders,
         };
-        job.sides = vec![side(rows, Some(Order::Divide(ranges)))];
-        Ok(TaskInput::ByKey { columns, schema })
+        job.sides = vec![side(rows, Some(Order::Divide(divide)))];
+        let schema = self.driver.schemas[edge.from].clone();
+        TaskInput::Range { key, schema }
     }
 
     /// For each task that gave `rows` the rows of a large input that it needs, as frames in its bucket.

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::files::together;
 use super::{BUCKET_BYTES, Cluster, FragmentOutput};
-use crate::cluster::order::SourceOrder;
+use crate::cluster::order::{RowKey, SourceOrder};
 use crate::cluster::parts::Parts;
 use crate::error::Result;
+use crate::order;
 use crate::place::quote;
 use crate::plan::{Edge, Fragment};
 use crate::stage::Partitioning;
@@ -73,12 +74,8 @@ impl Cluster<'_, '_> {
     }
 
     /// Borders between buckets of about one size, from a sample of the keys.
-    pub(super) fn borders(
-        &self,
-        above: &FragmentOutput,
-        columns: &[usize],
-    ) -> Vec<Option<Vec<u8>>> {
-        let sample = above.samples.iter().find(|(of, _)| of == columns);
+    pub(super) fn borders(&self, above: &FragmentOutput, key: &RowKey) -> Vec<Option<Vec<u8>>> {
+        let sample = above.samples.iter().find(|(of, _)| of == key);
         let mut keys = sample.map(|(_, keys)| keys.clone()).unwrap_or_default();
         keys.sort_unstable();
         let buckets = above
@@ -115,19 +112,26 @@ impl Cluster<'_, '_> {
     }
 
     /// The keys by which the rows of a fragment will be divided, each once.
-    pub(super) fn keys(&self, fragment: &Fragment) -> Result<Vec<Vec<usize>>> {
-        let schema = &self.driver.schemas[fragment.last()];
+    pub(super) fn keys(&self, fragment: &Fragment) -> Result<Vec<RowKey>> {
         let mut keys = Vec::new();
         for edge in self.driver.plan.edges_from(fragment.last()) {
-            if let (Partitioning::ByKey(columns), true) =
-                (&edge.partitioning, self.is_on_cluster(edge.to))
+            if self.is_on_cluster(edge.to)
+                && let Some(key) = self.key(edge)?
+                && !keys.contains(&key)
             {
-                let columns = schema.indices(columns)?;
-                if !keys.contains(&columns) {
-                    keys.push(columns);
-                }
+                keys.push(key);
             }
         }
         Ok(keys)
+    }
+
+    /// The key by which the rows of an edge are divided among buckets, if they are.
+    pub(super) fn key(&self, edge: &Edge) -> Result<Option<RowKey>> {
+        let schema = &self.driver.schemas[edge.from];
+        Ok(match &edge.partitioning {
+            Partitioning::ByKey(columns) => Some(RowKey::Equal(schema.indices(columns)?)),
+            Partitioning::ByRange(by) => Some(RowKey::Order(order::positions(by, schema)?)),
+            _ => None,
+        })
     }
 }
