@@ -150,32 +150,30 @@ class Driver:
         """What the tasks of a job give."""
         buckets = job["buckets"]
         sides = [self.side(number, side, buckets) for number, side in enumerate(job["sides"])]
-        if job["given"]:
-            sides.insert(0, self.given(job["given"]))
-        if buckets is None:
-            items = sides[0]
-        else:
-            items = self.context.union(sides).partitionBy(buckets, lambda bucket: bucket)
+        if job["given"] or not sides:
+            items = [(task, ((GIVEN, task, 0), json.dumps(value).encode())) for task, value in job["given"]]
+            sides.insert(0, self.context.parallelize(items, len(items) or job["tasks"]))
+        # The tasks of one side after those of the other.
+        items = sides[0] if len(sides) == 1 else self.context.union(sides)
+        if buckets is not None:
+            items = items.partitionBy(buckets, lambda bucket: bucket)
         return self.tasks(items, job["order"], buckets is not None)
 
-    def given(self, given):
-        """What the job itself gives its tasks, an item a task."""
-        items = [(task, ((GIVEN, task, 0), json.dumps(value).encode())) for task, value in enumerate(given)]
-        return self.context.parallelize(items, len(items))
-
     def side(self, number, side, buckets):
-        """Frames that a job reads: as they are, or each in a bucket: that of the task that gave it, or its own."""
+        """Frames that a job reads: as they are, or each in its bucket, counted from the first one of its task."""
         items = self.kept[side["from"]]
         if buckets is None:
             return items
         if side["divide"] is not None:
             items = self.tasks(items, side["divide"], False)
 
+        first = side["first_buckets"]
+
         def tagged(index, part):
             for bucket, value in part:
                 if bucket is not None:
                     (_, task, at), payload = value
-                    yield (index if side["by_task"] else bucket), ((number, task, at), payload)
+                    yield bucket + (first[index] if first else 0), ((number, task, at), payload)
 
         return items.mapPartitionsWithIndex(tagged)
 

@@ -52,10 +52,12 @@ pub(crate) struct Engine {
 pub(crate) struct Job {
     /// What it is called by jobs that read its frames.
     pub(crate) id: String,
-    /// What each task is given that reads no frames of other jobs.
-    pub(crate) given: Vec<Value>,
+    /// What the job itself gives some of its tasks, with their numbers.
+    pub(crate) given: Vec<(usize, Value)>,
     /// Whose frames it reads. Those of several sides come one side after the other.
     pub(crate) sides: Vec<Side>,
+    /// How many tasks it has, unless there is one for each bucket.
+    pub(crate) tasks: usize,
     /// Whether its frames go into buckets first, one a task.
     pub(crate) buckets: Option<usize>,
     pub(crate) order: Order,
@@ -70,8 +72,8 @@ pub(crate) struct Side {
     pub(crate) from: String,
     /// How they are divided among buckets; `None`: each has its bucket.
     pub(crate) divide: Option<Order>,
-    /// Each goes into the bucket of the task that gave it.
-    pub(crate) by_task: bool,
+    /// For each task that gave them, which bucket of the job its own first one is; empty: they are the same.
+    pub(crate) first_buckets: Vec<usize>,
 }
 
 /// What the script says.

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::config::ClusterConfig;
 use super::engine::{Engine, Job, LOOK, SharedFolder};
 use super::order::{LookOrder, Order, TaskReport};
@@ -68,8 +66,9 @@ fn tasks(
     let mut engine = Engine::start(config, "look", log, stop)?;
     let job = Job {
         id: "look".into(),
-        given: vec![Value::Null; engine.parallelism * TASKS_A_CORE],
+        given: Vec::new(),
         sides: Vec::new(),
+        tasks: engine.parallelism * TASKS_A_CORE,
         buckets: None,
         order: Order::Look(LookOrder {
             folder: place.clone(),

@@ -54,8 +54,11 @@ pub(crate) struct RunOrder {
 pub(crate) enum TaskInput {
     /// Files that the first stage reads.
     Files(SourceOrder),
-    /// Frames, one batch each.
-    Frames,
+    /// Frames, one batch each, of the inputs that enter the first stage one after the other.
+    Frames {
+        /// For each input the number of tasks that have its rows.
+        tasks: Vec<usize>,
+    },
     /// Frames of two sides: the first ones are all that the first stage needs of this input, whose rows are too many to be
     /// broadcast; the others are the rows that enter it.
     Joined {

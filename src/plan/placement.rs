@@ -35,9 +35,6 @@ fn why_here(step: &Step) -> Option<&'static str> {
     if step.policy().is_some() {
         return Some("its limits hold for the run as a whole");
     }
-    if step.streamed_inputs().count() > 1 {
-        return Some("it reads its inputs one after the other");
-    }
     let inputs = 0..step.inputs.len().max(1);
     let mut reasons = inputs.map(|input| match step.partitioning(input) {
         Partitioning::Any

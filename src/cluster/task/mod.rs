@@ -213,7 +213,15 @@ fn pass(
                 order.batch_rows,
             )
         }
-        TaskInput::Frames => cut(batches(frames), order.batch_rows),
+        TaskInput::Frames { tasks } => {
+            let of_input = input_of(number.task, &tasks);
+            let inputs = cut(batches(frames), order.batch_rows);
+            Box::new(inputs.map(move |input| {
+                let mut input = input?;
+                input.task.input = of_input;
+                Ok(input)
+            }))
+        }
         TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
         TaskInput::Range { key, schema } => {
             let all = collect(batches(frames), &schema)?;
@@ -259,6 +267,16 @@ fn pass(
     report.open = costs.open;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// Of which input the rows of a task are, where so many tasks have those of each.
+fn input_of(task: usize, tasks: &[usize]) -> usize {
+    let mut end = 0;
+    let before = tasks.iter().take_while(|&&tasks| {
+        end += tasks;
+        end <= task
+    });
+    before.count()
 }
 
 /// What a task gives, and what it reports of it.

@@ -5,6 +5,7 @@
 //! enter that stage stay where they are: each task asks for the rows that it needs by their keys, and those alone move.
 
 mod files;
+mod input;
 mod needs;
 
 use std::collections::HashMap;
@@ -18,14 +19,12 @@ use super::record::Live;
 use super::wiring::Wiring;
 use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
-use crate::cluster::engine::{Engine, Job, SharedFolder, Side};
-use crate::cluster::order::{
-    AnswerOrder, DivideOrder, HashedKeys, Order, RowKey, RunOrder, TaskInput, TaskReport,
-};
+use crate::cluster::engine::{Engine, Job, SharedFolder};
+use crate::cluster::order::{HashedKeys, Order, RowKey, RunOrder, TaskReport};
 use crate::cluster::parts::{self, Parts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fragment::{BoundStage, StageMetrics};
-use crate::plan::{Edge, Fragment};
+use crate::plan::Fragment;
 use crate::stage::add_counts;
 
 /// About so many bytes of frames make a bucket: a task holds one.
@@ -229,50 +228,15 @@ impl Cluster<'_, '_> {
             id: id.clone(),
             given: Vec::new(),
             sides: Vec::new(),
+            tasks: 1,
             buckets: None,
             order: Order::Ask(HashedKeys::default()),
             keep: !is_last || self.frame_readers(fragment) > 0,
         };
-        let mut tasks = 1;
-        let above = || {
-            fragment
-                .input()
-                .map(|edge| self.outputs[&edge.from].frames.clone())
-        };
-        let input = match (
-            self.large(fragment, leg.start),
-            fragment.input(),
-            before.cloned().or_else(above),
-        ) {
-            (Some(edge), _, Some(rows)) => {
-                let edge = edge.clone();
-                let answers = self.answers(fragment, &edge, &bound[0], &rows, live)?;
-                job.buckets = Some(rows.tasks);
-                let stay = Side {
-                    by_task: true,
-                    ..side(&rows, None)
-                };
-                job.sides = vec![side(&answers, None), stay];
-                TaskInput::Joined { input: edge.input }
-            }
-            (_, Some(edge), Some(rows)) => match self.key(edge)? {
-                Some(key) if leg.start == 0 => self.ranges(edge, key, &rows, &mut job),
-                _ => {
-                    tasks = rows.tasks;
-                    job.sides = vec![side(&rows, None)];
-                    TaskInput::Frames
-                }
-            },
-            _ => {
-                let (source, given) = self.files(fragment, &mut bound[0].spec.options);
-                tasks = given.len();
-                job.given = given;
-                TaskInput::Files(source)
-            }
-        };
+        let input = self.input(fragment, leg.start, &mut bound[0], before, live, &mut job)?;
         job.order = Order::Run(Box::new(RunOrder {
             digest: self.driver.options.digest,
-            tasks: job.buckets.unwrap_or(tasks),
+            tasks: job.buckets.unwrap_or(job.tasks),
             batch_rows: fragment.batch_rows,
             input,
             broadcast: leg.clone().map(|at| self.broadcast(fragment, at)).collect(),
@@ -287,76 +251,6 @@ impl Cluster<'_, '_> {
             bound,
         }));
         Ok(job)
-    }
-
-    /// Has a job read frames divided among buckets by ranges of a key.
-    fn ranges(&self, edge: &Edge, key: RowKey, rows: &Frames, job: &mut Job) -> TaskInput {
-        let borders = self.borders(&self.outputs[&edge.from], &key);
-        job.buckets = Some(borders.len() + 1);
-        let divide = DivideOrder::Ranges {
-            key: key.clone(),
-            borders,
-        };
-        job.sides = vec![side(rows, Some(Order::Divide(divide)))];
-        let schema = self.driver.schemas[edge.from].clone();
-        TaskInput::Range { key, schema }
-    }
-
-    /// For each task that gave `rows` the rows of a large input that it needs, as frames in its bucket.
-    fn answers(
-        &mut self,
-        fragment: &Fragment,
-        edge: &Edge,
-        stage: &BoundStage,
-        rows: &Frames,
-        live: &[Arc<Live>],
-    ) -> Result<Frames> {
-        let step = &self.driver.pipeline.steps[edge.to];
-        let needs = step.stage.properties().needs_equal;
-        let (left, right) = needs.ok_or_else(|| {
-            Error::failed("needs all rows of an input that is too large").stage(&step.name)
-        })?;
-        let large = &self.outputs[&edge.from];
-        let buckets = usize::try_from(large.bytes.div_ceil(BUCKET_BYTES))
-            .unwrap_or(usize::MAX)
-            .max(self.engine.parallelism);
-        let keys = |schema: &crate::schema::Schema, names: &[String]| -> Result<HashedKeys> {
-            Ok(HashedKeys {
-                columns: schema.indices(names)?,
-                buckets,
-            })
-        };
-        let wanted = keys(&stage.inputs[0], &left)?;
-        let offered = keys(&stage.inputs[edge.input], &right)?;
-        let columns = offered.columns.clone();
-        let job = Job {
-            id: format!("f{}-{}-rows", fragment.last(), edge.to),
-            given: Vec::new(),
-            sides: vec![
-                side(
-                    &large.frames,
-                    Some(Order::Divide(DivideOrder::Hashes(offered))),
-                ),
-                side(rows, Some(Order::Ask(wanted))),
-            ],
-            buckets: Some(buckets),
-            order: Order::Answer(Box::new(AnswerOrder {
-                stage: stage.clone(),
-                input: edge.input,
-                columns,
-            })),
-            keep: true,
-        };
-        let reports = self.send(&job, live)?;
-        let faults = reports.into_iter().filter_map(|report| report.fault);
-        // Rows without a place come last: which of them is first is known in no bucket.
-        if let Some(fault) = faults.min_by_key(|fault| fault.origin.unwrap_or(u64::MAX)) {
-            return Err(fault);
-        }
-        Ok(Frames {
-            id: job.id,
-            tasks: buckets,
-        })
     }
 
     /// Enters what became of the rows of some stages, task by task in their order. The first fault ends the run; what came
@@ -425,14 +319,5 @@ impl Cluster<'_, '_> {
             self.engine.release(&id)?;
         }
         Ok(())
-    }
-}
-
-/// Frames that go into buckets, if there are any: divided anew, or each into its own.
-fn side(frames: &Frames, divide: Option<Order>) -> Side {
-    Side {
-        from: frames.id.clone(),
-        divide,
-        by_task: false,
     }
 }

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::files::together;
 use super::{BUCKET_BYTES, Cluster, FragmentOutput};
-use crate::cluster::order::{RowKey, SourceOrder};
+use crate::cluster::engine::Job;
+use crate::cluster::order::{RowKey, SourceOrder, TaskInput};
 use crate::cluster::parts::Parts;
 use crate::error::Result;
 use crate::order;
@@ -19,7 +20,8 @@ impl Cluster<'_, '_> {
         &self,
         fragment: &Fragment,
         options: &mut Value,
-    ) -> (SourceOrder, Vec<Value>) {
+        job: &mut Job,
+    ) -> TaskInput {
         let at = fragment.first();
         let files = &self.driver.files_of[&at];
         if let (Some(option), Some((_, first))) = (
@@ -31,11 +33,12 @@ impl Cluster<'_, '_> {
         let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
         let tasks = together(&sizes, self.engine.parallelism as u64).into_iter();
         let given = tasks.map(|(first, count)| json!(files.read[first..first + count]));
-        let source = SourceOrder {
+        job.given = given.enumerate().collect();
+        job.tasks = job.given.len();
+        TaskInput::Files(SourceOrder {
             working_folder: std::env::current_dir().unwrap_or_default(),
             first: files.first.clone(),
-        };
-        (source, given.collect())
+        })
     }
 
     /// The input of a stage of a fragment that is too large to be broadcast.

@@ -160,7 +160,8 @@ class SparkContext:
         return Broadcast(value)
 
     def union(self, sides):
-        return Rdd(1, lambda _: (item for side in sides for items in side.all() for item in items))
+        parts = [(side, index) for side in sides for index in range(side.partitions)]
+        return Rdd(len(parts), lambda index: parts[index][0].compute(parts[index][1]))
 
     def statusTracker(self):
         return Tracker()
