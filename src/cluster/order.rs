@@ -17,6 +17,8 @@ use crate::stage::{Counts, InputFile};
 pub(crate) enum Order {
     /// Its rows pass through a fragment.
     Run(Box<RunOrder>),
+    /// Files are read, and what its stage works on goes into buckets.
+    Read(Box<ReadOrder>),
     /// Its rows are divided among buckets.
     Divide(DivideOrder),
     /// The keys of its rows are sent to the buckets that have rows of these keys.
@@ -52,7 +54,7 @@ pub(crate) struct RunOrder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskInput {
-    /// Files that the first stage reads.
+    /// Files that the first stage reads, or frames: what was read of a file ([`ReadOrder`]).
     Files(SourceOrder),
     /// Frames, one batch each, of the inputs that enter the first stage one after the other.
     Frames {
@@ -85,9 +87,19 @@ pub(crate) enum RowKey {
     Order(Vec<(usize, bool)>),
 }
 
+/// A stage whose files are read by one task, for others that work on what it has read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReadOrder {
+    pub(crate) stage: BoundStage,
+    pub(crate) source: SourceOrder,
+    pub(crate) batch_rows: usize,
+    /// When a bucket has so many bytes, what follows goes into the next one.
+    pub(crate) bucket_bytes: u64,
+}
+
 /// A stage that reads files, of which each task begins the stage on its own ones alone: they are what it is given
 /// ([`Job::given`](super::engine::Job)).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SourceOrder {
     /// Where relative paths start.
     pub(crate) working_folder: PathBuf,
@@ -166,6 +178,8 @@ pub(crate) struct TaskReport {
     pub(crate) fault: Option<Error>,
     /// Bytes of the frames that it gave.
     pub(crate) bytes: u64,
+    /// Into how many buckets it has read.
+    pub(crate) buckets: usize,
     /// Keys of its rows, for each key that was asked for; cut short where they are long.
     pub(crate) samples: Vec<Vec<Option<Vec<u8>>>>,
     pub(crate) warnings: Vec<String>,

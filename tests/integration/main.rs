@@ -12,6 +12,7 @@ mod bad_parquet;
 mod before_a_run;
 mod cases;
 mod cluster;
+mod cluster_files;
 mod compare;
 mod docs;
 mod durable;

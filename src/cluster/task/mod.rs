@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::order::{Order, RowKey, RunOrder, TaskInput, TaskNumber, TaskReport};
+use super::order::{Order, RowKey, RunOrder, TaskFile, TaskInput, TaskNumber, TaskReport};
 use super::parts::AttemptFile;
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
@@ -30,13 +30,13 @@ use crate::executor::{self, Batches, Gauge, Grid, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
 use crate::partition;
 use crate::schema::Schema;
-use crate::stage::{Counts, StageKind, Totals, add_counts};
+use crate::stage::{Counts, Stage, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
 use look::look;
 use ranges::Sample;
 use shuffle::{answer, ask, divide};
-use source::OwnFiles;
+use source::{OwnFiles, read};
 
 /// Frames that wait to be worked on.
 const FRAMES_AHEAD: usize = 2;
@@ -62,6 +62,7 @@ pub fn run(
         Order::Ask(order) => ask(&order, number.task, frames, &mut out)?,
         Order::Answer(order) => answer(registry, *order, number.task, frames, &mut out)?,
         Order::Run(order) => pass(registry, *order, &number, frames, &mut out, &stop)?,
+        Order::Read(order) => read(registry, *order, number.task, &frames, &mut out, &stop)?,
     };
     out.send(&Frame::of(Vec::new(), &json!({ "report": report }))?)
 }
@@ -114,12 +115,14 @@ fn batches(frames: impl IntoIterator<Item = SideFrame, IntoIter: Send + 'static>
     Box::new(frames.into_iter().map(|(_, frame)| Batch::decode(&frame)))
 }
 
-/// What the job itself gives the task.
-fn given<T: serde::de::DeserializeOwned>(frames: &Frames) -> Result<T> {
+/// The files that the job itself gives the task, if it does, or else the first frame of another job.
+fn given(frames: &Frames) -> Result<(Option<Vec<TaskFile>>, Option<SideFrame>)> {
     match frames.recv() {
-        Ok((GIVEN, value)) => serde_json::from_slice(&value)
-            .map_err(|error| Error::failed("what the task was given cannot be read").cause(error)),
-        _ => Err(Error::failed("the task was given nothing")),
+        Ok((GIVEN, value)) => match serde_json::from_slice(&value) {
+            Ok(files) => Ok((Some(files), None)),
+            Err(error) => Err(Error::failed("the files of the task cannot be read").cause(error)),
+        },
+        other => Ok((None, other.ok())),
     }
 }
 
@@ -166,11 +169,14 @@ fn pass(
     out: &mut Out<impl Write>,
     stop: &Stop,
 ) -> Result<TaskReport> {
-    let mut own_files = None;
+    let (mut own_files, mut next) = (None, None);
     if let TaskInput::Files(source) = &order.input {
-        let files = OwnFiles::new(source, given(&frames)?);
-        files.narrow(registry, &mut order.bound[0]);
-        own_files = Some(files);
+        let files;
+        (files, next) = given(&frames)?;
+        own_files = files.map(|files| OwnFiles::new(source, files));
+        if let Some(files) = &own_files {
+            files.narrow(registry, &mut order.bound[0]);
+        }
     }
     let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
     for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
@@ -181,7 +187,6 @@ fn pass(
         let rows: Result<Vec<Option<Batch>>> = rows.map(Option::transpose).collect();
         broadcast.push(rows?);
     }
-    let mut next = None;
     if let TaskInput::Joined { input } = order.input {
         let rows;
         (rows, next) = first_side(&frames, &order.bound[0].inputs[input])?;
@@ -207,11 +212,11 @@ fn pass(
     let input = match order.input {
         TaskInput::Files(_) => {
             let (stage, bound) = (&*fragment.stages[0], &fragment.bound[0]);
-            let own_files = own_files.expect("they are there for this input");
-            cut(
-                own_files.batches(stage, bound, order.batch_rows, stop),
-                order.batch_rows,
-            )
+            let read = match own_files {
+                Some(files) => files.batches(stage, bound, order.batch_rows, stop),
+                None => batches(next.into_iter().chain(frames)),
+            };
+            cut(read, order.batch_rows)
         }
         TaskInput::Frames { tasks } => {
             let of_input = input_of(number.task, &tasks);
@@ -253,13 +258,7 @@ fn pass(
         stop.check()?;
     }
     if let (true, Some(stage)) = (has_source, stages.first()) {
-        // What it has to say of its files. What its counts come to is said where all of them are.
-        let mut totals = Totals {
-            rows_in: Vec::new(),
-            counts: &mut Counts::default(),
-            warnings: &mut given.report.warnings,
-        };
-        stage.finish(&mut totals)?;
+        finish(&**stage, &mut given.report)?;
     }
     let mut report = given.finish()?;
     let costs = costs.lock().expect("no one panics holding this lock");
@@ -267,6 +266,15 @@ fn pass(
     report.open = costs.open;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// Reports what a stage has to say of the files that it has read. What its counts come to is said where all of them are.
+fn finish(stage: &dyn Stage, report: &mut TaskReport) -> Result<()> {
+    stage.finish(&mut Totals {
+        rows_in: Vec::new(),
+        counts: &mut Counts::default(),
+        warnings: &mut report.warnings,
+    })
 }
 
 /// Of which input the rows of a task are, where so many tasks have those of each.

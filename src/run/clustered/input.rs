@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{BUCKET_BYTES, Cluster, Frames};
+use serde_json::{Value, json};
+
+use super::files::{FileTask, TASK_FILES_BYTES, together};
+use super::{BUCKET_BYTES, Cluster, Frames, ReadyJob};
 use crate::cluster::engine::{Job, Side};
-use crate::cluster::order::{AnswerOrder, DivideOrder, HashedKeys, Order, RowKey, TaskInput};
+use crate::cluster::order::{
+    AnswerOrder, DivideOrder, HashedKeys, Order, ReadOrder, RowKey, SourceOrder, TaskInput,
+    TaskReport,
+};
 use crate::error::{Error, Result};
 use crate::fragment::BoundStage;
+use crate::place::quote;
 use crate::plan::{Edge, Fragment};
 use crate::run::record::Live;
 
@@ -20,7 +27,7 @@ impl Cluster<'_, '_> {
         stage: &mut BoundStage,
         before: Option<&Frames>,
         live: &[Arc<Live>],
-        job: &mut Job,
+        ready: &mut ReadyJob,
     ) -> Result<TaskInput> {
         let above = |edge: &Edge| self.outputs[&edge.from].frames.clone();
         let entering: Vec<Frames> = match before {
@@ -28,10 +35,12 @@ impl Cluster<'_, '_> {
             None => fragment.inputs().map(above).collect(),
         };
         let Some(rows) = entering.first() else {
-            return Ok(self.files(fragment, &mut stage.spec.options, job));
+            return self.files(fragment, stage, live, ready);
         };
+        let job = &mut ready.job;
         if let Some(edge) = self.large(fragment, at).cloned() {
             let answers = self.answers(fragment, &edge, stage, rows, live)?;
+            ready.reads_alone.push(answers.id.clone());
             let stay = Side {
                 first_buckets: (0..rows.tasks).collect(),
                 ..side(rows, None)
@@ -49,6 +58,99 @@ impl Cluster<'_, '_> {
         let tasks: Vec<usize> = entering.iter().map(|rows| rows.tasks).collect();
         job.tasks = tasks.iter().sum();
         Ok(TaskInput::Frames { tasks })
+    }
+
+    /// The files of a fragment's own source. The options of its stage, which go to all tasks, name no more than the first
+    /// one. Files that only one core could read in time are read first, for tasks of this job.
+    fn files(
+        &mut self,
+        fragment: &Fragment,
+        stage: &mut BoundStage,
+        live: &[Arc<Live>],
+        ready: &mut ReadyJob,
+    ) -> Result<TaskInput> {
+        let at = fragment.first();
+        let driver = self.driver;
+        let files = &driver.files_of[&at];
+        let option = driver.pipeline.steps[at].kind.patterns_option;
+        if let (Some(option), Some((_, first))) = (option, &files.first) {
+            stage.spec.options[option] = json!([quote(&first.file)]);
+        }
+        let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
+        let tasks = together(&sizes, self.engine.parallelism as u64);
+        let source = SourceOrder {
+            working_folder: std::env::current_dir().unwrap_or_default(),
+            first: files.first.clone(),
+        };
+        let own = |task: &FileTask| json!(files.read[task.files.clone()]);
+        let shared: Vec<Value> = tasks
+            .iter()
+            .filter(|task| task.is_shared)
+            .map(own)
+            .collect();
+        let mut blocks = None;
+        let mut reports = Vec::new();
+        if !shared.is_empty() {
+            let frames;
+            (frames, reports) = self.read(fragment, stage, &source, shared, live)?;
+            ready.reads_alone.push(frames.id.clone());
+            blocks = Some(frames);
+        }
+        let mut reports = reports.into_iter();
+        let mut first_buckets = Vec::new();
+        let job = &mut ready.job;
+        job.tasks = 0;
+        for task in &tasks {
+            let first = job.tasks;
+            if task.is_shared {
+                let report = reports.next().expect("each of these files was read");
+                first_buckets.push(first);
+                job.tasks += report.buckets;
+                ready.read.push((first..job.tasks, report));
+            } else {
+                job.given.push((first, own(task)));
+                job.tasks += 1;
+            }
+        }
+        if let Some(blocks) = blocks {
+            job.buckets = Some(job.tasks);
+            job.sides = vec![Side {
+                first_buckets,
+                ..side(&blocks, None)
+            }];
+        }
+        Ok(TaskInput::Files(source))
+    }
+
+    /// Has files read whose blocks further tasks work on; a task for each file.
+    fn read(
+        &mut self,
+        fragment: &Fragment,
+        stage: &BoundStage,
+        source: &SourceOrder,
+        files: Vec<Value>,
+        live: &[Arc<Live>],
+    ) -> Result<(Frames, Vec<TaskReport>)> {
+        let job = Job {
+            id: format!("f{}-read", fragment.last()),
+            sides: Vec::new(),
+            tasks: files.len(),
+            given: files.into_iter().enumerate().collect(),
+            buckets: None,
+            order: Order::Read(Box::new(ReadOrder {
+                stage: stage.clone(),
+                source: source.clone(),
+                batch_rows: fragment.batch_rows,
+                bucket_bytes: TASK_FILES_BYTES,
+            })),
+            keep: true,
+        };
+        let reports = self.send(&job, live)?;
+        let frames = Frames {
+            tasks: job.tasks,
+            id: job.id,
+        };
+        Ok((frames, reports))
     }
 
     /// Has a job read frames divided among buckets by ranges of a key.

@@ -54,6 +54,26 @@ struct FragmentOutput {
     readers: usize,
 }
 
+/// A job, and what other jobs have done for it.
+struct ReadyJob {
+    job: Job,
+    /// Those whose frames it alone reads.
+    reads_alone: Vec<String>,
+    /// What tasks have reported that read a file, each with the tasks of the job that work on what was read.
+    read: Vec<(Range<usize>, TaskReport)>,
+}
+
+/// Adds what the task reported that read a file to what those report that worked on it.
+fn add_read(reports: &mut [TaskReport], read: TaskReport) {
+    if let Some(first) = reports.first_mut() {
+        first.warnings.extend(read.warnings);
+    }
+    // What was read before an error comes first.
+    if let Some(last) = reports.last_mut() {
+        last.fault = last.fault.take().or(read.fault);
+    }
+}
+
 impl Driver<'_> {
     /// Runs every stage.
     pub(super) fn run_clustered(
@@ -146,15 +166,17 @@ impl Cluster<'_, '_> {
                 continue;
             }
             let leg = from..to;
-            let job = self.leg(
-                fragment,
-                &leg,
-                bound[leg.clone()].to_vec(),
-                frames.as_ref(),
-                live,
-            )?;
             let began = monotonic();
-            let reports = self.send(&job, live)?;
+            let stages = bound[leg.clone()].to_vec();
+            let ready = self.leg(fragment, &leg, stages, frames.as_ref(), live)?;
+            let job = ready.job;
+            let mut reports = self.send(&job, live)?;
+            for (tasks, read) in ready.read {
+                add_read(&mut reports[tasks], read);
+            }
+            for id in ready.reads_alone {
+                self.engine.release(&id)?;
+            }
             self.enter(fragment, &leg, &job.id, &reports, began)?;
             if let Some(read) = frames.replace(Frames {
                 id: job.id.clone(),
@@ -221,10 +243,10 @@ impl Cluster<'_, '_> {
         mut bound: Vec<BoundStage>,
         before: Option<&Frames>,
         live: &[Arc<Live>],
-    ) -> Result<Job> {
+    ) -> Result<ReadyJob> {
         let is_last = leg.end == fragment.stages.len();
         let id = format!("f{}-{}", fragment.last(), leg.start);
-        let mut job = Job {
+        let job = Job {
             id: id.clone(),
             given: Vec::new(),
             sides: Vec::new(),
@@ -233,7 +255,13 @@ impl Cluster<'_, '_> {
             order: Order::Ask(HashedKeys::default()),
             keep: !is_last || self.frame_readers(fragment) > 0,
         };
-        let input = self.input(fragment, leg.start, &mut bound[0], before, live, &mut job)?;
+        let mut ready = ReadyJob {
+            job,
+            reads_alone: Vec::new(),
+            read: Vec::new(),
+        };
+        let input = self.input(fragment, leg.start, &mut bound[0], before, live, &mut ready)?;
+        let job = &mut ready.job;
         job.order = Order::Run(Box::new(RunOrder {
             digest: self.driver.options.digest,
             tasks: job.buckets.unwrap_or(job.tasks),
@@ -250,7 +278,7 @@ impl Cluster<'_, '_> {
             folder: self.folder.folder(&id)?,
             bound,
         }));
-        Ok(job)
+        Ok(ready)
     }
 
     /// Enters what became of the rows of some stages, task by task in their order. The first fault ends the run; what came

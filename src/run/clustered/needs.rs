@@ -1,46 +1,14 @@
-//! What a job is given and what it must give, as the plan and the rows so far say: files, broadcast rows, borders, parts.
+//! What a job is given and what it must give, as the plan and the rows so far say: broadcast rows, borders, parts.
 
-use serde_json::{Value, json};
-
-use super::files::together;
 use super::{BUCKET_BYTES, Cluster, FragmentOutput};
-use crate::cluster::engine::Job;
-use crate::cluster::order::{RowKey, SourceOrder, TaskInput};
+use crate::cluster::order::RowKey;
 use crate::cluster::parts::Parts;
 use crate::error::Result;
 use crate::order;
-use crate::place::quote;
 use crate::plan::{Edge, Fragment};
 use crate::stage::Partitioning;
 
 impl Cluster<'_, '_> {
-    /// What the tasks of a fragment's own source read. The options of its stage, which go to all tasks, name no more than
-    /// the first file.
-    pub(super) fn files(
-        &self,
-        fragment: &Fragment,
-        options: &mut Value,
-        job: &mut Job,
-    ) -> TaskInput {
-        let at = fragment.first();
-        let files = &self.driver.files_of[&at];
-        if let (Some(option), Some((_, first))) = (
-            self.driver.pipeline.steps[at].kind.patterns_option,
-            &files.first,
-        ) {
-            options[option] = json!([quote(&first.file)]);
-        }
-        let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
-        let tasks = together(&sizes, self.engine.parallelism as u64).into_iter();
-        let given = tasks.map(|(first, count)| json!(files.read[first..first + count]));
-        job.given = given.enumerate().collect();
-        job.tasks = job.given.len();
-        TaskInput::Files(SourceOrder {
-            working_folder: std::env::current_dir().unwrap_or_default(),
-            first: files.first.clone(),
-        })
-    }
-
     /// The input of a stage of a fragment that is too large to be broadcast.
     pub(super) fn large<'f>(&self, fragment: &'f Fragment, at: usize) -> Option<&'f Edge> {
         let to = fragment.stages[at].at;
