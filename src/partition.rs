@@ -89,7 +89,7 @@ pub fn by_range(batch: &Batch, by: &[(usize, bool)]) -> Vec<Batch> {
 ///
 /// Keys of several columns are equal too if their values are once they are joined by `-`, as ids are:
 /// `a-b` and `c` make the id that `a` and `b-c` make.
-fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
+pub(crate) fn hashes(batch: &Batch, columns: &[usize]) -> Vec<u64> {
     if columns.is_empty() {
         return Vec::new();
     }

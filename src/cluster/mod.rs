@@ -11,6 +11,7 @@ pub(crate) mod engine;
 mod look;
 pub(crate) mod order;
 pub(crate) mod parts;
+pub(crate) mod rejects;
 pub mod task;
 
 pub use config::{ClusterConfig, ClusterTable, MASTERS, is_master};

@@ -25,6 +25,8 @@ pub(crate) enum Order {
     Ask(HashedKeys),
     /// It sends back the rows that were asked for.
     Answer(Box<AnswerOrder>),
+    /// Its rows are digested.
+    Digest(DigestOrder),
     /// It looks what it can see of a folder and of files.
     Look(LookOrder),
 }
@@ -74,6 +76,14 @@ pub(crate) enum TaskInput {
         /// What an input without rows looks like.
         schema: Schema,
     },
+    /// Frames, for a stage outside of which rows have an effect at once: each batch is numbered by its first row among
+    /// all rows of the stage's input, and none has two rows that are equal in `columns`.
+    Numbered {
+        /// The positions of the columns.
+        columns: Vec<usize>,
+        /// For each task, the number of its first row. Empty: the last column has the numbers of the rows.
+        firsts: Vec<u64>,
+    },
 }
 
 /// What divides rows into ranges.
@@ -122,6 +132,13 @@ pub(crate) enum DivideOrder {
     },
     /// All rows of a key into one bucket, those with a null in it into none.
     Hashes(HashedKeys),
+    /// All rows whose columns make one id into one bucket, each with its number as a last column.
+    Numbered {
+        /// Which columns, and how many buckets.
+        ids: HashedKeys,
+        /// For each task that gave the rows, the number of its first row.
+        firsts: Vec<u64>,
+    },
 }
 
 /// Keys among buckets.
@@ -142,6 +159,16 @@ pub(crate) struct AnswerOrder {
     pub(crate) input: usize,
     /// The positions of the columns that make the key.
     pub(crate) columns: Vec<usize>,
+}
+
+/// Rows that a sink took, in their order: its own tasks had them in another one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DigestOrder {
+    pub(crate) schema: Schema,
+    /// For each task, the number of its first row.
+    pub(crate) firsts: Vec<u64>,
+    /// The numbers of the rows that the sink rejected, rising.
+    pub(crate) rejected: Vec<u64>,
 }
 
 /// What must be there for a task.
@@ -185,4 +212,17 @@ pub(crate) struct TaskReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) open: Duration,
     pub(crate) peak_rss_bytes: u64,
+}
+
+impl TaskReport {
+    /// A task that does nothing: a fault of another one has ended what it was to go on with.
+    pub(crate) fn of_fault(task: usize, stages: usize, fault: Error) -> Self {
+        TaskReport {
+            task,
+            metrics: vec![StageMetrics::default(); stages],
+            rejected: vec![0; stages],
+            fault: Some(fault),
+            ..TaskReport::default()
+        }
+    }
 }

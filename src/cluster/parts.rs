@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::order::TaskNumber;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::executor::Batches;
 use crate::executor::processes::frames::{Frame, read_frame};
-use crate::stage::Reject;
 
 /// The parts of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Parts {
 /// Where a task leaves its rows.
 const PART: &str = "part";
 /// Where it leaves its rejects.
-const REJECTS: &str = "rejects";
+pub(super) const REJECTS: &str = "rejects";
 
 impl Parts {
     /// The parts of `tasks` tasks in `folder`.
@@ -53,20 +53,43 @@ impl Parts {
     }
 }
 
-/// The rejects of a task, each with the position of its stage in the fragment; none if it left no file.
-pub(crate) fn rejects(folder: &Path, task: usize) -> Result<Vec<(usize, Reject)>> {
-    let path = path(folder, REJECTS, task);
-    let io = |error: &dyn std::fmt::Display| {
-        Error::failed(format!("cannot read the rejects in `{}`", path.display())).cause(error)
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| io(&error))?;
-    let rejects = text
-        .lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| io(&error)));
-    rejects.collect()
+/// Where a task says that it has begun.
+const BEGUN: &str = "begun";
+/// Where a task says why no other one need begin.
+const STOPPED: &str = "stopped";
+
+/// Whether a task has begun before, in an attempt of which nothing is known; now it has.
+pub(crate) fn begun_before(folder: &Path, task: usize) -> Result<bool> {
+    let path = path(folder, BEGUN, task);
+    match File::create_new(&path) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
+        Err(error) => Err(Error::io("create", path.display(), &error)),
+    }
 }
 
-fn path(folder: &Path, what: &str, task: usize) -> PathBuf {
+/// Tells all tasks of the job that begin from now on of a fault that ends the run, whatever they do.
+pub(crate) fn stop_others(folder: &Path, number: &TaskNumber, fault: &Error) -> Result<()> {
+    let mut file = AttemptFile::create(folder, STOPPED, number.task, &number.attempt)?;
+    file.target = folder.join(STOPPED);
+    file.line(&serde_json::to_string(fault).expect("it is plain data"))?;
+    file.finish()
+}
+
+/// The fault that a task of the job has told of.
+pub(crate) fn stopped_by(folder: &Path) -> Result<Option<Error>> {
+    let path = folder.join(STOPPED);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path.display(), &error)),
+    };
+    let fault = serde_json::from_slice(&text)
+        .map_err(|error| Error::failed(format!("cannot read `{}`", path.display())).cause(error));
+    fault.map(Some)
+}
+
+pub(super) fn path(folder: &Path, what: &str, task: usize) -> PathBuf {
     folder.join(format!("{what}-{task:06}"))
 }
 

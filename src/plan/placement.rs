@@ -32,6 +32,9 @@ fn why_here(step: &Step) -> Option<&'static str> {
     if step.inputs.is_empty() && (properties.reads.is_empty() || properties.reads_stdin()) {
         return Some("its rows come from elsewhere than files");
     }
+    if properties.doubles {
+        return Some("what is sent again would be doubled");
+    }
     if step.policy().is_some() {
         return Some("its limits hold for the run as a whole");
     }
@@ -40,9 +43,9 @@ fn why_here(step: &Step) -> Option<&'static str> {
         Partitioning::Any
         | Partitioning::ByKey(_)
         | Partitioning::ByRange(_)
-        | Partitioning::Broadcast => None,
+        | Partitioning::Broadcast
+        | Partitioning::UniqueInFlight(_) => None,
         Partitioning::Requests => Some("its requests have one limit"),
-        Partitioning::UniqueInFlight(_) => Some("its server is sent rows of one id in their order"),
     });
     reasons.find_map(|reason| reason)
 }

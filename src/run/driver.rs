@@ -295,7 +295,12 @@ impl Driver<'_> {
     /// Prepares to write checkpoints after those of an earlier run.
     fn resume(&self, at: usize, begun: &mut Begun) -> Result<()> {
         let path = self.folder.checkpoint_file(&self.pipeline.steps[at].name);
-        let (checkpoint, end) = Checkpoint::last(&path, &self.records[at].spool_file());
+        let (checkpoint, end) = if self.plan.fragment_of(at).on_cluster {
+            // Tasks begin anew: which rows an earlier run has settled is known of a stream on one machine.
+            (Checkpoint::default(), 0)
+        } else {
+            Checkpoint::last(&path, &self.records[at].spool_file())
+        };
         let file = disk::private()
             .create(true)
             .append(true)

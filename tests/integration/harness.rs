@@ -316,16 +316,21 @@ impl Etl {
         let mut etl = Self::of(command, folder, &["run", pipeline, "--quiet"]);
         etl.command
             .args(["--color", "never", "--state", "state"])
-            .args(["--report", "state/report.json"])
-            .args(variant.arguments());
+            .args(["--report", "state/report.json"]);
+        etl.executed(variant)
+    }
+
+    /// With the options that ask for this way of execution, and what it needs.
+    pub(crate) fn executed(mut self, variant: Variant) -> Self {
+        self.command.args(variant.arguments());
         if variant.is_cluster() {
             let stand_in = project().join("tests/cluster");
-            let _ = fs::create_dir(folder.join("shared"));
-            etl.command
+            let _ = fs::create_dir(self.folder.join("shared"));
+            self.command
                 .env("PYTHONPATH", stand_in)
                 .env("PYTHONDONTWRITEBYTECODE", "1");
         }
-        etl
+        self
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {

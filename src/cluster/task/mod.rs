@@ -6,6 +6,7 @@
 //! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
 
 mod look;
+mod numbered;
 mod ranges;
 mod shuffle;
 mod source;
@@ -17,8 +18,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
-use super::order::{Order, RowKey, RunOrder, TaskFile, TaskInput, TaskNumber, TaskReport};
-use super::parts::AttemptFile;
+use super::order::{
+    DigestOrder, Order, RowKey, RunOrder, TaskFile, TaskInput, TaskNumber, TaskReport,
+};
+use super::parts::{self, AttemptFile};
 use crate::batch::Batch;
 use crate::clock::peak_rss_bytes;
 use crate::digest::Digest;
@@ -34,6 +37,7 @@ use crate::stage::{Counts, Stage, StageKind, Totals, add_counts};
 use crate::stop::Stop;
 use crate::threads;
 use look::look;
+use numbered::Numbers;
 use ranges::Sample;
 use shuffle::{answer, ask, divide};
 use source::{OwnFiles, read};
@@ -58,6 +62,7 @@ pub fn run(
     let mut out = Out { stdout };
     let report = match order {
         Order::Divide(order) => divide(&order, number.task, frames, &mut out)?,
+        Order::Digest(order) => digest(&order, number.task, frames)?,
         Order::Look(order) => look(&order, number.task),
         Order::Ask(order) => ask(&order, number.task, frames, &mut out)?,
         Order::Answer(order) => answer(registry, *order, number.task, frames, &mut out)?,
@@ -192,6 +197,16 @@ fn pass(
         (rows, next) = first_side(&frames, &order.bound[0].inputs[input])?;
         broadcast[0][input] = Some(rows);
     }
+    // What a stage has done outside is not undone: a load that cannot go on must not do more, and one that is tried again
+    // may meet what it has done.
+    let acts_outside = matches!(order.input, TaskInput::Numbered { .. });
+    let mut again = false;
+    if acts_outside {
+        if let Some(fault) = parts::stopped_by(&order.folder)? {
+            return Ok(TaskReport::of_fault(number.task, order.bound.len(), fault));
+        }
+        again = parts::begun_before(&order.folder, number.task)?;
+    }
     let mut fragment =
         BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
     fragment.stop = stop.clone();
@@ -200,6 +215,7 @@ fn pass(
         digest: order.digest.then_some(Digest::EMPTY),
         ..StageMetrics::default()
     };
+    let folder = order.folder.clone();
     let mut given = Given::new(
         order.folder,
         number,
@@ -228,6 +244,14 @@ fn pass(
             }))
         }
         TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
+        TaskInput::Numbered { columns, firsts } => {
+            let first = firsts.get(number.task).copied();
+            let numbers = first.map_or(Numbers::LastColumn, Numbers::From);
+            let (inputs, of_rows) =
+                numbered::inputs(batches(frames), numbers, columns, order.batch_rows, again);
+            given.numbers = Some(of_rows);
+            inputs
+        }
         TaskInput::Range { key, schema } => {
             let all = collect(batches(frames), &schema)?;
             let tasks = match key {
@@ -261,6 +285,12 @@ fn pass(
         finish(&**stage, &mut given.report)?;
     }
     let mut report = given.finish()?;
+    if let (true, Some(fault)) = (acts_outside, &report.fault)
+        // Which row is the first faulty one is known when all tasks have ended.
+        && !fault.is_of_a_row()
+    {
+        parts::stop_others(&folder, number, fault)?;
+    }
     let costs = costs.lock().expect("no one panics holding this lock");
     report.closed.clone_from(&costs.closed);
     report.open = costs.open;
@@ -287,6 +317,30 @@ fn input_of(task: usize, tasks: &[usize]) -> usize {
     before.count()
 }
 
+/// Digests rows in their order, but for those that were rejected.
+fn digest(order: &DigestOrder, task: usize, frames: Frames) -> Result<TaskReport> {
+    let mut digest = Digest::EMPTY;
+    let mut first = order.firsts[task];
+    for batch in batches(frames) {
+        let batch = batch?;
+        let end = first + batch.rows() as u64;
+        let from = order.rejected.partition_point(|&row| row < first);
+        let to = order.rejected.partition_point(|&row| row < end);
+        let in_batch = |row: &u64| u32::try_from(row - first).expect("it is a row of the batch");
+        let gone: Vec<u32> = order.rejected[from..to].iter().map(in_batch).collect();
+        digest = digest.then(Digest::of(&order.schema, &batch.without(&gone)));
+        first = end;
+    }
+    Ok(TaskReport {
+        task,
+        metrics: vec![StageMetrics {
+            digest: Some(digest),
+            ..StageMetrics::default()
+        }],
+        ..TaskReport::default()
+    })
+}
+
 /// What a task gives, and what it reports of it.
 struct Given<'a> {
     folder: PathBuf,
@@ -294,6 +348,8 @@ struct Given<'a> {
     frames: bool,
     part: Option<AttemptFile>,
     rejects: Option<AttemptFile>,
+    /// Where rows are numbered, the numbers of each batch that comes in.
+    numbers: Option<Receiver<Vec<u64>>>,
     samples: Vec<Sample>,
     report: TaskReport,
 }
@@ -314,6 +370,7 @@ impl<'a> Given<'a> {
             number,
             frames,
             rejects: None,
+            numbers: None,
             samples: samples
                 .into_iter()
                 .map(|key| Sample::new(key, number.task))
@@ -329,8 +386,12 @@ impl<'a> Given<'a> {
 
     fn take(&mut self, outcome: BatchOutcome, out: &mut Out<impl Write>) -> Result<()> {
         self.report.batches += u64::from(outcome.first == 0);
+        let numbers = self.numbers.as_ref();
+        // An error that came in place of a batch has none.
+        let numbers = numbers.filter(|_| !outcome.metrics.is_empty());
+        let numbers = numbers.and_then(|numbers| numbers.recv().ok());
         for (at, metrics) in (outcome.first..).zip(outcome.metrics) {
-            self.enter(at, metrics)?;
+            self.enter(at, metrics, numbers.as_deref())?;
         }
         if let Some(batch) = outcome.batch {
             let batch = batch.resolve();
@@ -350,14 +411,16 @@ impl<'a> Given<'a> {
         Ok(())
     }
 
-    /// Adds what became of a batch in one stage.
-    fn enter(&mut self, at: usize, metrics: StageMetrics) -> Result<()> {
+    /// Adds what became of a batch in one stage. A reject is kept with its row's number if it has one, or else with the
+    /// stage's position.
+    fn enter(&mut self, at: usize, metrics: StageMetrics, numbers: Option<&[u64]>) -> Result<()> {
         for reject in &metrics.rejects {
+            let tag = numbers.map_or(at as u64, |numbers| numbers[reject.row as usize]);
             if self.rejects.is_none() {
                 let TaskNumber { task, attempt } = self.number;
                 self.rejects = Some(AttemptFile::rejects(&self.folder, *task, attempt)?);
             }
-            let line = serde_json::to_string(&(at, reject)).expect("it is plain data");
+            let line = serde_json::to_string(&(tag, reject)).expect("it is plain data");
             self.rejects
                 .as_mut()
                 .expect("it was just made")

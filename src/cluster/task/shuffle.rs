@@ -6,6 +6,7 @@ use std::io::Write;
 use polars_buffer::Buffer;
 
 use super::super::order::{AnswerOrder, DivideOrder, HashedKeys, TaskReport};
+use super::numbered::with_numbers;
 use super::ranges::RowKeys;
 use super::{Frames, Out, batches, first_side};
 use crate::batch::Batch;
@@ -13,6 +14,7 @@ use crate::columns::{Column, row_number};
 use crate::error::Result;
 use crate::fragment::BoundFragment;
 use crate::keys::{Keys, NullKeys, hash};
+use crate::partition;
 use crate::stage::StageKind;
 
 /// Divides rows among buckets, each batch by itself.
@@ -40,10 +42,26 @@ pub(super) fn divide(
             let bucket = |row| keys.get(row).map(|key| bucket_of(key, *buckets));
             rows_of(batch.rows(), *buckets, bucket)
         }),
+        DivideOrder::Numbered { ids, .. } => Box::new(move |batch| {
+            let hashes = partition::hashes(batch, &ids.columns);
+            rows_of(batch.rows(), ids.buckets, |row| {
+                Some(bucket(hashes[row], ids.buckets))
+            })
+        }),
+    };
+    let mut number = match order {
+        DivideOrder::Numbered { firsts, .. } => firsts.get(task).copied(),
+        _ => None,
     };
     for batch in batches(frames) {
-        let batch = batch?;
-        for (bucket, rows) in rows_of_buckets(&batch).into_iter().enumerate() {
+        let mut batch = batch?;
+        let rows_of_buckets = rows_of_buckets(&batch);
+        if let Some(first) = &mut number {
+            let rows = batch.rows() as u64;
+            batch = with_numbers(batch, *first);
+            *first += rows;
+        }
+        for (bucket, rows) in rows_of_buckets.into_iter().enumerate() {
             if !rows.is_empty() {
                 report.bytes += out.give(&batch.take(&rows), bucket)?;
             }
@@ -65,8 +83,13 @@ fn rows_of(rows: usize, buckets: usize, bucket: impl Fn(usize) -> Option<usize>)
 
 /// The bucket that has all rows of a key: the same on every machine.
 fn bucket_of(key: &[u8], buckets: usize) -> usize {
+    bucket(hash(Some(key)), buckets)
+}
+
+/// The bucket of a hash.
+fn bucket(hash: u64, buckets: usize) -> usize {
     let buckets = u64::try_from(buckets).expect("a number of buckets is small");
-    usize::try_from(hash(Some(key)) % buckets).expect("it is below a number of buckets")
+    usize::try_from(hash % buckets).expect("it is below a number of buckets")
 }
 
 /// Sends each key of the rows once to its bucket, with the number of this task: it is sent the rows of these keys.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::files::{FileTask, TASK_FILES_BYTES, together};
-use super::{BUCKET_BYTES, Cluster, Frames, ReadyJob};
+use super::{Cluster, Frames, ReadyJob};
 use crate::cluster::engine::{Job, Side};
 use crate::cluster::order::{
     AnswerOrder, DivideOrder, HashedKeys, Order, ReadOrder, RowKey, SourceOrder, TaskInput,
@@ -16,6 +16,7 @@ use crate::fragment::BoundStage;
 use crate::place::quote;
 use crate::plan::{Edge, Fragment};
 use crate::run::record::Live;
+use crate::stage::Partitioning;
 
 impl Cluster<'_, '_> {
     /// What the tasks of a leg read that begins with stage `at` of a fragment: what the leg before gave, if there is one,
@@ -53,6 +54,11 @@ impl Cluster<'_, '_> {
             && let Some(key) = self.key(edge)?
         {
             return Ok(self.ranges(edge, key, rows, job));
+        }
+        if let (Partitioning::UniqueInFlight(columns), Some(edge)) =
+            (fragment.partitioning(), fragment.input())
+        {
+            return self.numbered(edge, columns, job);
         }
         job.sides = entering.iter().map(|rows| side(rows, None)).collect();
         let tasks: Vec<usize> = entering.iter().map(|rows| rows.tasks).collect();
@@ -181,9 +187,7 @@ impl Cluster<'_, '_> {
             Error::failed("needs all rows of an input that is too large").stage(&step.name)
         })?;
         let large = &self.outputs[&edge.from];
-        let buckets = usize::try_from(large.bytes.div_ceil(BUCKET_BYTES))
-            .unwrap_or(usize::MAX)
-            .max(self.engine.parallelism);
+        let buckets = self.buckets(large.bytes);
         let keys = |schema: &crate::schema::Schema, names: &[String]| -> Result<HashedKeys> {
             Ok(HashedKeys {
                 columns: schema.indices(names)?,
@@ -226,7 +230,7 @@ impl Cluster<'_, '_> {
 }
 
 /// Frames that a job reads: divided among its buckets, or each in its own.
-fn side(frames: &Frames, divide: Option<Order>) -> Side {
+pub(super) fn side(frames: &Frames, divide: Option<Order>) -> Side {
     Side {
         from: frames.id.clone(),
         divide,

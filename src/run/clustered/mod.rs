@@ -7,6 +7,7 @@
 mod files;
 mod input;
 mod needs;
+mod sent;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,11 +22,12 @@ use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job, SharedFolder};
 use crate::cluster::order::{HashedKeys, Order, RowKey, RunOrder, TaskReport};
-use crate::cluster::parts::{self, Parts};
+use crate::cluster::parts::Parts;
+use crate::cluster::rejects;
 use crate::error::Result;
 use crate::fragment::{BoundStage, StageMetrics};
 use crate::plan::Fragment;
-use crate::stage::add_counts;
+use crate::stage::{Partitioning, add_counts};
 
 /// About so many bytes of frames make a bucket: a task holds one.
 const BUCKET_BYTES: u64 = 128 << 20;
@@ -48,6 +50,8 @@ struct FragmentOutput {
     /// Where its rows lie, if some stage reads all of them, or this machine does.
     parts: Option<Parts>,
     bytes: u64,
+    /// How many rows each task gave.
+    rows: Vec<u64>,
     /// For each key by which its rows will be divided, a sample of it.
     samples: Vec<KeySample>,
     /// How often its frames will be read yet.
@@ -71,6 +75,14 @@ fn add_read(reports: &mut [TaskReport], read: TaskReport) {
     // What was read before an error comes first.
     if let Some(last) = reports.last_mut() {
         last.fault = last.fault.take().or(read.fault);
+    }
+}
+
+impl FragmentOutput {
+    /// For each task, the number of its first row.
+    fn firsts(&self) -> Vec<u64> {
+        let add = |sum: &mut u64, rows: &u64| Some(std::mem::replace(sum, *sum + rows));
+        self.rows.iter().scan(0, add).collect()
     }
 }
 
@@ -177,7 +189,12 @@ impl Cluster<'_, '_> {
             for id in ready.reads_alone {
                 self.engine.release(&id)?;
             }
-            self.enter(fragment, &leg, &job.id, &reports, began)?;
+            match fragment.partitioning() {
+                Partitioning::UniqueInFlight(_) => {
+                    self.enter_numbered(fragment, &job, &reports, began)?;
+                }
+                _ => self.enter(fragment, &leg, &job.id, &reports, began)?,
+            }
             if let Some(read) = frames.replace(Frames {
                 id: job.id.clone(),
                 tasks: reports.len(),
@@ -229,6 +246,10 @@ impl Cluster<'_, '_> {
                 .transpose()?
                 .map(|folder| Parts::new(folder, reports.len())),
             bytes: reports.iter().map(|report| report.bytes).sum(),
+            rows: reports
+                .iter()
+                .map(|report| report.metrics.last().map_or(0, |last| last.rows_out))
+                .collect(),
             samples: samples.collect(),
             readers: self.frame_readers(fragment),
         })
@@ -295,7 +316,8 @@ impl Cluster<'_, '_> {
         for report in reports {
             let mut rejects = vec![Vec::new(); leg.len()];
             if report.rejected.iter().any(|&rejected| rejected > 0) {
-                for (position, reject) in parts::rejects(&self.folder.folder(job)?, report.task)? {
+                for (position, reject) in rejects::of_task(&self.folder.folder(job)?, report.task)?
+                {
                     rejects[position].push(reject);
                 }
             }

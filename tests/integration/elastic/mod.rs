@@ -2,6 +2,7 @@
 //! What a real server cannot be made to do on demand is done by a scripted one, in this process.
 
 mod answers;
+mod cluster;
 mod compare;
 mod faults;
 mod limits;
@@ -147,7 +148,12 @@ impl Job {
     }
 
     fn run(&self, variant: Variant) -> Outcome {
-        self.start(variant).outcome()
+        self.run_with(variant, &[])
+    }
+
+    fn run_with(&self, variant: Variant, arguments: &[&str]) -> Outcome {
+        let run = Etl::run(self.folder.path(), "pipeline.toml", variant);
+        run.args(arguments.iter().copied()).outcome()
     }
 
     /// Another run beside those that the folder has seen, with these arguments.
@@ -156,7 +162,7 @@ impl Job {
         let _ = fs::remove_file(self.folder.join("state/report.json"));
         self.command("run", "pipeline.toml")
             .args(["--report", "state/report.json"])
-            .args(variant.arguments())
+            .executed(variant)
             .args(arguments)
             .start()
     }

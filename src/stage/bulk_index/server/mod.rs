@@ -215,6 +215,7 @@ impl Stage for ServerIndex {
         };
         Properties {
             batch_rows: Some(self.options.batch_docs),
+            doubles: self.options.server_ids,
             writes: Some(Destination {
                 option: "to",
                 named: self.urls.clone(),

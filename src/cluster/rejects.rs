@@ -1,0 +1,113 @@
+//! Rejects that the tasks of a job have left in the folder that all machines see: a file a task, a line each.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::parts::{REJECTS, path};
+use crate::error::{Error, Result};
+use crate::stage::Reject;
+
+/// The rejects of a task, each with the position of its stage in the fragment.
+pub(crate) fn of_task(folder: &Path, task: usize) -> Result<Vec<(usize, Reject)>> {
+    let mut file = TaskFile::open(folder, task)?;
+    let mut rejects = Vec::new();
+    while let Some((position, reject)) = file.next()? {
+        rejects.push((usize::try_from(position).unwrap_or(usize::MAX), reject));
+    }
+    Ok(rejects)
+}
+
+/// The rejects of all tasks of a job whose rows are numbered, in the order of the rows, whichever task had them.
+pub(crate) struct NumberedRejects {
+    folder: PathBuf,
+    /// The row's number, the task, and where its line begins.
+    places: Vec<(u64, usize, u64)>,
+}
+
+impl NumberedRejects {
+    /// Those of these tasks.
+    pub(crate) fn of(folder: &Path, tasks: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let mut places = Vec::new();
+        for task in tasks {
+            let mut file = TaskFile::open(folder, task)?;
+            let mut at = 0;
+            while let Some((number, _)) = file.next()? {
+                places.push((number, task, at));
+                at += file.line.len() as u64;
+            }
+        }
+        places.sort_unstable();
+        Ok(NumberedRejects {
+            folder: folder.to_owned(),
+            places,
+        })
+    }
+
+    /// The numbers of the rows, rising.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.places.iter().map(|&(number, ..)| number).collect()
+    }
+
+    /// The rejects, read one after the other.
+    pub(crate) fn read(&self) -> impl Iterator<Item = Result<Reject>> {
+        let mut open: Option<TaskFile> = None;
+        self.places.iter().map(move |&(_, task, at)| {
+            let file = match &mut open {
+                Some(file) if file.task == task => file,
+                other => other.insert(TaskFile::open(&self.folder, task)?),
+            };
+            file.seek(at)?;
+            let cut = || Error::failed("rejects of a task are gone since they were counted");
+            file.next()?.map(|(_, reject)| reject).ok_or_else(cut)
+        })
+    }
+}
+
+/// The file of one task.
+struct TaskFile {
+    task: usize,
+    path: PathBuf,
+    reader: BufReader<File>,
+    line: String,
+}
+
+impl TaskFile {
+    fn open(folder: &Path, task: usize) -> Result<Self> {
+        let path = path(folder, REJECTS, task);
+        let reader = BufReader::new(File::open(&path).map_err(|error| unreadable(&path, &error))?);
+        Ok(TaskFile {
+            task,
+            path,
+            reader,
+            line: String::new(),
+        })
+    }
+
+    /// The next reject, with the number that stands before it.
+    fn next(&mut self) -> Result<Option<(u64, Reject)>> {
+        self.line.clear();
+        let read = self.reader.read_line(&mut self.line);
+        if read.map_err(|error| unreadable(&self.path, &error))? == 0 {
+            return Ok(None);
+        }
+        let parsed = serde_json::from_str(&self.line);
+        parsed
+            .map(Some)
+            .map_err(|error| unreadable(&self.path, &error))
+    }
+
+    fn seek(&mut self, at: u64) -> Result<()> {
+        // The next line is in memory already, as a rule.
+        let mut go = || match self.reader.stream_position()? {
+            place if place == at => Ok(at),
+            _ => self.reader.seek(SeekFrom::Start(at)),
+        };
+        go().map(drop)
+            .map_err(|error| unreadable(&self.path, &error))
+    }
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::failed(format!("cannot read the rejects in `{}`", path.display())).cause(error)
+}
