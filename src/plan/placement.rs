@@ -32,8 +32,10 @@ fn why_here(step: &Step) -> Option<&'static str> {
     if step.inputs.is_empty() && (properties.reads.is_empty() || properties.reads_stdin()) {
         return Some("its rows come from elsewhere than files");
     }
-    if properties.doubles {
-        return Some("what is sent again would be doubled");
+    if properties.once {
+        return Some(
+            "what a task that is tried again sends twice would be doubled, or counted otherwise",
+        );
     }
     if step.policy().is_some() {
         return Some("its limits hold for the run as a whole");

@@ -29,9 +29,9 @@ pub struct Properties {
     ///
     /// [`Partitioning::Requests`]: super::Partitioning::Requests
     pub policy: Option<Policy>,
-    /// Whether a row that is worked on twice has its effect outside twice, so that nobody may try again who does not know
-    /// how far somebody else came.
-    pub doubles: bool,
+    /// Whether a row that is worked on twice has another effect outside, or ends otherwise, than one that is worked on
+    /// once: nobody may try again who does not know how far somebody else came.
+    pub once: bool,
     /// Whether a [`Combiner`](super::Combiner) makes its rows of what its sessions give.
     pub combined: bool,
     /// The columns for which it holds all values until the input has ended.

@@ -120,15 +120,21 @@ fn rows_without_ids_are_there_once_though_tasks_are_tried_again() {
 }
 
 #[test]
-fn what_would_be_doubled_is_sent_by_one_machine() {
-    let server = Scripted::start(|_: &Bulk| Reply::Normal);
+fn what_would_be_doubled_or_counted_otherwise_is_sent_by_one_machine() {
     let rows = rows(60);
-    let options = [("id", NONE), ("server_ids", "true")];
-    let outcome = of_files(&server, &rows, &options).run_with(Variant::CLUSTER, &[]);
-    assert_ended(&outcome, 0, rows.len(), "server_ids");
-    assert_eq!(outcome.stage(STAGE)["executor"], "sequential");
-    assert_eq!(outcome.stage("load")["executor"], "cluster");
-    assert_eq!(server.count(INDEX), 60);
+    for options in [
+        &[("id", NONE), ("server_ids", "true")][..],
+        &[("op", "\"create\"")],
+        &[("version", "\"n\"")],
+    ] {
+        let server = Scripted::start(|_: &Bulk| Reply::Normal);
+        let outcome = of_files(&server, &rows, options).run_with(Variant::CLUSTER, &[]);
+        assert_ended(&outcome, 0, rows.len(), options[0].0);
+        assert_eq!(outcome.stage(STAGE)["executor"], "sequential");
+        assert_eq!(outcome.stage("load")["executor"], "cluster");
+        assert_eq!(server.count(INDEX), 60);
+        assert_eq!(count(&outcome, "confirmed"), 0);
+    }
 }
 
 #[test]

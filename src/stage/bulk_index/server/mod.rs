@@ -215,7 +215,9 @@ impl Stage for ServerIndex {
         };
         Properties {
             batch_rows: Some(self.options.batch_docs),
-            doubles: self.options.server_ids,
+            once: self.options.server_ids
+                || self.options.version.is_some()
+                || !matches!(self.options.op, Op::Index | Op::Upsert),
             writes: Some(Destination {
                 option: "to",
                 named: self.urls.clone(),
