@@ -288,6 +288,11 @@ impl RunArgs {
         ] {
             words.push_str(if given { word } else { "" });
         }
+        match self.cluster.as_deref() {
+            Some("") => words.push_str(" --cluster"),
+            Some(master) => words.push_str(&format!(" --cluster {}", shown::word(master))),
+            None => {}
+        }
         if let Some(stage) = &self.until {
             words.push_str(&format!(" --until {}", shown::word(stage)));
         }
@@ -404,6 +409,8 @@ mod tests {
             "etl run p.toml",
             "etl run p.toml --set a.b=1 --set c=2 --state s --parallel --staged --all-files --until a",
             "etl run p.toml --sequential --until b",
+            "etl run p.toml --cluster spark://host:7077 --until b",
+            "etl run p.toml --set a.b=1 --cluster",
             r"etl run 'my files/it'\''s.toml' --set 'a.files=[x y]' --state '$s'",
         ] {
             // What a shell makes of it.

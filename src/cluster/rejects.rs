@@ -111,3 +111,34 @@ impl TaskFile {
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::failed(format!("cannot read the rejects in `{}`", path.display())).cause(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_rejects_come_in_the_order_of_the_rows_whichever_task_had_them() {
+        let folder = std::env::temp_dir().join(format!("etl-rejects-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder takes another");
+        let line = |number: u64| {
+            let reject = Reject {
+                reason: format!("reason {number}"),
+                ..Reject::default()
+            };
+            serde_json::to_string(&(number, reject)).expect("it is plain data") + "\n"
+        };
+        for (task, numbers) in [(0, &[1, 4, 5][..]), (3, &[0, 2]), (4, &[])] {
+            let text: String = numbers.iter().copied().map(line).collect();
+            std::fs::write(path(&folder, REJECTS, task), text).expect("the folder takes files");
+        }
+        let rejects = NumberedRejects::of(&folder, [0, 3, 4]).expect("they can be read");
+        assert_eq!(rejects.numbers(), [0, 1, 2, 4, 5]);
+        let reasons: Result<Vec<String>> =
+            rejects.read().map(|reject| Ok(reject?.reason)).collect();
+        let expected = [0, 1, 2, 4, 5].map(|number| format!("reason {number}"));
+        assert_eq!(reasons.expect("as above"), expected);
+        std::fs::write(path(&folder, REJECTS, 3), "[0,").expect("as above");
+        assert!(NumberedRejects::of(&folder, [3]).is_err());
+        std::fs::remove_dir_all(folder).expect("it was made here");
+    }
+}

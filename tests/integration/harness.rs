@@ -207,6 +207,12 @@ impl Variant {
         self.executor.starts_with("cluster")
     }
 
+    /// Where tasks leave rows, for a pipeline that does not lie in `folder`.
+    pub(crate) fn shared_folder(self, folder: &Folder) -> Vec<String> {
+        let shared = format!("--set=cluster.folder={}", folder.join("shared").display());
+        self.is_cluster().then_some(shared).into_iter().collect()
+    }
+
     /// The options of `etl run` that ask for it.
     pub(crate) fn arguments(self) -> Vec<String> {
         if self.is_cluster() {

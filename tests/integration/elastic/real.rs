@@ -72,6 +72,7 @@ impl Donors {
         Etl::run(self.folder.path(), &self.pipeline, variant)
             .args(["--set", &format!("index.index={ALIAS}")])
             .args(["--set", "index.batch_docs=50"])
+            .args(variant.shared_folder(&self.folder))
             .env("ETL_DATA", &self.dumps)
             .env("ETL_SEARCH_URL", &server.url)
             .outcome()
