@@ -115,16 +115,16 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
+    use crate::schema::Schema;
 
     #[test]
     fn numbered_rejects_come_in_the_order_of_the_rows_whichever_task_had_them() {
         let folder = std::env::temp_dir().join(format!("etl-rejects-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes another");
         let line = |number: u64| {
-            let reject = Reject {
-                reason: format!("reason {number}"),
-                ..Reject::default()
-            };
+            let (rows, reason) = (Batch::new(Vec::new(), 1), format!("reason {number}"));
+            let reject = Reject::of(&rows, &Schema::default(), 0, None, None, reason);
             serde_json::to_string(&(number, reject)).expect("it is plain data") + "\n"
         };
         for (task, numbers) in [(0, &[1, 4, 5][..]), (3, &[0, 2]), (4, &[])] {

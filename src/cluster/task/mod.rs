@@ -165,6 +165,33 @@ impl<W: Write> Out<W> {
     }
 }
 
+/// The rows that are broadcast to each stage; and the first frame that is none of them, where some came as frames.
+#[allow(
+    clippy::type_complexity,
+    reason = "for each stage, for each of its inputs"
+)]
+fn broadcast(
+    order: &RunOrder,
+    frames: &Frames,
+) -> Result<(Vec<Vec<Option<Batch>>>, Option<SideFrame>)> {
+    let mut next = None;
+    let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
+    for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
+        let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
+            let parts = parts.as_ref()?;
+            Some(collect(parts.batches(), schema))
+        });
+        let rows: Result<Vec<Option<Batch>>> = rows.map(Option::transpose).collect();
+        broadcast.push(rows?);
+    }
+    if let TaskInput::Joined { input } = order.input {
+        let rows;
+        (rows, next) = first_side(frames, &order.bound[0].inputs[input])?;
+        broadcast[0][input] = Some(rows);
+    }
+    Ok((broadcast, next))
+}
+
 /// Passes rows through a fragment.
 fn pass(
     registry: &[&'static StageKind],
@@ -183,20 +210,8 @@ fn pass(
             files.narrow(registry, &mut order.bound[0]);
         }
     }
-    let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
-    for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
-        let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
-            let parts = parts.as_ref()?;
-            Some(collect(parts.batches(), schema))
-        });
-        let rows: Result<Vec<Option<Batch>>> = rows.map(Option::transpose).collect();
-        broadcast.push(rows?);
-    }
-    if let TaskInput::Joined { input } = order.input {
-        let rows;
-        (rows, next) = first_side(&frames, &order.bound[0].inputs[input])?;
-        broadcast[0][input] = Some(rows);
-    }
+    let (broadcast, first) = broadcast(&order, &frames)?;
+    next = next.or(first);
     // What a stage has done outside is not undone: a load that cannot go on must not do more, and one that is tried again
     // may meet what it has done.
     let acts_outside = matches!(order.input, TaskInput::Numbered { .. });
