@@ -120,6 +120,33 @@ pub(crate) struct SourceOrder {
 /// A file as the machine that runs the pipeline saw it when the run began, and its number in the run.
 pub(crate) type TaskFile = (u16, InputFile);
 
+/// The keys of some rows, evenly spread over all.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeySample {
+    /// Of so many rows the key of one, the first; a power of two.
+    pub(crate) every: usize,
+    /// Cut short where they are long: a border need not be a key.
+    pub(crate) keys: Vec<Option<Vec<u8>>>,
+}
+
+impl KeySample {
+    /// Keeps one of so many keys.
+    pub(crate) fn thin(&mut self, of: usize) {
+        let keys = std::mem::take(&mut self.keys);
+        self.keys = keys.into_iter().step_by(of).collect();
+        self.every *= of;
+    }
+
+    /// The keys of several samples: as many of few rows as of many, in proportion.
+    pub(crate) fn together(mut samples: Vec<KeySample>) -> Vec<Option<Vec<u8>>> {
+        let every = samples.iter().map(|sample| sample.every).max();
+        for sample in &mut samples {
+            sample.thin(every.unwrap_or(1) / sample.every);
+        }
+        samples.into_iter().flat_map(|sample| sample.keys).collect()
+    }
+}
+
 /// Rows among buckets.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -207,8 +234,8 @@ pub(crate) struct TaskReport {
     pub(crate) bytes: u64,
     /// Into how many buckets it has read.
     pub(crate) buckets: usize,
-    /// Keys of its rows, for each key that was asked for; cut short where they are long.
-    pub(crate) samples: Vec<Vec<Option<Vec<u8>>>>,
+    /// For each key that was asked for, some of its rows' keys.
+    pub(crate) samples: Vec<KeySample>,
     pub(crate) warnings: Vec<String>,
     pub(crate) open: Duration,
     pub(crate) peak_rss_bytes: u64,
@@ -224,5 +251,23 @@ impl TaskReport {
             fault: Some(fault),
             ..TaskReport::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_put_together_in_proportion_to_the_rows_that_they_are_of() {
+        let sample = |every: usize, keys: u8| KeySample {
+            every,
+            keys: (0..keys).map(|key| Some(vec![key])).collect(),
+        };
+        let keys =
+            KeySample::together(vec![sample(1, 5), sample(4, 3), sample(2, 1), sample(1, 0)]);
+        let expected = [0, 4, 0, 1, 2, 0].map(|key| Some(vec![key]));
+        assert_eq!(keys, expected);
+        assert!(KeySample::together(Vec::new()).is_empty());
     }
 }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::cluster_files::with_large_file;
 use crate::harness::{Etl, Folder, Outcome, Running, Variant, files, project, wait_until};
 
 /// A cluster that runs until it is dropped.
@@ -86,7 +87,8 @@ fn skipped<T>(why: &str) -> Option<T> {
     None
 }
 
-/// Many files, one of them large and gzipped, with bad rows; a join, groups, an aggregate, three kinds of file.
+/// Many files, one of them large and gzipped, with bad rows; a join, groups, an aggregate, an order, several inputs as one,
+/// four kinds of file.
 const PIPELINE: &str = r#"
 max_rejects = -1
 [[stage]]
@@ -114,6 +116,21 @@ kind = "aggregate"
 inputs = ["joined"]
 by = ["name"]
 columns = { rows = "count(*)", n = "sum(n)", d = "avg(n)" }
+[[stage]]
+name = "sorted"
+kind = "sort"
+inputs = ["orders"]
+by = ["-k", "n"]
+[[stage]]
+name = "both"
+kind = "concat"
+inputs = ["sorted", "names", "orders"]
+missing = "null"
+[[stage]]
+name = "write_both"
+kind = "write_files"
+inputs = ["both"]
+path = "out/both.parquet"
 [[stage]]
 name = "write_all"
 kind = "write_files"
@@ -243,7 +260,9 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     let outcome = cluster.run(&folder).outcome();
     assert_eq!(seen(&outcome), expected, "{}", outcome.stderr);
     assert_eq!(out(&folder), published);
-    assert_eq!(outcome.stages()[0]["executor"], "cluster");
+    for name in ["orders", "sorted", "both", "write_both"] {
+        assert_eq!(outcome.stage(name)["executor"], "cluster", "{name}");
+    }
     nothing_is_left(&folder);
 
     // Tasks ask for the rows that they join.
@@ -252,6 +271,18 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     assert_eq!(seen(&outcome), expected, "{}", outcome.stderr);
     assert_eq!(out(&folder), published);
     nothing_is_left(&folder);
+
+    // What one task reads of a large file others work on.
+    let large = with_large_file(&[10, 3_600]);
+    let alone = Etl::run(large.path(), "pipeline.toml", Variant::SEQUENTIAL)
+        .args(["--digest"])
+        .outcome();
+    let written = out(&large);
+    let outcome = cluster.run(&large).outcome();
+    assert_eq!(seen(&outcome), seen(&alone), "{}", outcome.stderr);
+    assert_eq!(out(&large), written);
+    assert_eq!(outcome.stage("load")["processes"], 4);
+    nothing_is_left(&large);
 
     // What dies below Spark, Spark does again.
     for victim in [

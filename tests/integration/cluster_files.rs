@@ -108,10 +108,11 @@ path = "out/rows.ndjson"
 /// More than a task has of files, so that two work on it.
 const LARGE_BYTES: usize = 70 << 20;
 
-/// The folder with the pipeline and its small files, and the text of a large one, in which these rows are bad.
-fn with_large_file(bad: &[usize]) -> (Folder, Vec<u8>) {
+/// A folder with the pipeline and its files; of the large one these rows are bad.
+pub(crate) fn with_large_file(bad: &[usize]) -> Folder {
     let folder = Folder::new("large-file");
     folder.write("pipeline.toml", LARGE_FILE);
+    fs::create_dir(folder.join("shared")).expect("the folder takes another");
     folder.write("in/a.csv", "n,wide,k\n1,w,a\n2,w,b\nnone,w,c\n");
     folder.write("in/c.csv", "n,wide,k\nnone,w,a\n3,w,b\n");
     folder.write("in/d.csv", "n,wide,k\n4,w,a\n");
@@ -128,7 +129,8 @@ fn with_large_file(bad: &[usize]) -> (Folder, Vec<u8>) {
             break;
         }
     }
-    (folder, text.into_bytes())
+    folder.write("in/b.csv", text);
+    folder
 }
 
 fn gzipped(text: &[u8]) -> Vec<u8> {
@@ -174,8 +176,7 @@ fn same(folder: &Folder, settings: &[&str]) -> Outcome {
 
 #[test]
 fn what_one_task_reads_of_a_large_file_others_work_on() {
-    let (folder, text) = with_large_file(&[3_600]);
-    folder.write("in/b.csv", &text);
+    let folder = with_large_file(&[3_600]);
     let outcome = same(&folder, &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(outcome.rejects.lines().count(), 3);
@@ -189,8 +190,10 @@ fn what_one_task_reads_of_a_large_file_others_work_on() {
 
 #[test]
 fn a_large_file_that_is_cut_short_ends_the_run_after_the_rows_before() {
-    let (folder, text) = with_large_file(&[10, 1_000, 3_600]);
-    let mut text = gzipped(&text);
+    let folder = with_large_file(&[10, 1_000, 3_600]);
+    let plain = folder.join("in/b.csv");
+    let mut text = gzipped(&fs::read(&plain).expect("it was written"));
+    fs::remove_file(&plain).expect("it is there");
     folder.write("in/b.csv.gz", &text);
     let outcome = same(&folder, &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
 use crate::executor::streams::{collect, cut};
-use crate::executor::{self, Batches, Gauge, Grid, SharedCosts, Task};
+use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
 use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
 use crate::partition;
 use crate::schema::Schema;
@@ -66,7 +66,10 @@ pub fn run(
         Order::Look(order) => look(&order, number.task),
         Order::Ask(order) => ask(&order, number.task, frames, &mut out)?,
         Order::Answer(order) => answer(registry, *order, number.task, frames, &mut out)?,
-        Order::Run(order) => pass(registry, *order, &number, frames, &mut out, &stop)?,
+        Order::Run(order) if matches!(order.input, TaskInput::Numbered { .. }) => {
+            pass_outside(registry, *order, &number, frames, &mut out, &stop)?
+        }
+        Order::Run(order) => pass(registry, *order, &number, false, frames, &mut out, &stop)?,
         Order::Read(order) => read(registry, *order, number.task, &frames, &mut out, &stop)?,
     };
     out.send(&Frame::of(Vec::new(), &json!({ "report": report }))?)
@@ -192,11 +195,35 @@ fn broadcast(
     Ok((broadcast, next))
 }
 
-/// Passes rows through a fragment.
+/// Passes rows through a stage that has an effect outside at once. That is not undone: if one task cannot go on, no other
+/// begins, and a task that is tried again may meet what it has done.
+fn pass_outside(
+    registry: &[&'static StageKind],
+    order: RunOrder,
+    number: &TaskNumber,
+    frames: Frames,
+    out: &mut Out<impl Write>,
+    stop: &Stop,
+) -> Result<TaskReport> {
+    let folder = order.folder.clone();
+    if let Some(fault) = parts::stopped_by(&folder)? {
+        return Ok(TaskReport::of_fault(number.task, order.bound.len(), fault));
+    }
+    let again = parts::begun_before(&folder, number.task)?;
+    let report = pass(registry, order, number, again, frames, out, stop)?;
+    // Which row is the first faulty one is known when all tasks have ended.
+    if let Some(fault) = report.fault.as_ref().filter(|fault| !fault.is_of_a_row()) {
+        parts::stop_others(&folder, number, fault)?;
+    }
+    Ok(report)
+}
+
+/// Passes rows through a fragment. `again`: they may have passed through it before.
 fn pass(
     registry: &[&'static StageKind],
     mut order: RunOrder,
     number: &TaskNumber,
+    again: bool,
     frames: Frames,
     out: &mut Out<impl Write>,
     stop: &Stop,
@@ -212,16 +239,6 @@ fn pass(
     }
     let (broadcast, first) = broadcast(&order, &frames)?;
     next = next.or(first);
-    // What a stage has done outside is not undone: a load that cannot go on must not do more, and one that is tried again
-    // may meet what it has done.
-    let acts_outside = matches!(order.input, TaskInput::Numbered { .. });
-    let mut again = false;
-    if acts_outside {
-        if let Some(fault) = parts::stopped_by(&order.folder)? {
-            return Ok(TaskReport::of_fault(number.task, order.bound.len(), fault));
-        }
-        again = parts::begun_before(&order.folder, number.task)?;
-    }
     let mut fragment =
         BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
     fragment.stop = stop.clone();
@@ -230,7 +247,6 @@ fn pass(
         digest: order.digest.then_some(Digest::EMPTY),
         ..StageMetrics::default()
     };
-    let folder = order.folder.clone();
     let mut given = Given::new(
         order.folder,
         number,
@@ -240,42 +256,15 @@ fn pass(
         order.samples,
     )?;
     let has_source = own_files.is_some();
-    let input = match order.input {
-        TaskInput::Files(_) => {
-            let (stage, bound) = (&*fragment.stages[0], &fragment.bound[0]);
-            let read = match own_files {
-                Some(files) => files.batches(stage, bound, order.batch_rows, stop),
-                None => batches(next.into_iter().chain(frames)),
-            };
-            cut(read, order.batch_rows)
-        }
-        TaskInput::Frames { tasks } => {
-            let of_input = input_of(number.task, &tasks);
-            let inputs = cut(batches(frames), order.batch_rows);
-            Box::new(inputs.map(move |input| {
-                let mut input = input?;
-                input.task.input = of_input;
-                Ok(input)
-            }))
-        }
-        TaskInput::Joined { .. } => cut(batches(next.into_iter().chain(frames)), order.batch_rows),
-        TaskInput::Numbered { columns, firsts } => {
-            let first = firsts.get(number.task).copied();
-            let numbers = first.map_or(Numbers::LastColumn, Numbers::From);
-            let (inputs, of_rows) =
-                numbered::inputs(batches(frames), numbers, columns, order.batch_rows, again);
-            given.numbers = Some(of_rows);
-            inputs
-        }
-        TaskInput::Range { key, schema } => {
-            let all = collect(batches(frames), &schema)?;
-            let tasks = match key {
-                RowKey::Equal(columns) => partition::by_key(&all, &columns),
-                RowKey::Order(by) => partition::by_range(&all, &by),
-            };
-            Box::new(tasks.into_iter().map(|batch| Ok(batch.into())))
-        }
+    let incoming = Incoming {
+        own_files,
+        next,
+        frames,
+        again,
     };
+    let (task, rows) = (number.task, order.batch_rows);
+    let input;
+    (input, given.numbers) = incoming.inputs(order.input, &fragment, task, rows, stop)?;
     let costs = SharedCosts::default();
     let results = executor::map(Task {
         grid: Grid::SEQUENTIAL,
@@ -300,17 +289,67 @@ fn pass(
         finish(&**stage, &mut given.report)?;
     }
     let mut report = given.finish()?;
-    if let (true, Some(fault)) = (acts_outside, &report.fault)
-        // Which row is the first faulty one is known when all tasks have ended.
-        && !fault.is_of_a_row()
-    {
-        parts::stop_others(&folder, number, fault)?;
-    }
     let costs = costs.lock().expect("no one panics holding this lock");
     report.closed.clone_from(&costs.closed);
     report.open = costs.open;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// What comes into a task.
+struct Incoming {
+    /// Files that its first stage reads itself.
+    own_files: Option<OwnFiles>,
+    /// A frame that has come before the others.
+    next: Option<SideFrame>,
+    frames: Frames,
+    /// Whether the rows may have been worked on before.
+    again: bool,
+}
+
+impl Incoming {
+    /// The batches that enter the fragment of task `task`, and the numbers of their rows, if they are numbered.
+    fn inputs(
+        self,
+        input: TaskInput,
+        fragment: &BoundFragment,
+        task: usize,
+        batch_rows: usize,
+        stop: &Stop,
+    ) -> Result<(Inputs, Option<Receiver<Vec<u64>>>)> {
+        if let Some(files) = self.own_files {
+            let batches = files.batches(&*fragment.stages[0], &fragment.bound[0], batch_rows, stop);
+            return Ok((cut(batches, batch_rows), None));
+        }
+        let batches = batches(self.next.into_iter().chain(self.frames));
+        let inputs: Inputs = match input {
+            TaskInput::Files(_) | TaskInput::Joined { .. } => cut(batches, batch_rows),
+            TaskInput::Frames { tasks } => {
+                let of_input = input_of(task, &tasks);
+                Box::new(cut(batches, batch_rows).map(move |input| {
+                    let mut input = input?;
+                    input.task.input = of_input;
+                    Ok(input)
+                }))
+            }
+            TaskInput::Range { key, schema } => {
+                let all = collect(batches, &schema)?;
+                let ranges = match key {
+                    RowKey::Equal(columns) => partition::by_key(&all, &columns),
+                    RowKey::Order(by) => partition::by_range(&all, &by),
+                };
+                Box::new(ranges.into_iter().map(|batch| Ok(batch.into())))
+            }
+            TaskInput::Numbered { columns, firsts } => {
+                let first = firsts.get(task).copied();
+                let numbers = first.map_or(Numbers::LastColumn, Numbers::From);
+                let (inputs, numbers) =
+                    numbered::inputs(batches, numbers, columns, batch_rows, self.again);
+                return Ok((inputs, Some(numbers)));
+            }
+        };
+        Ok((inputs, None))
+    }
 }
 
 /// Reports what a stage has to say of the files that it has read. What its counts come to is said where all of them are.
@@ -463,7 +502,7 @@ impl<'a> Given<'a> {
         if let Some(rejects) = self.rejects {
             rejects.finish()?;
         }
-        self.report.samples = self.samples.into_iter().map(|sample| sample.keys).collect();
+        self.report.samples = self.samples.into_iter().map(Sample::finish).collect();
         Ok(self.report)
     }
 }

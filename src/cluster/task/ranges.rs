@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::super::order::RowKey;
+use super::super::order::{KeySample, RowKey};
 use crate::batch::Batch;
 use crate::keys::{Keys, NullKeys};
 use crate::order::Order;
 
 /// Keys that a task reports for each key: enough for borders between thousands of buckets, few enough for this machine.
 const SAMPLE_KEYS_MAX: usize = 2048;
-/// Longer keys are cut: a border need not be a key.
+/// Longer keys are cut.
 const SAMPLE_KEY_BYTES: usize = 64;
 
 /// The keys of the rows that one task has given, batch by batch: whoever reads them in their order finds the same keys.
@@ -78,9 +78,8 @@ impl BatchKeys {
 /// Some of the keys of many rows, evenly spread over them.
 pub(super) struct Sample {
     row_keys: RowKeys,
-    pub(super) keys: Vec<Option<Vec<u8>>>,
-    /// Rows from one that is taken to the next, and how many are left to it.
-    every: usize,
+    taken: KeySample,
+    /// How many rows are left to the next one that is taken.
     left: usize,
 }
 
@@ -88,8 +87,10 @@ impl Sample {
     pub(super) fn new(key: RowKey, task: usize) -> Self {
         Sample {
             row_keys: RowKeys::new(key, task),
-            keys: Vec::new(),
-            every: 1,
+            taken: KeySample {
+                every: 1,
+                keys: Vec::new(),
+            },
             left: 0,
         }
     }
@@ -98,18 +99,17 @@ impl Sample {
         let keys = self.row_keys.next(batch);
         while self.left < batch.rows() {
             let key = keys.get(self.left, SAMPLE_KEY_BYTES);
-            self.keys.push(key.map(Cow::into_owned));
-            self.left += self.every;
-            if self.keys.len() == SAMPLE_KEYS_MAX {
-                let mut at = 0;
-                self.keys.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                self.every *= 2;
+            self.taken.keys.push(key.map(Cow::into_owned));
+            self.left += self.taken.every;
+            if self.taken.keys.len() == SAMPLE_KEYS_MAX {
+                self.taken.thin(2);
             }
         }
         self.left -= batch.rows();
+    }
+
+    pub(super) fn finish(self) -> KeySample {
+        self.taken
     }
 }
 
@@ -132,8 +132,10 @@ mod tests {
             for from in (0..100_000).step_by(1_000) {
                 cut.add(&ints((from..from + 1_000).collect()));
             }
-            assert_eq!(whole.keys, cut.keys);
-            assert!((SAMPLE_KEYS_MAX / 2..SAMPLE_KEYS_MAX).contains(&whole.keys.len()));
+            let sample = whole.finish();
+            assert_eq!(sample, cut.finish());
+            assert!((SAMPLE_KEYS_MAX / 2..SAMPLE_KEYS_MAX).contains(&sample.keys.len()));
+            assert_eq!(sample.keys.len(), 100_000usize.div_ceil(sample.every));
         }
     }
 
@@ -145,7 +147,7 @@ mod tests {
         for task in 0..2 {
             let mut sample = Sample::new(key.clone(), task);
             sample.add(&ints(values.clone()));
-            borders.extend(sample.keys);
+            borders.extend(sample.finish().keys);
         }
         borders.sort_unstable();
         let borders: Vec<_> = (1..4)
@@ -170,7 +172,9 @@ mod tests {
         );
         let mut expected: Vec<_> = ranges.concat();
         expected.sort_unstable();
-        ranges.iter_mut().for_each(|rows| rows.sort_unstable());
+        for rows in &mut ranges {
+            rows.sort_unstable();
+        }
         assert_eq!(ranges.concat(), expected);
     }
 }

@@ -17,6 +17,9 @@ use crate::keys::{Keys, NullKeys, hash};
 use crate::partition;
 use crate::stage::StageKind;
 
+/// Finds for each bucket its rows in a batch.
+type RowsOfBuckets<'a> = dyn FnMut(&Batch) -> Vec<Vec<u32>> + 'a;
+
 /// Divides rows among buckets, each batch by itself.
 pub(super) fn divide(
     order: &DivideOrder,
@@ -28,7 +31,7 @@ pub(super) fn divide(
         task,
         ..TaskReport::default()
     };
-    let mut rows_of_buckets: Box<dyn FnMut(&Batch) -> Vec<Vec<u32>>> = match order {
+    let mut rows_of_buckets: Box<RowsOfBuckets> = match order {
         DivideOrder::Ranges { key, borders } => {
             let mut row_keys = RowKeys::new(key.clone(), task);
             Box::new(move |batch| {

@@ -29,7 +29,8 @@ pub(super) fn read(
         ..TaskReport::default()
     };
     let mut stage = order.stage;
-    let own = given(frames)?.0.unwrap_or_default();
+    let (own, _) = given(frames)?;
+    let own = own.ok_or_else(|| Error::failed("the task was given no files"))?;
     let files = OwnFiles::new(&order.source, own);
     files.narrow(registry, &mut stage);
     let fragment = BoundFragment::of(registry, vec![stage], vec![Vec::new()], false, 1)?;

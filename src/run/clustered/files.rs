@@ -54,21 +54,24 @@ mod tests {
     use super::*;
 
     /// The files of each task, and which tasks only read.
-    fn tasks(sizes: &[u64], cores: u64) -> (Vec<Range<usize>>, Vec<usize>) {
+    fn tasks(sizes: &[u64], cores: u64) -> (Vec<(usize, usize)>, Vec<usize>) {
         let tasks = together(sizes, cores);
         let shared = (0..tasks.len()).filter(|&at| tasks[at].is_shared).collect();
-        (tasks.into_iter().map(|task| task.files).collect(), shared)
+        let files = tasks
+            .into_iter()
+            .map(|task| (task.files.start, task.files.end));
+        (files.collect(), shared)
     }
 
     #[test]
     fn small_files_are_read_together_and_large_ones_alone() {
-        let alone = [0..1, 1..2, 2..3, 3..4].to_vec();
-        assert_eq!(tasks(&[], 2), (vec![0..0], vec![]));
-        assert_eq!(tasks(&[5], 2), (vec![0..1], vec![]));
+        let alone = [(0, 1), (1, 2), (2, 3), (3, 4)].to_vec();
+        assert_eq!(tasks(&[], 2), (vec![(0, 0)], vec![]));
+        assert_eq!(tasks(&[5], 2), (vec![(0, 1)], vec![]));
         assert_eq!(tasks(&[10; 4], 1), (alone.clone(), vec![]));
         assert_eq!(
             tasks(&[1, 1, 1, 1, 100, 1, 1], 1),
-            (vec![0..4, 4..5, 5..7], vec![])
+            (vec![(0, 4), (4, 5), (5, 7)], vec![])
         );
         let large = TASK_FILES_BYTES;
         assert_eq!(tasks(&[large, 1, large, large], 1), (alone, vec![]));
@@ -77,14 +80,17 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_share_of_a_core_is_read_for_others() {
         let large = TASK_FILES_BYTES + 1;
-        assert_eq!(tasks(&[large], 2), (vec![0..1], vec![0]));
+        assert_eq!(tasks(&[large], 2), (vec![(0, 1)], vec![0]));
         // It is all that there is to do.
-        assert_eq!(tasks(&[large], 1), (vec![0..1], vec![]));
-        assert_eq!(tasks(&[large - 1], 2), (vec![0..1], vec![]));
+        assert_eq!(tasks(&[large], 1), (vec![(0, 1)], vec![]));
+        assert_eq!(tasks(&[large - 1], 2), (vec![(0, 1)], vec![]));
         // Each core has as much to do.
         assert!(tasks(&[large, large], 2).1.is_empty());
         assert_eq!(tasks(&[large, large], 3).1, [0, 1]);
         let sizes = [1, 1, 10 * large, large, 1];
-        assert_eq!(tasks(&sizes, 8), (vec![0..2, 2..3, 3..4, 4..5], vec![1]));
+        assert_eq!(
+            tasks(&sizes, 8),
+            (vec![(0, 2), (2, 3), (3, 4), (4, 5)], vec![1])
+        );
     }
 }

@@ -21,7 +21,7 @@ use super::wiring::Wiring;
 use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job, SharedFolder};
-use crate::cluster::order::{HashedKeys, Order, RowKey, RunOrder, TaskReport};
+use crate::cluster::order::{HashedKeys, KeySample, Order, RowKey, RunOrder, TaskReport};
 use crate::cluster::parts::Parts;
 use crate::cluster::rejects;
 use crate::error::Result;
@@ -41,9 +41,6 @@ struct Frames {
     tasks: usize,
 }
 
-/// A key, and some of its values.
-type KeySample = (RowKey, Vec<Option<Vec<u8>>>);
-
 /// What a fragment gave.
 struct FragmentOutput {
     frames: Frames,
@@ -52,8 +49,8 @@ struct FragmentOutput {
     bytes: u64,
     /// How many rows each task gave.
     rows: Vec<u64>,
-    /// For each key by which its rows will be divided, a sample of it.
-    samples: Vec<KeySample>,
+    /// The keys by which its rows will be divided, each with that of some rows.
+    samples: Vec<(RowKey, Vec<Option<Vec<u8>>>)>,
     /// How often its frames will be read yet.
     readers: usize,
 }
@@ -231,8 +228,8 @@ impl Cluster<'_, '_> {
             .into_iter()
             .enumerate()
             .map(|(at, key)| {
-                let keys = reports.iter().filter_map(|report| report.samples.get(at));
-                (key, keys.flatten().cloned().collect())
+                let samples = reports.iter().filter_map(|report| report.samples.get(at));
+                (key, KeySample::together(samples.cloned().collect()))
             });
         let parts = self
             .writes_parts(fragment)
