@@ -254,6 +254,7 @@ impl Order {
     pub fn across_batches(batch: &Batch, by: &[(usize, bool)]) -> Order {
         let mut order = Order::new(batch, by);
         for words in &mut order.columns {
+            // Neither depends on the values of this batch then.
             words.skipped = 0;
             words.is_split = matches!(words.values, Values::Fixed(_));
         }

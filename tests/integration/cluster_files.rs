@@ -182,6 +182,9 @@ fn what_one_task_reads_of_a_large_file_others_work_on() {
     assert_eq!(outcome.rejects.lines().count(), 3);
     // The file before it, two of it, and those after it.
     assert_eq!(outcome.stage("load")["processes"], 4);
+    // No other file is there.
+    let outcome = same(&folder, &["load.files=['in/b.csv']"]);
+    assert_eq!(outcome.stage("load")["processes"], 2);
     // The first bad row of all is in the second part.
     folder.write("in/a.csv", "n,wide,k\n1,w,a\n");
     let outcome = same(&folder, &["load.on_error=fail"]);
