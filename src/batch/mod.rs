@@ -22,22 +22,25 @@ pub const ROWS_MAX: usize = 16_384;
 /// A batch is cut here even where it has fewer rows: long rows must not fill the memory.
 pub const BYTES_MAX: usize = 8 << 20;
 
-/// Where a row came from: file number (16 bits) and record in it (48 bits).
+/// Where a row came from: file number (20 bits) and record in it (44 bits).
 pub mod origin {
     /// Records a file may hold.
-    pub const RECORD_BITS: u32 = 48;
+    pub const RECORD_BITS: u32 = 44;
+
+    /// Files a run may read.
+    pub const FILES_MAX: u32 = 1 << (u64::BITS - RECORD_BITS);
 
     /// The origin of a row that came from no file: no file has so many records.
     pub const NOWHERE: u64 = u64::MAX;
 
     /// The origin of `record` (from 1) of file number `file`.
-    pub fn of(file: u16, record: u64) -> u64 {
+    pub fn of(file: u32, record: u64) -> u64 {
         u64::from(file) << RECORD_BITS | record
     }
 
     /// File number and record of an origin.
-    pub fn split(origin: u64) -> (u16, u64) {
-        let file = u16::try_from(origin >> RECORD_BITS).expect("16 bits are left");
+    pub fn split(origin: u64) -> (u32, u64) {
+        let file = u32::try_from(origin >> RECORD_BITS).expect("20 bits are left");
         (file, origin & ((1 << RECORD_BITS) - 1))
     }
 }

@@ -118,7 +118,7 @@ pub(crate) struct SourceOrder {
 }
 
 /// A file as the machine that runs the pipeline saw it when the run began, and its number in the run.
-pub(crate) type TaskFile = (u16, InputFile);
+pub(crate) type TaskFile = (u32, InputFile);
 
 /// The keys of some rows, evenly spread over all.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]

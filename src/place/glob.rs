@@ -14,11 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Folder;
+use crate::batch::origin;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
-/// A run numbers its files in 16 bits.
-pub(super) const FILES_MAX: usize = 1 << 16;
+/// So many files have a number in a run.
+pub(super) const FILES_MAX: usize = origin::FILES_MAX as usize;
 
 /// The characters that make a path a pattern.
 const MAGIC: [char; 3] = ['*', '?', '['];

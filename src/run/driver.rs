@@ -52,17 +52,17 @@ pub(super) struct Driver<'a> {
 /// The files of one stage.
 pub(super) struct StageFiles {
     /// The first of them, read or not, and its number in the run: stages look there for columns.
-    pub(super) first: Option<(u16, InputFile)>,
+    pub(super) first: Option<(u32, InputFile)>,
     /// Those that the run reads, each with its number.
-    pub(super) read: Vec<(u16, InputFile)>,
+    pub(super) read: Vec<(u32, InputFile)>,
 }
 
 impl StageFiles {
     /// All files of a stage, of which the first one has the number `before`; the run reads those in `read`.
     fn new(before: usize, all: Vec<InputFile>, read: &[InputFile]) -> Self {
-        let number = |at: usize| u16::try_from(before + at).expect("it was given when it began");
+        let number = |at: usize| u32::try_from(before + at).expect("it was given when it began");
         let read: HashSet<&str> = read.iter().map(|file| file.file.as_str()).collect();
-        let all: Vec<(u16, InputFile)> = all
+        let all: Vec<(u32, InputFile)> = all
             .into_iter()
             .enumerate()
             .map(|(at, file)| (number(at), file))

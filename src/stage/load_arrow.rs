@@ -150,7 +150,7 @@ fn fault(path: &Place, ranges: &Ranges, error: Error) -> Error {
 
 /// A part of the source: record batch after record batch of one file.
 struct Batches {
-    number: u16,
+    number: u32,
     seen: Seen,
     /// Records so far.
     records: u64,

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::batch::origin::FILES_MAX;
 use crate::disk::{self, Hold};
 use crate::error::{Error, Place, Result};
 use crate::place::Folder;
@@ -24,7 +25,7 @@ pub struct Run {
     /// Files by number, for the origins of rows.
     files: Mutex<Vec<String>>,
     /// The numbers that its files get, where these are some of another run's; `None`: they count from 0.
-    numbers: Option<Vec<u16>>,
+    numbers: Option<Vec<u32>>,
     /// Whether it is to stop, for sources that wait for something.
     pub stop: Stop,
 }
@@ -45,20 +46,23 @@ impl Run {
     }
 
     /// A part of a run: its files get these numbers, one after the other.
-    pub(crate) fn numbered(mut self, numbers: Vec<u16>) -> Self {
+    pub(crate) fn numbered(mut self, numbers: Vec<u32>) -> Self {
         self.numbers = Some(numbers);
         self
     }
 
     /// Gives a file its number.
-    pub fn add_file(&self, file: impl Display) -> Result<u16> {
+    pub fn add_file(&self, file: impl Display) -> Result<u32> {
         let mut files = self.files.lock().expect("no one panics holding this lock");
         let number = match &self.numbers {
             Some(numbers) => numbers.get(files.len()).copied(),
-            None => u16::try_from(files.len()).ok(),
+            None => u32::try_from(files.len())
+                .ok()
+                .filter(|number| *number < FILES_MAX),
         };
         let number = number.ok_or_else(|| {
-            Error::failed("a run reads at most 65536 files").hint("read them in several runs")
+            Error::failed(format!("a run reads at most {FILES_MAX} files"))
+                .hint("read them in several runs")
         })?;
         files.push(file.to_string());
         Ok(number)
@@ -76,7 +80,10 @@ impl Run {
     pub fn place(&self, origin: u64, line: Option<u64>, byte: Option<u64>) -> Place {
         let (file, record) = crate::batch::origin::split(origin);
         let files = self.files.lock().expect("no one panics holding this lock");
-        let file = files.get(usize::from(file)).cloned().unwrap_or_default();
+        let file = usize::try_from(file)
+            .ok()
+            .and_then(|file| files.get(file).cloned())
+            .unwrap_or_default();
         Place {
             file,
             record,

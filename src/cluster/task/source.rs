@@ -111,7 +111,7 @@ impl OwnFiles {
     ) -> Result<Batches> {
         // Where it is not there, no relative path is.
         let _ = std::env::set_current_dir(&self.working_folder);
-        let (numbers, files): (Vec<u16>, Vec<_>) = self.files.into_iter().unzip();
+        let (numbers, files): (Vec<u32>, Vec<_>) = self.files.into_iter().unzip();
         let run = Run::new(
             String::new(),
             Folder(PathBuf::new()),

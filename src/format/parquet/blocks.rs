@@ -24,7 +24,7 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The file's number in the run.
-    pub file: u16,
+    pub file: u32,
     /// How many rows a batch has at most.
     pub batch_rows: usize,
 }

@@ -65,7 +65,7 @@ impl OfFile<'_> {
 
 /// Where a block stood.
 struct BlockPlace {
-    file: u16,
+    file: u32,
     first_record: u64,
     first_line: u64,
     offset: u64,
@@ -74,7 +74,7 @@ struct BlockPlace {
 impl Session for Parsing {
     fn run(&self, batch: Batch, _task: TaskContext) -> Result<Output> {
         let number = |i: usize| batch.column(i).ints().value(0).cast_unsigned();
-        let file = u16::try_from(number(1)).expect("the source wrote a u16");
+        let file = u32::try_from(number(1)).expect("the source wrote a u32");
         let place = BlockPlace {
             file,
             first_record: number(2),

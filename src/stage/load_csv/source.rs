@@ -16,7 +16,7 @@ use crate::stop::Stop;
 /// A part of the source: block after block of one file.
 pub(super) struct Blocks {
     pub(super) loader: Arc<LoadCsv>,
-    pub(super) number: u16,
+    pub(super) number: u32,
     pub(super) seen: Seen,
     pub(super) header: Option<Arc<[String]>>,
     pub(super) batch_rows: usize,
@@ -94,7 +94,7 @@ impl Iterator for Blocks {
 }
 
 /// A block as a batch of one row, so that executors ship nothing but batches.
-pub(super) fn to_batch(file: u16, block: Block, layout: &str) -> Batch {
+pub(super) fn to_batch(file: u32, block: Block, layout: &str) -> Batch {
     let number = |value: u64| Column::from_ints(vec![value.cast_signed()], None);
     let columns = vec![
         Column::from_cells(vec![block.bytes.into()]),

@@ -14,7 +14,7 @@ use crate::stop::Stop;
 /// A part of the source: block after block of one file.
 pub(super) struct Blocks {
     pub(super) loader: Arc<LoadNdjson>,
-    pub(super) number: u16,
+    pub(super) number: u32,
     pub(super) seen: Seen,
     pub(super) batch_rows: usize,
     pub(super) bytes_done: Arc<AtomicU64>,
@@ -66,7 +66,7 @@ impl Iterator for Blocks {
 
 /// Where a block stood, and where its records stand in it.
 pub(super) struct BlockPlace {
-    pub(super) file: u16,
+    pub(super) file: u32,
     pub(super) first_record: u64,
     pub(super) first_line: u64,
     pub(super) offset: u64,
@@ -74,7 +74,7 @@ pub(super) struct BlockPlace {
 }
 
 /// A block as a batch of one row, so that executors ship nothing but batches.
-pub(super) fn to_batch(file: u16, block: Block) -> Batch {
+pub(super) fn to_batch(file: u32, block: Block) -> Batch {
     let number = |value: u64| Column::from_ints(vec![value.cast_signed()], None);
     let records = block.records.iter().flatten();
     let records: Vec<u8> = records.flat_map(|byte| byte.to_le_bytes()).collect();
@@ -100,7 +100,7 @@ pub(super) fn place_of(batch: &Batch) -> BlockPlace {
             .fold(0, |byte, &part| byte << 8 | u32::from(part))
     };
     BlockPlace {
-        file: u16::try_from(number(1)).expect("the source wrote a u16"),
+        file: u32::try_from(number(1)).expect("the source wrote a u16"),
         first_record: number(2),
         first_line: number(3),
         offset: number(4),
