@@ -247,13 +247,15 @@ fn pass(
         digest: order.digest.then_some(Digest::EMPTY),
         ..StageMetrics::default()
     };
+    let samples = order.samples.into_iter();
+    let samples = samples.map(|key| Sample::new(key, number.task, order.tasks));
     let mut given = Given::new(
         order.folder,
         number,
         vec![start; stages.len()],
         order.gives_frames,
         order.writes_parts,
-        order.samples,
+        samples.collect(),
     )?;
     let has_source = own_files.is_some();
     let incoming = Incoming {
@@ -415,7 +417,7 @@ impl<'a> Given<'a> {
         metrics: Vec<StageMetrics>,
         frames: bool,
         parts: bool,
-        samples: Vec<RowKey>,
+        samples: Vec<Sample>,
     ) -> Result<Self> {
         let part = parts.then(|| AttemptFile::part(&folder, number.task, &number.attempt));
         Ok(Given {
@@ -425,10 +427,7 @@ impl<'a> Given<'a> {
             frames,
             rejects: None,
             numbers: None,
-            samples: samples
-                .into_iter()
-                .map(|key| Sample::new(key, number.task))
-                .collect(),
+            samples,
             report: TaskReport {
                 task: number.task,
                 rejected: vec![0; metrics.len()],

@@ -7,8 +7,11 @@ use crate::batch::Batch;
 use crate::keys::{Keys, NullKeys};
 use crate::order::Order;
 
-/// Keys that a task reports for each key: enough for borders between thousands of buckets, few enough for this machine.
-const SAMPLE_KEYS_MAX: usize = 2048;
+/// Keys that all tasks of a job report for a key, about: enough for borders between thousands of buckets, few enough for
+/// this machine.
+const SAMPLE_KEYS: usize = 1 << 18;
+/// Keys that one task reports at most, however few tasks there are; and at least.
+const SAMPLE_KEYS_A_TASK: (usize, usize) = (16, 2048);
 /// Longer keys are cut.
 const SAMPLE_KEY_BYTES: usize = 64;
 
@@ -79,13 +82,17 @@ impl BatchKeys {
 pub(super) struct Sample {
     row_keys: RowKeys,
     taken: KeySample,
+    keys_max: usize,
     /// How many rows are left to the next one that is taken.
     left: usize,
 }
 
 impl Sample {
-    pub(super) fn new(key: RowKey, task: usize) -> Self {
+    /// A sample that the task takes, one of `tasks`.
+    pub(super) fn new(key: RowKey, task: usize, tasks: usize) -> Self {
+        let (least, most) = SAMPLE_KEYS_A_TASK;
         Sample {
+            keys_max: (SAMPLE_KEYS / tasks.max(1)).clamp(least, most),
             row_keys: RowKeys::new(key, task),
             taken: KeySample {
                 every: 1,
@@ -101,7 +108,7 @@ impl Sample {
             let key = keys.get(self.left, SAMPLE_KEY_BYTES);
             self.taken.keys.push(key.map(Cow::into_owned));
             self.left += self.taken.every;
-            if self.taken.keys.len() == SAMPLE_KEYS_MAX {
+            if self.taken.keys.len() == self.keys_max {
                 self.taken.thin(2);
             }
         }
@@ -126,15 +133,15 @@ mod tests {
     #[test]
     fn a_sample_is_spread_over_all_rows_whatever_the_batches() {
         for key in [RowKey::Equal(vec![0]), RowKey::Order(vec![(0, true)])] {
-            let mut whole = Sample::new(key.clone(), 3);
+            let mut whole = Sample::new(key.clone(), 3, 9);
             whole.add(&ints((0..100_000).collect()));
-            let mut cut = Sample::new(key, 3);
+            let mut cut = Sample::new(key, 3, 9);
             for from in (0..100_000).step_by(1_000) {
                 cut.add(&ints((from..from + 1_000).collect()));
             }
             let sample = whole.finish();
             assert_eq!(sample, cut.finish());
-            assert!((SAMPLE_KEYS_MAX / 2..SAMPLE_KEYS_MAX).contains(&sample.keys.len()));
+            assert!((1024..2048).contains(&sample.keys.len()));
             assert_eq!(sample.keys.len(), 100_000usize.div_ceil(sample.every));
         }
     }
@@ -145,7 +152,7 @@ mod tests {
         let values: Vec<i64> = (0..3_000).map(|row| i64::from(row % 1_000 == 0)).collect();
         let mut borders = Vec::new();
         for task in 0..2 {
-            let mut sample = Sample::new(key.clone(), task);
+            let mut sample = Sample::new(key.clone(), task, 2);
             sample.add(&ints(values.clone()));
             borders.extend(sample.finish().keys);
         }

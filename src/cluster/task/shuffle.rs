@@ -1,6 +1,6 @@
 //! Rows among buckets: divided by their keys, asked for by their keys, and sent to whom asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 
 use polars_buffer::Buffer;
@@ -16,6 +16,11 @@ use crate::fragment::BoundFragment;
 use crate::keys::{Keys, NullKeys, hash};
 use crate::partition;
 use crate::stage::StageKind;
+
+/// Rows of a bucket wait until they have so many bytes: every frame costs the engine about as much as 2 KB.
+const FRAME_BYTES: usize = 256 << 10;
+/// Those of all buckets may have so many.
+const WAITING_BYTES: usize = 64 << 20;
 
 /// Finds for each bucket its rows in a batch.
 type RowsOfBuckets<'a> = dyn FnMut(&Batch) -> Vec<Vec<u32>> + 'a;
@@ -56,6 +61,7 @@ pub(super) fn divide(
         DivideOrder::Numbered { firsts, .. } => firsts.get(task).copied(),
         _ => None,
     };
+    let mut waiting = Waiting::default();
     for batch in batches(frames) {
         let mut batch = batch?;
         let rows_of_buckets = rows_of_buckets(&batch);
@@ -66,11 +72,56 @@ pub(super) fn divide(
         }
         for (bucket, rows) in rows_of_buckets.into_iter().enumerate() {
             if !rows.is_empty() {
-                report.bytes += out.give(&batch.take(&rows), bucket)?;
+                report.bytes += waiting.add(bucket, batch.take(&rows), out)?;
             }
         }
     }
+    report.bytes += waiting.give_all(out)?;
     Ok(report)
+}
+
+/// Rows that wait for others of their bucket.
+#[derive(Default)]
+struct Waiting {
+    of_bucket: BTreeMap<usize, (Vec<Batch>, usize)>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Adds rows of a bucket; the bytes of the frames that had become large enough to go.
+    fn add(&mut self, bucket: usize, rows: Batch, out: &mut Out<impl Write>) -> Result<u64> {
+        let more = rows.size();
+        let (batches, bytes) = self.of_bucket.entry(bucket).or_default();
+        batches.push(rows);
+        *bytes += more;
+        self.bytes += more;
+        if *bytes >= FRAME_BYTES {
+            self.bytes -= *bytes;
+            let batches = std::mem::take(batches);
+            self.of_bucket.remove(&bucket);
+            return give(batches, bucket, out);
+        }
+        if self.bytes >= WAITING_BYTES {
+            return self.give_all(out);
+        }
+        Ok(0)
+    }
+
+    fn give_all(&mut self, out: &mut Out<impl Write>) -> Result<u64> {
+        self.bytes = 0;
+        let waiting = std::mem::take(&mut self.of_bucket).into_iter();
+        waiting
+            .map(|(bucket, (batches, _))| give(batches, bucket, out))
+            .sum()
+    }
+}
+
+/// Gives rows of a bucket as one frame.
+fn give(batches: Vec<Batch>, bucket: usize, out: &mut Out<impl Write>) -> Result<u64> {
+    out.give(
+        &Batch::concat(batches, || unreachable!("some were added")),
+        bucket,
+    )
 }
 
 /// The rows of each bucket, in their order.
