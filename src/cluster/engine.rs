@@ -1,6 +1,7 @@
 //! The engine: the script that runs tasks on Spark, as a child process. Commands go to its standard input and events
 //! come from its standard output, one JSON value a line; what it says beside that is kept in the run's folder.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::ClusterConfig;
+use super::folder::HeldFolder;
 use super::order::{Order, TaskReport};
 use crate::clock::monotonic;
-use crate::disk::{self, Held, Hold};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::procs;
 use crate::schema::count;
-use crate::stage::is_run_id;
 use crate::stop::Stop;
 use crate::threads;
 
@@ -41,6 +42,8 @@ pub(crate) struct Engine {
     log: PathBuf,
     master: String,
     stop: Stop,
+    /// Where it keeps its files. It goes when the engine has ended.
+    _scratch: HeldFolder,
     /// How many tasks it can run at once.
     pub(crate) parallelism: usize,
     /// Of what it is made, in words.
@@ -121,10 +124,11 @@ impl std::fmt::Display for Progress {
 }
 
 impl Engine {
-    /// Starts an engine for the run in `folder`, which runs this very program.
+    /// Starts an engine for the run `run`, whose folder is `folder`. Its tasks run this very program.
     pub(crate) fn start(
         config: &ClusterConfig,
         name: &str,
+        run: &str,
         folder: &Path,
         stop: &Stop,
     ) -> Result<Engine> {
@@ -136,6 +140,7 @@ impl Engine {
         let log = folder.join("cluster.log");
         let words = disk::private().create(true).append(true).open(&log);
         let words = words.map_err(|error| io("write", &log, &error))?;
+        let scratch = HeldFolder::scratch(config, run)?;
         let mut child = Command::new(&config.python)
             .arg("-u")
             .arg(&script)
@@ -147,6 +152,10 @@ impl Engine {
                 "PYSPARK_PYTHON",
                 std::env::var_os("PYSPARK_PYTHON").unwrap_or_else(|| config.python.clone().into()),
             )
+            // What the driver and its Java keep on disk goes with the run, however they end.
+            .env("SPARK_LOCAL_DIRS", scratch.path())
+            .env("TMPDIR", scratch.path())
+            .env("SPARK_SUBMIT_OPTS", java_options(scratch.path()))
             // Signals to the terminal's group are for this program: it ends the engine.
             .process_group(0)
             .spawn()
@@ -177,6 +186,7 @@ impl Engine {
             log,
             master: config.master.clone(),
             stop: stop.clone(),
+            _scratch: scratch,
             parallelism: 1,
             versions: String::new(),
         };
@@ -282,6 +292,16 @@ impl Engine {
     }
 }
 
+/// What the driver's Java is started with: the user's own options, and `folder` for its temporary files. It also writes
+/// its counters into `/tmp`, whatever the folder, unless it keeps none.
+fn java_options(folder: &Path) -> OsString {
+    let mut options = std::env::var_os("SPARK_SUBMIT_OPTS").unwrap_or_default();
+    options.push(" \"-Djava.io.tmpdir=");
+    options.push(folder);
+    options.push("\" -XX:-UsePerfData");
+    options
+}
+
 /// That a machine could not be reached, as the log says it: Spark's own error then only tells what could not go on.
 fn unreachable(log: &str) -> Option<&str> {
     let marks = [
@@ -324,73 +344,6 @@ impl Drop for Engine {
             let _ = killpg(pid, Signal::SIGKILL);
         }
         let _ = self.child.wait();
-    }
-}
-
-/// The folder of a run below the one that all machines see. It goes with the run.
-pub(crate) struct SharedFolder {
-    path: PathBuf,
-    /// Locked as long as the run goes on.
-    _held: Held,
-}
-
-/// How the names of such folders begin, before the run's.
-const PREFIX: &str = "etl-";
-/// How the name of a look begins, in place of a run's.
-pub(super) const LOOK: &str = "look-";
-/// The file in it that is locked.
-const HELD_FILE: &str = "run";
-
-impl SharedFolder {
-    /// Makes one, and removes those of runs that were killed.
-    pub(crate) fn create(config: &ClusterConfig, run: &str) -> Result<Self> {
-        let path = config.folder.join(format!("{PREFIX}{run}"));
-        let io = |error: std::io::Error| {
-            Error::io("create", path.display(), &error).hint(
-                "`folder` of `[cluster]` names a folder that is there, and that all machines see at the same path",
-            )
-        };
-        // Not the folders above it: a share that is not mounted must not be taken for one.
-        std::fs::create_dir(&path).map_err(io)?;
-        let file = path.join(HELD_FILE);
-        let created = disk::private().create_new(true).open(&file).map_err(io)?;
-        let held = match disk::hold_created(created, &file) {
-            Hold::Held(held) | Hold::NoLocks(held) => held,
-            Hold::Busy | Hold::Gone => {
-                let message = format!("`{}` is another run's", path.display());
-                return Err(Error::failed(message));
-            }
-        };
-        clear_ended(&config.folder);
-        Ok(SharedFolder { path, _held: held })
-    }
-
-    /// A folder in it.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.path.join(name);
-        disk::create_folders(&folder, disk::PRIVATE_FOLDER)
-            .map_err(|error| Error::io("create", folder.display(), &error))?;
-        Ok(folder)
-    }
-}
-
-impl Drop for SharedFolder {
-    fn drop(&mut self) {
-        disk::remove(&self.path);
-    }
-}
-
-/// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
-fn clear_ended(shared: &Path) {
-    for entry in std::fs::read_dir(shared).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        let file = entry.path().join(HELD_FILE);
-        if run.is_some_and(|run| is_run_id(run) || run.starts_with(LOOK))
-            && matches!(disk::hold(&file), Hold::Held(_))
-        {
-            disk::remove(&entry.path());
-        }
     }
 }
 

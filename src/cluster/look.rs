@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::config::ClusterConfig;
-use super::engine::{Engine, Job, LOOK, SharedFolder};
+use super::engine::{Engine, Job};
+use super::folder::{HeldFolder, LOOK};
 use super::order::{LookOrder, Order, TaskReport};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> 
         format!("cluster {}", config.master),
         config.folder.display(),
     );
-    let log = std::env::temp_dir().join(format!("etl-look-{}", std::process::id()));
+    let log = std::env::temp_dir().join(format!("etl-check-{}", std::process::id()));
     let looked = tasks(config, files, &log, stop);
     let probes = match looked {
         Ok((words, reports)) => {
@@ -58,12 +59,13 @@ fn tasks(
 ) -> Result<(String, Vec<TaskReport>)> {
     disk::create_folders(log, disk::PRIVATE_FOLDER)
         .map_err(|error| Error::io("create", log.display(), &error))?;
-    let folder = SharedFolder::create(config, &format!("{LOOK}{}", std::process::id()))?;
+    let run = format!("{LOOK}{}", std::process::id());
+    let folder = HeldFolder::shared(config, &run)?;
     let place = folder.folder("look")?;
     let marker = place.join(MARKER);
     std::fs::write(&marker, b"etl")
         .map_err(|error| Error::io("write", marker.display(), &error))?;
-    let mut engine = Engine::start(config, "look", log, stop)?;
+    let mut engine = Engine::start(config, "look", &run, log, stop)?;
     let job = Job {
         id: "look".into(),
         given: Vec::new(),

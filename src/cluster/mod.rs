@@ -8,6 +8,7 @@
 
 pub mod config;
 pub(crate) mod engine;
+pub(crate) mod folder;
 mod look;
 pub(crate) mod order;
 pub(crate) mod parts;

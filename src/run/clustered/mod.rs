@@ -20,7 +20,8 @@ use super::record::Live;
 use super::wiring::Wiring;
 use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
-use crate::cluster::engine::{Engine, Job, SharedFolder};
+use crate::cluster::engine::{Engine, Job};
+use crate::cluster::folder::HeldFolder;
 use crate::cluster::order::{HashedKeys, KeySample, Order, RowKey, RunOrder, TaskReport};
 use crate::cluster::parts::Parts;
 use crate::cluster::rejects;
@@ -92,10 +93,11 @@ impl Driver<'_> {
         terminals: &mut Vec<Terminal>,
     ) -> Result<()> {
         // It goes when the last row was read.
-        let folder = SharedFolder::create(config, &self.run.id)?;
+        let folder = HeldFolder::shared(config, &self.run.id)?;
         let engine = Engine::start(
             config,
             &self.run.pipeline,
+            &self.run.id,
             &self.run.state,
             &self.options.stop,
         )?;
@@ -128,7 +130,7 @@ impl Driver<'_> {
 struct Cluster<'a, 'd> {
     driver: &'a Driver<'d>,
     config: &'a ClusterConfig,
-    folder: &'a SharedFolder,
+    folder: &'a HeldFolder,
     engine: Engine,
     /// By the number of the stage that gave the rows.
     outputs: HashMap<usize, FragmentOutput>,

@@ -1,0 +1,127 @@
+//! Folders that go with a run: the one that all machines see, and the one of this machine in which the engine keeps what
+//! it needs. Of a run that was killed they are left, and the next run removes them.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::config::ClusterConfig;
+use crate::disk::{self, Held, Hold};
+use crate::error::{Error, Result};
+use crate::stage::is_run_id;
+
+/// How the names of such folders begin, before the run's.
+const PREFIX: &str = "etl-";
+/// How the name of a look begins, in place of a run's.
+pub(super) const LOOK: &str = "look-";
+/// The file in it that is locked as long as the run goes on.
+const HELD_FILE: &str = "run";
+
+/// A folder that goes with a run.
+pub(crate) struct HeldFolder {
+    path: PathBuf,
+    _held: Held,
+}
+
+impl HeldFolder {
+    /// One below the folder that all machines see.
+    pub(crate) fn shared(config: &ClusterConfig, run: &str) -> Result<Self> {
+        // Tasks may run as another user.
+        Self::create(&config.folder, run, disk::SHARED_FOLDER).map_err(|error| {
+            error.hint("`folder` of `[cluster]` names a folder that is there, that takes files, and that all machines see at the same path")
+        })
+    }
+
+    /// One of this machine, for what the engine keeps on disk while it runs: below the folder that Spark would take.
+    pub(crate) fn scratch(config: &ClusterConfig, run: &str) -> Result<Self> {
+        let local = std::env::var_os("SPARK_LOCAL_DIRS");
+        let base = scratch_base(local, config.conf.get("spark.local.dir"));
+        Self::create(&base, run, disk::PRIVATE_FOLDER).map_err(|error| {
+            error.hint("Spark's driver keeps its files there while a run goes on; `SPARK_LOCAL_DIRS` or `TMPDIR` names another folder")
+        })
+    }
+
+    fn create(base: &Path, run: &str, mode: u32) -> Result<Self> {
+        let path = base.join(format!("{PREFIX}{run}"));
+        let io = |error: std::io::Error| Error::io("create", path.display(), &error);
+        // Not the folders above it: a share that is not mounted must not be taken for one.
+        DirBuilder::new().mode(mode).create(&path).map_err(io)?;
+        let file = path.join(HELD_FILE);
+        let created = disk::private().create_new(true).open(&file).map_err(io)?;
+        let held = match disk::hold_created(created, &file) {
+            Hold::Held(held) | Hold::NoLocks(held) => held,
+            Hold::Busy | Hold::Gone => {
+                let message = format!("`{}` is another run's", path.display());
+                return Err(Error::failed(message));
+            }
+        };
+        clear_ended(base);
+        Ok(HeldFolder { path, _held: held })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A folder in it.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.path.join(name);
+        disk::create_folders(&folder, disk::PRIVATE_FOLDER)
+            .map_err(|error| Error::io("create", folder.display(), &error))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for HeldFolder {
+    fn drop(&mut self) {
+        disk::remove(&self.path);
+    }
+}
+
+/// The folder that Spark would take for what it keeps on disk; of several the first.
+fn scratch_base(environment: Option<OsString>, conf: Option<&String>) -> PathBuf {
+    let set = environment
+        .map(|value| value.to_string_lossy().into_owned())
+        .or_else(|| conf.cloned())
+        .unwrap_or_default();
+    match set.split(',').next().map(str::trim) {
+        None | Some("") => std::env::temp_dir(),
+        Some(first) => first.into(),
+    }
+}
+
+/// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
+fn clear_ended(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let file = entry.path().join(HELD_FILE);
+        if run.is_some_and(|run| is_run_id(run) || run.starts_with(LOOK))
+            && file.is_file()
+            && matches!(disk::hold(&file), Hold::Held(_))
+        {
+            disk::remove(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scratch_folder_lies_where_spark_would_put_its_own() {
+        let base = |environment: Option<&str>, conf: Option<&str>| {
+            scratch_base(environment.map(Into::into), conf.map(String::from).as_ref())
+        };
+        assert_eq!(
+            base(Some("/fast, /large"), Some("/conf")),
+            Path::new("/fast")
+        );
+        assert_eq!(base(None, Some("/conf")), Path::new("/conf"));
+        assert_eq!(base(Some(""), None), std::env::temp_dir());
+        assert_eq!(base(None, None), std::env::temp_dir());
+    }
+}
