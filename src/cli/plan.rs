@@ -51,19 +51,23 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
         pipeline = pipeline.upto(stage)?;
     }
     let mut stays = Vec::new();
-    if args.cluster.is_some() {
+    let mut cores = None;
+    if let Some(master) = &args.cluster {
         (pipeline, stays) = plan::on_cluster(&pipeline);
+        let master = Some(master.as_str()).filter(|master| !master.is_empty());
+        cores = pipeline.cluster.cores(master);
     }
     if args.json {
-        output::print_json(&as_json(&pipeline, &stays))?;
+        output::print_json(&as_json(&pipeline, &stays, cores))?;
     } else {
-        output::print(&as_text(&pipeline, &stays))?;
+        output::print(&as_text(&pipeline, &stays, cores))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A paragraph a stage. Where a cluster executes stages, `stays` says why others stay on this machine.
-fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> String {
+/// A paragraph a stage. Where a cluster executes stages, `stays` says why others stay on this machine, and `cores` how many
+/// tasks run at once, if that is known.
+fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>], cores: Option<u64>) -> String {
     let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
     let mut text = format!(
@@ -76,11 +80,12 @@ fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> String {
     let width = names.max().unwrap_or(0);
     for (number, fragment) in plan.fragments.iter().enumerate() {
         let executor = if fragment.on_cluster {
-            "tasks of the cluster".into()
+            tasks(pipeline, &plan, fragment, &sizes, cores)
         } else {
             grid(fragment.executor)
         };
-        text.push_str(&format!("\nfragment {}: {executor}\n", number + 1));
+        let head = format!("fragment {}: {executor}", number + 1);
+        text.push_str(&format!("\n{}\n", output::wrap(&head, WIDTH, "  ")));
         for Stage { at, spec } in &fragment.stages {
             text.push_str(&format!("  {:width$}  {}\n", spec.name, spec.kind));
             let stays = stays.get(*at).copied().flatten();
@@ -97,10 +102,51 @@ fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> String {
     if !stays.is_empty() {
         text.push_str(&format!(
             "\n{}\n",
-            output::wrap(&worth_a_cluster(pipeline, &sizes), WIDTH, "")
+            output::wrap(&worth_a_cluster(pipeline, &sizes, cores), WIDTH, "")
         ));
     }
     text
+}
+
+/// Where a fragment runs that a cluster executes, and in how many tasks, as far as that is known before the run.
+fn tasks(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    fragment: &Fragment,
+    sizes: &[Size],
+    cores: Option<u64>,
+) -> String {
+    if let Some(number) = file_tasks(plan, fragment, sizes, cores) {
+        return format!("{} of the cluster", count(number, "task"));
+    }
+    let how = match fragment.input() {
+        None => "one for each file, but small files together".to_owned(),
+        Some(edge) if edge.partitioning.is_collected() => {
+            "one for about 128 MB of what it reads, at least one for each core".into()
+        }
+        Some(edge) => format!("as many as for {}", pipeline.steps[edge.from].name),
+    };
+    format!("tasks of the cluster, {how}")
+}
+
+/// In how many tasks a fragment runs whose rows come from files without being exchanged.
+fn file_tasks(
+    plan: &Plan,
+    fragment: &Fragment,
+    sizes: &[Size],
+    cores: Option<u64>,
+) -> Option<usize> {
+    let mut inputs = fragment.inputs().peekable();
+    if inputs.peek().is_none() {
+        let files = sizes[fragment.first()].files.as_ref().ok()?;
+        return Some(crate::run::file_tasks(files, cores?));
+    }
+    let of_input = |edge: &Edge| {
+        let is_exchanged = edge.partitioning.is_collected();
+        let above = plan.fragment_of(edge.from);
+        (!is_exchanged).then(|| file_tasks(plan, above, sizes, cores))?
+    };
+    inputs.map(of_input).sum()
 }
 
 /// What is said of a step below its name.
@@ -123,9 +169,10 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
     if let (Some(source), true) = (&fragment.source, at == fragment.first()) {
         lines.push(format!("reads its own source: {}", in_words(source)));
         match &sizes[at].files {
-            Ok((0, _)) => {}
-            Ok((files, size)) => {
-                let files = format!("{} of {}", count(*files, "file"), bytes(*size));
+            Ok(files) if files.is_empty() => {}
+            Ok(files) => {
+                let size = files.iter().sum();
+                let files = format!("{} of {}", count(files.len(), "file"), bytes(size));
                 let text = sizes[at].behind.map(bytes);
                 let text = text.map(|text| format!(", about {text} of text"));
                 lines.push(files + &text.unwrap_or_default());
@@ -177,12 +224,13 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
 
 /// Text that one machine works through in a second, about: the Donor's Choice job on two cores.
 const TEXT_A_SECOND: u64 = 100_000_000;
+const CORES_OF_ONE: f64 = 2.0;
 /// What a cluster takes before the first task runs, and for each task, about: Spark 4 with two workers.
 const CLUSTER_START_S: f64 = 20.0;
 const TASK_S: f64 = 0.05;
 
-/// Whether a cluster is likely to pay, from the sizes of the files.
-fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size]) -> String {
+/// Whether a cluster is likely to pay, from the sizes of the files and the number of its cores.
+fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size], cores: Option<u64>) -> String {
     let steps = pipeline.steps.iter().zip(sizes);
     let sources: Vec<&Size> = steps
         .filter(|(step, _)| step.inputs.is_empty())
@@ -192,7 +240,7 @@ fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size]) -> String {
     let files: usize = sources
         .iter()
         .filter_map(|size| size.files.as_ref().ok())
-        .map(|(files, _)| files)
+        .map(Vec::len)
         .sum();
     let Some(text) = text else {
         return format!(
@@ -201,23 +249,42 @@ fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size]) -> String {
     };
     let alone = text as f64 / TEXT_A_SECOND as f64;
     let before = CLUSTER_START_S + TASK_S * files as f64;
-    let verdict = if alone > 4.0 * before {
-        "several machines are likely to pay"
+    let together = cores.map(|cores| alone * CORES_OF_ONE / cores.max(1) as f64);
+    // Of a cluster of unknown size a few machines are expected.
+    let pays = together.map_or(alone > 4.0 * before, |work| before + work < alone);
+    let work = cores.zip(together).map_or_else(
+        || "beside the work".into(),
+        |(cores, work)| {
+            let cores = count(cores, "core");
+            format!("beside the work, which is {} on {cores}", about(work))
+        },
+    );
+    let verdict = if pays {
+        "a cluster is likely to be done sooner"
     } else {
         "one machine is likely to be done sooner"
     };
     format!(
-        "About {} of text in {}: some {alone:.0} s on one machine, at {} a second. A cluster takes some {before:.0} s beside the work: {verdict}.",
+        "About {} of text in {}: {} on one machine, at {} a second. A cluster takes {} {work}: {verdict}.",
         bytes(text),
         count(files, "file"),
+        about(alone),
         bytes(TEXT_A_SECOND),
+        about(before),
     )
+}
+
+fn about(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return "less than 1 s".into();
+    }
+    format!("some {seconds:.0} s")
 }
 
 /// What a stage reads of files, and what all that its rows come from holds.
 struct Size {
-    /// How many, and their bytes as they lie there.
-    files: Result<(usize, u64)>,
+    /// The bytes of each as it lies there, if there are any.
+    files: Result<Vec<u64>>,
     /// About so many bytes of text, of all files that its rows come from; `None`: who knows.
     behind: Option<u64>,
 }
@@ -228,7 +295,7 @@ fn sizes(pipeline: &Pipeline) -> Vec<Size> {
     let mut sizes = Vec::new();
     for (at, step) in pipeline.steps.iter().enumerate() {
         let (files, text) = match step.files(&pipeline.folder).and_then(|f| of_files(&f)) {
-            Ok((files, size, text)) => (Ok((files, size)), text),
+            Ok((files, text)) => (Ok(files), text),
             Err(error) => (Err(error), None),
         };
         own.push(text);
@@ -252,17 +319,18 @@ fn sizes(pipeline: &Pipeline) -> Vec<Size> {
 /// How many files of a stage are sampled; the others are taken to be like these.
 const SAMPLED: usize = 16;
 
-/// How many, their bytes, and about how many bytes of text they hold, if that is known.
-fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
-    let (mut size, mut sampled, mut text) = (0, 0, 0);
+/// The bytes of each, and about how many bytes of text they hold, if that is known.
+fn of_files(files: &[Place]) -> Result<(Vec<u64>, Option<u64>)> {
+    let (mut sampled, mut text) = (0, 0);
+    let mut sizes = vec![0; files.len()];
     let mut is_known = !files.is_empty();
     for (number, place) in files.iter().enumerate() {
         let path = match place {
             Place::File(path) => path,
-            Place::Stdin => return Ok((files.len(), size, None)),
+            Place::Stdin => return Ok((sizes, None)),
             Place::Object(_) => {
                 let bytes = Seen::of(place)?.1.bytes;
-                size += bytes;
+                sizes[number] = bytes;
                 // What it holds when it is inflated is not looked at: it would have to be sent.
                 is_known &= !matches!(place.extension(), Some("gz" | "zst"));
                 if number < SAMPLED {
@@ -277,17 +345,18 @@ fn of_files(files: &[Place]) -> Result<(usize, u64, Option<u64>)> {
             Ok(metadata) if metadata.is_file() => metadata,
             Err(error) => return Err(read(&error)),
             // A pipe is as long as who writes it wishes.
-            _ => return Ok((files.len(), size, None)),
+            _ => return Ok((sizes, None)),
         };
-        size += metadata.len();
+        sizes[number] = metadata.len();
         if number < SAMPLED {
             sampled += metadata.len();
             text += compression::text_bytes(path).map_err(|error| read(&error))?;
         }
     }
+    let size: u64 = sizes.iter().sum();
     let all = u128::from(text) * u128::from(size) / u128::from(sampled.max(1));
     let text = u64::try_from(all).ok().filter(|_| is_known);
-    Ok((files.len(), size, text))
+    Ok((sizes, text))
 }
 
 fn grid(grid: Grid) -> String {
@@ -322,7 +391,7 @@ fn in_words(partitioning: &Partitioning) -> String {
     }
 }
 
-fn as_json(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> Value {
+fn as_json(pipeline: &Pipeline, stays: &[Option<&'static str>], cores: Option<u64>) -> Value {
     let plan = Plan::of(pipeline, false);
     let sizes = sizes(pipeline);
     let is_collected = |at: usize| {
@@ -356,20 +425,27 @@ fn as_json(pipeline: &Pipeline, stays: &[Option<&'static str>]) -> Value {
             stage["stays"] = reason.into();
         }
         if step.inputs.is_empty() {
-            let (files, size) = sizes[at].files.as_ref().copied().unwrap_or_default();
+            let files = sizes[at].files.as_deref().unwrap_or_default();
             stage["source"] = json!({
-                "files": files, "file_bytes": size, "text_bytes": sizes[at].behind,
+                "files": files.len(), "file_bytes": files.iter().sum::<u64>(), "text_bytes": sizes[at].behind,
             });
             describe(&step.partitioning(0), &mut stage["source"]);
         }
         stage
+    });
+    let fragments = plan.fragments.iter().map(|fragment| {
+        let mut json = fragment_as_json(pipeline, fragment);
+        if fragment.on_cluster {
+            json["tasks"] = json!(file_tasks(&plan, fragment, &sizes, cores));
+        }
+        json
     });
     json!({
         "pipeline": pipeline.name,
         "pipeline_file": pipeline.file,
         "max_rejects": pipeline.max_rejects,
         "stages": stages.collect::<Vec<_>>(),
-        "fragments": plan.fragments.iter().map(|fragment| fragment_as_json(pipeline, fragment)).collect::<Vec<_>>(),
+        "fragments": fragments.collect::<Vec<_>>(),
     })
 }
 
@@ -429,7 +505,7 @@ mod tests {
     #[test]
     fn a_plan_says_who_reads_whom_and_how() {
         let pipeline = read(FILE, &["d.path=https://me:pw@host/x"]).unwrap();
-        let text = as_text(&pipeline, &[]);
+        let text = as_text(&pipeline, &[], None);
         let expected = "\
 job: 4 stages in 3 fragments
 
@@ -451,7 +527,7 @@ fragment 3: sequential
 ";
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        let json = as_json(&pipeline, &[]);
+        let json = as_json(&pipeline, &[], None);
         let fragment = &json["fragments"][2];
         assert_eq!(fragment["stages"], json!(["c", "d"]));
         assert_eq!(fragment["edges"][1]["from"], "b");
@@ -461,5 +537,34 @@ fragment 3: sequential
         assert_eq!(stages[2]["inputs"][1]["partitioning"], "broadcast");
         assert_eq!(stages[0]["source"]["collected"], false);
         assert_eq!(stages[3]["options"]["path"], "https://***@host/x");
+    }
+
+    #[test]
+    fn whether_a_cluster_pays_depends_on_the_text_and_the_cores() {
+        let pipeline = read(FILE, &[]).unwrap();
+        let says = |text: u64, cores| {
+            let size = |at: usize| Size {
+                files: Ok(if at == 0 { vec![text] } else { Vec::new() }),
+                behind: Some(text),
+            };
+            let sizes: Vec<Size> = (0..pipeline.steps.len()).map(size).collect();
+            worth_a_cluster(&pipeline, &sizes, cores)
+        };
+        let gb = 1_000_000_000;
+        let small = says(gb / 1000, None);
+        assert!(small.contains("less than 1 s on one machine"), "{small}");
+        assert!(small.ends_with("one machine is likely to be done sooner."));
+        assert!(says(20 * gb, None).ends_with("a cluster is likely to be done sooner."));
+        // On as few cores it only takes longer.
+        let few = says(20 * gb, Some(2));
+        assert!(
+            few.contains("some 200 s on 2 cores: one machine is"),
+            "{few}"
+        );
+        let many = says(20 * gb, Some(40));
+        assert!(
+            many.contains("some 10 s on 40 cores: a cluster is"),
+            "{many}"
+        );
     }
 }

@@ -21,6 +21,8 @@ pub struct ClusterConfig {
     pub folder: PathBuf,
     /// Rows that are broadcast may take so many bytes.
     pub broadcast_max: u64,
+    /// A run ends that has had no executor for so many seconds.
+    pub executors_wait_s: u64,
     /// Handed to Spark as it is.
     pub conf: BTreeMap<String, String>,
 }
@@ -37,6 +39,8 @@ pub struct ClusterTable {
     folder: Option<String>,
     /// what every task needs whole may take so many bytes, in memory too: a number with `KB`, `MB` or `GB`
     broadcast_max: String,
+    /// a run that has no process of the cluster to work for it waits so many seconds for one
+    executors_wait_s: u64,
     /// handed to Spark as it is
     conf: BTreeMap<String, String>,
 }
@@ -48,13 +52,21 @@ impl Default for ClusterTable {
             python: "python3".into(),
             folder: None,
             broadcast_max: "256MB".into(),
+            executors_wait_s: 120,
             conf: BTreeMap::new(),
         }
     }
 }
 
 /// The keys of the table.
-const KEYS: [&str; 5] = ["master", "python", "folder", "broadcast_max", "conf"];
+const KEYS: [&str; 6] = [
+    "master",
+    "python",
+    "folder",
+    "broadcast_max",
+    "executors_wait_s",
+    "conf",
+];
 
 impl ClusterTable {
     /// Decodes the table. Errors name the key at fault ([`Error::of`]).
@@ -101,8 +113,41 @@ impl ClusterTable {
             python: self.python.clone(),
             folder: std::path::absolute(&shared).unwrap_or(shared),
             broadcast_max: size(&self.broadcast_max)?,
+            executors_wait_s: self.executors_wait_s,
             conf: self.conf.clone(),
         })
+    }
+}
+
+impl ClusterTable {
+    /// How many tasks the cluster at `master`, or at the one that the table names, runs at once, as far as that is written
+    /// down.
+    pub fn cores(&self, master: Option<&str>) -> Option<u64> {
+        let number = |key: &str| self.conf.get(key)?.parse::<u64>().ok();
+        let executors = number("spark.executor.instances")
+            .map(|executors| executors * number("spark.executor.cores").unwrap_or(1));
+        let of_master = || cores_of(master.or(self.master.as_deref())?);
+        number("spark.cores.max").or(executors).or_else(of_master)
+    }
+}
+
+/// What a master's URL says of cores.
+fn cores_of(master: &str) -> Option<u64> {
+    if master == "local" {
+        return Some(1);
+    }
+    let (kind, numbers) = master.strip_suffix(']')?.split_once('[')?;
+    let mut numbers = numbers.split(',').map(str::trim);
+    let first = numbers.next()?;
+    match kind {
+        "local" if first == "*" => std::thread::available_parallelism()
+            .ok()?
+            .get()
+            .try_into()
+            .ok(),
+        "local" => first.parse().ok(),
+        "local-cluster" => Some(first.parse::<u64>().ok()? * numbers.next()?.parse::<u64>().ok()?),
+        _ => None,
     }
 }
 
@@ -161,6 +206,27 @@ mod tests {
     }
 
     #[test]
+    fn cores_are_known_where_they_are_written_down() {
+        let cores = |conf: &str, master: &str| {
+            let table = format!("conf = {{ {conf} }}").parse().expect("it is TOML");
+            let table = ClusterTable::decode(&table).expect("it is right");
+            table.cores(Some(master))
+        };
+        assert_eq!(cores("", "local"), Some(1));
+        assert_eq!(cores("", "local[3]"), Some(3));
+        assert_eq!(cores("", "local[3,4]"), Some(3));
+        assert_eq!(cores("", "local-cluster[2, 4, 1024]"), Some(8));
+        assert!(cores("", "local[*]") >= Some(1));
+        assert_eq!(cores("", "spark://host:7077"), None);
+        assert_eq!(
+            cores("'spark.cores.max' = '12'", "spark://host:7077"),
+            Some(12)
+        );
+        let each = "'spark.executor.instances' = '5', 'spark.executor.cores' = '4'";
+        assert_eq!(cores(each, "yarn"), Some(20));
+    }
+
+    #[test]
     fn a_table_is_decoded_key_by_key() {
         let decode = |text: &str| ClusterTable::decode(&text.parse().expect("it is TOML"));
         let at = |text: &str, master| decode(text)?.at(master, &Folder("/p".into()));
@@ -176,6 +242,7 @@ mod tests {
             ("mastr = 'x'", "unknown key `mastr`"),
             ("python = 3", "`cluster.python`"),
             ("conf = { a = 1 }", "`cluster.conf`"),
+            ("executors_wait_s = '1m'", "`cluster.executors_wait_s`"),
             ("folder = '/f'", "no cluster is named"),
             ("master = 'yarn'", "`cluster.folder` is missing"),
             ("broadcast_max = 'much'", "expected a number of bytes"),

@@ -5,46 +5,62 @@ one event a line from its standard output, both JSON. Rows never come here: a ta
 beside it, Spark moves what comes back, keeps it on its disks, and tries again what died. When standard input ends, so
 does everything.
 
-Commands: {"start": {...}} once, then {"job": {...}} and {"release": id}.
-Events: {"ready": {...}}, {"progress": {...}}, {"reports": [...]}, {"failed": "..."}.
+Commands: {"start": {...}} once, then {"job": {...}} and {"release": id}, and {"end": true}.
+Events: {"ready": {...}}, {"progress": {...}}, {"reports": {...}}, {"ended": {...}}, and where it cannot go on
+{"task_failed": {...}}, {"no_executor": seconds} or {"failed": "..."}.
 
 A frame is two lengths (payload and header, 8 bytes each, little-endian), the payload, and a header in JSON.
 """
+import itertools
 import json
 import os
 import queue
+import socket
 import struct
 import subprocess
 import sys
 import threading
+import traceback
 
 LENGTHS = "<QQ"
 # The side of what the job itself gives a task.
 GIVEN = -1
-# Seconds between two looks at a job, and how long one may be without an executor.
+# Seconds between two looks at a job.
 PROGRESS_EVERY = 0.5
-EXECUTORS_WAIT = 120
+# Of what a task says so many lines are kept, each so long at most.
+SAID = 20
+SAID_BYTES = 1000
+# Before the description of a failed task, in an error that Spark passes on as text.
+TASK_FAILED = "etl task failed: "
 
 
-def run_task(index, items, order, program, shuffled):
+def run_task(index, items, order, program, shuffled, sums):
     """One task: an `etl task` is given the order and the frames of `items`, and what it gives is passed on.
 
     An item is (bucket, (ordinal, payload)); the last one is (None, report). What comes out of a shuffle comes in any
     order and is sorted by its ordinal: the side it is of, the task that gave it, and its number there. What the job
-    itself gives a task comes first.
+    itself gives a task comes first. What a report says of the work is added to `sums`.
     """
     from pyspark import SparkFiles, TaskContext
 
     context = TaskContext.get()
     attempt = f"{context.stageId()}-{context.attemptNumber()}-{context.taskAttemptId()}"
-    child = subprocess.Popen(
-        [SparkFiles.get(program), "task"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
     said, failed = [], []
+
+    def failure(code):
+        where = {"task": index, "tries": context.attemptNumber() + 1, "host": socket.gethostname()}
+        return RuntimeError(TASK_FAILED + json.dumps({**where, "code": code, "said": said}))
+
+    path = SparkFiles.get(program)
+    try:
+        child = subprocess.Popen([path, "task"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        said.append(f"`{path}` cannot be started: {error.strerror}")
+        raise failure(None) from None
 
     def listen():
         for line in child.stderr:
-            said[:] = said[-20:] + [line.decode(errors="replace").rstrip()]
+            said[:] = said[1 - SAID :] + [line[:SAID_BYTES].decode(errors="replace").rstrip()]
 
     def send(header, payload=b""):
         child.stdin.write(struct.pack(LENGTHS, len(payload), len(header)))
@@ -72,7 +88,7 @@ def run_task(index, items, order, program, shuffled):
             child.kill()
             code = child.wait()
             listener.join(5)
-            raise failed[0] if failed else RuntimeError(f"etl task ended with {code}: {' / '.join(said)}")
+            raise failed[0] if failed else failure(code)
         return data
 
     listener = threading.Thread(target=listen, daemon=True)
@@ -96,6 +112,7 @@ def run_task(index, items, order, program, shuffled):
         except BrokenPipeError:
             pass  # it has reported before it had read all
         child.wait()
+        sums.add(header["report"]["sums"])
         yield None, json.dumps(header["report"])
     finally:
         child.kill()
@@ -116,6 +133,7 @@ class Driver:
         self.context.setLogLevel("WARN")
         self.context.addFile(start["program"])
         self.program = os.path.basename(start["program"])
+        self.executors_wait = start["executors_wait_s"]
         self.kept = {}
         ready = {
             "spark": self.context.version,
@@ -126,25 +144,22 @@ class Driver:
 
     def run(self, job):
         """Runs a job, and emits the reports of its tasks in their order."""
+        self.sums = sums(self.context)
         items = self.items(job)
         if job["keep"]:
             from pyspark import StorageLevel
 
             items = items.persist(StorageLevel.DISK_ONLY)
             self.kept[job["id"]] = items
-        ended, alone = threading.Event(), []
-        watcher = threading.Thread(target=self.watch, args=(ended, alone), daemon=True)
+        ended = threading.Event()
+        watcher = threading.Thread(target=self.watch, args=(ended,), daemon=True)
         watcher.start()
         try:
             reports = items.filter(lambda item: item[0] is None).map(lambda item: item[1]).collect()
-        except Exception:
-            if alone:
-                raise RuntimeError(alone[0]) from None
-            raise
         finally:
             ended.set()
             watcher.join()
-        emit({"reports": [json.loads(report) for report in reports]})
+        emit({"reports": {"reports": [json.loads(report) for report in reports], "sums": self.sums.value}})
 
     def items(self, job):
         """What the tasks of a job give."""
@@ -178,12 +193,12 @@ class Driver:
         return items.mapPartitionsWithIndex(tagged)
 
     def tasks(self, items, order, shuffled):
-        order, program = self.context.broadcast(json.dumps(order).encode()), self.program
+        order, program, sums = self.context.broadcast(json.dumps(order).encode()), self.program, self.sums
         return items.mapPartitionsWithIndex(
-            lambda index, part: run_task(index, part, order.value, program, shuffled)
+            lambda index, part: run_task(index, part, order.value, program, shuffled, sums)
         )
 
-    def watch(self, ended, alone):
+    def watch(self, ended):
         """Says how many tasks of the job are done, while it runs. A job that no executor works for is ended."""
         tracker, since = self.context.statusTracker(), 0.0
         while not ended.wait(PROGRESS_EVERY):
@@ -191,10 +206,11 @@ class Driver:
             stages = [stage for stage in stages if stage is not None]
             done, tasks = sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
             executors = self.executors()
-            emit({"progress": {"done": done, "tasks": tasks, "executors": executors}})
+            progress = {"done": done, "tasks": tasks, "executors": executors, "sums": self.sums.value}
+            emit({"progress": progress})
             since = 0.0 if executors else since + PROGRESS_EVERY
-            if since >= EXECUTORS_WAIT:
-                alone.append(f"no executor has come within {EXECUTORS_WAIT} s: has the cluster workers with free cores and memory?")
+            if since >= self.executors_wait:
+                emit({"no_executor": self.executors_wait})
                 self.context.cancelAllJobs()
                 return
 
@@ -207,6 +223,41 @@ class Driver:
 
     def release(self, job):
         self.kept.pop(job).unpersist()
+
+    def end(self):
+        """Ends the application, and says what Spark knows of it: how often a task failed, what was exchanged, which
+        executors were lost."""
+        spark = self.context._jsc.sc()
+        try:
+            # What listeners have not seen yet is not counted.
+            spark.listenerBus().waitUntilEmpty()
+            executors = spark.statusStore().executorList(False)
+            executors = [executors.apply(number) for number in range(executors.size())]
+            known = {
+                "failed_tasks": sum(executor.failedTasks() for executor in executors),
+                "exchanged_bytes": sum(executor.totalShuffleWrite() for executor in executors),
+                "lost_executors": sum(not executor.isActive() for executor in executors),
+            }
+        except Exception:
+            # Another Spark may lack one of these.
+            traceback.print_exc()
+            known = {}
+        self.context.stop()
+        emit({"ended": known})
+
+
+def sums(context):
+    """Numbers that tasks add to, each to the one of its place."""
+    from pyspark import AccumulatorParam
+
+    class Sums(AccumulatorParam):
+        def zero(self, value):
+            return []
+
+        def addInPlace(self, ours, theirs):
+            return [one + other for one, other in itertools.zip_longest(ours, theirs, fillvalue=0)]
+
+    return context.accumulator([], Sums())
 
 
 LOCK = threading.Lock()
@@ -240,14 +291,22 @@ def main():
                 driver = Driver(command["start"])
             elif "job" in command:
                 driver.run(command["job"])
-            else:
+            elif "release" in command:
                 driver.release(command["release"])
+            else:
+                return driver.end()
     except BaseException as error:
-        import traceback
-
         traceback.print_exc()
-        emit({"failed": f"{type(error).__name__}: {error}"})
+        emit(failed(f"{type(error).__name__}: {error}"))
         sys.exit(1)
+
+
+def failed(text):
+    """The event for an error: that of a task says which one it was."""
+    at = text.find(TASK_FAILED)
+    if at < 0:
+        return {"failed": text}
+    return {"task_failed": json.JSONDecoder().raw_decode(text, at + len(TASK_FAILED))[0]}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::ClusterConfig;
+use super::failure::{Sayings, TaskFailure};
 use super::folder::HeldFolder;
-use super::order::{Order, TaskReport};
+use super::order::{Order, Sums, TaskReport};
 use crate::clock::monotonic;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -30,9 +31,6 @@ const SCRIPT: &str = include_str!("driver.py");
 
 /// How long the engine may take to end by itself.
 const ENDING: Duration = Duration::from_secs(5);
-
-/// So many lines of what it said stand in an error.
-const WORDS: usize = 3;
 
 /// An engine that is at work.
 pub(crate) struct Engine {
@@ -57,6 +55,9 @@ pub(crate) struct Job {
     pub(crate) id: String,
     /// What the job itself gives some of its tasks, with their numbers.
     pub(crate) given: Vec<(usize, Value)>,
+    /// The stages whose work it does.
+    #[serde(skip)]
+    pub(crate) stages: Vec<String>,
     /// Whose frames it reads. Those of several sides come one side after the other.
     pub(crate) sides: Vec<Side>,
     /// How many tasks it has, unless there is one for each bucket.
@@ -85,7 +86,10 @@ pub(crate) struct Side {
 enum Event {
     Ready(Ready),
     Progress(Progress),
-    Reports(Vec<TaskReport>),
+    Reports(JobReport),
+    Ended(Account),
+    TaskFailed(TaskFailure),
+    NoExecutor(u64),
     Failed(String),
 }
 
@@ -97,11 +101,32 @@ struct Ready {
 }
 
 /// How far a job is.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Progress {
     pub(crate) done: u64,
     pub(crate) tasks: u64,
     pub(crate) executors: u64,
+    /// Of the tasks that are done.
+    pub(crate) sums: Sums,
+}
+
+/// What the tasks of a job have done.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JobReport {
+    /// In the order of the tasks.
+    pub(crate) reports: Vec<TaskReport>,
+    /// Of all tasks that worked for it.
+    pub(crate) sums: Sums,
+}
+
+/// What Spark knows of an application that has ended. What another Spark does not say is `None`.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Account {
+    /// How often a task ended before its work was done.
+    pub(crate) failed_tasks: Option<u64>,
+    /// What tasks gave to others through Spark.
+    pub(crate) exchanged_bytes: Option<u64>,
+    pub(crate) lost_executors: Option<u64>,
 }
 
 impl std::fmt::Display for Progress {
@@ -112,6 +137,7 @@ impl std::fmt::Display for Progress {
                 done,
                 tasks,
                 executors,
+                ..
             } => {
                 write!(
                     f,
@@ -197,10 +223,11 @@ impl Engine {
             "master": config.master,
             "name": format!("etl {name}"),
             "program": program,
+            "executors_wait_s": config.executors_wait_s,
             "conf": config.conf,
         }}))?;
         loop {
-            if let Event::Ready(ready) = engine.event()? {
+            if let Event::Ready(ready) = engine.event(&[])? {
                 engine.parallelism = ready.parallelism.max(1);
                 engine.versions = format!("Spark {}, Python {}", ready.spark, ready.python);
                 return Ok(engine);
@@ -213,16 +240,16 @@ impl Engine {
         &mut self,
         job: &Job,
         mut progress: impl FnMut(Progress),
-    ) -> Result<Vec<TaskReport>> {
+    ) -> Result<JobReport> {
         self.send(&json!({ "job": job }))?;
         loop {
-            match self.event()? {
-                Event::Reports(mut reports) => {
-                    reports.sort_by_key(|report| report.task);
-                    return Ok(reports);
+            match self.event(&job.stages)? {
+                Event::Reports(mut report) => {
+                    report.reports.sort_by_key(|report| report.task);
+                    return Ok(report);
                 }
                 Event::Progress(now) => progress(now),
-                Event::Ready(_) | Event::Failed(_) => {}
+                _ => {}
             }
         }
     }
@@ -232,63 +259,56 @@ impl Engine {
         self.send(&json!({ "release": id }))
     }
 
+    /// No further job comes: it ends while the caller does other things.
+    pub(crate) fn begin_end(&mut self) -> Result<()> {
+        self.send(&json!({ "end": true }))
+    }
+
+    /// Waits for the end that was begun; what Spark knows then, if it says it in time.
+    pub(crate) fn ended(self) -> Account {
+        while let Ok(event) = self.events.recv_timeout(ENDING) {
+            if let Event::Ended(account) = event {
+                return account;
+            }
+        }
+        Account::default()
+    }
+
     fn send(&mut self, command: &Value) -> Result<()> {
         let line = command.to_string() + "\n";
         let Some(stdin) = &mut self.stdin else {
-            return Err(self.ended());
+            return Err(self.sayings().ended());
         };
         match stdin
             .write_all(line.as_bytes())
             .and_then(|()| stdin.flush())
         {
             Ok(()) => Ok(()),
-            Err(_) => Err(self.ended()),
+            Err(_) => Err(self.sayings().ended()),
         }
     }
 
-    /// The next thing that it says; its failure is an error.
-    fn event(&self) -> Result<Event> {
+    /// The next thing that it says while tasks of these stages run; its failure is an error.
+    fn event(&self, stages: &[String]) -> Result<Event> {
         let stopped = self.stop.channel();
         let event = select! {
             recv(self.events) -> event => event,
             recv(stopped) -> _ => return Err(self.stop.error()),
         };
         match event {
-            Ok(Event::Failed(words)) => Err(self.failed(&words)),
+            Ok(Event::Failed(words)) => Err(self.sayings().failed(&words)),
+            Ok(Event::TaskFailed(failure)) => Err(self.sayings().task_failed(&failure, stages)),
+            Ok(Event::NoExecutor(seconds)) => Err(self.sayings().no_executor(seconds)),
             Ok(event) => Ok(event),
-            Err(_) => Err(self.ended()),
+            Err(_) => Err(self.sayings().ended()),
         }
     }
 
-    /// It failed, and said why.
-    fn failed(&self, words: &str) -> Error {
-        let message = format!("the cluster `{}` failed", self.master);
-        if words.contains("No module named 'pyspark'") {
-            return Error::failed(message)
-                .cause(words)
-                .hint("`python` of `[cluster]` names one that has the cluster's pyspark");
+    fn sayings(&self) -> Sayings<'_> {
+        Sayings {
+            master: &self.master,
+            log: &self.log,
         }
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let error = self.error(message).cause(said(words));
-        match unreachable(&text) {
-            Some(line) => error.cause(line),
-            None => error,
-        }
-    }
-
-    fn ended(&self) -> Error {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(WORDS)..].join(" / ");
-        self.error(format!("the cluster's driver for `{}` ended", self.master))
-            .cause(last)
-    }
-
-    fn error(&self, message: String) -> Error {
-        Error::failed(message).hint(format!("what it said is in `{}`", self.log.display()))
     }
 }
 
@@ -302,38 +322,6 @@ fn java_options(folder: &Path) -> OsString {
     options
 }
 
-/// That a machine could not be reached, as the log says it: Spark's own error then only tells what could not go on.
-fn unreachable(log: &str) -> Option<&str> {
-    let marks = [
-        "Connection refused",
-        "UnknownHostException",
-        "Connection timed out",
-        "All masters are unresponsive",
-    ];
-    let says = |line: &&str| marks.iter().any(|mark| line.contains(mark));
-    let line = log.lines().rev().find(says)?.trim();
-    let (_, cause) = line.rsplit_once("Caused by: ").unwrap_or(("", line));
-    Some(cause)
-}
-
-/// What matters of a failure's words: what a task said, or else the last cause, or the first line.
-fn said(words: &str) -> &str {
-    let after = |mark: &str| {
-        words
-            .lines()
-            .rev()
-            .find_map(|line| Some(line.trim_start().split_once(mark)?.1))
-    };
-    let first = words.lines().next().unwrap_or_default();
-    after("RuntimeError: ")
-        .or_else(|| after("Caused by: "))
-        .or_else(|| {
-            let java = words.lines().skip(1).find(|line| line.starts_with(": "));
-            java.map(|line| line.trim_start_matches(": "))
-        })
-        .unwrap_or(first)
-}
-
 impl Drop for Engine {
     /// Ends it: by the end of its standard input, or else by force.
     fn drop(&mut self) {
@@ -344,20 +332,5 @@ impl Drop for Engine {
             let _ = killpg(pid, Signal::SIGKILL);
         }
         let _ = self.child.wait();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_failure_the_words_that_matter_are_shown() {
-        let task = "Py4JJavaError: An error occurred\n: SparkException: Job aborted\nTraceback:\nRuntimeError: etl task ended with 2: no room\n\tat x";
-        assert_eq!(said(task), "etl task ended with 2: no room");
-        let java = "Py4JJavaError: An error occurred\n: SparkException: All masters are unresponsive\n\tat x";
-        assert_eq!(said(java), "SparkException: All masters are unresponsive");
-        assert_eq!(said("ValueError: no"), "ValueError: no");
-        assert_eq!(said(""), "");
     }
 }

@@ -69,6 +69,7 @@ fn tasks(
     let job = Job {
         id: "look".into(),
         given: Vec::new(),
+        stages: Vec::new(),
         sides: Vec::new(),
         tasks: engine.parallelism * TASKS_A_CORE,
         buckets: None,
@@ -79,7 +80,7 @@ fn tasks(
         }),
         keep: false,
     };
-    let reports = engine.run(&job, |_| ())?;
+    let reports = engine.run(&job, |_| ())?.reports;
     for report in &reports {
         // What a task has written this machine must see, too.
         let part = place.join(part_name(report.task));

@@ -8,6 +8,7 @@
 
 pub mod config;
 pub(crate) mod engine;
+mod failure;
 pub(crate) mod folder;
 mod look;
 pub(crate) mod order;

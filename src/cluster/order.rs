@@ -230,6 +230,8 @@ pub(crate) struct TaskReport {
     pub(crate) closed: Vec<Counts>,
     /// What ended it, if a row or a file did: the same on every attempt.
     pub(crate) fault: Option<Error>,
+    /// Bytes of the files that it read.
+    pub(crate) read_bytes: u64,
     /// Bytes of the frames that it gave.
     pub(crate) bytes: u64,
     /// Into how many buckets it has read.
@@ -239,6 +241,39 @@ pub(crate) struct TaskReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) open: Duration,
     pub(crate) peak_rss_bytes: u64,
+    /// What is added up over all tasks while they run.
+    pub(crate) sums: Sums,
+}
+
+/// Numbers that are added up over tasks, each with the one of its place, by an engine that does not know what they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Sums(Vec<u64>);
+
+impl Sums {
+    /// Of one task: its processor time, the bytes of the files that it has read, and the rows that came into each stage.
+    pub(crate) fn new(cpu: Duration, read_bytes: u64, rows: impl IntoIterator<Item = u64>) -> Self {
+        let cpu_us = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+        Sums([cpu_us, read_bytes].into_iter().chain(rows).collect())
+    }
+
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_micros(self.at(0))
+    }
+
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.at(1)
+    }
+
+    /// The rows that came into the stage at this position of the fragment.
+    pub(crate) fn rows(&self, position: usize) -> u64 {
+        self.at(position + 2)
+    }
+
+    fn at(&self, place: usize) -> u64 {
+        // No task may have ended yet.
+        self.0.get(place).copied().unwrap_or_default()
+    }
 }
 
 impl TaskReport {

@@ -4,6 +4,7 @@
 //! and both would be the same.
 
 use std::fs::File;
+use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(crate) struct Parts {
 
 /// Where a task leaves its rows.
 const PART: &str = "part";
+/// What to do where they find no room.
+const FULL: &str = "what tasks leave to each other and to this run needs room in the `folder` of `[cluster]`: make some, or name another folder";
 /// Where it leaves its rejects.
 pub(super) const REJECTS: &str = "rejects";
 
@@ -209,7 +212,13 @@ impl AttemptFile {
     }
 
     fn io<T>(&self, result: std::io::Result<T>) -> Result<T> {
-        result.map_err(|error| Error::io("write", self.path.display(), &error))
+        result.map_err(|error| {
+            let failed = Error::io("write", self.path.display(), &error);
+            match error.kind() {
+                StorageFull | QuotaExceeded | FileTooLarge => failed.hint(FULL),
+                _ => failed,
+            }
+        })
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Report {
     pub started_at: String,
     /// From beginning to end.
     pub wall_s: f64,
-    /// Processor time of the program and its children.
+    /// Processor time of the program and its children, and of the tasks of a cluster.
     pub cpu_s: f64,
     /// What a GB of input took: of text, where text was loaded, else of the files as they lie there.
     #[serde(default)]
@@ -67,6 +67,9 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// The rows that were set aside.
     pub rejects: Rejects,
+    /// What the cluster did, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster: Option<ClusterReport>,
     /// What the user should know of the run as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,
@@ -96,6 +99,7 @@ impl Report {
             inputs: Vec::new(),
             stages: Vec::new(),
             rejects: Rejects::default(),
+            cluster: None,
             notes: Vec::new(),
         }
     }
@@ -118,6 +122,30 @@ impl Report {
         };
         (read > 0).then(|| self.wall_s * 1e9 / read as f64)
     }
+}
+
+/// What a cluster did for a run. What its engine does not say is absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ClusterReport {
+    /// Its engine and the engine's version, in words.
+    pub engine: String,
+    /// Until it took tasks.
+    pub start_s: f64,
+    /// Tasks whose work counts.
+    pub tasks: u64,
+    /// How often a task ended before its work was done, and was tried again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed_tasks: Option<u64>,
+    /// Processes of the engine that were lost.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost_executors: Option<u64>,
+    /// What tasks gave to other tasks through the engine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exchanged_bytes: Option<u64>,
+    /// Processor time of the tasks.
+    pub cpu_s: f64,
+    /// Peak memory of the largest task.
+    pub task_peak_rss_bytes: u64,
 }
 
 impl Failure {

@@ -1,7 +1,7 @@
 //! The report as text: a table that fits 80 columns, then what else the user should know.
 
 use super::{Report, StageReport, Status};
-use crate::shown::{self, bytes, rows, seconds, thousands};
+use crate::shown::{self, bytes, rows, seconds, things, thousands};
 use crate::stage::{self, Figures, NULLED};
 
 /// Columns of the narrowest terminal that is looked after.
@@ -28,7 +28,7 @@ pub fn markdown(report: &Report) -> String {
 }
 
 fn below(report: &Report) -> String {
-    let mut text = totals(report) + &inputs(report);
+    let mut text = totals(report) + &cluster(report) + &inputs(report);
     for stage in &report.stages {
         text.push_str(&nulled(stage));
         text.push_str(&of_kind(stage));
@@ -195,6 +195,31 @@ pub fn both_ends(name: &str, width: usize) -> String {
     [head, &['…'], tail].concat().into_iter().collect()
 }
 
+/// What the cluster did.
+fn cluster(report: &Report) -> String {
+    let Some(cluster) = &report.cluster else {
+        return String::new();
+    };
+    let mut words = vec![
+        format!("began in {} s", seconds(cluster.start_s)),
+        format!(
+            "{} of at most {} MB",
+            things(cluster.tasks, "task"),
+            thousands(cluster.task_peak_rss_bytes >> 20)
+        ),
+    ];
+    if let Some(failed @ 1..) = cluster.failed_tasks {
+        words.push(format!("{} tried again", things(failed, "task")));
+    }
+    if let Some(lost @ 1..) = cluster.lost_executors {
+        words.push(format!("{} lost", things(lost, "executor")));
+    }
+    if let Some(exchanged) = cluster.exchanged_bytes {
+        words.push(format!("{} exchanged", bytes(exchanged)));
+    }
+    format!("{}: {}\n", cluster.engine, words.join(", "))
+}
+
 fn totals(report: &Report) -> String {
     let how = match report.status {
         Status::Done => "done",
@@ -202,11 +227,16 @@ fn totals(report: &Report) -> String {
         Status::Interrupted => "interrupted",
     };
     format!(
-        "{how} in {} s ({}), {} s CPU on {} cores, peak {} MB; run {}\n",
+        "{how} in {} s ({}), {} s CPU on {} cores{}, peak {} MB; run {}\n",
         seconds(report.wall_s),
         report.mode,
         seconds(report.cpu_s),
         report.machine.cores,
+        if report.cluster.is_some() {
+            " and a cluster's"
+        } else {
+            ""
+        },
         thousands(report.peak_rss_bytes >> 20),
         report.run
     )

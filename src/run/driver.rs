@@ -1,7 +1,7 @@
 //! Drives a run: begins its stages, pulls rows through them, closes the ledger, and publishes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Options;
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Batches, SharedCosts};
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
+use crate::report::ClusterReport;
 use crate::schema::{Schema, count, list};
 use crate::stage::{Begun, InputFile, Run, Sink, Totals, add_counts};
 use crate::state::checkpoint::Checkpoint;
@@ -47,6 +48,8 @@ pub(super) struct Driver<'a> {
     pub(super) nothing_new: bool,
     /// What is kept of stages whose batches are requests.
     pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
+    /// What is reported of the cluster, if there is one.
+    pub(super) cluster: Mutex<Option<ClusterReport>>,
 }
 
 /// The files of one stage.

@@ -17,12 +17,13 @@ mod wiring;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 pub use crate::executor::Waits;
+pub use clustered::file_tasks;
 pub use preview::{Preview, preview};
 pub use record::{Live, watch};
 
@@ -126,6 +127,7 @@ fn run_held(
         files_of: BTreeMap::new(),
         nothing_new: false,
         journals: Vec::new(),
+        cluster: Mutex::default(),
     };
     let opened = loaded_log(pipeline, options).map(|log| driver.loaded = log);
     let ran = opened
@@ -211,6 +213,8 @@ fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<
             .filter(|_| error.is_none() && !driver.nothing_new),
         ..record.report(step, options.digest)
     });
+    let cluster = driver.cluster().take();
+    let tasks_cpu_s = cluster.as_ref().map_or(0.0, |cluster| cluster.cpu_s);
     let mut report = Report {
         pipeline: pipeline.name.clone(),
         pipeline_file: pipeline.file.display().to_string(),
@@ -228,7 +232,7 @@ fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<
         wall_s: clock::monotonic()
             .saturating_sub(began.monotonic)
             .as_secs_f64(),
-        cpu_s: clock::process_cpu().saturating_sub(began.cpu).as_secs_f64(),
+        cpu_s: clock::process_cpu().saturating_sub(began.cpu).as_secs_f64() + tasks_cpu_s,
         peak_rss_bytes: clock::peak_rss_bytes() + driver.children_peak,
         s_per_gb: None,
         read_bytes: error.map(|_| read_bytes(live)),
@@ -236,6 +240,7 @@ fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<
         inputs: std::mem::take(&mut driver.inputs),
         stages: stages.collect(),
         rejects: Rejects::default(),
+        cluster,
         notes: Vec::new(),
     };
     report.s_per_gb = report.per_gb().filter(|_| error.is_none());

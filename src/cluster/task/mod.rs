@@ -19,11 +19,11 @@ use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
 use super::order::{
-    DigestOrder, Order, RowKey, RunOrder, TaskFile, TaskInput, TaskNumber, TaskReport,
+    DigestOrder, Order, RowKey, RunOrder, Sums, TaskFile, TaskInput, TaskNumber, TaskReport,
 };
 use super::parts::{self, AttemptFile};
 use crate::batch::Batch;
-use crate::clock::peak_rss_bytes;
+use crate::clock::{peak_rss_bytes, process_cpu};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::executor::processes::Workers;
@@ -60,7 +60,7 @@ pub fn run(
     let stop = Stop::default();
     let frames = frames(stdin, stop.clone())?;
     let mut out = Out { stdout };
-    let report = match order {
+    let mut report = match order {
         Order::Divide(order) => divide(&order, number.task, frames, &mut out)?,
         Order::Digest(order) => digest(&order, number.task, frames)?,
         Order::Look(order) => look(&order, number.task),
@@ -72,6 +72,8 @@ pub fn run(
         Order::Run(order) => pass(registry, *order, &number, false, frames, &mut out, &stop)?,
         Order::Read(order) => read(registry, *order, number.task, &frames, &mut out, &stop)?,
     };
+    let rows = report.metrics.iter().map(|stage| stage.rows_in);
+    report.sums = Sums::new(process_cpu(), report.read_bytes, rows);
     out.send(&Frame::of(Vec::new(), &json!({ "report": report }))?)
 }
 
@@ -258,6 +260,7 @@ fn pass(
         samples.collect(),
     )?;
     let has_source = own_files.is_some();
+    given.report.read_bytes = own_files.as_ref().map_or(0, OwnFiles::bytes);
     let incoming = Incoming {
         own_files,
         next,

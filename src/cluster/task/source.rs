@@ -32,6 +32,7 @@ pub(super) fn read(
     let (own, _) = given(frames)?;
     let own = own.ok_or_else(|| Error::failed("the task was given no files"))?;
     let files = OwnFiles::new(&order.source, own);
+    report.read_bytes = files.bytes();
     files.narrow(registry, &mut stage);
     let fragment = BoundFragment::of(registry, vec![stage], vec![Vec::new()], false, 1)?;
     let stage = &*fragment.stages[0];
@@ -85,6 +86,12 @@ impl OwnFiles {
             let names = self.files.iter().map(|(_, file)| quote(&file.file));
             stage.spec.options[option] = names.collect();
         }
+    }
+
+    /// The bytes of the files that are read.
+    pub(super) fn bytes(&self) -> u64 {
+        let read = self.files.iter().skip(self.looked_at);
+        read.map(|(_, file)| file.bytes).sum()
     }
 
     /// The batches of the files.

@@ -139,6 +139,7 @@ impl Cluster<'_, '_> {
     ) -> Result<(Frames, Vec<TaskReport>)> {
         let job = Job {
             id: format!("f{}-read", fragment.last()),
+            stages: vec![stage.spec.name.clone()],
             sides: Vec::new(),
             tasks: files.len(),
             given: files.into_iter().enumerate().collect(),
@@ -200,6 +201,7 @@ impl Cluster<'_, '_> {
         let job = Job {
             id: format!("f{}-{}-rows", fragment.last(), edge.to),
             given: Vec::new(),
+            stages: vec![step.name.clone()],
             sides: vec![
                 side(
                     &large.frames,

@@ -4,10 +4,13 @@
 //! A fragment is cut before a stage that needs rows of an input which are too many for every task to hold. The rows that
 //! enter that stage stay where they are: each task asks for the rows that it needs by their keys, and those alone move.
 
+mod account;
 mod files;
 mod input;
 mod needs;
 mod sent;
+
+pub use files::file_tasks;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::account::show_rows;
 use super::driver::{Driver, Terminal};
 use super::record::Live;
 use super::wiring::Wiring;
@@ -22,7 +26,7 @@ use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job};
 use crate::cluster::folder::HeldFolder;
-use crate::cluster::order::{HashedKeys, KeySample, Order, RowKey, RunOrder, TaskReport};
+use crate::cluster::order::{HashedKeys, KeySample, Order, RowKey, RunOrder, Sums, TaskReport};
 use crate::cluster::parts::Parts;
 use crate::cluster::rejects;
 use crate::error::Result;
@@ -94,6 +98,7 @@ impl Driver<'_> {
     ) -> Result<()> {
         // It goes when the last row was read.
         let folder = HeldFolder::shared(config, &self.run.id)?;
+        let began = monotonic();
         let engine = Engine::start(
             config,
             &self.run.pipeline,
@@ -101,6 +106,7 @@ impl Driver<'_> {
             &self.run.state,
             &self.options.stop,
         )?;
+        self.begin_account(&engine.versions, monotonic().saturating_sub(began));
         let mut cluster = Cluster {
             driver: self,
             config,
@@ -116,13 +122,21 @@ impl Driver<'_> {
         {
             cluster.run(fragment, wiring)?;
         }
-        for (at, output) in std::mem::take(&mut cluster.outputs) {
+        let Cluster {
+            mut engine,
+            outputs,
+            ..
+        } = cluster;
+        for (at, output) in outputs {
             if let Some(parts) = output.parts {
                 wiring.parts.insert(at, parts);
             }
         }
-        drop(cluster);
-        self.run_streamed(wiring, terminals)
+        // It ends while this machine reads what tasks have left.
+        engine.begin_end()?;
+        self.run_streamed(wiring, terminals)?;
+        self.account_of_cluster(&engine.ended());
+        Ok(())
     }
 }
 
@@ -181,7 +195,7 @@ impl Cluster<'_, '_> {
             let stages = bound[leg.clone()].to_vec();
             let ready = self.leg(fragment, &leg, stages, frames.as_ref(), live)?;
             let job = ready.job;
-            let mut reports = self.send(&job, live)?;
+            let mut reports = self.send(&job, &live[leg.clone()])?;
             for (tasks, read) in ready.read {
                 add_read(&mut reports[tasks], read);
             }
@@ -208,6 +222,7 @@ impl Cluster<'_, '_> {
         unreachable!("the last leg ends with the fragment")
     }
 
+    /// Has a job done for these stages; the reports of its tasks.
     fn send(&mut self, job: &Job, live: &[Arc<Live>]) -> Result<Vec<TaskReport>> {
         let show = |words: &str| {
             for live in live {
@@ -215,7 +230,17 @@ impl Cluster<'_, '_> {
             }
         };
         show("goes to the cluster");
-        self.engine.run(job, |progress| show(&progress.to_string()))
+        let done = self.engine.run(job, |progress| {
+            // Spark goes from one part of a job to the next.
+            if progress.tasks > 0 || progress.executors == 0 {
+                show(&progress.to_string());
+            }
+            show_rows(live, &progress.sums);
+        })?;
+        // What the reports say counts: a task that ran twice is counted once.
+        show_rows(live, &Sums::default());
+        self.driver.account_of_job(&done);
+        Ok(done.reports)
     }
 
     /// What a fragment gave whose last leg is `job`.
@@ -269,6 +294,7 @@ impl Cluster<'_, '_> {
         let job = Job {
             id: id.clone(),
             given: Vec::new(),
+            stages: bound.iter().map(|stage| stage.spec.name.clone()).collect(),
             sides: Vec::new(),
             tasks: 1,
             buckets: None,

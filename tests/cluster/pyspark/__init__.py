@@ -1,14 +1,19 @@
 """A stand-in for pyspark, with just what the driver script of `etl` uses: every data case runs through it within
 milliseconds. It is as unkind as the real one may be: what comes out of a shuffle comes in any order, and every third
-task is run once more, its first attempt thrown away."""
+task is run once more, its first attempt thrown away. Where TASK_PROGRAM names a program, tasks run that one: a script
+that makes them fail."""
 import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 FILES = {}
 CURRENT = threading.local()
 CORES = 3
+FAILURES_MAX = 4
+# The ends of tasks that were tried again.
+FAILED = []
 
 
 class SparkConf:
@@ -54,6 +59,19 @@ class TaskContext:
         return self.number
 
 
+class AccumulatorParam:
+    pass
+
+
+class Accumulator:
+    def __init__(self, value, param):
+        self.value, self.param, self.lock = value, param, threading.Lock()
+
+    def add(self, value):
+        with self.lock:
+            self.value = self.param.addInPlace(self.value, value)
+
+
 class Broadcast:
     def __init__(self, value):
         self.value = value
@@ -65,6 +83,27 @@ class Tracker:
 
     def getStageInfo(self, stage):
         return None
+
+
+class Java:
+    """What the script asks Spark itself: there is one executor."""
+
+    def sc(self):
+        return self
+
+    def listenerBus(self):
+        return self
+
+    def waitUntilEmpty(self):
+        pass
+
+    def statusStore(self):
+        return self
+
+    def executorList(self, active_only):
+        executor = {"failedTasks": len(FAILED), "totalShuffleWrite": 0, "isActive": True}
+        executor = SimpleNamespace(**{name: lambda value=value: value for name, value in executor.items()})
+        return SimpleNamespace(size=lambda: 1, apply=lambda number: executor)
 
 
 class Rdd:
@@ -83,11 +122,18 @@ class Rdd:
 
     def all(self):
         def work(index):
-            attempts = 2 if (self.stage + index) % 3 == 0 else 1
-            for attempt in range(attempts):
-                CURRENT.context = TaskContext(self.stage, attempt, index * 2 + attempt)
-                items = self.partition(index)
-            return items
+            again = (self.stage + index) % 3 == 0
+            for attempt in range(FAILURES_MAX):
+                CURRENT.context = TaskContext(self.stage, attempt, index * FAILURES_MAX + attempt)
+                try:
+                    items = self.partition(index)
+                    if attempt > 0 or not again:
+                        return items
+                    FAILED.append("thrown away")
+                except Exception as error:
+                    FAILED.append(error)
+            # As Spark passes it on.
+            raise RuntimeError(f"PythonException: Traceback (most recent call last):\nRuntimeError: {FAILED[-1]}\n\tat spark")
 
         with ThreadPoolExecutor(CORES) as pool:
             return list(pool.map(work, range(self.partitions)))
@@ -146,6 +192,7 @@ class SparkContext:
     version = "stand-in"
     master = "local[3]"
     defaultParallelism = CORES
+    _jsc = Java()
 
     def __init__(self, conf):
         pass
@@ -154,10 +201,16 @@ class SparkContext:
         pass
 
     def addFile(self, path):
-        FILES[os.path.basename(path)] = path
+        FILES[os.path.basename(path)] = os.environ.get("TASK_PROGRAM", path)
+
+    def stop(self):
+        pass
 
     def broadcast(self, value):
         return Broadcast(value)
+
+    def accumulator(self, value, param):
+        return Accumulator(value, param)
 
     def union(self, sides):
         parts = [(side, index) for side in sides for index in range(side.partitions)]
