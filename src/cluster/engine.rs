@@ -139,11 +139,8 @@ impl std::fmt::Display for Progress {
                 executors,
                 ..
             } => {
-                write!(
-                    f,
-                    "{done} of {tasks} tasks done, by {}",
-                    count(*executors, "executor")
-                )
+                let executors = count(*executors, "executor");
+                write!(f, "{done} of {tasks} tasks, {executors}")
             }
         }
     }

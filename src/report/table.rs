@@ -227,15 +227,13 @@ fn totals(report: &Report) -> String {
         Status::Interrupted => "interrupted",
     };
     format!(
-        "{how} in {} s ({}), {} s CPU on {} cores{}, peak {} MB; run {}\n",
+        "{how} in {} s ({}), {} s CPU {}, peak {} MB; run {}\n",
         seconds(report.wall_s),
         report.mode,
         seconds(report.cpu_s),
-        report.machine.cores,
-        if report.cluster.is_some() {
-            " and a cluster's"
-        } else {
-            ""
+        match &report.cluster {
+            Some(_) => "here and on a cluster".to_owned(),
+            None => format!("on {} cores", report.machine.cores),
         },
         thousands(report.peak_rss_bytes >> 20),
         report.run

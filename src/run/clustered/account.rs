@@ -17,6 +17,17 @@ impl Driver<'_> {
         report.expect("no one panics holding this lock")
     }
 
+    /// Shows that the engine starts, at the stages that will be first.
+    pub(super) fn show_start(&self) {
+        let mut fragments = self.plan.fragments.iter();
+        let first = fragments.find(|fragment| fragment.on_cluster);
+        for stage in first.map_or(&[][..], |fragment| &fragment.stages) {
+            let live = &self.records[stage.at].live;
+            live.begun.store(true, Ordering::Relaxed);
+            live.wait_reason.set("waits for Spark to start".into());
+        }
+    }
+
     /// The engine takes tasks.
     pub(super) fn begin_account(&self, engine: &str, start: Duration) {
         *self.cluster() = Some(ClusterReport {

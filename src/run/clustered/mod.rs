@@ -99,6 +99,7 @@ impl Driver<'_> {
         // It goes when the last row was read.
         let folder = HeldFolder::shared(config, &self.run.id)?;
         let began = monotonic();
+        self.show_start();
         let engine = Engine::start(
             config,
             &self.run.pipeline,

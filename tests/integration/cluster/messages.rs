@@ -130,6 +130,16 @@ fn a_report_says_what_the_cluster_did() {
     assert!(number("start_s") > 0.0 && number("task_peak_rss_bytes") > 1e6);
     let cpu = outcome.report["cpu_s"].as_f64();
     assert!(number("cpu_s") > 0.0 && cpu >= report["cpu_s"].as_f64());
+    let run = outcome.report["run"].as_str().expect("it has a number");
+    let table = Etl::new(folder.path(), &["report", run, "--state", "state"]).outcome();
+    for words in [
+        "on a cluster",
+        "Spark stand-in, Python 3",
+        "1 task of at most",
+        "tried again",
+    ] {
+        assert!(table.stdout.contains(words), "{}", table.stdout);
+    }
 }
 
 #[test]
