@@ -200,14 +200,14 @@ fn cluster(report: &Report) -> String {
     let Some(cluster) = &report.cluster else {
         return String::new();
     };
-    let mut words = vec![
-        format!("began in {} s", seconds(cluster.start_s)),
-        format!(
-            "{} of at most {} MB",
-            things(cluster.tasks, "task"),
-            thousands(cluster.task_peak_rss_bytes >> 20)
-        ),
-    ];
+    let mut words = vec![format!("began in {} s", seconds(cluster.start_s))];
+    if cluster.tasks > 0 {
+        let peak = thousands(cluster.task_peak_rss_bytes >> 20);
+        words.push(format!(
+            "{} of at most {peak} MB",
+            things(cluster.tasks, "task")
+        ));
+    }
     if let Some(failed @ 1..) = cluster.failed_tasks {
         words.push(format!("{} tried again", things(failed, "task")));
     }
@@ -232,7 +232,8 @@ fn totals(report: &Report) -> String {
         report.mode,
         seconds(report.cpu_s),
         match &report.cluster {
-            Some(_) => "here and on a cluster".to_owned(),
+            // Some of it here, some on the cluster.
+            Some(_) => "in all".to_owned(),
             None => format!("on {} cores", report.machine.cores),
         },
         thousands(report.peak_rss_bytes >> 20),

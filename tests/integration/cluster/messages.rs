@@ -133,7 +133,7 @@ fn a_report_says_what_the_cluster_did() {
     let run = outcome.report["run"].as_str().expect("it has a number");
     let table = Etl::new(folder.path(), &["report", run, "--state", "state"]).outcome();
     for words in [
-        "on a cluster",
+        "CPU in all",
         "Spark stand-in, Python 3",
         "1 task of at most",
         "tried again",
