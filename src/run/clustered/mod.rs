@@ -230,16 +230,21 @@ impl Cluster<'_, '_> {
                 live.wait_reason.set(words.to_owned());
             }
         };
+        // Other jobs only move rows.
+        let counted = match job.order {
+            Order::Run(_) => live,
+            _ => &[],
+        };
         show("goes to the cluster");
         let done = self.engine.run(job, |progress| {
             // Spark goes from one part of a job to the next.
             if progress.tasks > 0 || progress.executors == 0 {
                 show(&progress.to_string());
             }
-            show_rows(live, &progress.sums);
+            show_rows(counted, &progress.sums);
         })?;
         // What the reports say counts: a task that ran twice is counted once.
-        show_rows(live, &Sums::default());
+        show_rows(counted, &Sums::default());
         self.driver.account_of_job(&done);
         Ok(done.reports)
     }
