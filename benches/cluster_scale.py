@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""What limits a cluster of 100 machines that reads 10 TB: a calculation from what was measured.
+
+usage: benches/cluster_scale.py [--projects 3000] [--dumps 8] [--built] [--quick]
+
+It does three things. It measures what a calculation needs and one machine can show (`measured`): what a core reads and
+renders, what the parent reads, writes and compresses, how many bytes an order and a report have, and what a frame costs on
+its way through Python. The tasks then run on the stand-in for Spark of the tests (tests/cluster/pyspark): there is no Spark in
+these numbers. What a real Spark costs it takes from the newest benches/runs/*-cluster.json. All other inputs are in `GIVEN`,
+each with where it is from. Change one there, and run the script again.
+
+The job is that of the Donor's Choice pipelines: rows of many gzipped files, a `group_concat` by key, a join with a broadcast
+right side, documents rendered and written. It is calculated for few large files and for many small ones, into one file and
+into a server; before and after three changes, which `CHANGES` names.
+
+Writes every input and every phase to benches/runs/DATE-cluster_scale.json, and what limits into docs/benchmarks.md.
+"""
+import glob, gzip, json, math, os, pickle, sys, tempfile, time
+
+import clusters, common
+from clusters import Recorded
+
+MB, GB, TB = 1e6, 1e9, 1e12
+# Each with its source.
+GIVEN = {
+    "machines": (100, "the question"),
+    "cores_a_machine": (16, "the question"),
+    "memory_a_core": (4 * GB, "assumed: 64 GB a machine"),
+    "input_bytes": (10 * TB, "the question"),
+    "inflates": (5, "assumed, for CSV as people have it: a byte of .gz is so many of text"),
+    "inflating": (0.35, "docs/benchmarks.md, loading: 0.18 s of 0.52 s"),
+    "network": (1.25 * GB, "10 Gbit/s a machine"),
+    "disk": (0.5 * GB, "assumed: one SSD a machine, read or written"),
+    "disk_bytes": (2 * TB, "assumed"),
+    "object_store": (1.25 * GB, "assumed: each machine's network is the limit, not the store"),
+    "nfs": (1.25 * GB, "assumed: one server for all machines, with 10 Gbit/s"),
+    "shuffle_slow": (65 * MB, "the prototype: opaque bytes through Spark's shuffle, a core"),
+    "shuffle_fast": (420 * MB, "the same, at best"),
+    "start_s": (20, "docs/cluster.md: 10 to 20 s"),
+    "result_max": (1 * GB, "Spark's default of spark.driver.maxResultSize (1 GiB)"),
+    "bucket_bytes": (128 << 20, "BUCKET_BYTES of src/run/clustered"),
+    "task_files_bytes": (64 << 20, "TASK_FILES_BYTES of src/run/clustered/files.rs"),
+    "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
+    "batch_rows": (8192, "rows of a batch that a source gives, about"),
+    "files_max": (65536, "Run::add_file: a file's number has 16 bits"),
+    "server_documents_a_node": (6000, "docs/benchmarks.md, bulk loads: 5,200 to 6,700 documents/s, one node on 2 cores"),
+    "server_nodes": (20, "assumed"),
+    "server_cores_more": (8, "assumed: a node of 16 cores does 8 times what one on 2 cores does"),
+    "parent_documents": (125_000, "docs/benchmarks.md, bulk loads: one machine with 2 cores, a server that throws them away"),
+    "parent_cores_more": (8, "assumed: the parent is a machine of 16 cores"),
+}
+CHANGES = {
+    "own_files": "a task begins its loader on its own files alone, in place of all files",
+    "sends": "tasks send documents to a server themselves, in place of the parent",
+    "cuts": "several tasks parse a large file, in place of one",
+}
+# How many files, and whether they are gzipped.
+FILES = {"10,000 `.csv.gz` of 1 GB": (10_000, True), "1,000,000 `.csv.gz` of 10 MB": (1_000_000, True), "100 `.csv` of 100 GB": (100, False)}
+TARGETS = "one .ndjson file", "one .ndjson.gz file", "a server"
+GROUPS = """name = "groups"
+
+[[stage]]
+name = "rows"
+kind = "load_csv"
+files = ["{folder}/*.csv"]
+
+[[stage]]
+name = "groups"
+kind = "group_concat"
+inputs = ["rows"]
+by = ["a"]
+
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["groups"]
+path = "{out}"
+"""
+# A row of as many columns as a resource has.
+SMALL = "a,b,c,d,e,f,g,h\n1,2,3,4,5,6,7,8\n"
+SOURCES = "projects", "resources", "donations"
+
+
+def main():
+    arguments = clusters.arguments(projects=3000, dumps=8).parse_args()
+    if not arguments.built:
+        common.build()
+    if arguments.quick:
+        arguments.projects, arguments.dumps = 200, 2
+    with tempfile.TemporaryDirectory(prefix="etl-cluster-scale-") as folder:
+        measured = Bench(arguments, folder).measured()
+    measured |= of_spark()
+    inputs = {name: value for name, (value, _) in GIVEN.items()} | measured
+    cases = []
+    for files, (number, gzipped) in FILES.items():
+        for target in TARGETS:
+            for after in (False, True):
+                phases = calculated(inputs, number, gzipped, target, after)
+                cases.append({"files": files, "target": target, "changed": after, "phases": phases, "all_s": sum(phase["s"] for phase in phases)})
+    result = {
+        "what": "100 machines and 10 TB, calculated", "changes": CHANGES, "given": {name: {"value": value, "from": source} for name, (value, source) in GIVEN.items()},
+        "measured": measured, "cases": cases, "bounds": bounds(inputs),
+    }
+    text = table(cases) + "\n" + bounds_table(result["bounds"])
+    print(text)
+    if not arguments.quick:
+        common.write_result("cluster_scale", result)
+        common.write_table("cluster-scale", text)
+
+
+class Bench:
+    """What one machine shows: runs of the job without a cluster, and on the stand-in for Spark."""
+
+    def __init__(self, arguments, folder):
+        self.folder, self.dumps, self.shared = folder, os.path.join(folder, "dumps"), os.path.join(folder, "shared")
+        os.mkdir(self.shared)
+        clusters.make_dumps(self.dumps, arguments.dumps, arguments.projects)
+        common.ETL = clusters.program(folder)
+
+        self.compressed = sum(map(os.path.getsize, self.files("*")))
+        self.text = sum(inflated(path) for path in self.files("*"))
+
+    def files(self, stage):
+        return glob.glob(f"{self.dumps}/opendata_{stage}*.gz")
+
+    def measured(self):
+        return self.rates() | self.exchange() | self.parent() | self.sizes() | {"frame_s": frame_s()}
+
+    def write(self, name, text):
+        return clusters.write(os.path.join(self.folder, name), text)
+
+    def alone(self, text, out="out.ndjson"):
+        """A sequential run: what it took, and the size of its file."""
+        out = os.path.join(self.folder, out)
+        best = min((common.etl(["--sequential"], self.dumps, out, self.folder, self.write("alone.toml", text)) for _ in range(3)), key=lambda run: run["wall_s"])
+        best["bytes"] = os.path.getsize(out)
+        os.remove(out)
+        return best
+
+    def stood_in(self, text, out="out.ndjson"):
+        """A run on the stand-in for Spark: its jobs, and how long the parent took when they had ended."""
+        out = os.path.join(self.folder, out)
+        recorded = Recorded(self.folder, sys.executable)
+        stand_in = {"PYTHONPATH": os.path.join(common.ROOT, "tests/cluster"), "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ.update(stand_in)
+        options = ["--sequential", "--cluster", "local[2]", "--set", f"cluster.folder={self.shared}", "--set", f"cluster.python={recorded.python}"]
+        began = time.time()
+        measured = common.etl(options, self.dumps, out, self.folder, self.write("on.toml", text))
+        for name in stand_in:
+            del os.environ[name]
+        jobs = recorded.read()["jobs"]
+        measured |= {"after_s": began + measured["wall_s"] - jobs[-1]["ended"], "bytes": os.path.getsize(out)}
+        os.remove(out)
+        return measured, jobs
+
+    def rates(self):
+        """What a core reads, and what it does in all, in bytes of inflated text a second; and what becomes of a byte."""
+        run = self.alone(clusters.pipeline("donors_ndjson.toml"))
+        reads = sum(run["stages"][name]["busy_s"] for name in SOURCES)
+        return {
+            "dumps_inflate": self.text / self.compressed, "documents_of_text": run["bytes"] / self.text, "document_bytes": run["bytes"] / run["stages"]["write"]["rows_out"],
+            "row_bytes": self.text / sum(run["stages"][name]["rows_out"] for name in SOURCES), "read_rate": self.text / reads, "whole_rate": self.text / run["wall_s"],
+        }
+
+    def exchange(self):
+        """Bytes of the frames that the job exchanges, by bytes of its input; and of orders and reports."""
+        _, jobs = self.stood_in(clusters.pipeline("donors_ndjson.toml"))
+        kept = sum(report["bytes"] for job in jobs if job["job"]["keep"] for report in job["reports"])
+        reports = [report for job in jobs for report in job["reports"]]
+        keys = lambda report: sum(map(len, report["samples"]))
+        sampled = max(reports, key=keys)
+        return {
+            "exchanged_of_text": kept / self.text, "keys_sampled": keys(sampled), "report_bytes_sampled": len(json.dumps(sampled)),
+            "report_bytes": common.median([len(json.dumps(report | {"samples": []})) for report in reports]), "order_bytes": max(job["bytes_sent"] for job in jobs),
+        }
+
+    def parent(self):
+        """What the parent makes of the tasks' parts: bytes of documents a second, before they are compressed."""
+        stages = clusters.pipeline("donors_ndjson.toml").replace("\nformat = \"ndjson\"", "")
+        rates = {}
+        documents = self.stood_in(stages)[0]["bytes"]
+        for name, out in (("parent_rate", "out.ndjson"), ("parent_gz_rate", "out.ndjson.gz"), ("parent_zst_rate", "out.ndjson.zst")):
+            after = min(self.stood_in(stages, out)[0]["after_s"] for _ in range(3))
+            rates[name] = documents / after
+        return rates
+
+    def sizes(self):
+        """What a further file adds to the order that every task is sent: two pipelines that differ by files. Each has one row: what
+        its frame has beside the row's own bytes is what a frame costs."""
+        sent = {}
+        for files in (100, 1100):
+            folder = os.path.join(self.folder, f"files-{files}")
+            os.mkdir(folder)
+            for number in range(files):
+                clusters.write(os.path.join(folder, f"rows-of-a-day-{number:07}.csv"), SMALL)
+            _, jobs = self.stood_in(GROUPS.format(folder=folder, out=os.path.join(self.folder, "out.ndjson")))
+            sent[files] = len(json.dumps(jobs[0]["job"]["order"]))
+        frames = [report["bytes"] / report["metrics"][0]["rows_out"] for report in jobs[0]["reports"]]
+        return {"order_bytes_a_file": (sent[1100] - sent[100]) / 1000, "frame_bytes": common.median(frames) - len(SMALL) / 2}
+
+
+def inflated(path):
+    with gzip.open(path) as file:
+        return sum(map(len, iter(lambda: file.read(1 << 20), b"")))
+
+
+def frame_s():
+    """What Python does for a frame beside moving its bytes: the header is written and read, the item pickled and unpickled, twice
+    on its way through a shuffle."""
+    frames = 20_000
+    began = time.perf_counter()
+    for number in range(frames):
+        header = json.dumps({"side": 0}).encode()
+        item = (json.loads(b'{"bucket":17}')["bucket"], ((0, 3, number), bytes(256)))
+        for _ in range(2):
+            item = pickle.loads(pickle.dumps(item))
+        len(header)
+    return (time.perf_counter() - began) / frames
+
+
+def of_spark():
+    """What a task costs, from the newest measurement on a real Spark."""
+    runs = sorted(glob.glob(os.path.join(common.ROOT, "benches/runs/*-cluster.json")))
+    if not runs:
+        sys.exit("there is no benches/runs/*-cluster.json: run benches/cluster.py first")
+    with open(runs[-1]) as file:
+        tasks = json.load(file)["tasks"]
+
+    def middle(name, of):
+        return common.median([of(run) for run in tasks[name]])
+
+    few, many, more = "10 files, a task each", "200 files, a task each", "1000 files, a task each"
+    took = lambda run: run["jobs"][0]["took_s"]
+    driver = lambda run: sum(run["cpu_s"].get(kind, 0) for kind in ("driver", "driver's JVM"))
+    # Two executors of one core. A task costs a part that each has and one for each file that it looks at.
+    slopes = {200: (middle(many, took) - middle(few, took)) / 190 * 2, 1000: (middle(more, took) - middle(many, took)) / 800 * 2}
+    a_file = max(0.0, (slopes[1000] - slopes[200]) / (1200 - 210))
+    return {
+        "spark_measured_in": os.path.basename(runs[-1]), "task_s_at_200_files": slopes[200], "task_s_at_1000_files": slopes[1000],
+        "task_s_a_file": a_file, "task_s": max(slopes[200] - a_file * 210, 0.005), "driver_s_a_task": max((middle(more, driver) - middle(few, driver)) / 990, 0.0005),
+    }
+
+
+def calculated(i, files, gzipped, target, after):
+    """The phases of a run, each with its seconds and what limits it."""
+    cores, machines = i["machines"] * i["cores_a_machine"], i["machines"]
+    text = i["input_bytes"] * (i["inflates"] if gzipped else 1)
+    together = max(1, int(i["task_files_bytes"] // (i["input_bytes"] / files)))
+    tasks = math.ceil(files / together)
+    read_rate = i["read_rate"] if gzipped else i["read_rate"] / (1 - i["inflating"])
+    if after and not gzipped:
+        # Pieces of a file, each a task: nothing has to be inflated from its beginning.
+        tasks = max(tasks, math.ceil(i["input_bytes"] / i["task_files_bytes"] / 16))
+    phases = []
+
+    def phase(name, **ways):
+        limit = max(ways, key=ways.get)
+        phases.append({"phase": name, "s": ways[limit], "limit": limit.replace("_", " "), "ways": ways})
+
+    looked_at = together if after else files
+    phase("start", Spark_starts=i["start_s"])
+    phase(
+        f"{tasks:,} tasks", their_fixed_cost=tasks * (i["task_s"] + i["task_s_a_file"] * looked_at) / cores, one_driver_starts_them=tasks * i["driver_s_a_task"],
+        orders_that_name_all_files=0 if after else files * i["order_bytes_a_file"] / i["network"] * math.log2(machines),
+    )
+    waves = math.ceil(tasks / cores)
+    phase("read", cores=waves * text / tasks / read_rate, network=i["input_bytes"] / machines / i["object_store"])
+    exchanged, buckets = exchange(i, text)
+    rows = text / i["row_bytes"] * i["exchanged_of_text"]
+    frames = min(rows / i["batch_rows"] * buckets, rows)
+    moved = exchanged + frames * i["frame_bytes"]
+    phase(
+        f"exchange {exchanged / TB:.0f} TB in {frames:.1g} frames of {moved / TB:.0f} TB", Spark_s_shuffle=moved / i["shuffle_slow"] / cores, network=moved / machines / i["network"],
+        disks=4 * moved / machines / i["disk"], Python_s_frames=frames * i["frame_s"] / cores,
+    )
+    rest = 1 / i["whole_rate"] - 1 / i["read_rate"]
+    phase("join and render", cores=text * rest / cores, broadcast_from_one_NFS_server=machines * i["broadcast_max"] / i["nfs"])
+    documents_bytes = text * i["documents_of_text"]
+    documents = documents_bytes / i["document_bytes"]
+    if target == "a server":
+        taken = i["server_nodes"] * i["server_cores_more"] * i["server_documents_a_node"]
+        ways = {"server": documents / taken}
+        if after:
+            ways["network_of_its_nodes"] = documents_bytes / i["server_nodes"] / i["network"]
+        else:
+            ways |= {"parent_sends": documents / (i["parent_documents"] * i["parent_cores_more"]), "parent_s_network": 2 * documents_bytes / i["network"]}
+        phase("load", **ways)
+    else:
+        rate = i["parent_gz_rate"] if target.endswith(".gz file") else i["parent_rate"]
+        phase("write one file", parent=documents_bytes / rate, parent_s_network=2 * documents_bytes / i["network"])
+    return phases
+
+
+def exchange(i, text):
+    """Bytes that are exchanged, and in how many buckets."""
+    exchanged = text * i["exchanged_of_text"]
+    return exchanged, math.ceil(exchanged / i["bucket_bytes"])
+
+
+def bounds(i):
+    """What does not take time but may not fit: what of a run has to go through one process, and its limit."""
+    found = []
+    for name, (files, gzipped) in FILES.items():
+        together = max(1, int(i["task_files_bytes"] // (i["input_bytes"] / files)))
+        tasks = math.ceil(files / together)
+        exchanged, buckets = exchange(i, i["input_bytes"] * (i["inflates"] if gzipped else 1))
+        a_key = (i["report_bytes_sampled"] - i["report_bytes"]) / max(i["keys_sampled"], 1)
+        rows = [
+            ("files of a run", files, i["files_max"], ""),
+            ("reports of a job", tasks * i["report_bytes"], i["result_max"], "B"),
+            ("the same with 2,048 keys a task", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
+            ("an order that names all files, in each task", files * i["order_bytes_a_file"], i["memory_a_core"] / 16, "B"),
+            ("a bit for each block of the shuffle, in the driver", tasks * buckets / 8, i["result_max"], "B"),
+            ("buckets, beside the keys that were sampled", buckets, tasks * 2048, ""),
+            ("a bucket in a task's memory, four times", 4 * i["bucket_bytes"], i["memory_a_core"], "B"),
+            ("exchanged rows on the disks of a machine, kept and shuffled", 2 * exchanged / i["machines"], i["disk_bytes"], "B"),
+        ]
+        found += [{"files": name, "what": what, "needs": needs, "has": has, "unit": unit, "fits": needs <= has} for what, needs, has, unit in rows]
+    return found
+
+
+def table(cases):
+    lines = ["| 10 TB, 1,600 cores | into | before | limits | after | limits |\n|---|---|---|---|---|---|\n"]
+    for before, after in zip(cases[::2], cases[1::2]):
+        cells = [cell for case in (before, after) for cell in (hours(case["all_s"]), limits(case))]
+        lines.append(f"| {before['files']} | {before['target']} | {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def limits(case):
+    """The phases that take a twentieth of the time or more, the longest first."""
+    long = [phase for phase in sorted(case["phases"], key=lambda phase: -phase["s"]) if phase["s"] >= case["all_s"] / 20]
+    return "; ".join(f"{phase['phase']} {hours(phase['s'])} ({phase['limit']})" for phase in long)
+
+
+def bounds_table(found):
+    lines = ["| what must fit (bold: it does not) | " + " | ".join(FILES) + " |\n|---|" + "---|" * len(FILES) + "\n"]
+    each = len(found) // len(FILES)
+    for row in zip(*(found[at : at + each] for at in range(0, len(found), each))):
+        mark = lambda one: "" if one["fits"] else "**"
+        cells = [f"{mark(one)}{amount(one['needs'], one['unit'])}{mark(one)} of {amount(one['has'], one['unit'])}" for one in row]
+        lines.append(f"| {row[0]['what']} | {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def hours(seconds):
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def amount(value, unit):
+    for size, letter in ((TB, "T"), (GB, "G"), (MB, "M"), (1e3, "k")):
+        if unit and value >= size:
+            return f"{value / size:,.1f} {letter}{unit}"
+    return f"{value:,.0f}{f' {unit}' if unit else ''}"
+
+
+if __name__ == "__main__":
+    main()
