@@ -27,6 +27,9 @@ EXECUTORS = 1, 2, 4
 MANY = (10, True), (200, True), (200, False), (1000, True)
 # Two clusters of two executors do the same; more would only say more of this machine's two cores.
 EXECUTORS_OF_TASKS = 2
+# What uses CPU time for tasks, and what for handing them out.
+TASKS_SIDE = "etl task", "Python worker", "executor"
+DRIVERS_SIDE = "driver", "driver's JVM"
 ROWS_OF_ALL_FILES = 100_000
 TASKS = """name = "tasks"
 
@@ -192,7 +195,7 @@ def job_table(result):
 
 
 def shares_table(result):
-    kinds = "etl task", "Python worker", "executor", "driver", "driver's JVM", "parent"
+    kinds = *TASKS_SIDE, *DRIVERS_SIDE, "parent"
     lines = ["| CPU s of the same runs | `etl task` | Python workers | executors' JVMs | driver | driver's JVM | parent | executors' CPU in `etl` | executors' time in `etl` |\n|---|---|---|---|---|---|---|---|---|\n"]
     for executors, found in result["clusters"].items():
         used = [median([run["cpu_s"].get(kind, 0) for run in found["runs"]]) for kind in kinds]
@@ -203,14 +206,17 @@ def shares_table(result):
 
 
 def tasks_table(result):
-    lines = [f"| {ROWS_OF_ALL_FILES:,} small rows, {EXECUTORS_OF_TASKS} executors | tasks | job s | a task, ms of a core |\n|---|---|---|---|\n"]
+    lines = [f"| {ROWS_OF_ALL_FILES:,} small rows, {EXECUTORS_OF_TASKS} executors | tasks | job s | a further task, ms of an executor | CPU ms of it | CPU ms of the driver |\n|---|---|---|---|---|---|\n"]
     runs = result["tasks"]
     took = {name: median([run["jobs"][0]["took_s"] for run in of]) for name, of in runs.items()}
+    of_tasks, of_driver = ({name: median([sum(run["cpu_s"].get(kind, 0) for kind in kinds) for run in of]) for name, of in runs.items()} for kinds in (TASKS_SIDE, DRIVERS_SIDE))
     first = next(iter(runs))
     for name, of in runs.items():
         more = of[0]["tasks"] - runs[first][0]["tasks"]
-        slope = f"{(took[name] - took[first]) / more * EXECUTORS_OF_TASKS * 1e3:.0f}" if more > 0 else ""
-        lines.append(f"| {name} | {of[0]['tasks']} | {took[name]:.2f} | {slope} |\n")
+        slopes = ["", "", ""]
+        if more > EXECUTORS_OF_TASKS:
+            slopes = [f"{(found[name] - found[first]) / more * times * 1e3:.0f}" for found, times in ((took, EXECUTORS_OF_TASKS), (of_tasks, 1), (of_driver, 1))]
+        lines.append(f"| {name} | {of[0]['tasks']} | {took[name]:.2f} | {' | '.join(slopes)} |\n")
     return "".join(lines)
 
 

@@ -148,16 +148,17 @@ class Kills(campaign.Campaign):
         return os.path.join(self.expected(which), name)
 
     def duration(self, check, target):
-        """What a run of this kind takes if nothing happens; measured once."""
-        kind = type(target)
-        if kind not in self.durations:
+        """What a run of this kind took that nothing disturbed: in all, and until its engine had ended."""
+        if type(target) not in self.durations:
             probe = target.another()
-            begin = time.monotonic()
-            check.succeed(probe, executor="sequential")
-            self.durations[kind] = time.monotonic() - begin
+            run = check.start(probe, "sequential")
+            of_engine = engine_ends(check, run)
+            if run.wait():
+                raise Stuck(f"a run that nothing disturbed: {run.error()}")
+            self.durations[type(target)] = time.monotonic() - run.began, of_engine
             check.same(probe.new(), probe.read(), "after a run that nothing disturbed")
             probe.remove()
-        return self.durations[kind]
+        return self.durations[type(target)]
 
     def counted(self):
         """For each victim how many runs ended how, and what was wrong."""
@@ -368,25 +369,35 @@ def is_partly(found, old, new):
 
 def kill(check, target):
     """Starts a run, and kills the victim at a random moment; a run that ends before is no kill, and the next one is tried."""
-    takes = check.campaign.duration(check, target)
-    late = check.victim == "parent" and check.random.random() < 0.5
+    takes, of_engine = check.campaign.duration(check, target)
+    publishing = check.victim == "parent" and check.random.random() < 0.5
     for _ in range(TRIES):
-        # Before a fifth of it there are no executors.
-        moment = takes * check.random.uniform(0.05 if check.victim in ("parent", "driver") else 0.2, 0.95)
+        # There are no executors at first, and none when the engine has ended.
+        first, last = {"parent": (0.05 * takes, takes), "driver": (0.05 * takes, of_engine)}.get(check.victim, (0.3 * of_engine, 0.95 * of_engine))
+        moment = check.random.uniform(first, last)
         run = check.start(target, "sequential")
-        if late:
-            wait_for(run, lambda: processes_of(check, "driver"))
-            wait_for(run, lambda: not processes_of(check, "driver"))
-            moment = time.monotonic() - run.began + check.random.uniform(0, takes / 10)
+        if publishing:
+            moment = engine_ends(check, run) + check.random.uniform(0, takes - of_engine)
         if run.ends_within(moment) or not send(check, run):
             if run.wait() != 0 and not (target.may_be_there and "there already" in run.said()):
                 check.fault("other", f"a run that nothing disturbed: {run.error()}")
                 return None, "undisturbed"
             target.reset()
+            # The machine does other things, too: others take as long as the last one.
+            last_s = time.monotonic() - run.began
+            if last_s < moment:
+                takes, of_engine = last_s, of_engine * last_s / takes
             continue
         check.counts["kills"] += 1
-        return run, f"{'publishing' if late else f'after {moment / takes:.0%}'}"
+        return run, "publishing" if publishing else f"after {moment / takes:.0%}"
     return None, "never in time"
+
+
+def engine_ends(check, run):
+    """Waits until the engine of a run has ended: seconds since the run began."""
+    wait_for(run, lambda: processes_of(check, "driver"))
+    wait_for(run, lambda: not processes_of(check, "driver"))
+    return time.monotonic() - run.began
 
 
 def send(check, run):

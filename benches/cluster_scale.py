@@ -15,7 +15,7 @@ into a server; before and after three changes, which `CHANGES` names.
 
 Writes every input and every phase to benches/runs/DATE-cluster_scale.json, and what limits into docs/benchmarks.md.
 """
-import glob, gzip, json, math, os, pickle, sys, tempfile, time
+import glob, gzip, json, math, os, pickle, struct, subprocess, sys, tempfile, time
 
 import clusters, common
 from clusters import Recorded
@@ -36,12 +36,15 @@ GIVEN = {
     "nfs": (1.25 * GB, "assumed: one server for all machines, with 10 Gbit/s"),
     "shuffle_slow": (65 * MB, "the prototype: opaque bytes through Spark's shuffle, a core"),
     "shuffle_fast": (420 * MB, "the same, at best"),
+    "nfs_opens": (20_000, "assumed: files that one NFS server opens a second"),
+    "order_bytes_a_file_before": (234, "measured at 118c3c6: every order names all files"),
+    "etl_task_s_a_file_before": (2.4e-4, "measured at 118c3c6: 10,000 files on a local disk take each task 2.4 s"),
     "start_s": (20, "docs/cluster.md: 10 to 20 s"),
     "result_max": (1 * GB, "Spark's default of spark.driver.maxResultSize (1 GiB)"),
     "bucket_bytes": (128 << 20, "BUCKET_BYTES of src/run/clustered"),
     "task_files_bytes": (64 << 20, "TASK_FILES_BYTES of src/run/clustered/files.rs"),
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
-    "batch_rows": (8192, "rows of a batch that a source gives, about"),
+    "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
     "files_max": (65536, "Run::add_file: a file's number has 16 bits"),
     "server_documents_a_node": (6000, "docs/benchmarks.md, bulk loads: 5,200 to 6,700 documents/s, one node on 2 cores"),
     "server_nodes": (20, "assumed"),
@@ -76,6 +79,16 @@ kind = "write_files"
 inputs = ["groups"]
 path = "{out}"
 """
+# In place of a driver: it is ready at once, and keeps the first job that it is sent.
+DRIVER = """#!{python}
+import json, sys
+sys.stdin.readline()
+print(json.dumps({{"ready": {{"spark": "", "python": "", "parallelism": {tasks}}}}}), flush=True)
+with open("{path}", "w") as file:
+    file.write(sys.stdin.readline())
+"""
+# So many files, and the best of so many tasks.
+SIZES, ROUNDS = (10, 1_000, 10_000), 3
 # A row of as many columns as a resource has.
 SMALL = "a,b,c,d,e,f,g,h\n1,2,3,4,5,6,7,8\n"
 SOURCES = "projects", "resources", "donations"
@@ -165,12 +178,15 @@ class Bench:
     def exchange(self):
         """Bytes of the frames that the job exchanges, by bytes of its input; and of orders and reports."""
         _, jobs = self.stood_in(clusters.pipeline("donors_ndjson.toml"))
-        kept = sum(report["bytes"] for job in jobs if job["job"]["keep"] for report in job["reports"])
+        gave = {job["job"]["id"]: sum(report["bytes"] for report in job["reports"]) for job in jobs}
+        moved = sum(gave[side["from"]] for job in jobs if job["job"]["buckets"] for side in job["job"]["sides"])
+        sources = {side["from"] for job in jobs if job["job"]["buckets"] for side in job["job"]["sides"]}
+        divided = [report for job in jobs if job["job"]["id"] in sources for report in job["reports"]]
         reports = [report for job in jobs for report in job["reports"]]
         keys = lambda report: sum(map(len, report["samples"]))
         sampled = max(reports, key=keys)
         return {
-            "exchanged_of_text": kept / self.text, "keys_sampled": keys(sampled), "report_bytes_sampled": len(json.dumps(sampled)),
+            "exchanged_of_text": moved / self.text, "batch_rows": sum(report["metrics"][-1]["rows_out"] for report in divided) / sum(report["batches"] for report in divided), "keys_sampled": keys(sampled), "report_bytes_sampled": len(json.dumps(sampled)),
             "report_bytes": common.median([len(json.dumps(report | {"samples": []})) for report in reports]), "order_bytes": max(job["bytes_sent"] for job in jobs),
         }
 
@@ -185,18 +201,60 @@ class Bench:
         return rates
 
     def sizes(self):
-        """What a further file adds to the order that every task is sent: two pipelines that differ by files. Each has one row: what
+        """What a further file costs every task, in its order and in time: pipelines that differ by files. Each file has one row: what
         its frame has beside the row's own bytes is what a frame costs."""
-        sent = {}
-        for files in (100, 1100):
+        orders, took, frames = {}, {}, []
+        for files in SIZES:
             folder = os.path.join(self.folder, f"files-{files}")
             os.mkdir(folder)
             for number in range(files):
                 clusters.write(os.path.join(folder, f"rows-of-a-day-{number:07}.csv"), SMALL)
-            _, jobs = self.stood_in(GROUPS.format(folder=folder, out=os.path.join(self.folder, "out.ndjson")))
-            sent[files] = len(json.dumps(jobs[0]["job"]["order"]))
-        frames = [report["bytes"] / report["metrics"][0]["rows_out"] for report in jobs[0]["reports"]]
-        return {"order_bytes_a_file": (sent[1100] - sent[100]) / 1000, "frame_bytes": common.median(frames) - len(SMALL) / 2}
+            job = self.first_job(GROUPS.format(folder=folder, out=os.path.join(self.folder, "out.ndjson")), files)
+            orders[files] = len(json.dumps(job["order"]))
+            tasks = [alone(job, min(number, files - 1)) for number in range(ROUNDS)]
+            took[files] = min(seconds for seconds, _ in tasks)
+            frames += [report["bytes"] for _, report in tasks]
+            print(f"{files:6} files: {orders[files]:,} bytes of order, {took[files] * 1e3:.1f} ms in each `etl task`", flush=True)
+        few, many = SIZES[0], SIZES[-1]
+        return {
+            "order_bytes_a_file": (orders[many] - orders[few]) / (many - few), "etl_task_s": took[few],
+            "etl_task_s_a_file": max((took[many] - took[few]) / (many - few), 0), "frame_bytes": common.median(frames) - len(SMALL) / 2,
+        }
+
+    def first_job(self, text, tasks):
+        """The first job of a pipeline whose every file is a task, as the driver is sent it. It is not run."""
+        path = os.path.join(self.folder, "job.json")
+        driver = clusters.write(os.path.join(self.folder, "driver"), DRIVER.format(python=sys.executable, tasks=tasks, path=path))
+        os.chmod(driver, 0o755)
+        command = [common.ETL, "run", self.write("on.toml", text), "--quiet", "--sequential", "--state", os.path.join(self.folder, "state"), "--cluster", "local[2]"]
+        subprocess.run([*command, "--set", f"cluster.folder={self.shared}", "--set", f"cluster.python={driver}"], capture_output=True)
+        with open(path) as file:
+            job = json.load(file)["job"]
+        # It went with the run.
+        os.makedirs(job["order"]["run"]["folder"])
+        return job
+
+
+def alone(job, number):
+    """A task of a job by itself, without an engine: its seconds and its report."""
+    send = lambda header, payload=b"": struct.pack("<QQ", len(payload), len(header)) + payload + header
+    sent = send(json.dumps(job["order"]).encode()) + send(json.dumps({"task": number, "attempt": "1"}).encode())
+    if job.get("given"):
+        sent += send(b'{"side":-1}', json.dumps(job["given"][number]).encode())
+    began = time.perf_counter()
+    with subprocess.Popen([common.ETL, "task"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as task:
+        task.stdin.write(sent + send(b'{"end":true}'))
+        task.stdin.flush()
+        report = None
+        while report is None:
+            payload, header = struct.unpack("<QQ", task.stdout.read(16))
+            task.stdout.read(payload)
+            report = json.loads(task.stdout.read(header)).get("report")
+        task.stdin.close()
+        task.wait()
+    if report["fault"]:
+        sys.exit(f"a task failed: {report['fault']}")
+    return time.perf_counter() - began, report
 
 
 def inflated(path):
@@ -230,15 +288,10 @@ def of_spark():
         return common.median([of(run) for run in tasks[name]])
 
     few, many, more = "10 files, a task each", "200 files, a task each", "1000 files, a task each"
-    took = lambda run: run["jobs"][0]["took_s"]
     driver = lambda run: sum(run["cpu_s"].get(kind, 0) for kind in ("driver", "driver's JVM"))
-    # Two executors of one core. A task costs a part that each has and one for each file that it looks at.
-    slopes = {200: (middle(many, took) - middle(few, took)) / 190 * 2, 1000: (middle(more, took) - middle(many, took)) / 800 * 2}
-    a_file = max(0.0, (slopes[1000] - slopes[200]) / (1200 - 210))
-    return {
-        "spark_measured_in": os.path.basename(runs[-1]), "task_s_at_200_files": slopes[200], "task_s_at_1000_files": slopes[1000],
-        "task_s_a_file": a_file, "task_s": max(slopes[200] - a_file * 210, 0.005), "driver_s_a_task": max((middle(more, driver) - middle(few, driver)) / 990, 0.0005),
-    }
+    # Two executors of one core each.
+    task = (middle(many, lambda run: run["jobs"][0]["took_s"]) - middle(few, lambda run: run["jobs"][0]["took_s"])) / 190 * 2
+    return {"spark_measured_in": os.path.basename(runs[-1]), "task_s": task, "driver_s_a_task": (middle(more, driver) - middle(many, driver)) / 800}
 
 
 def calculated(i, files, gzipped, target, after):
@@ -257,11 +310,11 @@ def calculated(i, files, gzipped, target, after):
         limit = max(ways, key=ways.get)
         phases.append({"phase": name, "s": ways[limit], "limit": limit.replace("_", " "), "ways": ways})
 
-    looked_at = together if after else files
+    looked_at, a_file, order_a_file = (together, i["etl_task_s_a_file"], i["order_bytes_a_file"]) if after else (files, i["etl_task_s_a_file_before"], i["order_bytes_a_file_before"])
     phase("start", Spark_starts=i["start_s"])
     phase(
-        f"{tasks:,} tasks", their_fixed_cost=tasks * (i["task_s"] + i["task_s_a_file"] * looked_at) / cores, one_driver_starts_them=tasks * i["driver_s_a_task"],
-        orders_that_name_all_files=0 if after else files * i["order_bytes_a_file"] / i["network"] * math.log2(machines),
+        f"begin {tasks:,} tasks", cores=tasks * (i["task_s"] + a_file * looked_at) / cores, one_driver=tasks * i["driver_s_a_task"],
+        opens_on_one_NFS_server=tasks * looked_at / i["nfs_opens"], orders=files * order_a_file / i["network"] * math.log2(machines),
     )
     waves = math.ceil(tasks / cores)
     phase("read", cores=waves * text / tasks / read_rate, network=i["input_bytes"] / machines / i["object_store"])
@@ -274,8 +327,13 @@ def calculated(i, files, gzipped, target, after):
         disks=4 * moved / machines / i["disk"], Python_s_frames=frames * i["frame_s"] / cores,
     )
     rest = 1 / i["whole_rate"] - 1 / i["read_rate"]
-    phase("join and render", cores=text * rest / cores, broadcast_from_one_NFS_server=machines * i["broadcast_max"] / i["nfs"])
     documents_bytes = text * i["documents_of_text"]
+    right = i["broadcast_max"]
+    phase("open the join in each task", cores=tasks * right / i["open_rate"] / cores, one_NFS_server=machines * right / i["nfs"])
+    ways = {"cores": text * rest / cores}
+    if target != "a server" or not after:
+        ways["parts_to_one_NFS_server"] = documents_bytes / i["nfs"]
+    phase("join and render", **ways)
     documents = documents_bytes / i["document_bytes"]
     if target == "a server":
         taken = i["server_nodes"] * i["server_cores_more"] * i["server_documents_a_node"]
@@ -309,7 +367,7 @@ def bounds(i):
             ("files of a run", files, i["files_max"], ""),
             ("reports of a job", tasks * i["report_bytes"], i["result_max"], "B"),
             ("the same with 2,048 keys a task", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
-            ("an order that names all files, in each task", files * i["order_bytes_a_file"], i["memory_a_core"] / 16, "B"),
+            ("an order that names all files (before), in each task", files * i["order_bytes_a_file_before"], i["memory_a_core"] / 16, "B"),
             ("a bit for each block of the shuffle, in the driver", tasks * buckets / 8, i["result_max"], "B"),
             ("buckets, beside the keys that were sampled", buckets, tasks * 2048, ""),
             ("a bucket in a task's memory, four times", 4 * i["bucket_bytes"], i["memory_a_core"], "B"),
