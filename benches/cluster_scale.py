@@ -11,7 +11,7 @@ each with where it is from. Change one there, and run the script again.
 
 The job is that of the Donor's Choice pipelines: rows of many gzipped files, a `group_concat` by key, a join with a broadcast
 right side, documents rendered and written. It is calculated for few large files and for many small ones, into one file and
-into a server; before and after three changes, which `CHANGES` names.
+into a server, and for an `aggregate` of the rows as they are read; before and after three changes, which `CHANGES` names.
 
 Writes every input and every phase to benches/runs/DATE-cluster_scale.json, and what limits into docs/benchmarks.md.
 """
@@ -44,6 +44,7 @@ GIVEN = {
     "bucket_bytes": (128 << 20, "BUCKET_BYTES of src/run/clustered"),
     "task_files_bytes": (64 << 20, "TASK_FILES_BYTES of src/run/clustered/files.rs"),
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
+    "tasks_a_core": (4, "TASKS_A_CORE of src/run/clustered/files.rs"),
     "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
     "files_max": (65536, "Run::add_file: a file's number has 16 bits"),
     "server_documents_a_node": (6000, "docs/benchmarks.md, bulk loads: 5,200 to 6,700 documents/s, one node on 2 cores"),
@@ -59,7 +60,7 @@ CHANGES = {
 }
 # How many files, and whether they are gzipped.
 FILES = {"10,000 `.csv.gz` of 1 GB": (10_000, True), "1,000,000 `.csv.gz` of 10 MB": (1_000_000, True), "100 `.csv` of 100 GB": (100, False)}
-TARGETS = "one .ndjson file", "one .ndjson.gz file", "a server"
+SUMMARY, FILE, GZIPPED, SERVER = TARGETS = "a small `aggregate`", "one `.ndjson`", "one `.ndjson.gz`", "a server"
 GROUPS = """name = "groups"
 
 [[stage]]
@@ -87,6 +88,8 @@ print(json.dumps({{"ready": {{"spark": "", "python": "", "parallelism": {tasks}}
 with open("{path}", "w") as file:
     file.write(sys.stdin.readline())
 """
+# So many phases of each case stand in the table.
+SHOWN = 2
 # So many files, and the best of so many tasks.
 SIZES, ROUNDS = (10, 1_000, 10_000), 3
 # A row of as many columns as a resource has.
@@ -295,57 +298,57 @@ def of_spark():
 
 
 def calculated(i, files, gzipped, target, after):
-    """The phases of a run, each with its seconds and what limits it."""
+    """The phases of a run. Each takes as long as what limits it, of all that it needs."""
     cores, machines = i["machines"] * i["cores_a_machine"], i["machines"]
     text = i["input_bytes"] * (i["inflates"] if gzipped else 1)
     together = max(1, int(i["task_files_bytes"] // (i["input_bytes"] / files)))
-    tasks = math.ceil(files / together)
+    tasks, looked_at = math.ceil(files / together), together if after else files
+    a_file, order_a_file = (i[f"{name}{'' if after else '_before'}"] for name in ("etl_task_s_a_file", "order_bytes_a_file"))
     read_rate = i["read_rate"] if gzipped else i["read_rate"] / (1 - i["inflating"])
     if after and not gzipped:
-        # Pieces of a file, each a task: nothing has to be inflated from its beginning.
-        tasks = max(tasks, math.ceil(i["input_bytes"] / i["task_files_bytes"] / 16))
+        # Pieces of a file, each a task.
+        tasks = max(tasks, cores * i["tasks_a_core"])
     phases = []
 
-    def phase(name, **ways):
-        limit = max(ways, key=ways.get)
-        phases.append({"phase": name, "s": ways[limit], "limit": limit.replace("_", " "), "ways": ways})
+    def phase(name, needs):
+        limit = max(needs, key=needs.get)
+        phases.append({"phase": name, "s": needs[limit], "limit": limit, "needs": needs})
 
-    looked_at, a_file, order_a_file = (together, i["etl_task_s_a_file"], i["order_bytes_a_file"]) if after else (files, i["etl_task_s_a_file_before"], i["order_bytes_a_file_before"])
-    phase("start", Spark_starts=i["start_s"])
-    phase(
-        f"begin {tasks:,} tasks", cores=tasks * (i["task_s"] + a_file * looked_at) / cores, one_driver=tasks * i["driver_s_a_task"],
-        opens_on_one_NFS_server=tasks * looked_at / i["nfs_opens"], orders=files * order_a_file / i["network"] * math.log2(machines),
-    )
+    phase("start", {"Spark": i["start_s"]})
+    needs = {"cores": tasks * (i["task_s"] + a_file * looked_at) / cores, "one driver": tasks * i["driver_s_a_task"]}
+    needs |= {"files opened on one NFS server": tasks * looked_at / i["nfs_opens"], "orders to all machines": files * order_a_file / i["network"] * math.log2(machines)}
+    phase(f"begin {tasks:,} tasks", needs)
+    # The last ones work while other cores have nothing left to do.
     waves = math.ceil(tasks / cores)
-    phase("read", cores=waves * text / tasks / read_rate, network=i["input_bytes"] / machines / i["object_store"])
+    phase("read", {"cores": waves * text / tasks / read_rate, "network": i["input_bytes"] / machines / i["object_store"]})
+    if target == SUMMARY:
+        return phases
     exchanged, buckets = exchange(i, text)
-    rows = text / i["row_bytes"] * i["exchanged_of_text"]
+    rows = exchanged / i["row_bytes"]
     frames = min(rows / i["batch_rows"] * buckets, rows)
     moved = exchanged + frames * i["frame_bytes"]
-    phase(
-        f"exchange {exchanged / TB:.0f} TB in {frames:.1g} frames of {moved / TB:.0f} TB", Spark_s_shuffle=moved / i["shuffle_slow"] / cores, network=moved / machines / i["network"],
-        disks=4 * moved / machines / i["disk"], Python_s_frames=frames * i["frame_s"] / cores,
-    )
-    rest = 1 / i["whole_rate"] - 1 / i["read_rate"]
-    documents_bytes = text * i["documents_of_text"]
+    needs = {"Spark's shuffle": moved / i["shuffle_slow"] / cores, "network": moved / machines / i["network"]}
+    # Kept, shuffled: each is written and read.
+    needs |= {"disks": 4 * moved / machines / i["disk"], "frames through Python": frames * i["frame_s"] / cores}
+    phase(f"exchange {exchanged / TB:.0f} TB of rows in {moved / TB:.0f} TB of frames", needs)
     right = i["broadcast_max"]
-    phase("open the join in each task", cores=tasks * right / i["open_rate"] / cores, one_NFS_server=machines * right / i["nfs"])
-    ways = {"cores": text * rest / cores}
-    if target != "a server" or not after:
-        ways["parts_to_one_NFS_server"] = documents_bytes / i["nfs"]
-    phase("join and render", **ways)
+    phase("open the join in each task", {"cores": tasks * right / i["open_rate"] / cores, "one NFS server": machines * right / i["nfs"]})
+    documents_bytes = text * i["documents_of_text"]
+    needs = {"cores": text * (1 / i["whole_rate"] - 1 / i["read_rate"]) / cores}
+    if target != SERVER or not after:
+        needs["parts to one NFS server"] = documents_bytes / i["nfs"]
+    phase(f"render {documents_bytes / TB:.0f} TB", needs)
+    if target != SERVER:
+        rate = i["parent_gz_rate" if target == GZIPPED else "parent_rate"]
+        phase("write", {"the parent": documents_bytes / rate, "the parent's network": 2 * documents_bytes / i["network"]})
+        return phases
     documents = documents_bytes / i["document_bytes"]
-    if target == "a server":
-        taken = i["server_nodes"] * i["server_cores_more"] * i["server_documents_a_node"]
-        ways = {"server": documents / taken}
-        if after:
-            ways["network_of_its_nodes"] = documents_bytes / i["server_nodes"] / i["network"]
-        else:
-            ways |= {"parent_sends": documents / (i["parent_documents"] * i["parent_cores_more"]), "parent_s_network": 2 * documents_bytes / i["network"]}
-        phase("load", **ways)
+    needs = {"the server": documents / (i["server_nodes"] * i["server_cores_more"] * i["server_documents_a_node"])}
+    if after:
+        needs["the server's network"] = documents_bytes / i["server_nodes"] / i["network"]
     else:
-        rate = i["parent_gz_rate"] if target.endswith(".gz file") else i["parent_rate"]
-        phase("write one file", parent=documents_bytes / rate, parent_s_network=2 * documents_bytes / i["network"])
+        needs |= {"the parent": documents / (i["parent_documents"] * i["parent_cores_more"]), "the parent's network": 2 * documents_bytes / i["network"]}
+    phase("load", needs)
     return phases
 
 
@@ -386,8 +389,8 @@ def table(cases):
 
 
 def limits(case):
-    """The phases that take a twentieth of the time or more, the longest first."""
-    long = [phase for phase in sorted(case["phases"], key=lambda phase: -phase["s"]) if phase["s"] >= case["all_s"] / 20]
+    """The phases that take longest."""
+    long = sorted(case["phases"], key=lambda phase: -phase["s"])[:SHOWN]
     return "; ".join(f"{phase['phase']} {hours(phase['s'])} ({phase['limit']})" for phase in long)
 
 
