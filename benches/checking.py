@@ -70,7 +70,7 @@ class Check:
         limit = time.monotonic() + CHILDREN_LIMIT_S
         while left := marked_processes(self.folder):
             if time.monotonic() > limit:
-                self.fault("left", f"processes: {left}", len(left))
+                self.fault("left", f"processes: {', '.join(map(described, left))}", len(left))
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -243,6 +243,13 @@ class Run:
     def said(self):
         with open(self.log) as log:
             return " ".join(log.read().split("\n")[1:]).strip()
+
+
+def described(pid):
+    """A process that is left: the end of its command line."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as file:
+        return f"{pid} {file.read().replace(chr(0), ' ')[-120:]}"
+    return str(pid)
 
 
 def marked_processes(mark, but=None):

@@ -54,7 +54,7 @@ def main():
         arguments.projects, arguments.dumps, arguments.rounds = 200, 3, 1
     with tempfile.TemporaryDirectory(prefix="etl-cluster-") as folder:
         bench = Bench(arguments, folder)
-        result = {"what": "jobs on a Spark cluster and without it", "rounds": arguments.rounds, "projects": arguments.projects, "dumps": arguments.dumps}
+        result = {"what": "jobs on a Spark cluster and without it", "rounds": arguments.rounds, "projects": arguments.projects, "dumps": arguments.dumps, "load_average": os.getloadavg()}
         result["program_bytes"] = os.path.getsize(bench.etl)
         result["one_machine"] = bench.one_machine()
         result["clusters"] = {executors: bench.cluster(executors) for executors in EXECUTORS}

@@ -350,8 +350,8 @@ def ended(check, target, run, code):
     found, old, new = target.read(), target.old(), target.new()
     if found == new and is_parent:
         return "published"
-    if isinstance(target, Documents) and target.load == "append" and is_partly(found, old, new):
-        # What is appended is there as it comes.
+    if isinstance(target, Documents) and target.load != "replace" and is_partly(found, old, new):
+        # What goes into an index that serves is there as it comes.
         return "unchanged" if is_parent else "failed"
     if isinstance(target, Files) and is_parent and found and found != old and not found - old - new:
         # It was killed between the first and the last of the files that it publishes.
@@ -362,7 +362,7 @@ def ended(check, target, run, code):
 
 
 def is_partly(found, old, new):
-    """Documents that were appended in part: each is the old or the new one, and none that was there is gone."""
+    """Documents that came in part: each is the old or the new one, and none that was there is gone."""
     ids = {id for id, _ in found or ()}
     return not (found or collections.Counter()) - (old or collections.Counter()) - new and {id for id, _ in old or ()} <= ids
 

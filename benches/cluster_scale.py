@@ -44,7 +44,7 @@ GIVEN = {
     "bucket_bytes": (128 << 20, "BUCKET_BYTES of src/run/clustered"),
     "task_files_bytes": (64 << 20, "TASK_FILES_BYTES of src/run/clustered/files.rs"),
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
-    "tasks_a_core": (4, "TASKS_A_CORE of src/run/clustered/files.rs"),
+    "cut_rate": (1 * GB, "assumed: a core reads text and finds where records begin"),
     "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
     "files_max": (65536, "Run::add_file: a file's number has 16 bits"),
     "server_documents_a_node": (6000, "docs/benchmarks.md, bulk loads: 5,200 to 6,700 documents/s, one node on 2 cores"),
@@ -56,7 +56,7 @@ GIVEN = {
 CHANGES = {
     "own_files": "a task begins its loader on its own files alone, in place of all files",
     "sends": "tasks send documents to a server themselves, in place of the parent",
-    "cuts": "several tasks parse a large file, in place of one",
+    "cuts": "one task reads a large file, and others parse what it has read, in place of one that does both",
 }
 # How many files, and whether they are gzipped.
 FILES = {"10,000 `.csv.gz` of 1 GB": (10_000, True), "1,000,000 `.csv.gz` of 10 MB": (1_000_000, True), "100 `.csv` of 100 GB": (100, False)}
@@ -305,9 +305,10 @@ def calculated(i, files, gzipped, target, after):
     tasks, looked_at = math.ceil(files / together), together if after else files
     a_file, order_a_file = (i[f"{name}{'' if after else '_before'}"] for name in ("etl_task_s_a_file", "order_bytes_a_file"))
     read_rate = i["read_rate"] if gzipped else i["read_rate"] / (1 - i["inflating"])
-    if after and not gzipped:
-        # Pieces of a file, each a task.
-        tasks = max(tasks, cores * i["tasks_a_core"])
+    # A file of more than a core's share is read by one task, which sends its text through the shuffle to others.
+    is_cut = after and i["input_bytes"] / files > max(i["task_files_bytes"], i["input_bytes"] / cores)
+    parts = math.ceil(i["input_bytes"] / i["task_files_bytes"]) if is_cut else tasks
+    width = min(parts, cores)
     phases = []
 
     def phase(name, needs):
@@ -315,12 +316,19 @@ def calculated(i, files, gzipped, target, after):
         phases.append({"phase": name, "s": needs[limit], "limit": limit, "needs": needs})
 
     phase("start", {"Spark": i["start_s"]})
-    needs = {"cores": tasks * (i["task_s"] + a_file * looked_at) / cores, "one driver": tasks * i["driver_s_a_task"]}
+    begun = tasks + parts if is_cut else tasks
+    needs = {"cores": begun * (i["task_s"] + a_file * looked_at) / cores, "one driver": begun * i["driver_s_a_task"]}
     needs |= {"files opened on one NFS server": tasks * looked_at / i["nfs_opens"], "orders to all machines": files * order_a_file / i["network"] * math.log2(machines)}
-    phase(f"begin {tasks:,} tasks", needs)
+    phase(f"begin {begun:,} tasks", needs)
+    if is_cut:
+        rate = 1 / (1 / i["cut_rate"] + 1 / i["shuffle_slow"])
+        phase("read, cut and send", {"one core a file": math.ceil(files / cores) * text / files / rate, "network": 2 * text / machines / i["network"]})
     # The last ones work while other cores have nothing left to do.
-    waves = math.ceil(tasks / cores)
-    phase("read", {"cores": waves * text / tasks / read_rate, "network": i["input_bytes"] / machines / i["object_store"]})
+    waves = math.ceil(parts / cores)
+    needs = {f"{width:,} cores": waves * text / parts / read_rate}
+    if not is_cut:
+        needs["network"] = i["input_bytes"] / machines / i["object_store"]
+    phase("parse" if is_cut else "read", needs)
     if target == SUMMARY:
         return phases
     exchanged, buckets = exchange(i, text)
@@ -332,9 +340,9 @@ def calculated(i, files, gzipped, target, after):
     needs |= {"disks": 4 * moved / machines / i["disk"], "frames through Python": frames * i["frame_s"] / cores}
     phase(f"exchange {exchanged / TB:.0f} TB of rows in {moved / TB:.0f} TB of frames", needs)
     right = i["broadcast_max"]
-    phase("open the join in each task", {"cores": tasks * right / i["open_rate"] / cores, "one NFS server": machines * right / i["nfs"]})
+    phase("open the join in each task", {"cores": parts * right / i["open_rate"] / width, "one NFS server": machines * right / i["nfs"]})
     documents_bytes = text * i["documents_of_text"]
-    needs = {"cores": text * (1 / i["whole_rate"] - 1 / i["read_rate"]) / cores}
+    needs = {f"{width:,} cores": text * (1 / i["whole_rate"] - 1 / i["read_rate"]) / width}
     if target != SERVER or not after:
         needs["parts to one NFS server"] = documents_bytes / i["nfs"]
     phase(f"render {documents_bytes / TB:.0f} TB", needs)
