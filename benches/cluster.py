@@ -162,7 +162,7 @@ def jobs_figures(job):
     kind, order = next(iter(job["job"]["order"].items()))
     return {
         "id": job["job"]["id"], "order": kind, "tasks": len(reports), "took_s": job["took_s"],
-        "bytes_sent": job["bytes_sent"], "bytes_reported": job["bytes_reported"], "keys_sampled": sum(len(keys) for report in reports for keys in report["samples"]),
+        "bytes_sent": job["bytes_sent"], "bytes_reported": job["bytes_reported"], "keys_sampled": sum(map(clusters.keys_of, reports)),
         "shuffled": job["job"]["buckets"] is not None, "keep": job["job"]["keep"], "writes_parts": order.get("writes_parts", False),
         "row_bytes": sum(report["bytes"] for report in reports),
     }

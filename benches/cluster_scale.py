@@ -11,7 +11,7 @@ each with where it is from. Change one there, and run the script again.
 
 The job is that of the Donor's Choice pipelines: rows of many gzipped files, a `group_concat` by key, a join with a broadcast
 right side, documents rendered and written. It is calculated for few large files and for many small ones, into one file and
-into a server, and for an `aggregate` of the rows as they are read; before and after three changes, which `CHANGES` names.
+into a server, and for an `aggregate` of the rows as they are read; before and after the changes that `CHANGES` names.
 
 Writes every input and every phase to benches/runs/DATE-cluster_scale.json, and what limits into docs/benchmarks.md.
 """
@@ -46,7 +46,8 @@ GIVEN = {
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
     "cut_rate": (1 * GB, "assumed: a core reads text and finds where records begin"),
     "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
-    "files_max": (65536, "Run::add_file: a file's number has 16 bits"),
+    "files_max": (1 << 20, "FILES_MAX of src/batch: a file's number has 20 bits"),
+    "files_max_before": (1 << 16, "the same at 118c3c6, with 16 bits"),
     "server_documents_a_node": (6000, "docs/benchmarks.md, bulk loads: 5,200 to 6,700 documents/s, one node on 2 cores"),
     "server_nodes": (20, "assumed"),
     "server_cores_more": (8, "assumed: a node of 16 cores does 8 times what one on 2 cores does"),
@@ -56,6 +57,7 @@ GIVEN = {
 CHANGES = {
     "own_files": "a task begins its loader on its own files alone, in place of all files",
     "sends": "tasks send documents to a server themselves, in place of the parent",
+    "numbers": "a file's number has 20 bits in place of 16",
     "cuts": "one task reads a large file, and others parse what it has read, in place of one that does both",
 }
 # How many files, and whether they are gzipped.
@@ -186,10 +188,9 @@ class Bench:
         sources = {side["from"] for job in jobs if job["job"]["buckets"] for side in job["job"]["sides"]}
         divided = [report for job in jobs if job["job"]["id"] in sources for report in job["reports"]]
         reports = [report for job in jobs for report in job["reports"]]
-        keys = lambda report: sum(map(len, report["samples"]))
-        sampled = max(reports, key=keys)
+        sampled = max(reports, key=clusters.keys_of)
         return {
-            "exchanged_of_text": moved / self.text, "batch_rows": sum(report["metrics"][-1]["rows_out"] for report in divided) / sum(report["batches"] for report in divided), "keys_sampled": keys(sampled), "report_bytes_sampled": len(json.dumps(sampled)),
+            "exchanged_of_text": moved / self.text, "batch_rows": sum(report["metrics"][-1]["rows_out"] for report in divided) / sum(report["batches"] for report in divided), "keys_sampled": clusters.keys_of(sampled), "report_bytes_sampled": len(json.dumps(sampled)),
             "report_bytes": common.median([len(json.dumps(report | {"samples": []})) for report in reports]), "order_bytes": max(job["bytes_sent"] for job in jobs),
         }
 
@@ -242,8 +243,7 @@ def alone(job, number):
     """A task of a job by itself, without an engine: its seconds and its report."""
     send = lambda header, payload=b"": struct.pack("<QQ", len(payload), len(header)) + payload + header
     sent = send(json.dumps(job["order"]).encode()) + send(json.dumps({"task": number, "attempt": "1"}).encode())
-    if job.get("given"):
-        sent += send(b'{"side":-1}', json.dumps(job["given"][number]).encode())
+    sent += b"".join(send(b'{"side":-1}', json.dumps(given).encode()) for task, given in job.get("given", ()) if task == number)
     began = time.perf_counter()
     with subprocess.Popen([common.ETL, "task"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as task:
         task.stdin.write(sent + send(b'{"end":true}'))
@@ -375,10 +375,11 @@ def bounds(i):
         exchanged, buckets = exchange(i, i["input_bytes"] * (i["inflates"] if gzipped else 1))
         a_key = (i["report_bytes_sampled"] - i["report_bytes"]) / max(i["keys_sampled"], 1)
         rows = [
-            ("files of a run", files, i["files_max"], ""),
+            ("files of a run, before", files, i["files_max_before"], ""),
+            ("files of a run, after", files, i["files_max"], ""),
             ("reports of a job", tasks * i["report_bytes"], i["result_max"], "B"),
-            ("the same with 2,048 keys a task", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
-            ("an order that names all files (before), in each task", files * i["order_bytes_a_file_before"], i["memory_a_core"] / 16, "B"),
+            ("the same with 2,048 keys in each", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
+            ("an order that names all files, in each task, before", files * i["order_bytes_a_file_before"], i["memory_a_core"] / 16, "B"),
             ("a bit for each block of the shuffle, in the driver", tasks * buckets / 8, i["result_max"], "B"),
             ("buckets, beside the keys that were sampled", buckets, tasks * 2048, ""),
             ("a bucket in a task's memory, four times", 4 * i["bucket_bytes"], i["memory_a_core"], "B"),

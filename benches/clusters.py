@@ -153,6 +153,11 @@ def record(log, command):
     sys.exit(child.wait())
 
 
+def keys_of(report):
+    """How many keys a task reports for borders between buckets."""
+    return sum(len(sample["keys"] if isinstance(sample, dict) else sample) for sample in report["samples"])
+
+
 def processes(mark):
     """The processes with a mark, each as what it is: pid, its parent's, what it is and the times it has used."""
     found, word = [], f"{MARK}={mark}".encode()
