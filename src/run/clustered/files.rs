@@ -52,12 +52,13 @@ pub(super) fn together(sizes: &[u64], cores: u64) -> Vec<FileTask> {
 /// How many tasks work on files of these sizes, about where one reads for others.
 pub fn file_tasks(sizes: &[u64], cores: u64) -> usize {
     let tasks = together(sizes, cores).into_iter();
-    let parts = tasks.map(|task| match task.is_shared {
-        true => sizes[task.files]
-            .iter()
-            .sum::<u64>()
-            .div_ceil(TASK_FILES_BYTES),
-        false => 1,
+    let parts = tasks.map(|task| {
+        let bytes: u64 = sizes[task.files].iter().sum();
+        if task.is_shared {
+            bytes.div_ceil(TASK_FILES_BYTES)
+        } else {
+            1
+        }
     });
     usize::try_from(parts.sum::<u64>()).unwrap_or(usize::MAX)
 }
