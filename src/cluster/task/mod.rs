@@ -271,21 +271,7 @@ fn pass(
     let input;
     (input, given.numbers) = incoming.inputs(order.input, &fragment, task, rows, stop)?;
     let costs = SharedCosts::default();
-    let results = executor::map(Task {
-        grid: Grid::SEQUENTIAL,
-        name: "task".into(),
-        prepare: Box::new(move || Ok(fragment)),
-        input,
-        above: 0,
-        adapts: false,
-        policy: None,
-        journal: None,
-        costs: costs.clone(),
-        gauge: Arc::new(Gauge::default()),
-        stop: stop.clone(),
-        workers: Arc::new(Workers::this_program()),
-    });
-    for outcome in results {
+    for outcome in executor::map(work(fragment, input, costs.clone(), stop)) {
         given.take(outcome, out)?;
         // Whoever started the task is gone: nobody reads a report.
         stop.check()?;
@@ -299,6 +285,24 @@ fn pass(
     report.open = costs.open;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// The batches one after the other through the fragment.
+fn work(fragment: BoundFragment, input: Inputs, costs: SharedCosts, stop: &Stop) -> Task {
+    Task {
+        grid: Grid::SEQUENTIAL,
+        name: "task".into(),
+        prepare: Box::new(move || Ok(fragment)),
+        input,
+        above: 0,
+        adapts: false,
+        policy: None,
+        journal: None,
+        costs,
+        gauge: Arc::new(Gauge::default()),
+        stop: stop.clone(),
+        workers: Arc::new(Workers::this_program()),
+    }
 }
 
 /// What comes into a task.
