@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import socket
 import struct
 import subprocess
@@ -270,13 +271,14 @@ def emit(event):
 
 
 def commands():
-    """The commands; the end of standard input ends the process, whatever it does at that moment."""
+    """The commands; the end of standard input ends the process, whatever it does at that moment, and its Java, which sees that
+    end only when it has started. `etl` has given them a process group of their own."""
     waiting = queue.Queue()
 
     def listen():
         for line in sys.stdin:
             waiting.put(json.loads(line))
-        os._exit(0)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

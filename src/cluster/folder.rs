@@ -43,6 +43,8 @@ impl HeldFolder {
     }
 
     fn create(base: &Path, run: &str, mode: u32) -> Result<Self> {
+        // Before its own: a run that goes on with `--resume` has the name of the one that was killed.
+        clear_ended(base);
         let path = base.join(format!("{PREFIX}{run}"));
         let io = |error: std::io::Error| Error::io("create", path.display(), &error);
         // Not the folders above it: a share that is not mounted must not be taken for one.
@@ -56,7 +58,6 @@ impl HeldFolder {
                 return Err(Error::failed(message));
             }
         };
-        clear_ended(base);
         Ok(HeldFolder { path, _held: held })
     }
 
@@ -110,6 +111,21 @@ fn clear_ended(base: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_goes_on_takes_the_place_of_the_one_that_was_killed() {
+        let base = std::env::temp_dir().join(format!("etl-folder-{}", std::process::id()));
+        let create = || HeldFolder::create(&base, "20261129T184118-e5aa", disk::PRIVATE_FOLDER);
+        let left = base.join("etl-20261129T184118-e5aa/f1-0");
+        std::fs::create_dir_all(&left).expect("the temporary folder takes another");
+        std::fs::write(left.with_file_name(HELD_FILE), "").expect("it takes a file");
+        let held = create().expect("nobody holds it");
+        assert!(!left.exists());
+        let busy = create().err().expect("it is held");
+        assert!(busy.message.contains("cannot create"), "{}", busy.message);
+        drop(held);
+        assert!(std::fs::remove_dir(&base).is_ok(), "something is left");
+    }
 
     #[test]
     fn the_scratch_folder_lies_where_spark_would_put_its_own() {
