@@ -14,12 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Folder;
-use crate::batch::origin;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// So many files have a number in a run.
-pub(super) const FILES_MAX: usize = origin::FILES_MAX as usize;
+pub(crate) const FILES_MAX: usize = 1 << 20;
 
 /// The characters that make a path a pattern.
 const MAGIC: [char; 3] = ['*', '?', '['];
