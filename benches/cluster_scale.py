@@ -43,6 +43,9 @@ GIVEN = {
     "result_max": (1 * GB, "Spark's default of spark.driver.maxResultSize (1 GiB)"),
     "bucket_bytes": (128 << 20, "BUCKET_BYTES of src/run/clustered"),
     "task_files_bytes": (64 << 20, "TASK_FILES_BYTES of src/run/clustered/files.rs"),
+    "frame_bytes_full": (256 << 10, "FRAME_BYTES of src/cluster/task/shuffle.rs"),
+    "frames_waiting_bytes": (64 << 20, "WAITING_BYTES of the same"),
+    "sample_keys": (1 << 18, "SAMPLE_KEYS of src/cluster/task/ranges.rs"),
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
     "cut_rate": (1 * GB, "assumed: a core reads text and finds where records begin"),
     "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
@@ -58,6 +61,8 @@ CHANGES = {
     "own_files": "a task begins its loader on its own files alone, in place of all files",
     "sends": "tasks send documents to a server themselves, in place of the parent",
     "numbers": "a file's number has 20 bits in place of 16",
+    "gathers": "rows wait for others of their bucket until they are a frame worth its cost, in place of a frame for each batch and bucket",
+    "samples": "all tasks of a job sample 262,144 keys, in place of 2,048 each",
     "cuts": "one task reads a large file, and others parse what it has read, in place of one that does both",
 }
 # How many files, and whether they are gzipped.
@@ -334,6 +339,11 @@ def calculated(i, files, gzipped, target, after):
     exchanged, buckets = exchange(i, text)
     rows = exchanged / i["row_bytes"]
     frames = min(rows / i["batch_rows"] * buckets, rows)
+    if after:
+        # A task gives its full frames, and all that it has each time that too much waits.
+        given = exchanged / parts
+        gathered = max(given / i["frame_bytes_full"], math.ceil(given / i["frames_waiting_bytes"]) * min(buckets, rows / parts))
+        frames = min(frames, parts * gathered)
     moved = exchanged + frames * i["frame_bytes"]
     needs = {"Spark's shuffle": moved / i["shuffle_slow"] / cores, "network": moved / machines / i["network"]}
     # Kept, shuffled: each is written and read.
@@ -378,15 +388,21 @@ def bounds(i):
             ("files of a run, before", files, i["files_max_before"], ""),
             ("files of a run, after", files, i["files_max"], ""),
             ("reports of a job", tasks * i["report_bytes"], i["result_max"], "B"),
-            ("the same with 2,048 keys in each", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
+            ("the same with the keys that are sampled, before", tasks * (i["report_bytes"] + 2048 * a_key), i["result_max"], "B"),
+            ("the same, after", tasks * (i["report_bytes"] + sampled(i, tasks) * a_key), i["result_max"], "B"),
             ("an order that names all files, in each task, before", files * i["order_bytes_a_file_before"], i["memory_a_core"] / 16, "B"),
             ("a bit for each block of the shuffle, in the driver", tasks * buckets / 8, i["result_max"], "B"),
-            ("buckets, beside the keys that were sampled", buckets, tasks * 2048, ""),
+            ("buckets, beside the keys that were sampled", buckets, tasks * sampled(i, tasks), ""),
             ("a bucket in a task's memory, four times", 4 * i["bucket_bytes"], i["memory_a_core"], "B"),
             ("exchanged rows on the disks of a machine, kept and shuffled", 2 * exchanged / i["machines"], i["disk_bytes"], "B"),
         ]
         found += [{"files": name, "what": what, "needs": needs, "has": has, "unit": unit, "fits": needs <= has} for what, needs, has, unit in rows]
     return found
+
+
+def sampled(i, tasks):
+    """How many keys a task samples, of so many tasks."""
+    return min(max(i["sample_keys"] // tasks, 16), 2048)
 
 
 def table(cases):

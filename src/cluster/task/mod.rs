@@ -5,6 +5,7 @@
 //! A fault of a row or a file is a result, which the report says: to try again would not help. A task ends with an error
 //! only where another attempt may succeed. It ends, too, when its standard input does before its report is written.
 
+mod given;
 mod look;
 mod numbered;
 mod ranges;
@@ -12,7 +13,6 @@ mod shuffle;
 mod source;
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::order::{
     DigestOrder, Order, RowKey, RunOrder, Sums, TaskFile, TaskInput, TaskNumber, TaskReport,
 };
-use super::parts::{self, AttemptFile};
+use super::parts;
 use crate::batch::Batch;
 use crate::clock::{peak_rss_bytes, process_cpu};
 use crate::digest::Digest;
@@ -30,12 +30,13 @@ use crate::executor::processes::Workers;
 use crate::executor::processes::frames::{Frame, read_frame};
 use crate::executor::streams::{collect, cut};
 use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
-use crate::fragment::{BatchOutcome, BoundFragment, StageMetrics};
+use crate::fragment::{BoundFragment, StageMetrics};
 use crate::partition;
 use crate::schema::Schema;
-use crate::stage::{Counts, Stage, StageKind, Totals, add_counts};
+use crate::stage::{Counts, Stage, StageKind, Totals};
 use crate::stop::Stop;
 use crate::threads;
+use given::Given;
 use look::look;
 use numbered::Numbers;
 use ranges::Sample;
@@ -402,113 +403,4 @@ fn digest(order: &DigestOrder, task: usize, frames: Frames) -> Result<TaskReport
         }],
         ..TaskReport::default()
     })
-}
-
-/// What a task gives, and what it reports of it.
-struct Given<'a> {
-    folder: PathBuf,
-    number: &'a TaskNumber,
-    frames: bool,
-    part: Option<AttemptFile>,
-    rejects: Option<AttemptFile>,
-    /// Where rows are numbered, the numbers of each batch that comes in.
-    numbers: Option<Receiver<Vec<u64>>>,
-    samples: Vec<Sample>,
-    report: TaskReport,
-}
-
-impl<'a> Given<'a> {
-    fn new(
-        folder: PathBuf,
-        number: &'a TaskNumber,
-        metrics: Vec<StageMetrics>,
-        frames: bool,
-        parts: bool,
-        samples: Vec<Sample>,
-    ) -> Result<Self> {
-        let part = parts.then(|| AttemptFile::part(&folder, number.task, &number.attempt));
-        Ok(Given {
-            part: part.transpose()?,
-            folder,
-            number,
-            frames,
-            rejects: None,
-            numbers: None,
-            samples,
-            report: TaskReport {
-                task: number.task,
-                rejected: vec![0; metrics.len()],
-                metrics,
-                ..TaskReport::default()
-            },
-        })
-    }
-
-    fn take(&mut self, outcome: BatchOutcome, out: &mut Out<impl Write>) -> Result<()> {
-        self.report.batches += u64::from(outcome.first == 0);
-        let numbers = self.numbers.as_ref();
-        // An error that came in place of a batch has none.
-        let numbers = numbers.filter(|_| !outcome.metrics.is_empty());
-        let numbers = numbers.and_then(|numbers| numbers.recv().ok());
-        for (at, metrics) in (outcome.first..).zip(outcome.metrics) {
-            self.enter(at, metrics, numbers.as_deref())?;
-        }
-        if let Some(batch) = outcome.batch {
-            let batch = batch.resolve();
-            let frame = Frame::new(Some(&batch), || json!({ "bucket": 0 }))?;
-            self.report.bytes += frame.bytes() as u64;
-            if let Some(part) = &mut self.part {
-                part.frame(&frame)?;
-            }
-            if self.frames {
-                out.send(&frame)?;
-            }
-            self.samples
-                .iter_mut()
-                .for_each(|sample| sample.add(&batch));
-        }
-        self.report.fault = outcome.fault.or(self.report.fault.take());
-        Ok(())
-    }
-
-    /// Adds what became of a batch in one stage. A reject is kept with its row's number if it has one, or else with the
-    /// stage's position.
-    fn enter(&mut self, at: usize, metrics: StageMetrics, numbers: Option<&[u64]>) -> Result<()> {
-        for reject in &metrics.rejects {
-            let tag = numbers.map_or(at as u64, |numbers| numbers[reject.row as usize]);
-            if self.rejects.is_none() {
-                let TaskNumber { task, attempt } = self.number;
-                self.rejects = Some(AttemptFile::rejects(&self.folder, *task, attempt)?);
-            }
-            let line = serde_json::to_string(&(tag, reject)).expect("it is plain data");
-            self.rejects
-                .as_mut()
-                .expect("it was just made")
-                .line(&line)?;
-        }
-        self.report.rejected[at] += metrics.rejects.len() as u64;
-        let sum = &mut self.report.metrics[at];
-        sum.rows_in += metrics.rows_in;
-        sum.rows_out += metrics.rows_out;
-        sum.added += metrics.added;
-        sum.dropped += metrics.dropped;
-        add_counts(&mut sum.counts, metrics.counts);
-        sum.span.add(&metrics.span);
-        sum.digest = match (sum.digest, metrics.digest) {
-            (Some(sum), Some(more)) => Some(sum.then(more)),
-            (sum, more) => more.or(sum),
-        };
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<TaskReport> {
-        if let Some(part) = self.part {
-            part.finish_part()?;
-        }
-        if let Some(rejects) = self.rejects {
-            rejects.finish()?;
-        }
-        self.report.samples = self.samples.into_iter().map(Sample::finish).collect();
-        Ok(self.report)
-    }
 }

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::cluster_files::with_large_file;
 use crate::harness::{Etl, Folder, Outcome, Running, Variant, files, project, wait_until};
+use crate::server::{Product, Server};
 
 /// A cluster that runs until it is dropped.
 struct Cluster {
@@ -61,6 +62,10 @@ impl Cluster {
 
     /// A run on it; `more` is more of what is handed to Spark.
     fn run(&self, folder: &Folder, more: &[(&str, &str)]) -> Etl {
+        self.run_of("pipeline.toml", folder, more)
+    }
+
+    fn run_of(&self, pipeline: &str, folder: &Folder, more: &[(&str, &str)]) -> Etl {
         let conf = CONF.iter().chain(more);
         let conf: Vec<String> = conf
             .map(|(key, value)| format!("{key:?} = {value:?}"))
@@ -70,7 +75,7 @@ impl Cluster {
             format!("cluster.python={}", self.python),
             format!("cluster.conf={{ {} }}", conf.join(", ")),
         ];
-        Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL)
+        Etl::run(folder.path(), pipeline, Variant::SEQUENTIAL)
             .args(["--digest", "--cluster", &self.master])
             .args(set.iter().flat_map(|value| ["--set", value]))
             .env("TMPDIR", folder.join("tmp"))
@@ -287,6 +292,26 @@ fn nothing_is_left(folder: &Folder) {
     }
 }
 
+/// The orders as documents.
+const INTO_SERVER: &str = r#"
+max_rejects = -1
+[[stage]]
+name = "orders"
+kind = "load_csv"
+files = ["in/orders_*"]
+types = { n = "int" }
+[[stage]]
+name = "send"
+kind = "bulk_index"
+inputs = ["orders"]
+to = "URL"
+index = "INDEX"
+load = "replace"
+batch_docs = 100
+"#;
+/// The job that sends them.
+const SENDING: &str = "f1-0";
+
 /// The jobs that read the orders, that follow, and that make the lists.
 const READING: &str = "f0-0";
 const NEXT: &str = "f1-0";
@@ -366,6 +391,7 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
 
     a_large_file_is_read_for_others(&trial);
     what_dies_below_spark_is_done_again(&trial);
+    what_dies_while_it_sends_is_sent_again(&trial);
     a_task_that_always_dies_ends_the_run(&trial);
     a_signal_ends_everything(&trial);
     without_its_driver_a_run_fails(&trial);
@@ -398,6 +424,42 @@ fn what_dies_below_spark_is_done_again(trial: &Trial) {
     trial.is_same(&outcome);
     let lost = &outcome.report["cluster"]["lost_executors"];
     assert!(lost.as_u64() >= Some(1), "{lost}");
+}
+
+/// Documents without ids of their own, into a real server: there once each, though a task is killed that sends them.
+fn what_dies_while_it_sends_is_sent_again(trial: &Trial) {
+    let Some(server) = Server::shared(Product::OpenSearch) else {
+        return;
+    };
+    let pipeline = |index: &str| {
+        let text = INTO_SERVER
+            .replace("URL", &server.url)
+            .replace("INDEX", index);
+        trial.folder.write("into_server.toml", text);
+    };
+    let documents = |index: &str| {
+        let documents = server.documents(index).into_values();
+        let mut documents: Vec<String> = documents.map(|document| document.to_string()).collect();
+        documents.sort_unstable();
+        documents
+    };
+    pipeline("alone");
+    let alone = Etl::run(trial.folder.path(), "into_server.toml", Variant::SEQUENTIAL);
+    assert_eq!(alone.outcome().code, Some(0));
+    pipeline("clustered");
+    let run = trial.cluster.run_of("into_server.toml", &trial.folder, &[]);
+    let mut running = run.start();
+    wait_until("documents in the new index", || {
+        trial.has_begun(SENDING) && server.count("clustered-*") > 0 || has_ended(&mut running)
+    });
+    assert!(kill_at_work("/etl task", &mut running));
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let counts = &outcome.stage("send")["counts"];
+    assert!(counts["confirmed"].as_u64() > Some(0), "{counts}");
+    assert_eq!(outcome.stage("send")["executor"], "cluster");
+    assert!(documents("clustered") == documents("alone"));
+    nothing_is_left(&trial.folder);
 }
 
 fn a_task_that_always_dies_ends_the_run(trial: &Trial) {

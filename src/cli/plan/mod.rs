@@ -1,11 +1,14 @@
 //! `etl plan`: how a pipeline would be run, judged from the pipeline file and the sizes of its files: of a
 //! compressed one a sample is inflated.
 
+mod cluster;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use self::cluster::{among_tasks, file_tasks, tasks, worth_a_cluster};
 use super::{PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
@@ -108,47 +111,6 @@ fn as_text(pipeline: &Pipeline, stays: &[Option<&'static str>], cores: Option<u6
     text
 }
 
-/// Where a fragment runs that a cluster executes, and in how many tasks, as far as that is known before the run.
-fn tasks(
-    pipeline: &Pipeline,
-    plan: &Plan,
-    fragment: &Fragment,
-    sizes: &[Size],
-    cores: Option<u64>,
-) -> String {
-    if let Some(number) = file_tasks(plan, fragment, sizes, cores) {
-        return format!("{} of the cluster", count(number, "task"));
-    }
-    let how = match fragment.input() {
-        None => "one for each file, but small files together".to_owned(),
-        Some(edge) if edge.partitioning.is_collected() => {
-            "one for about 128 MB of what it reads, at least one for each core".into()
-        }
-        Some(edge) => format!("as many as for {}", pipeline.steps[edge.from].name),
-    };
-    format!("tasks of the cluster, {how}")
-}
-
-/// In how many tasks a fragment runs whose rows come from files without being exchanged.
-fn file_tasks(
-    plan: &Plan,
-    fragment: &Fragment,
-    sizes: &[Size],
-    cores: Option<u64>,
-) -> Option<usize> {
-    let mut inputs = fragment.inputs().peekable();
-    if inputs.peek().is_none() {
-        let files = sizes[fragment.first()].files.as_ref().ok()?;
-        return Some(crate::run::file_tasks(files, cores?));
-    }
-    let of_input = |edge: &Edge| {
-        let is_exchanged = edge.partitioning.is_collected();
-        let above = plan.fragment_of(edge.from);
-        (!is_exchanged).then(|| file_tasks(plan, above, sizes, cores))?
-    };
-    inputs.map(of_input).sum()
-}
-
 /// What is said of a step below its name.
 fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<String> {
     let step = &pipeline.steps[at];
@@ -156,7 +118,12 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
     let mut lines = Vec::new();
     for edge in fragment.edges.iter().filter(|edge| edge.to == at) {
         let name = &pipeline.steps[edge.from].name;
-        let mut line = format!("reads {name}: {}", in_words(&edge.partitioning));
+        let words = if fragment.on_cluster {
+            among_tasks(&edge.partitioning)
+        } else {
+            in_words(&edge.partitioning)
+        };
+        let mut line = format!("reads {name}: {words}");
         if edge.input > 0 && edge.partitioning != Partitioning::Broadcast {
             let before = &pipeline.steps[step.inputs[edge.input - 1]].name;
             line.push_str(&format!(", after all of {before}"));
@@ -220,65 +187,6 @@ fn details(pipeline: &Pipeline, plan: &Plan, sizes: &[Size], at: usize) -> Vec<S
         lines.push("read by no stage: its rows are counted and dropped".into());
     }
     lines
-}
-
-/// Text that one machine works through in a second, about: the Donor's Choice job on two cores.
-const TEXT_A_SECOND: u64 = 100_000_000;
-const CORES_OF_ONE: f64 = 2.0;
-/// What a cluster takes before the first task runs, and for each task, about: Spark 4 with two workers.
-const CLUSTER_START_S: f64 = 20.0;
-const TASK_S: f64 = 0.05;
-
-/// Whether a cluster is likely to pay, from the sizes of the files and the number of its cores.
-fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size], cores: Option<u64>) -> String {
-    let steps = pipeline.steps.iter().zip(sizes);
-    let sources: Vec<&Size> = steps
-        .filter(|(step, _)| step.inputs.is_empty())
-        .map(|(_, size)| size)
-        .collect();
-    let text: Option<u64> = sources.iter().map(|size| size.behind).sum();
-    let files: usize = sources
-        .iter()
-        .filter_map(|size| size.files.as_ref().ok())
-        .map(Vec::len)
-        .sum();
-    let Some(text) = text else {
-        return format!(
-            "A cluster takes about {CLUSTER_START_S} s to start; how much there is to read is not known here."
-        );
-    };
-    let alone = text as f64 / TEXT_A_SECOND as f64;
-    let before = CLUSTER_START_S + TASK_S * files as f64;
-    let together = cores.map(|cores| alone * CORES_OF_ONE / cores.max(1) as f64);
-    // Of a cluster of unknown size a few machines are expected.
-    let pays = together.map_or(alone > 4.0 * before, |work| before + work < alone);
-    let work = cores.zip(together).map_or_else(
-        || "beside the work".into(),
-        |(cores, work)| {
-            let cores = count(cores, "core");
-            format!("beside the work, which is {} on {cores}", about(work))
-        },
-    );
-    let verdict = if pays {
-        "a cluster is likely to be done sooner"
-    } else {
-        "one machine is likely to be done sooner"
-    };
-    format!(
-        "About {} of text in {}: {} on one machine, at {} a second. A cluster takes {} {work}: {verdict}.",
-        bytes(text),
-        count(files, "file"),
-        about(alone),
-        bytes(TEXT_A_SECOND),
-        about(before),
-    )
-}
-
-fn about(seconds: f64) -> String {
-    if seconds < 1.0 {
-        return "less than 1 s".into();
-    }
-    format!("some {seconds:.0} s")
 }
 
 /// What a stage reads of files, and what all that its rows come from holds.
