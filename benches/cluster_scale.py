@@ -47,7 +47,6 @@ GIVEN = {
     "frames_waiting_bytes": (64 << 20, "WAITING_BYTES of the same"),
     "sample_keys": (1 << 18, "SAMPLE_KEYS of src/cluster/task/ranges.rs"),
     "broadcast_max": (256 * MB, "the default of `broadcast_max`"),
-    "cut_rate": (1 * GB, "assumed: a core reads text and finds where records begin"),
     "open_rate": (0.5 * GB, "assumed: a task reads the right side from the page cache and hashes it"),
     "files_max": (1 << 20, "FILES_MAX of src/batch: a file's number has 20 bits"),
     "files_max_before": (1 << 16, "the same at 118c3c6, with 16 bits"),
@@ -63,7 +62,6 @@ CHANGES = {
     "numbers": "a file's number has 20 bits in place of 16",
     "gathers": "rows wait for others of their bucket until they are a frame worth its cost, in place of a frame for each batch and bucket",
     "samples": "all tasks of a job sample 262,144 keys, in place of 2,048 each",
-    "cuts": "one task reads a large file, and others parse what it has read, in place of one that does both",
 }
 # How many files, and whether they are gzipped.
 FILES = {"10,000 `.csv.gz` of 1 GB": (10_000, True), "1,000,000 `.csv.gz` of 10 MB": (1_000_000, True), "100 `.csv` of 100 GB": (100, False)}
@@ -310,10 +308,7 @@ def calculated(i, files, gzipped, target, after):
     tasks, looked_at = math.ceil(files / together), together if after else files
     a_file, order_a_file = (i[f"{name}{'' if after else '_before'}"] for name in ("etl_task_s_a_file", "order_bytes_a_file"))
     read_rate = i["read_rate"] if gzipped else i["read_rate"] / (1 - i["inflating"])
-    # A file of more than a core's share is read by one task, which sends its text through the shuffle to others.
-    is_cut = after and i["input_bytes"] / files > max(i["task_files_bytes"], i["input_bytes"] / cores)
-    parts = math.ceil(i["input_bytes"] / i["task_files_bytes"]) if is_cut else tasks
-    width = min(parts, cores)
+    width = min(tasks, cores)
     phases = []
 
     def phase(name, needs):
@@ -321,19 +316,14 @@ def calculated(i, files, gzipped, target, after):
         phases.append({"phase": name, "s": needs[limit], "limit": limit, "needs": needs})
 
     phase("start", {"Spark": i["start_s"]})
-    begun = tasks + parts if is_cut else tasks
-    needs = {"cores": begun * (i["task_s"] + a_file * looked_at) / cores, "one driver": begun * i["driver_s_a_task"]}
+    needs = {"cores": tasks * (i["task_s"] + a_file * looked_at) / cores, "one driver": tasks * i["driver_s_a_task"]}
     needs |= {"files opened on one NFS server": tasks * looked_at / i["nfs_opens"], "orders to all machines": files * order_a_file / i["network"] * math.log2(machines)}
-    phase(f"begin {begun:,} tasks", needs)
-    if is_cut:
-        rate = 1 / (1 / i["cut_rate"] + 1 / i["shuffle_slow"])
-        phase("read, cut and send", {"one core a file": math.ceil(files / cores) * text / files / rate, "network": 2 * text / machines / i["network"]})
+    phase(f"begin {tasks:,} tasks", needs)
     # The last ones work while other cores have nothing left to do.
-    waves = math.ceil(parts / cores)
-    needs = {f"{width:,} cores": waves * text / parts / read_rate}
-    if not is_cut:
-        needs["network"] = i["input_bytes"] / machines / i["object_store"]
-    phase("parse" if is_cut else "read", needs)
+    waves = math.ceil(tasks / cores)
+    needs = {f"{width:,} cores": waves * text / tasks / read_rate}
+    needs["network"] = i["input_bytes"] / machines / i["object_store"]
+    phase("read", needs)
     if target == SUMMARY:
         return phases
     exchanged, buckets = exchange(i, text)
@@ -341,16 +331,16 @@ def calculated(i, files, gzipped, target, after):
     frames = min(rows / i["batch_rows"] * buckets, rows)
     if after:
         # A task gives its full frames, and all that it has each time that too much waits.
-        given = exchanged / parts
-        gathered = max(given / i["frame_bytes_full"], math.ceil(given / i["frames_waiting_bytes"]) * min(buckets, rows / parts))
-        frames = min(frames, parts * gathered)
+        given = exchanged / tasks
+        gathered = max(given / i["frame_bytes_full"], math.ceil(given / i["frames_waiting_bytes"]) * min(buckets, rows / tasks))
+        frames = min(frames, tasks * gathered)
     moved = exchanged + frames * i["frame_bytes"]
     needs = {"Spark's shuffle": moved / i["shuffle_slow"] / cores, "network": moved / machines / i["network"]}
     # Kept, shuffled: each is written and read.
     needs |= {"disks": 4 * moved / machines / i["disk"], "frames through Python": frames * i["frame_s"] / cores}
     phase(f"exchange {exchanged / TB:.0f} TB of rows in {moved / TB:.0f} TB of frames", needs)
     right = i["broadcast_max"]
-    phase("open the join in each task", {"cores": parts * right / i["open_rate"] / width, "one NFS server": machines * right / i["nfs"]})
+    phase("open the join in each task", {"cores": tasks * right / i["open_rate"] / width, "one NFS server": machines * right / i["nfs"]})
     documents_bytes = text * i["documents_of_text"]
     needs = {f"{width:,} cores": text * (1 / i["whole_rate"] - 1 / i["read_rate"]) / width}
     if target != SERVER or not after:

@@ -176,20 +176,18 @@ class Driver:
         return self.tasks(items, job["order"], buckets is not None)
 
     def side(self, number, side, buckets):
-        """Frames that a job reads: as they are, or each in its bucket, counted from the first one of its task."""
+        """Frames that a job reads: as they are, or each in its bucket: that of the task that gave it, or its own."""
         items = self.kept[side["from"]]
         if buckets is None:
             return items
         if side["divide"] is not None:
             items = self.tasks(items, side["divide"], False)
 
-        first = side["first_buckets"]
-
         def tagged(index, part):
             for bucket, value in part:
                 if bucket is not None:
                     (_, task, at), payload = value
-                    yield bucket + (first[index] if first else 0), ((number, task, at), payload)
+                    yield (index if side["by_task"] else bucket), ((number, task, at), payload)
 
         return items.mapPartitionsWithIndex(tagged)
 

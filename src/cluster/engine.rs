@@ -67,6 +67,9 @@ pub(crate) struct Job {
     pub(crate) order: Order,
     /// Whether other jobs read its frames.
     pub(crate) keep: bool,
+    /// A job whose frames no other one reads: they go once this one has ended.
+    #[serde(skip)]
+    pub(crate) reads_alone: Option<String>,
 }
 
 /// Frames that a job reads.
@@ -76,8 +79,8 @@ pub(crate) struct Side {
     pub(crate) from: String,
     /// How they are divided among buckets; `None`: each has its bucket.
     pub(crate) divide: Option<Order>,
-    /// For each task that gave them, which bucket of the job its own first one is; empty: they are the same.
-    pub(crate) first_buckets: Vec<usize>,
+    /// Each goes into the bucket of the task that gave it.
+    pub(crate) by_task: bool,
 }
 
 /// What the script says.

@@ -69,6 +69,7 @@ fn tasks(
     let job = Job {
         id: "look".into(),
         given: Vec::new(),
+        reads_alone: None,
         stages: Vec::new(),
         sides: Vec::new(),
         tasks: engine.parallelism * TASKS_A_CORE,

@@ -17,8 +17,6 @@ use crate::stage::{Counts, InputFile};
 pub(crate) enum Order {
     /// Its rows pass through a fragment.
     Run(Box<RunOrder>),
-    /// Files are read, and what its stage works on goes into buckets.
-    Read(Box<ReadOrder>),
     /// Its rows are divided among buckets.
     Divide(DivideOrder),
     /// The keys of its rows are sent to the buckets that have rows of these keys.
@@ -56,7 +54,7 @@ pub(crate) struct RunOrder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskInput {
-    /// Files that the first stage reads, or frames: what was read of a file ([`ReadOrder`]).
+    /// Files that the first stage reads.
     Files(SourceOrder),
     /// Frames, one batch each, of the inputs that enter the first stage one after the other.
     Frames {
@@ -95,16 +93,6 @@ pub(crate) enum RowKey {
     /// The order by the columns at these positions, the falling ones marked. Rows that are alike are ordered by where they
     /// stand, so that ranges are about as long as each other whatever the values.
     Order(Vec<(usize, bool)>),
-}
-
-/// A stage whose files are read by one task, for others that work on what it has read.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ReadOrder {
-    pub(crate) stage: BoundStage,
-    pub(crate) source: SourceOrder,
-    pub(crate) batch_rows: usize,
-    /// When a bucket has so many bytes, what follows goes into the next one.
-    pub(crate) bucket_bytes: u64,
 }
 
 /// A stage that reads files, of which each task begins the stage on its own ones alone: they are what it is given
@@ -234,8 +222,6 @@ pub(crate) struct TaskReport {
     pub(crate) read_bytes: u64,
     /// Bytes of the frames that it gave.
     pub(crate) bytes: u64,
-    /// Into how many buckets it has read.
-    pub(crate) buckets: usize,
     /// For each key that was asked for, some of its rows' keys.
     pub(crate) samples: Vec<KeySample>,
     pub(crate) warnings: Vec<String>,

@@ -41,7 +41,7 @@ use look::look;
 use numbered::Numbers;
 use ranges::Sample;
 use shuffle::{answer, ask, divide};
-use source::{OwnFiles, read};
+use source::OwnFiles;
 
 /// Frames that wait to be worked on.
 const FRAMES_AHEAD: usize = 2;
@@ -71,7 +71,6 @@ pub fn run(
             pass_outside(registry, *order, &number, frames, &mut out, &stop)?
         }
         Order::Run(order) => pass(registry, *order, &number, false, frames, &mut out, &stop)?,
-        Order::Read(order) => read(registry, *order, number.task, &frames, &mut out, &stop)?,
     };
     let rows = report.metrics.iter().map(|stage| stage.rows_in);
     report.sums = Sums::new(process_cpu(), report.read_bytes, rows);
@@ -126,14 +125,12 @@ fn batches(frames: impl IntoIterator<Item = SideFrame, IntoIter: Send + 'static>
     Box::new(frames.into_iter().map(|(_, frame)| Batch::decode(&frame)))
 }
 
-/// The files that the job itself gives the task, if it does, or else the first frame of another job.
-fn given(frames: &Frames) -> Result<(Option<Vec<TaskFile>>, Option<SideFrame>)> {
+/// The files that the job itself gives the task.
+fn given(frames: &Frames) -> Result<Vec<TaskFile>> {
     match frames.recv() {
-        Ok((GIVEN, value)) => match serde_json::from_slice(&value) {
-            Ok(files) => Ok((Some(files), None)),
-            Err(error) => Err(Error::failed("the files of the task cannot be read").cause(error)),
-        },
-        other => Ok((None, other.ok())),
+        Ok((GIVEN, value)) => serde_json::from_slice(&value)
+            .map_err(|error| Error::failed("the files of the task cannot be read").cause(error)),
+        _ => Err(Error::failed("the task was given no files")),
     }
 }
 
@@ -231,17 +228,13 @@ fn pass(
     out: &mut Out<impl Write>,
     stop: &Stop,
 ) -> Result<TaskReport> {
-    let (mut own_files, mut next) = (None, None);
+    let mut own_files = None;
     if let TaskInput::Files(source) = &order.input {
-        let files;
-        (files, next) = given(&frames)?;
-        own_files = files.map(|files| OwnFiles::new(source, files));
-        if let Some(files) = &own_files {
-            files.narrow(registry, &mut order.bound[0]);
-        }
+        let files = OwnFiles::new(source, given(&frames)?);
+        files.narrow(registry, &mut order.bound[0]);
+        own_files = Some(files);
     }
-    let (broadcast, first) = broadcast(&order, &frames)?;
-    next = next.or(first);
+    let (broadcast, next) = broadcast(&order, &frames)?;
     let mut fragment =
         BoundFragment::of(registry, order.bound, broadcast, order.digest, order.tasks)?;
     fragment.stop = stop.clone();

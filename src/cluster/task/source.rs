@@ -1,62 +1,15 @@
-//! The files that a task reads: its stage begins on them alone, however many files the stage has. Of a file that is large
-//! beside all others a task only reads the blocks, the work of one core, and other tasks work on these.
+//! The files that a task reads: its stage begins on them alone, however many files the stage has.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use super::super::order::{ReadOrder, SourceOrder, TaskFile, TaskReport};
+use super::super::order::{SourceOrder, TaskFile};
 use super::look::other_file;
-use super::{Frames, Out, finish, given};
 use crate::error::{Error, Result};
 use crate::executor::Batches;
-use crate::fragment::{BoundFragment, BoundStage};
+use crate::fragment::BoundStage;
 use crate::place::quote;
 use crate::stage::{Folder, Run, Stage, StageKind};
 use crate::stop::Stop;
-
-/// Gives the batches of the task's files, as their stage's sessions take them, to one bucket after the other.
-pub(super) fn read(
-    registry: &[&'static StageKind],
-    order: ReadOrder,
-    task: usize,
-    frames: &Frames,
-    out: &mut Out<impl Write>,
-    stop: &Stop,
-) -> Result<TaskReport> {
-    let mut report = TaskReport {
-        task,
-        buckets: 1,
-        ..TaskReport::default()
-    };
-    let mut stage = order.stage;
-    let (own, _) = given(frames)?;
-    let own = own.ok_or_else(|| Error::failed("the task was given no files"))?;
-    let files = OwnFiles::new(&order.source, own);
-    report.read_bytes = files.bytes();
-    files.narrow(registry, &mut stage);
-    let fragment = BoundFragment::of(registry, vec![stage], vec![Vec::new()], false, 1)?;
-    let stage = &*fragment.stages[0];
-    let mut bytes = 0;
-    for batch in files.batches(stage, &fragment.bound[0], order.batch_rows, stop) {
-        stop.check()?;
-        match batch {
-            Ok(batch) => {
-                if bytes >= order.bucket_bytes {
-                    report.buckets += 1;
-                    bytes = 0;
-                }
-                bytes += out.give(&batch, report.buckets - 1)?;
-            }
-            // Other tasks work on what was read before it.
-            Err(fault) => {
-                report.fault = Some(fault);
-                break;
-            }
-        }
-    }
-    finish(stage, &mut report)?;
-    Ok(report)
-}
 
 /// What a stage begins on in one task.
 pub(super) struct OwnFiles {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::files::{FileTask, TASK_FILES_BYTES, together};
-use super::{Cluster, Frames, ReadyJob};
+use super::files::together;
+use super::{Cluster, Frames};
 use crate::cluster::engine::{Job, Side};
 use crate::cluster::order::{
-    AnswerOrder, DivideOrder, HashedKeys, Order, ReadOrder, RowKey, SourceOrder, TaskInput,
-    TaskReport,
+    AnswerOrder, DivideOrder, HashedKeys, Order, RowKey, SourceOrder, TaskInput,
 };
 use crate::error::{Error, Result};
 use crate::fragment::BoundStage;
@@ -28,7 +27,7 @@ impl Cluster<'_, '_> {
         stage: &mut BoundStage,
         before: Option<&Frames>,
         live: &[Arc<Live>],
-        ready: &mut ReadyJob,
+        job: &mut Job,
     ) -> Result<TaskInput> {
         let above = |edge: &Edge| self.outputs[&edge.from].frames.clone();
         let entering: Vec<Frames> = match before {
@@ -36,14 +35,13 @@ impl Cluster<'_, '_> {
             None => fragment.inputs().map(above).collect(),
         };
         let Some(rows) = entering.first() else {
-            return self.files(fragment, stage, live, ready);
+            return Ok(self.files(fragment, stage, job));
         };
-        let job = &mut ready.job;
         if let Some(edge) = self.large(fragment, at).cloned() {
             let answers = self.answers(fragment, &edge, stage, rows, live)?;
-            ready.reads_alone.push(answers.id.clone());
+            job.reads_alone = Some(answers.id.clone());
             let stay = Side {
-                first_buckets: (0..rows.tasks).collect(),
+                by_task: true,
                 ..side(rows, None)
             };
             job.buckets = Some(rows.tasks);
@@ -66,98 +64,24 @@ impl Cluster<'_, '_> {
         Ok(TaskInput::Frames { tasks })
     }
 
-    /// The files of a fragment's own source. The options of its stage, which go to all tasks, name no more than the first
-    /// one. Files that only one core could read in time are read first, for tasks of this job.
-    fn files(
-        &mut self,
-        fragment: &Fragment,
-        stage: &mut BoundStage,
-        live: &[Arc<Live>],
-        ready: &mut ReadyJob,
-    ) -> Result<TaskInput> {
+    /// The files of a fragment's own source, which of them each task is given. The options of its stage, which go to all
+    /// tasks, name no more than the first one.
+    fn files(&self, fragment: &Fragment, stage: &mut BoundStage, job: &mut Job) -> TaskInput {
         let at = fragment.first();
-        let driver = self.driver;
-        let files = &driver.files_of[&at];
-        let option = driver.pipeline.steps[at].kind.patterns_option;
+        let files = &self.driver.files_of[&at];
+        let option = self.driver.pipeline.steps[at].kind.patterns_option;
         if let (Some(option), Some((_, first))) = (option, &files.first) {
             stage.spec.options[option] = json!([quote(&first.file)]);
         }
         let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
         let tasks = together(&sizes, self.engine.parallelism as u64);
-        let source = SourceOrder {
+        job.tasks = tasks.len();
+        let own = tasks.into_iter().map(|own| json!(files.read[own]));
+        job.given = own.enumerate().collect();
+        TaskInput::Files(SourceOrder {
             working_folder: std::env::current_dir().unwrap_or_default(),
             first: files.first.clone(),
-        };
-        let own = |task: &FileTask| json!(files.read[task.files.clone()]);
-        let shared: Vec<Value> = tasks
-            .iter()
-            .filter(|task| task.is_shared)
-            .map(own)
-            .collect();
-        let mut blocks = None;
-        let mut reports = Vec::new();
-        if !shared.is_empty() {
-            let frames;
-            (frames, reports) = self.read(fragment, stage, &source, shared, live)?;
-            ready.reads_alone.push(frames.id.clone());
-            blocks = Some(frames);
-        }
-        let mut reports = reports.into_iter();
-        let mut first_buckets = Vec::new();
-        let job = &mut ready.job;
-        job.tasks = 0;
-        for task in &tasks {
-            let first = job.tasks;
-            if task.is_shared {
-                let report = reports.next().expect("each of these files was read");
-                first_buckets.push(first);
-                job.tasks += report.buckets;
-                ready.read.push((first..job.tasks, report));
-            } else {
-                job.given.push((first, own(task)));
-                job.tasks += 1;
-            }
-        }
-        if let Some(blocks) = blocks {
-            job.buckets = Some(job.tasks);
-            job.sides = vec![Side {
-                first_buckets,
-                ..side(&blocks, None)
-            }];
-        }
-        Ok(TaskInput::Files(source))
-    }
-
-    /// Has files read whose blocks further tasks work on; a task for each file.
-    fn read(
-        &mut self,
-        fragment: &Fragment,
-        stage: &BoundStage,
-        source: &SourceOrder,
-        files: Vec<Value>,
-        live: &[Arc<Live>],
-    ) -> Result<(Frames, Vec<TaskReport>)> {
-        let job = Job {
-            id: format!("f{}-read", fragment.last()),
-            stages: vec![stage.spec.name.clone()],
-            sides: Vec::new(),
-            tasks: files.len(),
-            given: files.into_iter().enumerate().collect(),
-            buckets: None,
-            order: Order::Read(Box::new(ReadOrder {
-                stage: stage.clone(),
-                source: source.clone(),
-                batch_rows: fragment.batch_rows,
-                bucket_bytes: TASK_FILES_BYTES,
-            })),
-            keep: true,
-        };
-        let reports = self.send(&job, live)?;
-        let frames = Frames {
-            tasks: job.tasks,
-            id: job.id,
-        };
-        Ok((frames, reports))
+        })
     }
 
     /// Has a job read frames divided among buckets by ranges of a key.
@@ -201,6 +125,7 @@ impl Cluster<'_, '_> {
         let job = Job {
             id: format!("f{}-{}-rows", fragment.last(), edge.to),
             given: Vec::new(),
+            reads_alone: None,
             stages: vec![step.name.clone()],
             sides: vec![
                 side(
@@ -236,6 +161,6 @@ pub(super) fn side(frames: &Frames, divide: Option<Order>) -> Side {
     Side {
         from: frames.id.clone(),
         divide,
-        first_buckets: Vec::new(),
+        by_task: false,
     }
 }

@@ -60,26 +60,6 @@ struct FragmentOutput {
     readers: usize,
 }
 
-/// A job, and what other jobs have done for it.
-struct ReadyJob {
-    job: Job,
-    /// Those whose frames it alone reads.
-    reads_alone: Vec<String>,
-    /// What tasks have reported that read a file, each with the tasks of the job that work on what was read.
-    read: Vec<(Range<usize>, TaskReport)>,
-}
-
-/// Adds what the task reported that read a file to what those report that worked on it.
-fn add_read(reports: &mut [TaskReport], read: TaskReport) {
-    if let Some(first) = reports.first_mut() {
-        first.warnings.extend(read.warnings);
-    }
-    // What was read before an error comes first.
-    if let Some(last) = reports.last_mut() {
-        last.fault = last.fault.take().or(read.fault);
-    }
-}
-
 impl FragmentOutput {
     /// For each task, the number of its first row.
     fn firsts(&self) -> Vec<u64> {
@@ -194,14 +174,10 @@ impl Cluster<'_, '_> {
             let leg = from..to;
             let began = monotonic();
             let stages = bound[leg.clone()].to_vec();
-            let ready = self.leg(fragment, &leg, stages, frames.as_ref(), live)?;
-            let job = ready.job;
-            let mut reports = self.send(&job, &live[leg.clone()])?;
-            for (tasks, read) in ready.read {
-                add_read(&mut reports[tasks], read);
-            }
-            for id in ready.reads_alone {
-                self.engine.release(&id)?;
+            let job = self.leg(fragment, &leg, stages, frames.as_ref(), live)?;
+            let reports = self.send(&job, &live[leg.clone()])?;
+            if let Some(id) = &job.reads_alone {
+                self.engine.release(id)?;
             }
             match fragment.partitioning() {
                 Partitioning::UniqueInFlight(_) => {
@@ -294,12 +270,13 @@ impl Cluster<'_, '_> {
         mut bound: Vec<BoundStage>,
         before: Option<&Frames>,
         live: &[Arc<Live>],
-    ) -> Result<ReadyJob> {
+    ) -> Result<Job> {
         let is_last = leg.end == fragment.stages.len();
         let id = format!("f{}-{}", fragment.last(), leg.start);
-        let job = Job {
+        let mut job = Job {
             id: id.clone(),
             given: Vec::new(),
+            reads_alone: None,
             stages: bound.iter().map(|stage| stage.spec.name.clone()).collect(),
             sides: Vec::new(),
             tasks: 1,
@@ -307,13 +284,7 @@ impl Cluster<'_, '_> {
             order: Order::Ask(HashedKeys::default()),
             keep: !is_last || self.frame_readers(fragment) > 0,
         };
-        let mut ready = ReadyJob {
-            job,
-            reads_alone: Vec::new(),
-            read: Vec::new(),
-        };
-        let input = self.input(fragment, leg.start, &mut bound[0], before, live, &mut ready)?;
-        let job = &mut ready.job;
+        let input = self.input(fragment, leg.start, &mut bound[0], before, live, &mut job)?;
         job.order = Order::Run(Box::new(RunOrder {
             digest: self.driver.options.digest,
             tasks: job.buckets.unwrap_or(job.tasks),
@@ -330,7 +301,7 @@ impl Cluster<'_, '_> {
             folder: self.folder.folder(&id)?,
             bound,
         }));
-        Ok(ready)
+        Ok(job)
     }
 
     /// Enters what became of the rows of some stages, task by task in their order. The first fault ends the run; what came

@@ -120,6 +120,7 @@ impl Cluster<'_, '_> {
         let job = Job {
             id: format!("f{}-digest", fragment.last()),
             given: Vec::new(),
+            reads_alone: None,
             stages: vec![fragment.name()],
             sides: vec![side(&above.frames, None)],
             tasks: above.frames.tasks,

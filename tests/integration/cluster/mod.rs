@@ -16,7 +16,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cluster_files::with_large_file;
 use crate::harness::{Etl, Folder, Outcome, Running, Variant, files, project, wait_until};
 use crate::server::{Product, Server};
 
@@ -389,7 +388,6 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     let asking = ["--set", "cluster.broadcast_max=0"];
     trial.is_same(&trial.run().args(asking).outcome());
 
-    a_large_file_is_read_for_others(&trial);
     what_dies_below_spark_is_done_again(&trial);
     what_dies_while_it_sends_is_sent_again(&trial);
     a_task_that_always_dies_ends_the_run(&trial);
@@ -397,21 +395,6 @@ fn a_cluster_gives_the_same_bytes_whatever_is_killed() {
     without_its_driver_a_run_fails(&trial);
     a_killed_run_is_cleared_by_the_next(&trial);
     lost_workers_are_done_without(&trial);
-}
-
-/// What one task reads of a large file others work on.
-fn a_large_file_is_read_for_others(trial: &Trial) {
-    let large = with_large_file(&[10, 3_600]);
-    fs::create_dir(large.join("tmp")).expect("the folder takes another");
-    let alone = Etl::run(large.path(), "pipeline.toml", Variant::SEQUENTIAL)
-        .args(["--digest"])
-        .outcome();
-    let written = out(&large);
-    let outcome = trial.cluster.run(&large, &[]).outcome();
-    assert_eq!(seen(&outcome), seen(&alone), "{}", outcome.stderr);
-    assert_eq!(out(&large), written);
-    assert_eq!(outcome.stage("load")["processes"], 4);
-    nothing_is_left(&large);
 }
 
 /// A task, the Python that started one, the executor that started that.
