@@ -15,7 +15,7 @@ use crate::harness::{
 
 /// Every width with these batch sizes (`None`: the default), streamed and staged.
 fn matrix(batch_rows: &[Option<u32>]) -> Vec<Variant> {
-    let mut variants = Vec::new();
+    let mut variants = vec![Variant::CLUSTER];
     for width in Variant::WIDTHS {
         for &rows in batch_rows {
             let variant = match rows {
@@ -107,6 +107,7 @@ fn run(folder: &Folder, dumps: &Path, variant: Variant) -> Result<PathBuf, Strin
     let outcome = Etl::run(folder.path(), &pipeline.display().to_string(), variant)
         .env("ETL_DATA", dumps)
         .env("ETL_OUT", &out)
+        .args(variant.shared_folder(folder))
         .outcome();
     let mut faults = outcome.faults();
     if outcome.code != Some(0) || !outcome.stderr.is_empty() {
@@ -159,6 +160,7 @@ fn the_local_index_holds_the_same_documents_under_every_executor() {
                 "ETL_SEARCH_URL",
                 "local:".to_owned() + &folder.join("index").display().to_string(),
             )
+            .args(variant.shared_folder(&folder))
     };
     let search = |arguments: &[&str]| {
         let outcome = Etl::new(folder.path(), &["search", "index"])
@@ -173,7 +175,7 @@ fn the_local_index_holds_the_same_documents_under_every_executor() {
     };
     let holds = |of: fn(&Value) -> bool| want.values().filter(|&document| of(document)).count();
 
-    for variant in Variant::EACH {
+    for variant in Variant::EACH.into_iter().chain([Variant::CLUSTER]) {
         let outcome = index(variant).outcome();
         assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
         assert_eq!(outcome.faults(), Vec::<String>::new(), "{variant}");

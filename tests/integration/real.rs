@@ -8,7 +8,7 @@ use crate::harness::{
     Etl, Folder, Variant, difference, for_each, has_python, project, python, shared,
 };
 
-const VARIANTS: [Variant; 7] = [
+const VARIANTS: [Variant; 9] = [
     Variant::new("sequential", 1, 1).staged(),
     Variant::new("threads", 1, 2),
     Variant::new("threads", 1, 3).batch_rows(7),
@@ -16,6 +16,8 @@ const VARIANTS: [Variant; 7] = [
     Variant::new("processes", 3, 1).batch_rows(100).staged(),
     Variant::new("hybrid", 2, 2).batch_rows(1000),
     Variant::new("hybrid", 1, 2).staged(),
+    Variant::CLUSTER,
+    Variant::CLUSTER_ASKING.batch_rows(100),
 ];
 
 fn data() -> Option<PathBuf> {
@@ -49,6 +51,7 @@ fn check(name: &str, documents: usize) {
         let outcome = Etl::run(folder.path(), &pipeline.display().to_string(), variant)
             .env("ETL_SHARED_DATA", &data)
             .env("ETL_OUT", &out)
+            .args(variant.shared_folder(&folder))
             .outcome();
         assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
         assert_eq!(outcome.faults(), Vec::<String>::new(), "{variant}");
