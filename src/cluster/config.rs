@@ -102,7 +102,7 @@ impl ClusterTable {
                 .hint("write `--cluster spark://HOST:7077`, or `master` in the table `[cluster]`")
         });
         let master = master.and_then(checked_master);
-        let shared = self.folder.as_deref().ok_or_else(|| {
+        let shared = self.folder.as_deref().filter(|folder| !folder.is_empty()).ok_or_else(|| {
             Error::usage("`cluster.folder` is missing")
                 .hint("name a folder that all machines see at one path: `folder = \"/mnt/etl\"` in the table `[cluster]`, or `--set cluster.folder=/mnt/etl`")
         });
@@ -174,11 +174,15 @@ fn checked_master(master: &str) -> Result<String> {
 fn size(text: &str) -> Result<u64> {
     let wrong = || {
         let message = format!(
-            "`cluster.broadcast_max`: expected a number of bytes such as `256MB`, found `{text}`"
+            "`cluster.broadcast_max`: expected a whole number of bytes, or of `kB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`, found `{text}`"
         );
         Error::usage(message).of(["broadcast_max"])
     };
     let units = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1_000),
         ("KB", 1_000),
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
@@ -198,8 +202,10 @@ mod tests {
 
     #[test]
     fn sizes_are_numbers_with_a_unit() {
-        let sizes = ["0", "17", "1KB", "256MB", "2 GB"].map(|text| size(text).expect("it is one"));
-        assert_eq!(sizes, [0, 17, 1_000, 256_000_000, 2_000_000_000]);
+        let sizes = ["0", "17", "1KB", "1kB", "256MB", "2 GB", "3MiB"];
+        let sizes = sizes.map(|text| size(text).expect("it is one"));
+        let expected = [0, 17, 1_000, 1_000, 256_000_000, 2_000_000_000, 3 << 20];
+        assert_eq!(sizes, expected);
         for text in ["", "MB", "1.5GB", "-1", "1TB", "99999999999GB"] {
             assert!(size(text).is_err(), "{text}");
         }
@@ -245,7 +251,7 @@ mod tests {
             ("executors_wait_s = '1m'", "`cluster.executors_wait_s`"),
             ("folder = '/f'", "no cluster is named"),
             ("master = 'yarn'", "`cluster.folder` is missing"),
-            ("broadcast_max = 'much'", "expected a number of bytes"),
+            ("broadcast_max = 'much'", "expected a whole number of bytes"),
             (
                 "folder = '/f'\nmaster = 'http://a'",
                 "expected a Spark master such as",

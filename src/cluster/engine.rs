@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::config::ClusterConfig;
 use super::failure::{Sayings, TaskFailure};
 use super::folder::HeldFolder;
+use super::master;
 use super::order::{Order, Sums, TaskReport};
 use crate::clock::monotonic;
 use crate::disk;
@@ -161,6 +162,7 @@ impl Engine {
         let io = |what: &str, path: &Path, error: &std::io::Error| {
             Error::io(what, path.display(), error)
         };
+        master::answers(&config.master)?;
         let script = folder.join("cluster.py");
         disk::replace(&script, SCRIPT.as_bytes()).map_err(|error| io("write", &script, &error))?;
         let log = folder.join("cluster.log");
@@ -241,7 +243,12 @@ impl Engine {
         job: &Job,
         mut progress: impl FnMut(Progress),
     ) -> Result<JobReport> {
-        self.send(&json!({ "job": job }))?;
+        let job_value = serde_json::to_value(job).map_err(|error| {
+            Error::failed("a name that tasks of a cluster need is not UTF-8")
+                .cause(error)
+                .hint("the working folder and `folder` of `[cluster]` need names in UTF-8")
+        })?;
+        self.send(&json!({ "job": job_value }))?;
         loop {
             match self.event(&job.stages)? {
                 Event::Reports(mut report) => {

@@ -18,6 +18,9 @@ pub(super) const LOOK: &str = "look-";
 /// The file in it that is locked as long as the run goes on.
 const HELD_FILE: &str = "run";
 
+/// So often another run may be in the way of a folder that is being made.
+const TRIES: usize = 10;
+
 /// A folder that goes with a run.
 pub(crate) struct HeldFolder {
     path: PathBuf,
@@ -27,8 +30,7 @@ pub(crate) struct HeldFolder {
 impl HeldFolder {
     /// One below the folder that all machines see.
     pub(crate) fn shared(config: &ClusterConfig, run: &str) -> Result<Self> {
-        // Tasks may run as another user.
-        Self::create(&config.folder, run, disk::SHARED_FOLDER).map_err(|error| {
+        Self::create(&config.folder, run).map_err(|error| {
             error.hint("`folder` of `[cluster]` names a folder that is there, that takes files, and that all machines see at the same path")
         })
     }
@@ -37,28 +39,42 @@ impl HeldFolder {
     pub(crate) fn scratch(config: &ClusterConfig, run: &str) -> Result<Self> {
         let local = std::env::var_os("SPARK_LOCAL_DIRS");
         let base = scratch_base(local, config.conf.get("spark.local.dir"));
-        Self::create(&base, run, disk::PRIVATE_FOLDER).map_err(|error| {
+        Self::create(&base, run).map_err(|error| {
             error.hint("Spark's driver keeps its files there while a run goes on; `SPARK_LOCAL_DIRS` or `TMPDIR` names another folder")
         })
     }
 
-    fn create(base: &Path, run: &str, mode: u32) -> Result<Self> {
+    /// Rows may be in it: it is for its user alone, who runs the tasks, too.
+    fn create(base: &Path, run: &str) -> Result<Self> {
         // Before its own: a run that goes on with `--resume` has the name of the one that was killed.
         clear_ended(base);
         let path = base.join(format!("{PREFIX}{run}"));
         let io = |error: std::io::Error| Error::io("create", path.display(), &error);
-        // Not the folders above it: a share that is not mounted must not be taken for one.
-        DirBuilder::new().mode(mode).create(&path).map_err(io)?;
-        let file = path.join(HELD_FILE);
-        let created = disk::private().create_new(true).open(&file).map_err(io)?;
-        let held = match disk::hold_created(created, &file) {
-            Hold::Held(held) | Hold::NoLocks(held) => held,
-            Hold::Busy | Hold::Gone => {
-                let message = format!("`{}` is another run's", path.display());
-                return Err(Error::failed(message));
+        for _ in 0..TRIES {
+            // Not the folders above it: a share that is not mounted must not be taken for one.
+            DirBuilder::new()
+                .mode(disk::PRIVATE_FOLDER)
+                .create(&path)
+                .map_err(io)?;
+            let file = path.join(HELD_FILE);
+            let held = disk::private()
+                .create_new(true)
+                .open(&file)
+                .map(|created| disk::hold_created(created, &file));
+            match held {
+                Ok(Hold::Held(held) | Hold::NoLocks(held)) => {
+                    return Ok(HeldFolder { path, _held: held });
+                }
+                // Another run took it for one that was killed, in the moment before it was held.
+                Ok(Hold::Busy | Hold::Gone) => disk::remove(&path),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io(error)),
             }
-        };
-        Ok(HeldFolder { path, _held: held })
+        }
+        Err(Error::failed(format!(
+            "`{}` is taken away again and again",
+            path.display()
+        )))
     }
 
     /// Where it is.
@@ -115,7 +131,7 @@ mod tests {
     #[test]
     fn a_run_that_goes_on_takes_the_place_of_the_one_that_was_killed() {
         let base = std::env::temp_dir().join(format!("etl-folder-{}", std::process::id()));
-        let create = || HeldFolder::create(&base, "20261129T184118-e5aa", disk::PRIVATE_FOLDER);
+        let create = || HeldFolder::create(&base, "20261129T184118-e5aa");
         let left = base.join("etl-20261129T184118-e5aa/f1-0");
         std::fs::create_dir_all(&left).expect("the temporary folder takes another");
         std::fs::write(left.with_file_name(HELD_FILE), "").expect("it takes a file");

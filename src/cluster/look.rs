@@ -22,10 +22,7 @@ pub(super) const MARKER: &str = "marker";
 
 /// Looks at the cluster, its folder and the files that a pipeline reads.
 pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> {
-    let (at_cluster, at_folder) = (
-        format!("cluster {}", config.master),
-        config.folder.display(),
-    );
+    let (at_cluster, at_folder) = (config.master.clone(), config.folder.display());
     let log = std::env::temp_dir().join(format!("etl-check-{}", std::process::id()));
     let looked = tasks(config, files, &log, stop);
     let probes = match looked {
@@ -43,8 +40,11 @@ pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> 
                 Probe::new(at_folder, folder),
             ]
         }
-        // The log that the error names stays.
-        Err(error) => return vec![Probe::new(at_cluster, Err(error))],
+        Err(error) => {
+            // The log that the error names stays, if there is one.
+            let _ = std::fs::remove_dir(&log);
+            return vec![Probe::new(at_cluster, Err(error))];
+        }
     };
     disk::remove(&log);
     probes

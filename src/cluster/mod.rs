@@ -11,6 +11,7 @@ pub(crate) mod engine;
 mod failure;
 pub(crate) mod folder;
 mod look;
+mod master;
 pub(crate) mod order;
 pub(crate) mod parts;
 pub(crate) mod rejects;

@@ -218,6 +218,8 @@ pub(crate) struct TaskReport {
     pub(crate) closed: Vec<Counts>,
     /// What ended it, if a row or a file did: the same on every attempt.
     pub(crate) fault: Option<Error>,
+    /// Where rows are numbered, the number of its row.
+    pub(crate) fault_number: Option<u64>,
     /// Bytes of the files that it read.
     pub(crate) read_bytes: u64,
     /// Bytes of the frames that it gave.

@@ -202,9 +202,9 @@ fn cluster(report: &Report) -> String {
     };
     let mut words = vec![format!("began in {} s", seconds(cluster.start_s))];
     if cluster.tasks > 0 {
-        let peak = thousands(cluster.task_peak_rss_bytes >> 20);
+        let peak = bytes(cluster.task_peak_rss_bytes);
         words.push(format!(
-            "{} of at most {peak} MB",
+            "{} of at most {peak} of memory",
             things(cluster.tasks, "task")
         ));
     }

@@ -18,6 +18,9 @@ use crate::report::StageReport;
 use crate::stage::{Run, SENT_AGAIN, WaitReason, add_counts};
 use crate::state::checkpoint::{Checkpoint, Ledger, RESUMED_ROWS, SYNC_EVERY};
 
+/// The count of the most batches in flight at once, where that adapts to the outside.
+pub(super) const CONCURRENCY: &str = "concurrency";
+
 /// What can be watched of a stage while it works.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -280,7 +283,7 @@ impl Record {
         let costs = costs.unwrap_or_default();
         let mut counts = totals.ledger.counts.clone();
         if costs.concurrency > 0 {
-            counts.insert("concurrency".into(), costs.concurrency);
+            counts.insert(CONCURRENCY.into(), costs.concurrency);
         }
         let mut warnings = totals.warnings.clone();
         let stands = if is_first {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::super::order::{TaskNumber, TaskReport};
 use super::super::parts::AttemptFile;
 use super::Out;
+use super::numbered::RowNumbers;
 use super::ranges::Sample;
 use crate::error::Result;
 use crate::executor::processes::frames::Frame;
@@ -23,7 +24,7 @@ pub(super) struct Given<'a> {
     part: Option<AttemptFile>,
     rejects: Option<AttemptFile>,
     /// Where rows are numbered, the numbers of each batch that comes in.
-    pub(super) numbers: Option<Receiver<Vec<u64>>>,
+    pub(super) numbers: Option<Receiver<RowNumbers>>,
     samples: Vec<Sample>,
     pub(super) report: TaskReport,
 }
@@ -57,10 +58,13 @@ impl<'a> Given<'a> {
 
     pub(super) fn take(&mut self, outcome: BatchOutcome, out: &mut Out<impl Write>) -> Result<()> {
         self.report.batches += u64::from(outcome.first == 0);
+        // There are none where an error came in place of a batch.
         let numbers = self.numbers.as_ref();
-        // An error that came in place of a batch has none.
-        let numbers = numbers.filter(|_| !outcome.metrics.is_empty());
-        let numbers = numbers.and_then(|numbers| numbers.recv().ok());
+        let numbers = numbers.and_then(|numbers| numbers.try_recv().ok());
+        if let Some(fault) = &outcome.fault {
+            self.report.fault_number = numbers.as_ref().and_then(|numbers| numbers.of_fault(fault));
+        }
+        let numbers = numbers.map(|numbers| numbers.numbers);
         for (at, metrics) in (outcome.first..).zip(outcome.metrics) {
             self.enter(at, metrics, numbers.as_deref())?;
         }

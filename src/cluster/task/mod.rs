@@ -38,7 +38,7 @@ use crate::stop::Stop;
 use crate::threads;
 use given::Given;
 use look::look;
-use numbered::Numbers;
+use numbered::{Numbers, RowNumbers};
 use ranges::Sample;
 use shuffle::{answer, ask, divide};
 use source::OwnFiles;
@@ -319,7 +319,7 @@ impl Incoming {
         task: usize,
         batch_rows: usize,
         stop: &Stop,
-    ) -> Result<(Inputs, Option<Receiver<Vec<u64>>>)> {
+    ) -> Result<(Inputs, Option<Receiver<RowNumbers>>)> {
         if let Some(files) = self.own_files {
             let batches = files.batches(&*fragment.stages[0], &fragment.bound[0], batch_rows, stop);
             return Ok((cut(batches, batch_rows), None));

@@ -2,15 +2,32 @@
 //! rows have an effect at once, as documents that a server takes.
 
 use crossbeam_channel::{Receiver, unbounded};
+use polars_buffer::Buffer;
 
 use crate::batch::{Batch, Cells};
 use crate::columns::Column;
+use crate::error::Error;
 use crate::executor::{Batches, Input, Inputs};
 use crate::partition::{self, UniqueRun};
 use crate::stage::TaskContext;
 
 /// Small batches, as they come out of a shuffle, are joined to so many of the size that is asked for.
 const JOINED: usize = 16;
+
+/// The numbers of the rows of a batch, and where these came from.
+pub(super) struct RowNumbers {
+    pub(super) numbers: Vec<u64>,
+    origins: Option<Buffer<u64>>,
+}
+
+impl RowNumbers {
+    /// The number of the row that a fault is about; where that is not known, of the first one.
+    pub(super) fn of_fault(&self, fault: &Error) -> Option<u64> {
+        let origins = self.origins.as_ref().zip(fault.origin);
+        let row = origins.and_then(|(origins, origin)| origins.iter().position(|of| *of == origin));
+        self.numbers.get(row.unwrap_or_default()).copied()
+    }
+}
 
 /// Where the number of a row is found.
 pub(super) enum Numbers {
@@ -28,7 +45,7 @@ pub(super) fn inputs(
     columns: Vec<usize>,
     rows_max: usize,
     again: bool,
-) -> (Inputs, Receiver<Vec<u64>>) {
+) -> (Inputs, Receiver<RowNumbers>) {
     let (sender, receiver) = unbounded();
     let inputs = joined(rows, rows_max.saturating_mul(JOINED)).flat_map(move |batch| {
         let (batch, of_rows) = match batch {
@@ -39,7 +56,11 @@ pub(super) fn inputs(
             let of_run = of_rows[run.from..run.from + run.batch.rows()].to_vec();
             let first = of_run.first().copied().unwrap_or_default();
             // Whoever does not listen any more has seen a fault.
-            let _ = sender.send(of_run);
+            let origins = run.batch.origins().cloned();
+            let _ = sender.send(RowNumbers {
+                numbers: of_run,
+                origins,
+            });
             Ok(Input {
                 task: TaskContext {
                     first,
@@ -115,7 +136,6 @@ fn joined(mut stream: Batches, rows: usize) -> Batches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn batch(ids: &str) -> Batch {
         let ids = ids.chars().map(|id| Some(id.to_string()));
@@ -123,7 +143,7 @@ mod tests {
         Batch::new(vec![column.clone()], column.len())
     }
 
-    fn seen(inputs: Inputs, numbers: &Receiver<Vec<u64>>) -> Vec<(String, u64, Vec<u64>)> {
+    fn seen(inputs: Inputs, numbers: &Receiver<RowNumbers>) -> Vec<(String, u64, Vec<u64>)> {
         let seen = inputs.map(|input| {
             let Input { batch, task, .. } = input.expect("no batch fails");
             assert_eq!(batch.cells().len(), 1);
@@ -132,7 +152,7 @@ mod tests {
             (
                 ids.collect(),
                 task.first,
-                numbers.recv().expect("each batch has numbers"),
+                numbers.recv().expect("each batch has numbers").numbers,
             )
         });
         seen.collect()

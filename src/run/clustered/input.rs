@@ -35,7 +35,7 @@ impl Cluster<'_, '_> {
             None => fragment.inputs().map(above).collect(),
         };
         let Some(rows) = entering.first() else {
-            return Ok(self.files(fragment, stage, job));
+            return self.files(fragment, stage, job);
         };
         if let Some(edge) = self.large(fragment, at).cloned() {
             let answers = self.answers(fragment, &edge, stage, rows, live)?;
@@ -66,22 +66,31 @@ impl Cluster<'_, '_> {
 
     /// The files of a fragment's own source, which of them each task is given. The options of its stage, which go to all
     /// tasks, name no more than the first one.
-    fn files(&self, fragment: &Fragment, stage: &mut BoundStage, job: &mut Job) -> TaskInput {
+    fn files(
+        &self,
+        fragment: &Fragment,
+        stage: &mut BoundStage,
+        job: &mut Job,
+    ) -> Result<TaskInput> {
         let at = fragment.first();
         let files = &self.driver.files_of[&at];
         let option = self.driver.pipeline.steps[at].kind.patterns_option;
         if let (Some(option), Some((_, first))) = (option, &files.first) {
             stage.spec.options[option] = json!([quote(&first.file)]);
         }
+        files
+            .read
+            .iter()
+            .try_for_each(|(_, file)| can_be_sent(&file.file))?;
         let sizes: Vec<u64> = files.read.iter().map(|(_, file)| file.bytes).collect();
         let tasks = together(&sizes, self.engine.parallelism as u64);
         job.tasks = tasks.len();
         let own = tasks.into_iter().map(|own| json!(files.read[own]));
         job.given = own.enumerate().collect();
-        TaskInput::Files(SourceOrder {
+        Ok(TaskInput::Files(SourceOrder {
             working_folder: std::env::current_dir().unwrap_or_default(),
             first: files.first.clone(),
-        })
+        }))
     }
 
     /// Has a job read frames divided among buckets by ranges of a key.
@@ -154,6 +163,30 @@ impl Cluster<'_, '_> {
             tasks: buckets,
         })
     }
+}
+
+/// Whether a task can read this file, too: a pipe is read once, and names go to tasks as text.
+fn can_be_sent(file: &str) -> Result<()> {
+    if file.contains("://") {
+        return Ok(());
+    }
+    let refused = |why: &str| {
+        Err(Error::failed(format!(
+            "`{file}` cannot be read by tasks of a cluster: {why}"
+        ))
+        .hint("run without `--cluster`, or write it to a file with another name"))
+    };
+    if file.contains(char::REPLACEMENT_CHARACTER) {
+        return refused("its name is not UTF-8");
+    }
+    let is_file = std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+    let of_process = ["/dev/", "/proc/"]
+        .iter()
+        .any(|begin| file.starts_with(begin));
+    if !is_file || of_process {
+        return refused("it is no regular file");
+    }
+    Ok(())
 }
 
 /// Frames that a job reads: divided among its buckets, or each in its own.

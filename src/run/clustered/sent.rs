@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fragment::StageMetrics;
 use crate::plan::{Edge, Fragment};
+use crate::run::record::CONCURRENCY;
 use crate::stage::add_counts;
 
 /// So many rejects are entered at once.
@@ -85,6 +86,13 @@ impl Cluster<'_, '_> {
                 add_counts(&mut totals.ledger.counts, closed.clone());
             }
         }
+        // Each task sends one request at a time.
+        let at_once = reports.len().min(self.engine.parallelism) as u64;
+        record
+            .totals()
+            .ledger
+            .counts
+            .insert(CONCURRENCY.into(), at_once);
         let with_rejects = reports.iter().filter(|report| report.rejected[0] > 0);
         let folder = self.folder.folder(&job.id)?;
         let rejects = NumberedRejects::of(&folder, with_rejects.map(|report| report.task))?;
@@ -98,10 +106,14 @@ impl Cluster<'_, '_> {
             record.add(metrics, &self.driver.run)?;
             record.totals().ledger.batches -= 1;
         }
-        let faults = reports.iter().filter_map(|report| report.fault.as_ref());
+        let faults = reports.iter();
+        let faults =
+            faults.filter_map(|report| Some((report.fault.as_ref()?, report.fault_number)));
         // That of the first row; one that is of no row has stopped the others.
-        let first = |fault: &&Error| (fault.is_of_a_row(), fault.origin.unwrap_or(u64::MAX));
-        if let Some(fault) = faults.min_by_key(first) {
+        let first = |(fault, number): &(&Error, Option<u64>)| {
+            (fault.is_of_a_row(), number.unwrap_or(u64::MAX))
+        };
+        if let Some((fault, _)) = faults.min_by_key(first) {
             return Err(fault.clone());
         }
         if self.driver.options.digest {

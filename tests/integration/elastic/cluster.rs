@@ -145,6 +145,18 @@ fn a_document_that_ends_the_run_is_the_first_one() {
     let outcome = of_files(&picky(), &rows, &options).run_with(Variant::CLUSTER, &[]);
     assert_failed(&alone, &["rows_0.csv"], "alone");
     assert_failed(&outcome, &["rows_0.csv"], "tasks");
+    let sorted = |variant| {
+        let server = picky();
+        let job = of_files(&server, &rows, &options);
+        let file = job.folder.join("pipeline.toml");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        let sort =
+            "name = \"sorted\"\nkind = \"sort\"\ninputs = [\"load\"]\nby = [\"-n\"]\n\n[[stage]]\n";
+        let text = text.replace("inputs = [\"load\"]", "inputs = [\"sorted\"]");
+        let text = text.replacen("name = \"index\"", &format!("{sort}name = \"index\""), 1);
+        job.folder.write("pipeline.toml", text);
+        job.run_with(variant, &[])
+    };
     let first = |outcome: &Outcome| {
         outcome
             .stderr
@@ -153,6 +165,25 @@ fn a_document_that_ends_the_run_is_the_first_one() {
             .map(str::to_owned)
     };
     assert_eq!(first(&outcome), first(&alone));
+    // In the order of the rows, which is not that of the files here.
+    let alone = sorted(Variant::SEQUENTIAL);
+    assert_failed(&alone, &["rows_6.csv"], "alone, sorted");
+    assert_eq!(first(&sorted(Variant::CLUSTER)), first(&alone));
+}
+
+#[test]
+fn more_rejects_than_allowed_end_a_load_that_goes_on_elsewhere_too() {
+    let rows = repeating(500);
+    let options = [("max_rejects", "2")];
+    let server = picky();
+    let job = of_files(&server, &rows, &options);
+    for outcome in [
+        job.run_with(Variant::CLUSTER, &[]),
+        job.resume(Variant::CLUSTER),
+        job.resume(Variant::SEQUENTIAL),
+    ] {
+        assert_failed(&outcome, &["more than `max_rejects` allows"], "too many");
+    }
 }
 
 #[test]
