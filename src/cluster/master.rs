@@ -20,10 +20,10 @@ pub(super) fn answers(master: &str) -> Result<()> {
             Err(error) => last = Some(error),
         }
     }
-    let error = Error::failed(format!("nothing answers at `{master}`"));
-    let error = last
-        .into_iter()
-        .fold(error, |error, cause| error.cause(cause));
+    let mut error = Error::failed(format!("nothing answers at `{master}`"));
+    if let Some(last) = last {
+        error = error.cause(last);
+    }
     Err(error.hint(
         "is a master running there? its log and its page name its address, `spark://HOST:PORT`",
     ))
