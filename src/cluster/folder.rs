@@ -18,8 +18,8 @@ pub(super) const LOOK: &str = "look-";
 /// The file in it that is locked as long as the run goes on.
 const HELD_FILE: &str = "run";
 
-/// So often another run may be in the way of a folder that is being made.
-const TRIES: usize = 10;
+/// How its name ends until it is held.
+const MAKING: &str = ".new";
 
 /// A folder that goes with a run.
 pub(crate) struct HeldFolder {
@@ -50,31 +50,33 @@ impl HeldFolder {
         clear_ended(base);
         let path = base.join(format!("{PREFIX}{run}"));
         let io = |error: std::io::Error| Error::io("create", path.display(), &error);
-        for _ in 0..TRIES {
-            // Not the folders above it: a share that is not mounted must not be taken for one.
-            DirBuilder::new()
-                .mode(disk::PRIVATE_FOLDER)
-                .create(&path)
-                .map_err(io)?;
-            let file = path.join(HELD_FILE);
-            let held = disk::private()
-                .create_new(true)
-                .open(&file)
-                .map(|created| disk::hold_created(created, &file));
-            match held {
-                Ok(Hold::Held(held) | Hold::NoLocks(held)) => {
-                    return Ok(HeldFolder { path, _held: held });
-                }
-                // Another run took it for one that was killed, in the moment before it was held.
-                Ok(Hold::Busy | Hold::Gone) => disk::remove(&path),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io(error)),
+        // Under another name until it is held: a run that clears what others have left must not take it for such.
+        let making = base.join(format!("{PREFIX}{run}{MAKING}"));
+        // Not the folders above it: a share that is not mounted must not be taken for one.
+        DirBuilder::new()
+            .mode(disk::PRIVATE_FOLDER)
+            .create(&making)
+            .map_err(io)?;
+        let held = Self::hold(&making).and_then(|held| {
+            std::fs::rename(&making, &path)?;
+            Ok(held)
+        });
+        match held {
+            Ok(held) => Ok(HeldFolder { path, _held: held }),
+            Err(error) => {
+                disk::remove(&making);
+                Err(io(error))
             }
         }
-        Err(Error::failed(format!(
-            "`{}` is taken away again and again",
-            path.display()
-        )))
+    }
+
+    fn hold(folder: &Path) -> std::io::Result<Held> {
+        let file = folder.join(HELD_FILE);
+        let created = disk::private().create_new(true).open(&file)?;
+        match disk::hold_created(created, &file) {
+            Hold::Held(held) | Hold::NoLocks(held) => Ok(held),
+            Hold::Busy | Hold::Gone => Err(std::io::Error::other("somebody else has taken it")),
+        }
     }
 
     /// Where it is.
@@ -109,13 +111,18 @@ fn scratch_base(environment: Option<OsString>, conf: Option<&String>) -> PathBuf
     }
 }
 
+/// Whether a name is that of a look, which is not being made just now.
+fn is_look(run: &str) -> bool {
+    run.starts_with(LOOK) && !run.ends_with(MAKING)
+}
+
 /// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
 fn clear_ended(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let file = entry.path().join(HELD_FILE);
-        if run.is_some_and(|run| is_run_id(run) || run.starts_with(LOOK))
+        if run.is_some_and(|run| is_run_id(run) || is_look(run))
             && file.is_file()
             && matches!(disk::hold(&file), Hold::Held(_))
         {
@@ -140,6 +147,25 @@ mod tests {
         let busy = create().err().expect("it is held");
         assert!(busy.message.contains("cannot create"), "{}", busy.message);
         drop(held);
+        assert!(std::fs::remove_dir(&base).is_ok(), "something is left");
+    }
+
+    #[test]
+    fn runs_that_begin_at_once_do_not_take_each_other_s_folders() {
+        let base = std::env::temp_dir().join(format!("etl-folders-{}", std::process::id()));
+        std::fs::create_dir(&base).expect("the temporary folder takes another");
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let base = &base;
+                scope.spawn(move || {
+                    for run in 0..50 {
+                        let name = format!("20261129T18{thread:02}{run:02}-e5aa");
+                        let held = HeldFolder::create(base, &name).expect("it is this run's");
+                        assert!(held.path().join(HELD_FILE).is_file());
+                    }
+                });
+            }
+        });
         assert!(std::fs::remove_dir(&base).is_ok(), "something is left");
     }
 
