@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, unbounded};
@@ -150,6 +150,35 @@ impl std::fmt::Display for Progress {
     }
 }
 
+/// The events that the script writes, read by a thread of its own until its output ends.
+fn events(stdout: ChildStdout) -> Result<Receiver<Event>> {
+    let (sender, events) = unbounded();
+    let listen = move || {
+        let lines = BufReader::new(stdout).lines();
+        for line in lines.map_while(std::io::Result::ok) {
+            // What a library prints is no event.
+            if let Ok(event) = serde_json::from_str(&line)
+                && sender.send(event).is_err()
+            {
+                return;
+            }
+        }
+    };
+    threads::start("engine", listen)?;
+    Ok(events)
+}
+
+/// Paths go to tasks as text.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is what an error is mapped with"
+)]
+fn not_utf8(error: serde_json::Error) -> Error {
+    Error::failed("a path that tasks of a cluster need is not UTF-8")
+        .cause(error)
+        .hint("the program, the working folder and `folder` of `[cluster]` need names in UTF-8")
+}
+
 impl Engine {
     /// Starts an engine for the run `run`, whose folder is `folder`. Its tasks run this very program.
     pub(crate) fn start(
@@ -193,24 +222,10 @@ impl Engine {
                     .hint("`python` of `[cluster]` names one that has the cluster's pyspark")
             })?;
         let stdout = child.stdout.take().expect("it is piped");
-        let (sender, events) = unbounded();
-        let listen = move || {
-            for line in BufReader::new(stdout)
-                .lines()
-                .map_while(std::io::Result::ok)
-            {
-                // What a library prints is no event.
-                if let Ok(event) = serde_json::from_str(&line)
-                    && sender.send(event).is_err()
-                {
-                    return;
-                }
-            }
-        };
         let mut engine = Engine {
             stdin: child.stdin.take(),
             child,
-            events,
+            events: events(stdout)?,
             log,
             master: config.master.clone(),
             stop: stop.clone(),
@@ -218,9 +233,9 @@ impl Engine {
             parallelism: 1,
             versions: String::new(),
         };
-        threads::start("engine", listen)?;
         let program = std::env::current_exe()
             .map_err(|error| Error::failed("cannot find this program").cause(error))?;
+        let program = serde_json::to_value(program).map_err(not_utf8)?;
         engine.send(&json!({ "start": {
             "master": config.master,
             "name": format!("etl {name}"),
@@ -243,11 +258,7 @@ impl Engine {
         job: &Job,
         mut progress: impl FnMut(Progress),
     ) -> Result<JobReport> {
-        let job_value = serde_json::to_value(job).map_err(|error| {
-            Error::failed("a name that tasks of a cluster need is not UTF-8")
-                .cause(error)
-                .hint("the working folder and `folder` of `[cluster]` need names in UTF-8")
-        })?;
+        let job_value = serde_json::to_value(job).map_err(not_utf8)?;
         self.send(&json!({ "job": job_value }))?;
         loop {
             match self.event(&job.stages)? {

@@ -71,7 +71,7 @@ pub(crate) fn begun_before(folder: &Path, task: usize) -> Result<bool> {
     }
 }
 
-/// Tells all tasks of the job that begin from now on of a fault that ends the run, whatever they do.
+/// Leaves for all tasks of the job that begin from now on a fault that ends the run, whatever they do.
 pub(crate) fn stop_others(folder: &Path, number: &TaskNumber, fault: &Error) -> Result<()> {
     let mut file = AttemptFile::create(folder, STOPPED, number.task, &number.attempt)?;
     file.target = folder.join(STOPPED);
@@ -79,7 +79,7 @@ pub(crate) fn stop_others(folder: &Path, number: &TaskNumber, fault: &Error) -> 
     file.finish()
 }
 
-/// The fault that a task of the job has told of.
+/// The fault that a task of the job left for the others, if one did.
 pub(crate) fn stopped_by(folder: &Path) -> Result<Option<Error>> {
     let path = folder.join(STOPPED);
     let text = match std::fs::read(&path) {

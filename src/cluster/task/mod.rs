@@ -168,17 +168,13 @@ impl<W: Write> Out<W> {
     }
 }
 
+/// For each stage, for each of its inputs, all its rows if it is broadcast.
+type BroadcastRows = Vec<Vec<Option<Batch>>>;
+
 /// The rows that are broadcast to each stage; and the first frame that is none of them, where some came as frames.
-#[allow(
-    clippy::type_complexity,
-    reason = "for each stage, for each of its inputs"
-)]
-fn broadcast(
-    order: &RunOrder,
-    frames: &Frames,
-) -> Result<(Vec<Vec<Option<Batch>>>, Option<SideFrame>)> {
+fn broadcast(order: &RunOrder, frames: &Frames) -> Result<(BroadcastRows, Option<SideFrame>)> {
     let mut next = None;
-    let mut broadcast: Vec<Vec<Option<Batch>>> = Vec::new();
+    let mut broadcast = BroadcastRows::new();
     for (stage, inputs) in order.bound.iter().zip(&order.broadcast) {
         let rows = inputs.iter().zip(&stage.inputs).map(|(parts, schema)| {
             let parts = parts.as_ref()?;

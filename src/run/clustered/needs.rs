@@ -1,6 +1,6 @@
 //! What a job is given and what it must give, as the plan and the rows so far say: broadcast rows, borders, parts.
 
-use super::{BUCKET_BYTES, Cluster, FragmentOutput};
+use super::{Cluster, FragmentOutput};
 use crate::cluster::order::RowKey;
 use crate::cluster::parts::Parts;
 use crate::error::Result;
@@ -49,13 +49,7 @@ impl Cluster<'_, '_> {
         let sample = above.samples.iter().find(|(of, _)| of == key);
         let mut keys = sample.map(|(_, keys)| keys.clone()).unwrap_or_default();
         keys.sort_unstable();
-        let buckets = above
-            .bytes
-            .div_ceil(BUCKET_BYTES)
-            .max(self.engine.parallelism as u64);
-        let buckets = usize::try_from(buckets)
-            .unwrap_or(usize::MAX)
-            .min(keys.len().max(1));
+        let buckets = self.buckets(above.bytes).min(keys.len().max(1));
         let mut borders: Vec<_> = (1..buckets)
             .map(|bucket| keys[bucket * keys.len() / buckets].clone())
             .collect();
