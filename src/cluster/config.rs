@@ -1,13 +1,12 @@
 //! `[cluster]`: where a cluster is, and what it needs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, both};
-use crate::place::Folder;
+use crate::place::{Folder, Shared};
 use crate::schema::list;
 
 /// The table `[cluster]` of a pipeline file.
@@ -17,8 +16,8 @@ pub struct ClusterConfig {
     pub master: String,
     /// The Python that has the cluster's pyspark.
     pub python: String,
-    /// A folder that all machines see at the same path.
-    pub folder: PathBuf,
+    /// A folder that all machines see at the same path, or one of an object store.
+    pub folder: Shared,
     /// Rows that are broadcast may take so many bytes.
     pub broadcast_max: u64,
     /// A run ends that has had no executor for so many seconds.
@@ -35,7 +34,7 @@ pub struct ClusterTable {
     master: Option<String>,
     /// a Python that has the cluster's pyspark
     python: String,
-    /// a folder that all machines see at one path, for what tasks leave to each other
+    /// a folder that all machines see at one path, or one of an object store, for what tasks leave to each other
     folder: Option<String>,
     /// what every task needs whole may take so many bytes, in memory too: a number with `KB`, `MB` or `GB`
     broadcast_max: String,
@@ -104,14 +103,19 @@ impl ClusterTable {
         let master = master.and_then(checked_master);
         let shared = self.folder.as_deref().filter(|folder| !folder.is_empty()).ok_or_else(|| {
             Error::usage("`cluster.folder` is missing")
-                .hint("name a folder that all machines see at one path: `folder = \"/mnt/etl\"` in the table `[cluster]`, or `--set cluster.folder=/mnt/etl`")
+                .hint("name a folder that all machines see at one path, or one of an object store: `folder = \"/mnt/etl\"` in the table `[cluster]`, or `--set cluster.folder=/mnt/etl`")
         });
-        let (master, shared) = both(master, shared)?;
-        let shared = folder.resolve(shared);
+        let shared = shared.and_then(|shared| {
+            Shared::named(shared, folder).map_err(|mut error| {
+                error.message = format!("`cluster.folder`: {}", error.message);
+                error
+            })
+        });
+        let (master, folder) = both(master, shared)?;
         Ok(ClusterConfig {
             master,
             python: self.python.clone(),
-            folder: std::path::absolute(&shared).unwrap_or(shared),
+            folder,
             broadcast_max: size(&self.broadcast_max)?,
             executors_wait_s: self.executors_wait_s,
             conf: self.conf.clone(),
@@ -238,9 +242,11 @@ mod tests {
         let at = |text: &str, master| decode(text)?.at(master, &Folder("/p".into()));
         let config = at("folder = 'shared'\nmaster = 'spark://a'", None).expect("it is right");
         assert_eq!(
-            (config.master.as_str(), config.folder.to_str()),
-            ("spark://a", Some("/p/shared"))
+            (config.master.as_str(), config.folder),
+            ("spark://a", Shared::Path("/p/shared".into()))
         );
+        let config = at("folder = 's3://b/tmp/'\nmaster = 'local'", None).expect("it is right");
+        assert_eq!(config.folder.to_string(), "s3://b/tmp");
         let config =
             at("folder = '/f'\nmaster = 'spark://a'", Some("spark://b")).expect("it is right");
         assert_eq!(config.master, "spark://b");
@@ -251,6 +257,14 @@ mod tests {
             ("executors_wait_s = '1m'", "`cluster.executors_wait_s`"),
             ("folder = '/f'", "no cluster is named"),
             ("master = 'yarn'", "`cluster.folder` is missing"),
+            (
+                "folder = 's3://b/'\nmaster = 'yarn'",
+                "`cluster.folder`: `s3://b` names a bucket, and no folder in it",
+            ),
+            (
+                "folder = 'https://a/b'\nmaster = 'yarn'",
+                "`cluster.folder`: `https://a/b`: a web server takes no files",
+            ),
             ("broadcast_max = 'much'", "expected a whole number of bytes"),
             (
                 "folder = '/f'\nmaster = 'http://a'",

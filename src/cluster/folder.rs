@@ -5,53 +5,116 @@ use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::config::ClusterConfig;
+use crate::clock::monotonic;
 use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
-use crate::stage::is_run_id;
+use crate::place::Shared;
+use crate::stage::{has_ended, is_run_id};
+use crate::stop::Stop;
 
-/// How the names of such folders begin, before the run's.
+/// How the names of such folders begin, before the run's and its process's number: runs in other folders may have begun in
+/// the same moment, and have the same name then.
 const PREFIX: &str = "etl-";
-/// How the name of a look begins, in place of a run's.
-pub(super) const LOOK: &str = "look-";
+/// How those of this machine begin: both may lie in one folder.
+const SCRATCH_PREFIX: &str = "etl-engine-";
+/// What a look has in place of a run's name.
+pub(super) const LOOK: &str = "look";
 /// The file in it that is locked as long as the run goes on.
 const HELD_FILE: &str = "run";
 
 /// How its name ends until it is held.
 const MAKING: &str = ".new";
 
-/// A folder that goes with a run.
+/// The longest that objects are removed at the end of a run, and of one that is to stop.
+const REMOVING: Duration = Duration::from_secs(60);
+const REMOVING_AT_ONCE: Duration = Duration::from_secs(5);
+
+/// The folder of a run that all machines see.
+pub(crate) enum SharedFolder {
+    /// One of a file system.
+    Held(HeldFolder),
+    /// Names in a bucket, which nobody can lock: whether a run has ended is known where it began.
+    Objects(Shared),
+}
+
+impl SharedFolder {
+    /// One below the folder that is named for it. `state`: where this machine keeps what belongs to the run.
+    pub(crate) fn create(config: &ClusterConfig, run: &str, state: Option<&Path>) -> Result<Self> {
+        if let Shared::Path(folder) = &config.folder {
+            let held = HeldFolder::create(folder, PREFIX, run).map_err(|error| {
+                error.hint("`folder` of `[cluster]` names a folder that is there, that takes files, and that all machines see at the same path")
+            });
+            return Ok(SharedFolder::Held(held?));
+        }
+        if let Some(runs) = state.and_then(Path::parent) {
+            clear_ended_objects(&config.folder, runs)?;
+        }
+        let folder = config.folder.join(&name(PREFIX, run));
+        // Before an engine is started for it: whether something can be written there.
+        folder.join(HELD_FILE).write(run.as_bytes())?;
+        Ok(SharedFolder::Objects(folder))
+    }
+
+    /// A folder in it.
+    pub(crate) fn folder(&self, name: &str) -> Result<Shared> {
+        match self {
+            SharedFolder::Held(held) => held.folder(name).map(Shared::Path),
+            SharedFolder::Objects(folder) => Ok(folder.join(name)),
+        }
+    }
+}
+
+impl Drop for SharedFolder {
+    fn drop(&mut self) {
+        if let SharedFolder::Objects(folder) = self {
+            let most = match Stop::of_signals().check() {
+                Ok(()) => REMOVING,
+                Err(_) => REMOVING_AT_ONCE,
+            };
+            // What is left the next run removes.
+            let _ = folder.remove(&Stop::default().until(monotonic() + most));
+        }
+    }
+}
+
+/// Removes what runs have left in a bucket that were killed: theirs is the name, and the state of this machine says that
+/// they have ended.
+fn clear_ended_objects(base: &Shared, runs: &Path) -> Result<()> {
+    for name in base.folders()? {
+        if of_run(&name).is_some_and(|run| is_run_id(run) && has_ended(runs, run)) {
+            base.join(&name).remove(&Stop::of_signals())?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder of this machine's that goes with a run.
 pub(crate) struct HeldFolder {
     path: PathBuf,
     _held: Held,
 }
 
 impl HeldFolder {
-    /// One below the folder that all machines see.
-    pub(crate) fn shared(config: &ClusterConfig, run: &str) -> Result<Self> {
-        Self::create(&config.folder, run).map_err(|error| {
-            error.hint("`folder` of `[cluster]` names a folder that is there, that takes files, and that all machines see at the same path")
-        })
-    }
-
     /// One of this machine, for what the engine keeps on disk while it runs: below the folder that Spark would take.
     pub(crate) fn scratch(config: &ClusterConfig, run: &str) -> Result<Self> {
         let local = std::env::var_os("SPARK_LOCAL_DIRS");
         let base = scratch_base(local, config.conf.get("spark.local.dir"));
-        Self::create(&base, run).map_err(|error| {
+        Self::create(&base, SCRATCH_PREFIX, run).map_err(|error| {
             error.hint("Spark's driver keeps its files there while a run goes on; `SPARK_LOCAL_DIRS` or `TMPDIR` names another folder")
         })
     }
 
     /// Rows may be in it: it is for its user alone, who runs the tasks, too.
-    fn create(base: &Path, run: &str) -> Result<Self> {
-        // Before its own: a run that goes on with `--resume` has the name of the one that was killed.
+    fn create(base: &Path, prefix: &str, run: &str) -> Result<Self> {
         clear_ended(base);
-        let path = base.join(format!("{PREFIX}{run}"));
+        let name = name(prefix, run);
+        let path = base.join(&name);
         let io = |error: std::io::Error| Error::io("create", path.display(), &error);
         // Under another name until it is held: a run that clears what others have left must not take it for such.
-        let making = base.join(format!("{PREFIX}{run}{MAKING}"));
+        let making = base.join(name + MAKING);
         // Not the folders above it: a share that is not mounted must not be taken for one.
         DirBuilder::new()
             .mode(disk::PRIVATE_FOLDER)
@@ -111,18 +174,25 @@ fn scratch_base(environment: Option<OsString>, conf: Option<&String>) -> PathBuf
     }
 }
 
-/// Whether a name is that of a look, which is not being made just now.
-fn is_look(run: &str) -> bool {
-    run.starts_with(LOOK) && !run.ends_with(MAKING)
+fn name(prefix: &str, run: &str) -> String {
+    format!("{prefix}{run}-{}", std::process::id())
+}
+
+/// The run, or what stands for it, whose folder has this name, if it is not being made just now.
+fn of_run(name: &str) -> Option<&str> {
+    let name = [SCRATCH_PREFIX, PREFIX]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    let (run, process) = name.rsplit_once('-')?;
+    let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
+    ((run == LOOK || is_run_id(run)) && is_number).then_some(run)
 }
 
 /// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
 fn clear_ended(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let file = entry.path().join(HELD_FILE);
-        if run.is_some_and(|run| is_run_id(run) || is_look(run))
+        if entry.file_name().to_str().and_then(of_run).is_some()
             && file.is_file()
             && matches!(disk::hold(&file), Hold::Held(_))
         {
@@ -136,17 +206,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_goes_on_takes_the_place_of_the_one_that_was_killed() {
+    fn a_run_removes_what_killed_ones_have_left_and_nothing_else() {
         let base = std::env::temp_dir().join(format!("etl-folder-{}", std::process::id()));
-        let create = || HeldFolder::create(&base, "20261129T184118-e5aa");
-        let left = base.join("etl-20261129T184118-e5aa/f1-0");
-        std::fs::create_dir_all(&left).expect("the temporary folder takes another");
-        std::fs::write(left.with_file_name(HELD_FILE), "").expect("it takes a file");
-        let held = create().expect("nobody holds it");
-        assert!(!left.exists());
-        let busy = create().err().expect("it is held");
-        assert!(busy.message.contains("cannot create"), "{}", busy.message);
-        drop(held);
+        let folder = |name: &str| {
+            let folder = base.join(name);
+            std::fs::create_dir_all(folder.join("f1-0")).expect("it takes a folder");
+            std::fs::write(folder.join(HELD_FILE), "").expect("it takes a file");
+            folder
+        };
+        let left = [
+            folder("etl-20261129T184118-e5aa-17"),
+            folder("etl-engine-20261129T184118-e5aa-17"),
+            folder("etl-look-17"),
+        ];
+        let others = [folder("etl-20261129T184118-mine-17"), folder("etl-17")];
+        let held = HeldFolder::create(&base, PREFIX, "20261129T184118-e5aa").expect("it is new");
+        let scratch = HeldFolder::create(&base, SCRATCH_PREFIX, "20261129T184118-e5aa");
+        let scratch = scratch.expect("it has another name");
+        assert!(held.path().join(HELD_FILE).is_file());
+        assert!(left.iter().all(|left| !left.exists()));
+        for other in others {
+            std::fs::remove_dir_all(other).expect("it was left alone");
+        }
+        drop((held, scratch));
         assert!(std::fs::remove_dir(&base).is_ok(), "something is left");
     }
 
@@ -160,7 +242,8 @@ mod tests {
                 scope.spawn(move || {
                     for run in 0..50 {
                         let name = format!("20261129T18{thread:02}{run:02}-e5aa");
-                        let held = HeldFolder::create(base, &name).expect("it is this run's");
+                        let held =
+                            HeldFolder::create(base, PREFIX, &name).expect("it is this run's");
                         assert!(held.path().join(HELD_FILE).is_file());
                     }
                 });

@@ -1,11 +1,11 @@
 //! A look at a cluster before a run: whether it takes tasks, and what these see of the folder and the files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::config::ClusterConfig;
 use super::engine::{Engine, Job};
-use super::folder::{HeldFolder, LOOK};
+use super::folder::{LOOK, SharedFolder};
 use super::order::{LookOrder, Order, TaskReport};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub(super) const MARKER: &str = "marker";
 
 /// Looks at the cluster, its folder and the files that a pipeline reads.
 pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> {
-    let (at_cluster, at_folder) = (config.master.clone(), config.folder.display());
+    let (at_cluster, at_folder) = (config.master.clone(), config.folder.to_string());
     let log = std::env::temp_dir().join(format!("etl-check-{}", std::process::id()));
     let looked = tasks(config, files, &log, stop);
     let probes = match looked {
@@ -59,13 +59,10 @@ fn tasks(
 ) -> Result<(String, Vec<TaskReport>)> {
     disk::create_folders(log, disk::PRIVATE_FOLDER)
         .map_err(|error| Error::io("create", log.display(), &error))?;
-    let run = format!("{LOOK}{}", std::process::id());
-    let folder = HeldFolder::shared(config, &run)?;
+    let folder = SharedFolder::create(config, LOOK, None)?;
     let place = folder.folder("look")?;
-    let marker = place.join(MARKER);
-    std::fs::write(&marker, b"etl")
-        .map_err(|error| Error::io("write", marker.display(), &error))?;
-    let mut engine = Engine::start(config, "look", &run, log, stop)?;
+    place.join(MARKER).write(b"etl")?;
+    let mut engine = Engine::start(config, "look", LOOK, log, stop)?;
     let job = Job {
         id: "look".into(),
         given: Vec::new(),
@@ -84,12 +81,9 @@ fn tasks(
     let reports = engine.run(&job, |_| ())?.reports;
     for report in &reports {
         // What a task has written this machine must see, too.
-        let part = place.join(part_name(report.task));
-        if report.fault.is_none() && !part.exists() {
-            let message = format!(
-                "`{}`, which a task has written, is not seen here",
-                part.display()
-            );
+        let part = place.join(&part_name(report.task));
+        if report.fault.is_none() && part.read()?.is_none() {
+            let message = format!("`{part}`, which a task has written, is not seen here");
             return Err(Error::failed(message)
                 .hint("`folder` of `[cluster]` names a folder that all machines share"));
         }
@@ -110,8 +104,8 @@ fn tasks(
 }
 
 /// The name of the file that a task leaves.
-pub(super) fn part_name(task: usize) -> PathBuf {
-    format!("seen-by-{task}").into()
+pub(super) fn part_name(task: usize) -> String {
+    format!("seen-by-{task}")
 }
 
 /// The files of this machine as they are now. Pipes and standard input are not read on a cluster.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::Parts;
 use crate::error::Error;
 use crate::fragment::{BoundStage, StageMetrics};
+use crate::place::Shared;
 use crate::schema::Schema;
 use crate::stage::{Counts, InputFile};
 
@@ -47,7 +48,7 @@ pub(crate) struct RunOrder {
     /// The keys by which further tasks will divide the rows.
     pub(crate) samples: Vec<RowKey>,
     /// Where parts and rejects are written.
-    pub(crate) folder: PathBuf,
+    pub(crate) folder: Shared,
 }
 
 /// Where the rows of a task come from.
@@ -190,7 +191,7 @@ pub(crate) struct DigestOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LookOrder {
     /// A folder with a file that the machine which runs the pipeline has written.
-    pub(crate) folder: PathBuf,
+    pub(crate) folder: Shared,
     /// Where relative paths start.
     pub(crate) working_folder: PathBuf,
     /// Files as that machine sees them.

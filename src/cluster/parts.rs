@@ -1,12 +1,9 @@
 //! Parts: what the tasks of a job leave in the folder that all machines see, one file a task.
 //!
-//! A task writes under a name of its attempt, and renames when all is written: two attempts at a task leave one part,
-//! and both would be the same.
+//! What a task writes has its name when all is written: two attempts at a task leave one part, and both would be the same.
 
-use std::fs::File;
 use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +12,12 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::executor::Batches;
 use crate::executor::processes::frames::{Frame, read_frame};
+use crate::place::{ReadSeek, Shared, SharedWriter};
 
 /// The parts of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Parts {
-    folder: PathBuf,
+    folder: Shared,
     tasks: usize,
 }
 
@@ -32,7 +30,7 @@ pub(super) const REJECTS: &str = "rejects";
 
 impl Parts {
     /// The parts of `tasks` tasks in `folder`.
-    pub(crate) fn new(folder: PathBuf, tasks: usize) -> Self {
+    pub(crate) fn new(folder: Shared, tasks: usize) -> Self {
         Parts { folder, tasks }
     }
 
@@ -40,13 +38,9 @@ impl Parts {
     pub(crate) fn batches(&self) -> Batches {
         let Parts { folder, tasks } = self.clone();
         Box::new((0..tasks).flat_map(move |task| {
-            let path = path(&folder, PART, task);
-            let (batches, error) = match File::open(&path) {
-                Ok(file) => (Some(PartReader::new(file, path)), None),
-                Err(error) => (
-                    None,
-                    Some(Error::io("open the part", path.display(), &error)),
-                ),
+            let (batches, error) = match PartReader::open(place(&folder, PART, task)) {
+                Ok(part) => (Some(part), None),
+                Err(error) => (None, Some(error)),
             };
             error
                 .into_iter()
@@ -62,61 +56,58 @@ const BEGUN: &str = "begun";
 const STOPPED: &str = "stopped";
 
 /// Whether a task has begun before, in an attempt of which nothing is known; now it has.
-pub(crate) fn begun_before(folder: &Path, task: usize) -> Result<bool> {
-    let path = path(folder, BEGUN, task);
-    match File::create_new(&path) {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
-        Err(error) => Err(Error::io("create", path.display(), &error)),
+pub(crate) fn begun_before(folder: &Shared, task: usize) -> Result<bool> {
+    let begun = place(folder, BEGUN, task);
+    let before = begun.read()?.is_some();
+    if !before {
+        begun.write(b"")?;
     }
+    Ok(before)
 }
 
 /// Leaves for all tasks of the job that begin from now on a fault that ends the run, whatever they do.
-pub(crate) fn stop_others(folder: &Path, number: &TaskNumber, fault: &Error) -> Result<()> {
-    let mut file = AttemptFile::create(folder, STOPPED, number.task, &number.attempt)?;
-    file.target = folder.join(STOPPED);
+pub(crate) fn stop_others(folder: &Shared, number: &TaskNumber, fault: &Error) -> Result<()> {
+    let mut file = AttemptFile::create(folder.join(STOPPED), &number.attempt)?;
     file.line(&serde_json::to_string(fault).expect("it is plain data"))?;
     file.finish()
 }
 
 /// The fault that a task of the job left for the others, if one did.
-pub(crate) fn stopped_by(folder: &Path) -> Result<Option<Error>> {
-    let path = folder.join(STOPPED);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path.display(), &error)),
+pub(crate) fn stopped_by(folder: &Shared) -> Result<Option<Error>> {
+    let place = folder.join(STOPPED);
+    let Some(mut part) = place.open_if_there()? else {
+        return Ok(None);
     };
-    let fault = serde_json::from_slice(&text)
-        .map_err(|error| Error::failed(format!("cannot read `{}`", path.display())).cause(error));
+    let fault = serde_json::from_reader(&mut part)
+        .map_err(|error| Error::failed(format!("cannot read `{place}`")).cause(error));
     fault.map(Some)
 }
 
-pub(super) fn path(folder: &Path, what: &str, task: usize) -> PathBuf {
-    folder.join(format!("{what}-{task:06}"))
+pub(super) fn place(folder: &Shared, what: &str, task: usize) -> Shared {
+    folder.join(&format!("{what}-{task:06}"))
 }
 
 /// The batches of one part.
 struct PartReader {
-    file: BufReader<File>,
-    path: PathBuf,
+    file: BufReader<Box<dyn ReadSeek>>,
+    place: Shared,
     payload: Vec<u8>,
     ended: bool,
 }
 
 impl PartReader {
-    fn new(file: File, path: PathBuf) -> Self {
-        PartReader {
-            file: BufReader::with_capacity(1 << 20, file),
-            path,
+    fn open(place: Shared) -> Result<Self> {
+        Ok(PartReader {
+            file: BufReader::with_capacity(1 << 20, place.open()?),
+            place,
             payload: Vec::new(),
             ended: false,
-        }
+        })
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>> {
         let cut = || {
-            Error::failed(format!("the part `{}` is cut short", self.path.display()))
+            Error::failed(format!("the part `{}` is cut short", self.place))
                 .hint("was it changed while the run went on? run again")
         };
         let header = read_frame(&mut self.file, &mut self.payload).ok_or_else(cut)?;
@@ -145,37 +136,28 @@ const END: &[u8] = b"{\"end\":true}";
 
 /// A file of one attempt at a task; dropped before it is finished, it is gone.
 pub(crate) struct AttemptFile {
-    writer: BufWriter<File>,
-    path: PathBuf,
-    target: PathBuf,
-    finished: bool,
+    writer: SharedWriter,
+    place: Shared,
 }
 
 impl AttemptFile {
     /// For the rows of a task.
-    pub(crate) fn part(folder: &Path, task: usize, attempt: &str) -> Result<Self> {
-        Self::create(folder, PART, task, attempt)
+    pub(crate) fn part(folder: &Shared, number: &TaskNumber) -> Result<Self> {
+        Self::create(place(folder, PART, number.task), &number.attempt)
     }
 
     /// For its rejects.
-    pub(crate) fn rejects(folder: &Path, task: usize, attempt: &str) -> Result<Self> {
-        Self::create(folder, REJECTS, task, attempt)
+    pub(crate) fn rejects(folder: &Shared, number: &TaskNumber) -> Result<Self> {
+        Self::create(place(folder, REJECTS, number.task), &number.attempt)
     }
 
-    fn create(folder: &Path, what: &str, task: usize, attempt: &str) -> Result<Self> {
-        let target = path(folder, what, task);
-        let path = folder.join(format!(".{what}-{task:06}.{attempt}"));
-        let file = File::create(&path).map_err(|error| {
-            Error::io("create", path.display(), &error).hint(
+    fn create(place: Shared, attempt: &str) -> Result<Self> {
+        let writer = place.create(attempt).map_err(|error| {
+            error.hint(
                 "the `folder` of `[cluster]` must be one path on all machines, and take files",
             )
         })?;
-        Ok(AttemptFile {
-            writer: BufWriter::with_capacity(1 << 20, file),
-            path,
-            target,
-            finished: false,
-        })
+        Ok(AttemptFile { writer, place })
     }
 
     /// Writes a batch that was encoded.
@@ -201,32 +183,26 @@ impl AttemptFile {
     }
 
     /// All lines are written: gives the file its name.
-    pub(crate) fn finish(mut self) -> Result<()> {
-        let written = self
-            .writer
-            .flush()
-            .and_then(|()| std::fs::rename(&self.path, &self.target));
-        self.io(written)?;
-        self.finished = true;
-        Ok(())
+    pub(crate) fn finish(self) -> Result<()> {
+        let written = self.writer.finish();
+        unwritten(&self.place, written)
     }
 
     fn io<T>(&self, result: std::io::Result<T>) -> Result<T> {
-        result.map_err(|error| {
-            let failed = Error::io("write", self.path.display(), &error);
+        unwritten(&self.place, result)
+    }
+}
+
+/// What failed when `place` was written; an error of our own as it is.
+fn unwritten<T>(place: &Shared, result: std::io::Result<T>) -> Result<T> {
+    result.map_err(|error| match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => {
+            let failed = Error::io("write", place, &error);
             match error.kind() {
                 StorageFull | QuotaExceeded | FileTooLarge => failed.hint(FULL),
                 _ => failed,
             }
-        })
-    }
-}
-
-impl Drop for AttemptFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // What cannot be removed goes with the run's folder.
-            let _ = std::fs::remove_file(&self.path);
         }
-    }
+    })
 }

@@ -1,15 +1,14 @@
 //! Rejects that the tasks of a job have left in the folder that all machines see: a file a task, a line each.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
-use super::parts::{REJECTS, path};
+use super::parts::{REJECTS, place};
 use crate::error::{Error, Result};
+use crate::place::{ReadSeek, Shared};
 use crate::stage::Reject;
 
 /// The rejects of a task, each with the position of its stage in the fragment.
-pub(crate) fn of_task(folder: &Path, task: usize) -> Result<Vec<(usize, Reject)>> {
+pub(crate) fn of_task(folder: &Shared, task: usize) -> Result<Vec<(usize, Reject)>> {
     let mut file = TaskFile::open(folder, task)?;
     let mut rejects = Vec::new();
     while let Some((position, reject)) = file.next()? {
@@ -20,14 +19,14 @@ pub(crate) fn of_task(folder: &Path, task: usize) -> Result<Vec<(usize, Reject)>
 
 /// The rejects of all tasks of a job whose rows are numbered, in the order of the rows, whichever task had them.
 pub(crate) struct NumberedRejects {
-    folder: PathBuf,
+    folder: Shared,
     /// The row's number, the task, and where its line begins.
     places: Vec<(u64, usize, u64)>,
 }
 
 impl NumberedRejects {
     /// Those of these tasks.
-    pub(crate) fn of(folder: &Path, tasks: impl IntoIterator<Item = usize>) -> Result<Self> {
+    pub(crate) fn of(folder: &Shared, tasks: impl IntoIterator<Item = usize>) -> Result<Self> {
         let mut places = Vec::new();
         for task in tasks {
             let mut file = TaskFile::open(folder, task)?;
@@ -39,7 +38,7 @@ impl NumberedRejects {
         }
         places.sort_unstable();
         Ok(NumberedRejects {
-            folder: folder.to_owned(),
+            folder: folder.clone(),
             places,
         })
     }
@@ -67,18 +66,18 @@ impl NumberedRejects {
 /// The file of one task.
 struct TaskFile {
     task: usize,
-    path: PathBuf,
-    reader: BufReader<File>,
+    place: Shared,
+    reader: BufReader<Box<dyn ReadSeek>>,
     line: String,
 }
 
 impl TaskFile {
-    fn open(folder: &Path, task: usize) -> Result<Self> {
-        let path = path(folder, REJECTS, task);
-        let reader = BufReader::new(File::open(&path).map_err(|error| unreadable(&path, &error))?);
+    fn open(folder: &Shared, task: usize) -> Result<Self> {
+        let place = place(folder, REJECTS, task);
+        let reader = BufReader::new(place.open()?);
         Ok(TaskFile {
             task,
-            path,
+            place,
             reader,
             line: String::new(),
         })
@@ -88,13 +87,13 @@ impl TaskFile {
     fn next(&mut self) -> Result<Option<(u64, Reject)>> {
         self.line.clear();
         let read = self.reader.read_line(&mut self.line);
-        if read.map_err(|error| unreadable(&self.path, &error))? == 0 {
+        if read.map_err(|error| unreadable(&self.place, &error))? == 0 {
             return Ok(None);
         }
         let parsed = serde_json::from_str(&self.line);
         parsed
             .map(Some)
-            .map_err(|error| unreadable(&self.path, &error))
+            .map_err(|error| unreadable(&self.place, &error))
     }
 
     fn seek(&mut self, at: u64) -> Result<()> {
@@ -104,12 +103,12 @@ impl TaskFile {
             _ => self.reader.seek(SeekFrom::Start(at)),
         };
         go().map(drop)
-            .map_err(|error| unreadable(&self.path, &error))
+            .map_err(|error| unreadable(&self.place, &error))
     }
 }
 
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::failed(format!("cannot read the rejects in `{}`", path.display())).cause(error)
+fn unreadable(place: &Shared, error: &dyn std::fmt::Display) -> Error {
+    Error::failed(format!("cannot read the rejects in `{place}`")).cause(error)
 }
 
 #[cfg(test)]
@@ -122,6 +121,7 @@ mod tests {
     fn numbered_rejects_come_in_the_order_of_the_rows_whichever_task_had_them() {
         let folder = std::env::temp_dir().join(format!("etl-rejects-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes another");
+        let shared = Shared::Path(folder.clone());
         let line = |number: u64| {
             let (rows, reason) = (Batch::new(Vec::new(), 1), format!("reason {number}"));
             let reject = Reject::of(&rows, &Schema::default(), 0, None, None, reason);
@@ -129,16 +129,18 @@ mod tests {
         };
         for (task, numbers) in [(0, &[1, 4, 5][..]), (3, &[0, 2]), (4, &[])] {
             let text: String = numbers.iter().copied().map(line).collect();
-            std::fs::write(path(&folder, REJECTS, task), text).expect("the folder takes files");
+            place(&shared, REJECTS, task)
+                .write(text.as_bytes())
+                .expect("the folder takes files");
         }
-        let rejects = NumberedRejects::of(&folder, [0, 3, 4]).expect("they can be read");
+        let rejects = NumberedRejects::of(&shared, [0, 3, 4]).expect("they can be read");
         assert_eq!(rejects.numbers(), [0, 1, 2, 4, 5]);
         let reasons: Result<Vec<String>> =
             rejects.read().map(|reject| Ok(reject?.reason)).collect();
         let expected = [0, 1, 2, 4, 5].map(|number| format!("reason {number}"));
         assert_eq!(reasons.expect("as above"), expected);
-        std::fs::write(path(&folder, REJECTS, 3), "[0,").expect("as above");
-        assert!(NumberedRejects::of(&folder, [3]).is_err());
+        place(&shared, REJECTS, 3).write(b"[0,").expect("as above");
+        assert!(NumberedRejects::of(&shared, [3]).is_err());
         std::fs::remove_dir_all(folder).expect("it was made here");
     }
 }

@@ -1,6 +1,6 @@
 //! Where data lies, and what is read there: standard input, files of this machine and objects of a store. Which
 //! ones paths and patterns stand for (`expand`), what they were when the run began (`Seen`), their text (`open`),
-//! and their bytes in any order (`Ranges`).
+//! their bytes in any order (`Ranges`), and what machines leave to each other (`Shared`).
 
 mod folder;
 mod glob;
@@ -8,6 +8,7 @@ mod keys;
 mod object;
 mod ranges;
 mod seen;
+mod shared;
 mod store;
 mod text;
 mod upload;
@@ -24,6 +25,8 @@ pub use glob::quote;
 pub(crate) use ranges::{RangeReader, Ranges};
 pub use seen::InputFile;
 pub(crate) use seen::{Grown, Seen};
+pub use shared::Shared;
+pub(crate) use shared::{ReadSeek, SharedWriter};
 pub(crate) use text::{open, open_encoded, read_error};
 pub(crate) use upload::{Upload, can_write, give_up, replaced};
 pub use url::{ObjectUrl, Scheme};

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::http::Url;
 
 /// Where objects lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scheme {
     /// S3, and what speaks as it does.
     S3,
@@ -47,7 +49,7 @@ impl Scheme {
 
 /// The address of an object. It is printed without what may be secret: a user part is refused, and of a query only
 /// that there is one is shown.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectUrl {
     /// Where it lies.
     pub scheme: Scheme,

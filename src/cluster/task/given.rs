@@ -1,7 +1,6 @@
 //! What a task gives: frames, a part, rejects, and what it reports of them.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use crossbeam_channel::Receiver;
 use serde_json::json;
@@ -14,11 +13,12 @@ use super::ranges::Sample;
 use crate::error::Result;
 use crate::executor::processes::frames::Frame;
 use crate::fragment::{BatchOutcome, StageMetrics};
+use crate::place::Shared;
 use crate::stage::add_counts;
 
 /// What a task gives, and what it reports of it.
 pub(super) struct Given<'a> {
-    folder: PathBuf,
+    folder: Shared,
     number: &'a TaskNumber,
     frames: bool,
     part: Option<AttemptFile>,
@@ -31,14 +31,14 @@ pub(super) struct Given<'a> {
 
 impl<'a> Given<'a> {
     pub(super) fn new(
-        folder: PathBuf,
+        folder: Shared,
         number: &'a TaskNumber,
         metrics: Vec<StageMetrics>,
         frames: bool,
         parts: bool,
         samples: Vec<Sample>,
     ) -> Result<Self> {
-        let part = parts.then(|| AttemptFile::part(&folder, number.task, &number.attempt));
+        let part = parts.then(|| AttemptFile::part(&folder, number));
         Ok(Given {
             part: part.transpose()?,
             folder,
@@ -92,8 +92,7 @@ impl<'a> Given<'a> {
         for reject in &metrics.rejects {
             let tag = numbers.map_or(at as u64, |numbers| numbers[reject.row as usize]);
             if self.rejects.is_none() {
-                let TaskNumber { task, attempt } = self.number;
-                self.rejects = Some(AttemptFile::rejects(&self.folder, *task, attempt)?);
+                self.rejects = Some(AttemptFile::rejects(&self.folder, self.number)?);
             }
             let line = serde_json::to_string(&(tag, reject)).expect("it is plain data");
             self.rejects

@@ -1,7 +1,5 @@
 //! What a task sees of the folder that all machines share, and of the files of this run.
 
-use std::path::Path;
-
 use super::super::look::{MARKER, part_name};
 use super::super::order::{LookOrder, TaskReport};
 use crate::error::{Error, Result};
@@ -19,15 +17,18 @@ pub(super) fn look(order: &LookOrder, task: usize) -> TaskReport {
 fn sees(order: &LookOrder, task: usize) -> Result<()> {
     // Where it is not there, no relative path is.
     let _ = std::env::set_current_dir(&order.working_folder);
-    let io = |what: &str, path: &Path, error: &std::io::Error| {
-        Error::io(what, path.display(), error)
+    let at_folder = |error: Error| {
+        error
             .cause(format!("on {}", host()))
             .hint("`folder` of `[cluster]` names a folder that all machines share, at one path")
     };
     let marker = order.folder.join(MARKER);
-    std::fs::read(&marker).map_err(|error| io("read", &marker, &error))?;
-    let part = order.folder.join(part_name(task));
-    std::fs::write(&part, b"etl").map_err(|error| io("write", &part, &error))?;
+    let seen = marker
+        .read()
+        .and_then(|seen| seen.ok_or_else(|| Error::failed(format!("`{marker}` is not seen"))));
+    seen.map_err(at_folder)?;
+    let part = order.folder.join(&part_name(task));
+    part.write(b"etl").map_err(at_folder)?;
     for file in &order.files {
         let bytes = std::fs::metadata(&file.file).map(|metadata| metadata.len());
         if !bytes.is_ok_and(|bytes| bytes == file.bytes) {

@@ -17,7 +17,9 @@ use bytes::Bytes;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    GetOptions, GetRange, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+};
 use parking_lot::Mutex;
 
 use super::url::{ObjectUrl, Scheme};
@@ -75,6 +77,9 @@ static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
 
 /// A part on its way; done, what the store calls it.
 pub(super) type PendingPart = Pending<Result<String>>;
+
+/// An object on its way, or one that goes.
+pub(super) type PendingPut = Pending<Result<()>>;
 
 /// Bytes on their way.
 pub(super) type PendingBytes = Pending<Result<Bytes>>;
@@ -188,6 +193,37 @@ impl Store {
         stop: &Stop,
         mut take: impl FnMut(String, Meta) -> Result<()>,
     ) -> Result<()> {
+        self.pages(url, prefix, deep, stop, |page| {
+            let mut objects = page.objects.into_iter();
+            objects.try_for_each(|found| take(found.location.to_string(), meta(found)))
+        })
+    }
+
+    /// What stands between `prefix` and the next `/` in the names that have both.
+    pub(super) fn folders(
+        &self,
+        url: &ObjectUrl,
+        prefix: &str,
+        stop: &Stop,
+    ) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        self.pages(url, prefix, false, stop, |page| {
+            let found = page.common_prefixes.iter();
+            folders.extend(found.filter_map(|folder| folder.filename().map(str::to_owned)));
+            Ok(())
+        })?;
+        Ok(folders)
+    }
+
+    /// The pages of a list.
+    fn pages(
+        &self,
+        url: &ObjectUrl,
+        prefix: &str,
+        deep: bool,
+        stop: &Stop,
+        mut take: impl FnMut(ListResult) -> Result<()>,
+    ) -> Result<()> {
         let bucket = self.bucket(url)?;
         let mut page_token = None;
         loop {
@@ -204,10 +240,7 @@ impl Store {
             });
             let page = page.wait(stop)?;
             let page = page.map_err(|failure| failure.about_bucket(url))?;
-            for found in page.result.objects {
-                let key = found.location.to_string();
-                take(key, meta(found))?;
-            }
+            take(page.result)?;
             page_token = page.page_token;
             if page_token.is_none() {
                 return Ok(());
@@ -221,12 +254,37 @@ impl Store {
     }
 
     /// Begins to write a whole object.
-    pub(super) fn put(&self, url: &ObjectUrl, bytes: Bytes) -> Result<Pending<Result<()>>> {
+    pub(super) fn put(&self, url: &ObjectUrl, bytes: Bytes) -> Result<PendingPut> {
         let (bucket, path, shown) = (self.bucket(url)?, path(url)?, url.clone());
         Ok(self.background.begin(async move {
             let put = bucket.put(&path, PutPayload::from_bytes(bytes)).await;
             put.map(drop)
                 .map_err(|error| Failure::of(&error).in_write(&shown))
+        }))
+    }
+
+    /// Begins to read a whole object that this run has written.
+    pub(super) fn get(&self, url: &ObjectUrl) -> Result<PendingBytes> {
+        let (bucket, path, shown) = (self.bucket(url)?, path(url)?, url.clone());
+        Ok(self.background.begin(async move {
+            let read = match bucket.get(&path).await {
+                Ok(found) => found.bytes().await,
+                Err(error) => Err(error),
+            };
+            read.map_err(|error| Failure::of(&error).in_run(&shown))
+        }))
+    }
+
+    /// Begins to remove an object. One that is gone already is no error.
+    pub(super) fn delete(&self, url: &ObjectUrl) -> Result<PendingPut> {
+        let (bucket, path, shown) = (self.bucket(url)?, path(url)?, url.clone());
+        Ok(self.background.begin(async move {
+            match bucket.delete(&path).await {
+                Err(error) if !matches!(error, object_store::Error::NotFound { .. }) => {
+                    Err(Failure::of(&error).in_write(&shown))
+                }
+                _ => Ok(()),
+            }
         }))
     }
 

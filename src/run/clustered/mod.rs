@@ -25,7 +25,7 @@ use super::wiring::Wiring;
 use crate::clock::monotonic;
 use crate::cluster::ClusterConfig;
 use crate::cluster::engine::{Engine, Job};
-use crate::cluster::folder::HeldFolder;
+use crate::cluster::folder::SharedFolder;
 use crate::cluster::order::{HashedKeys, KeySample, Order, RowKey, RunOrder, Sums, TaskReport};
 use crate::cluster::parts::Parts;
 use crate::cluster::rejects;
@@ -77,7 +77,7 @@ impl Driver<'_> {
         terminals: &mut Vec<Terminal>,
     ) -> Result<()> {
         // It goes when the last row was read.
-        let folder = HeldFolder::shared(config, &self.run.id)?;
+        let folder = SharedFolder::create(config, &self.run.id, Some(&self.run.state))?;
         let began = monotonic();
         self.show_start();
         let engine = Engine::start(
@@ -125,7 +125,7 @@ impl Driver<'_> {
 struct Cluster<'a, 'd> {
     driver: &'a Driver<'d>,
     config: &'a ClusterConfig,
-    folder: &'a HeldFolder,
+    folder: &'a SharedFolder,
     engine: Engine,
     /// By the number of the stage that gave the rows.
     outputs: HashMap<usize, FragmentOutput>,

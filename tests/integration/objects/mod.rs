@@ -4,6 +4,7 @@
 mod clouds;
 mod faults;
 mod server;
+mod shared;
 mod uploads;
 mod web;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::harness::{Etl, Folder, Outcome, Variant, project};
+use crate::harness::{Etl, Folder, Outcome, Running, Variant, project};
 use crate::scripted::{Asked, Say, Site};
 use crate::server::http;
 
@@ -81,6 +81,16 @@ impl Store {
         String::from_utf8_lossy(&body).matches("<UploadId>").count()
     }
 
+    /// The names of the objects in a bucket.
+    pub(super) fn keys(&self, bucket: &str) -> Vec<String> {
+        let (status, body) = self.send("GET", &format!("/{bucket}?list-type=2"), "");
+        assert_eq!(status, 200);
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let keys = text.split("<Key>").skip(1);
+        let keys = keys.filter_map(|rest| rest.split_once("</Key>"));
+        keys.map(|(key, _)| key.to_owned()).collect()
+    }
+
     fn call(&self, method: &str, target: &str, body: &str) {
         let (status, said) = self.send(method, target, body);
         let said = String::from_utf8_lossy(&said);
@@ -90,7 +100,7 @@ impl Store {
     fn send(&self, method: &str, target: &str, body: &str) -> (u16, Vec<u8>) {
         let headers = [("authorization", SIGNED), ("host", self.address())];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let (head, body) = self.pass_on(method, target, headers, body);
+        let (head, body) = self.pass_on(method, target, headers, body.as_bytes());
         (status(&head), body)
     }
 
@@ -100,7 +110,7 @@ impl Store {
         method: &str,
         target: &str,
         headers: impl IntoIterator<Item = (String, String)>,
-        body: &str,
+        body: &[u8],
     ) -> (http::Head, Vec<u8>) {
         let mut request = format!("{method} {target} HTTP/1.1\r\n");
         for (name, value) in headers {
@@ -111,10 +121,12 @@ impl Store {
         let length = body.len();
         let _ = write!(
             request,
-            "connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            "connection: close\r\ncontent-length: {length}\r\n\r\n"
         );
         let mut stream = TcpStream::connect(self.address()).expect("it listens");
-        stream.write_all(request.as_bytes()).expect("it listens");
+        let mut request = request.into_bytes();
+        request.extend_from_slice(body);
+        stream.write_all(&request).expect("it listens");
         let mut reader = BufReader::new(stream);
         let head = http::Head::read(&mut reader).expect("it answers");
         let head = head.expect("it answers");
@@ -142,7 +154,7 @@ impl Store {
             "accept-ranges",
         ];
         let headers = asked.headers.clone();
-        let (head, body) = self.pass_on(&asked.method, &asked.target, headers, &asked.body);
+        let (head, body) = self.pass_on(&asked.method, &asked.target, headers, &asked.bytes);
         let headers = PASSED.into_iter().filter_map(|name| {
             let value = head.headers.get(name)?;
             Some((name, value.clone()))
@@ -191,6 +203,15 @@ pub(super) fn with_store(etl: Etl, folder: &Folder, endpoint: &str) -> Etl {
         .env("AWS_SECRET_ACCESS_KEY", SECRET)
         .env("AWS_REGION", "us-east-1")
         .env("HOME", folder.path())
+}
+
+/// Sends a signal to a run.
+pub(super) fn signal(running: &Running, name: &str) {
+    let pid = running.child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([name, &pid])
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 /// A run of `pipeline.toml` in `folder` with the store at `endpoint`.

@@ -1,7 +1,7 @@
 //! What is written appears when the run is published, and nothing is left of what is not.
 
 use super::LARGE;
-use super::server::{Store, copying, csv, run, with_store};
+use super::server::{Store, copying, csv, run, signal, with_store};
 use crate::harness::{Etl, Folder, Running, Variant, wait_until};
 use crate::scripted::{Asked, Say, Site};
 
@@ -21,14 +21,6 @@ fn held(store: &'static Store, folder: &Folder) -> (Site, Running) {
         proxy.asked().iter().filter(|asked| is_part(asked)).count() >= 2
     });
     (proxy, running)
-}
-
-fn signal(running: &Running, name: &str) {
-    let pid = running.child.id().to_string();
-    let sent = std::process::Command::new("kill")
-        .args([name, &pid])
-        .status();
-    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 #[test]

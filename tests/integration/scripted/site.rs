@@ -18,6 +18,8 @@ pub(crate) struct Asked {
     /// By name in lower case.
     pub(crate) headers: std::collections::BTreeMap<String, String>,
     pub(crate) body: String,
+    /// The same, whatever it is.
+    pub(crate) bytes: Vec<u8>,
     /// How often the same was asked before, method, target and body.
     pub(crate) before: usize,
     pub(crate) at: Instant,
@@ -120,6 +122,7 @@ fn serve(
             target: target.unwrap_or_default(),
             headers: head.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
             before: 0,
             at: Instant::now(),
             from: stream.peer_addr()?,

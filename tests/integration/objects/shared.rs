@@ -1,0 +1,206 @@
+//! A cluster whose machines have no file system in common: what tasks leave to each other lies in a bucket.
+
+use super::server::{Store, signal, with_store};
+use crate::harness::{Etl, Folder, Outcome, Variant, files, wait_until};
+use crate::scripted::{Bulk, Item, ItemFault, Reply, Say, Scripted};
+
+/// A join with an input that is broadcast, groups, and rows that are rejected in two stages. What goes to the file takes
+/// several pieces.
+const JOB: &str = r#"
+max_rejects = -1
+[[stage]]
+name = "rows"
+kind = "load_csv"
+files = ["rows/*.csv"]
+types = { n = "int" }
+[[stage]]
+name = "names"
+kind = "load_csv"
+files = ["names.csv"]
+[[stage]]
+name = "join"
+kind = "join"
+inputs = ["rows", "names"]
+on = ["k"]
+[[stage]]
+name = "dates"
+kind = "normalize_dates"
+inputs = ["join"]
+columns = ["day"]
+on_error = "reject"
+[[stage]]
+name = "write"
+kind = "write_files"
+inputs = ["dates"]
+path = "out/rows.ndjson"
+"#;
+
+/// A task's rows take more than two pieces.
+const WIDE: usize = 30_000;
+const ROWS: usize = 700;
+
+fn job() -> Folder {
+    let folder = Folder::new("shared");
+    folder.write("pipeline.toml", JOB);
+    let wide = "w".repeat(WIDE);
+    for file in 0..3 {
+        let rows = (0..if file == 1 { ROWS } else { 5 }).map(|row| {
+            let n = if row % 50 == 3 {
+                "none".to_owned()
+            } else {
+                row.to_string()
+            };
+            let day = if row % 50 == 4 {
+                "2026-02-30"
+            } else {
+                "2026-02-03"
+            };
+            format!("{n},{},{day},{wide}\n", row % 9)
+        });
+        let text: String = rows.collect();
+        folder.write(&format!("rows/{file}.csv"), format!("n,k,day,wide\n{text}"));
+    }
+    let names: String = (0..9).map(|k| format!("{k},name {k}\n")).collect();
+    folder.write("names.csv", format!("k,name\n{names}"));
+    folder
+}
+
+/// A run whose tasks share a folder of this name.
+fn on_cluster(folder: &Folder, endpoint: &str, shared: &str) -> Etl {
+    let etl = Etl::run(folder.path(), "pipeline.toml", Variant::CLUSTER);
+    let shared = format!("--set=cluster.folder={shared}");
+    with_store(etl, folder, endpoint).args(["--digest", &shared])
+}
+
+fn seen(folder: &Folder, outcome: &Outcome) -> impl PartialEq + use<> {
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let digests: Vec<String> = outcome
+        .stages()
+        .iter()
+        .map(|stage| stage["digest"].to_string())
+        .collect();
+    (digests, outcome.rejects.clone(), files(&folder.join("out")))
+}
+
+#[test]
+fn what_tasks_leave_to_each_other_may_lie_in_a_bucket() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("between");
+    let folder = job();
+    let alone = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL)
+        .args(["--digest"])
+        .outcome();
+    assert!(alone.rejects.lines().count() > 20);
+    let expected = seen(&folder, &alone);
+    for words in [&[][..], &["--set=cluster.broadcast_max=0"]] {
+        let proxy = store.behind(|asked| {
+            let fails = asked.target.contains("part-") && asked.before == 0;
+            fails.then(|| Say::status(503, "<Error><Code>SlowDown</Code></Error>"))
+        });
+        let outcome = on_cluster(&folder, &proxy.url, "s3://between/tmp/etl/")
+            .args(words)
+            .outcome();
+        assert!(seen(&folder, &outcome) == expected, "{words:?}");
+        let pieces = proxy.asked();
+        let pieces = pieces
+            .iter()
+            .filter(|asked| asked.method == "PUT" && asked.target.ends_with(".1"));
+        assert!(pieces.count() > 0, "no part had a second piece");
+        assert_eq!(store.keys("between"), [""; 0]);
+    }
+    assert_eq!(store.uploads("between"), 0);
+}
+
+#[test]
+fn the_rejects_of_a_load_are_read_from_the_bucket_in_the_order_of_the_rows() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("rejects");
+    let folder = Folder::new("shared-load");
+    let runs = [Variant::SEQUENTIAL, Variant::CLUSTER].map(|variant| {
+        let server = Scripted::start(|bulk: &Bulk| {
+            let refused = |(at, item): (usize, &Item)| {
+                let n = item.document["n"].as_i64().unwrap_or_default();
+                (n % 5 == 3).then(|| ItemFault::new(at, 400, "mapper_parsing_exception"))
+            };
+            Reply::Items(bulk.items.iter().enumerate().filter_map(refused).collect())
+        });
+        let load = "[[stage]]\nname = \"rows\"\nkind = \"load_csv\"\nfiles = [\"rows/*.csv\"]\ntypes = { n = \"int\" }\n";
+        let pipeline = format!(
+            "max_rejects = -1\n{load}\
+             [[stage]]\nname = \"load\"\nkind = \"bulk_index\"\ninputs = [\"rows\"]\nto = \"{}\"\nindex = \"rows\"\nid = \"id\"\n",
+            server.url
+        );
+        folder.write("pipeline.toml", pipeline);
+        for file in 0..4 {
+            let rows: String = (0..50).map(|row| format!("d{},{}\n", (file * 50 + row) % 170, row * 4 + file)).collect();
+            folder.write(&format!("rows/{file}.csv"), format!("id,n\n{rows}"));
+        }
+        let etl = match variant.is_cluster() {
+            true => on_cluster(&folder, &store.url, "s3://rejects/etl"),
+            false => Etl::run(folder.path(), "pipeline.toml", variant).args(["--digest"]),
+        };
+        let outcome = etl.outcome();
+        assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
+        let stage = outcome.stage("load");
+        (outcome.rejects.clone(), ["rows_out", "rejected", "digest"].map(|key| stage[key].clone()))
+    });
+    assert!(runs[0].0.lines().count() > 20);
+    assert_eq!(runs[0], runs[1]);
+    assert_eq!(store.keys("rejects"), [""; 0]);
+}
+
+#[test]
+fn what_a_killed_run_has_left_in_the_bucket_goes_with_the_next() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("left");
+    let others = "left/tmp/etl/etl-20260101T000000-abcd-1/f0-0/part-000000";
+    store.put(others, "of a run that began elsewhere");
+    let folder = job();
+    let is_last = |target: &str| target.ends_with("part-000001");
+    let proxy = store.behind(move |asked| {
+        (asked.method == "PUT" && is_last(&asked.target)).then_some(Say::Hold)
+    });
+    let running = on_cluster(&folder, &proxy.url, "s3://left/tmp/etl").start();
+    wait_until("a task has sent its pieces", || {
+        proxy.asked().iter().any(|asked| is_last(&asked.target))
+    });
+    signal(&running, "-KILL");
+    running.outcome();
+    assert!(store.keys("left").len() > 3, "{:?}", store.keys("left"));
+    // What a run knows of earlier ones is there again.
+    let (state, kept) = (folder.join("state"), folder.join("kept"));
+    std::fs::rename(&state, &kept).expect("the run has made it");
+    let again = on_cluster(&folder, &store.url, "s3://left/tmp/etl");
+    std::fs::remove_dir(&state).expect("it is new");
+    std::fs::rename(&kept, &state).expect("it was kept");
+    let outcome = again.outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(
+        store.keys("left"),
+        [others.strip_prefix("left/").expect("it is in the bucket")]
+    );
+}
+
+#[test]
+fn a_bucket_that_takes_nothing_ends_the_run_before_its_engine_starts() {
+    let Some(store) = Store::shared() else { return };
+    let folder = job();
+    let outcome = on_cluster(&folder, &store.url, "s3://no-such-bucket/etl")
+        .args(["--set=cluster.python=no-such-python"])
+        .outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("there is no bucket `s3://no-such-bucket`"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = on_cluster(&folder, &store.url, "https://host/folder").outcome();
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("a web server takes no files"),
+        "{}",
+        outcome.stderr
+    );
+}
