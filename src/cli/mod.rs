@@ -255,7 +255,7 @@ impl Command {
         match self {
             Command::Run(args) => run::run(args, color),
             Command::Check(args) => check::run(args, color),
-            Command::Plan(args) => plan::run(args),
+            Command::Plan(args) => plan::run(args, color),
             Command::Compare(args) => compare::run(args, color),
             Command::Report(args) => report::run(args, color),
             Command::Preview(args) => preview::run(args, color),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use self::cluster::{among_tasks, file_tasks, tasks, worth_a_cluster};
-use super::{PipelineArgs, output};
+use super::{Color, PipelineArgs, output};
 use crate::error::{Error, Result};
 use crate::executor::{Grid, Kind};
 use crate::format::compression;
@@ -48,7 +48,7 @@ pub struct PlanArgs {
 const WIDTH: usize = 80;
 
 /// Prints the plan.
-pub fn run(args: &PlanArgs) -> Result<ExitCode> {
+pub fn run(args: &PlanArgs, color: Color) -> Result<ExitCode> {
     let mut pipeline = args.pipeline.load()?;
     if let Some(stage) = &args.until {
         pipeline = pipeline.upto(stage)?;
@@ -59,6 +59,15 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
         (pipeline, stays) = plan::on_cluster(&pipeline);
         let master = Some(master.as_str()).filter(|master| !master.is_empty());
         cores = pipeline.cluster.cores(master);
+        if let Err(missing) = pipeline.cluster.at(master, &pipeline.folder) {
+            // A plan needs none of it.
+            for error in std::iter::once(&missing).chain(&missing.others) {
+                output::print_note(&format!("a run needs more: {}", error.message), color);
+                if let Some(hint) = &error.hint {
+                    output::print_hint(hint, color);
+                }
+            }
+        }
     }
     if args.json {
         output::print_json(&as_json(&pipeline, &stays, cores))?;

@@ -180,6 +180,24 @@ fn a_plan_says_in_how_many_tasks_a_fragment_runs() {
 }
 
 #[test]
+fn a_plan_says_what_a_run_would_lack() {
+    let folder = prepared();
+    let notes = |arguments: &[&str]| {
+        let arguments = [&["plan", "pipeline.toml"], arguments].concat();
+        let outcome = Etl::new(folder.path(), &arguments).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        outcome.stderr.matches("note: a run needs more: ").count()
+    };
+    assert_eq!(notes(&["--cluster"]), 2);
+    assert_eq!(notes(&["--cluster", "local[4]"]), 1);
+    assert_eq!(
+        notes(&["--cluster", "local[4]", "--set", "cluster.folder=/tmp"]),
+        0
+    );
+    assert_eq!(notes(&[]), 0);
+}
+
+#[test]
 fn a_driver_that_cannot_work_says_why() {
     let folder = prepared();
     let with = |python: &str| {
