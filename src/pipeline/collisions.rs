@@ -30,7 +30,9 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
         };
         let written = match &destination.storage {
             Storage::Index { name, .. } => Some(Written::Index(format!("{named}#{name}"))),
-            Storage::Disk { path, .. } => place::canonical(path, folder).map(Written::At),
+            Storage::Disk { path, .. } => {
+                place::canonical(path, folder, destination.endpoint.as_ref()).map(Written::At)
+            }
             Storage::Stdout => Some(Written::Stdout),
         };
         // What is no place is an error of its stage.
@@ -44,11 +46,13 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
         }
     }
     for step in steps() {
-        for file in step.stage.properties().files() {
-            let read = place::canonical(file, folder);
+        let properties = step.stage.properties();
+        let endpoint = properties.reads.endpoint.as_ref();
+        for file in properties.files() {
+            let read = place::canonical(file, folder, endpoint);
             // What a pattern means depends on what is there.
             let is_read = |written: &Place| {
-                read.as_ref() == Some(written) || place::reads_now(file, folder, written)
+                read.as_ref() == Some(written) || place::reads_now(file, folder, endpoint, written)
             };
             for (written, (writer, destination)) in &writers {
                 if !matches!(written, Written::At(place) if is_read(place)) {

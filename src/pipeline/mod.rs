@@ -434,9 +434,14 @@ impl Step {
 
     /// Where its rows leave the pipeline in words, secrets masked.
     pub fn publishes_to(&self) -> Option<String> {
-        let named = self.destination()?.named;
-        let named: Vec<String> = named.iter().map(|name| secrets::mask_url(name)).collect();
-        Some(self.secrets().clean(&named.join(", ")))
+        let destination = self.destination()?;
+        let named = destination.named.iter();
+        let named: Vec<String> = named.map(|name| secrets::mask_url(name)).collect();
+        let mut words = named.join(", ");
+        if let Some(endpoint) = destination.endpoint.filter(|_| place::is_in_store(&words)) {
+            words.push_str(&format!(" at {endpoint}"));
+        }
+        Some(self.secrets().clean(&words))
     }
 
     /// Sets one of its options.

@@ -271,6 +271,8 @@ fn decode_one(
         section: Some(Arc::new(draft.section)),
     };
     note(&mut mistakes, refuse_sessions(&step));
+    let idle = step.stage.properties().refuse_idle_endpoint();
+    note(&mut mistakes, idle.map_err(|error| step.placed(error)));
     (Some(step), mistakes)
 }
 

@@ -47,6 +47,7 @@ impl Stage for Write {
                 path: path.clone(),
                 prefix: "",
             },
+            endpoint: None,
             in_place: false,
             earlier: Earlier::Replaced,
         };

@@ -2,6 +2,7 @@
 //! ones paths and patterns stand for (`expand`), what they were when the run began (`Seen`), their text (`open`),
 //! their bytes in any order (`Ranges`), and what machines leave to each other (`Shared`).
 
+mod endpoint;
 mod folder;
 mod glob;
 mod keys;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+pub use endpoint::Endpoint;
 pub use folder::Folder;
 pub use glob::quote;
 pub(crate) use ranges::{RangeReader, Ranges};
@@ -63,14 +65,35 @@ impl fmt::Display for Place {
     }
 }
 
+/// What a stage names to read.
+#[derive(Debug, Clone, Default)]
+pub struct NamedFiles {
+    /// Paths, patterns and addresses.
+    pub names: Vec<String>,
+    /// The server that has the objects among them; `None`: the environment's.
+    pub endpoint: Option<Endpoint>,
+}
+
+impl NamedFiles {
+    /// Whether it names none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// Whether a text names an object of a store, as opposed to a file and to one of a web server.
+pub fn is_in_store(text: &str) -> bool {
+    text.contains("://") && Scheme::in_front_of(text).is_none_or(|scheme| !scheme.is_web())
+}
+
 impl Place {
-    /// The place that a text without patterns names.
-    fn named(text: &str, folder: &Folder) -> Result<Place> {
+    /// The place that a text without patterns names; an object, at this server.
+    fn named(text: &str, folder: &Folder, endpoint: Option<&Endpoint>) -> Result<Place> {
         if text == STDIN {
             return Ok(Place::Stdin);
         }
         match ObjectUrl::parse(text) {
-            Some(url) => Ok(Place::Object(url?)),
+            Some(url) => Ok(Place::Object(url?.at(endpoint))),
             None => Ok(Place::File(folder.resolve(text))),
         }
     }
@@ -98,11 +121,12 @@ impl Place {
 }
 
 /// The places that paths and patterns stand for, in their order, each once; `-` stays `-`.
-pub fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<Place>> {
+pub fn expand(files: &NamedFiles, folder: &Folder, stop: &Stop) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     let mut known: HashSet<Place> = HashSet::new();
-    for text in patterns {
-        let found = places_of(text, folder, stop).of(["files", text])?;
+    for text in &files.names {
+        let found = places_of(text, folder, files.endpoint.as_ref(), stop);
+        let found = found.of(["files", text])?;
         for (place, real) in found {
             if known.insert(real) {
                 places.push(place);
@@ -115,15 +139,17 @@ pub fn expand(patterns: &[String], folder: &Folder, stop: &Stop) -> Result<Vec<P
     Ok(places)
 }
 
-/// An error about `place`, with the item of `files`, the option that lists `patterns`, which names it.
-pub fn of_file(patterns: &[String], folder: &Folder, place: &Place, error: Error) -> Error {
-    let named = |text: &&String| Place::named(text, folder).is_ok_and(|named| named == *place);
-    let item = patterns.iter().find(named);
+/// An error about `place`, with the item of the option `files` that names it.
+pub fn of_file(files: &NamedFiles, folder: &Folder, place: &Place, error: Error) -> Error {
+    let endpoint = files.endpoint.as_ref();
+    let named =
+        |text: &&String| Place::named(text, folder, endpoint).is_ok_and(|named| named == *place);
+    let item = files.names.iter().find(named);
     error.of(["files"].into_iter().chain(item.map(String::as_str)))
 }
 
 /// Whether `text`, a path or pattern, stands for `place`, which is [`canonical`]: a file only if it is there.
-pub fn reads_now(text: &str, folder: &Folder, place: &Place) -> bool {
+pub fn reads_now(text: &str, folder: &Folder, endpoint: Option<&Endpoint>, place: &Place) -> bool {
     match place {
         Place::Stdin => text == STDIN,
         Place::File(path) => {
@@ -131,9 +157,9 @@ pub fn reads_now(text: &str, folder: &Folder, place: &Place) -> bool {
                 && Pattern::new(text, folder).is_ok_and(|pattern| pattern.matches(path))
                 && path.is_file()
         }
-        Place::Object(written) => match Place::named(text, folder) {
+        Place::Object(written) => match Place::named(text, folder, endpoint) {
             Ok(Place::Object(url)) => {
-                (url.scheme, &url.bucket) == (written.scheme, &written.bucket)
+                url.home() == written.home()
                     && KeyPattern::new(&url).is_ok_and(|pattern| pattern.matches(&written.key))
             }
             _ => false,
@@ -142,9 +168,10 @@ pub fn reads_now(text: &str, folder: &Folder, place: &Place) -> bool {
 }
 
 /// The place that a text means, the same for all spellings of it; `None`: it names no place.
-pub fn canonical(text: &str, folder: &Folder) -> Option<Place> {
-    let Place::File(path) = Place::named(text, folder).ok()? else {
-        return Place::named(text, folder).ok();
+pub fn canonical(text: &str, folder: &Folder, endpoint: Option<&Endpoint>) -> Option<Place> {
+    let path = match Place::named(text, folder, endpoint).ok()? {
+        Place::File(path) => path,
+        other => return Some(other),
     };
     let path = disk::follow(path);
     let path = std::path::absolute(&path).unwrap_or(path);
@@ -157,11 +184,16 @@ pub fn canonical(text: &str, folder: &Folder) -> Option<Place> {
 }
 
 /// What one path or pattern stands for: each place as it is named, and the same for all names of it.
-fn places_of(text: &str, folder: &Folder, stop: &Stop) -> Result<Vec<(Place, Place)>> {
+fn places_of(
+    text: &str,
+    folder: &Folder,
+    endpoint: Option<&Endpoint>,
+    stop: &Stop,
+) -> Result<Vec<(Place, Place)>> {
     if text.is_empty() {
         return Err(Error::usage("`files` has an empty path").hint("name a file or a pattern"));
     }
-    match Place::named(text, folder)? {
+    match Place::named(text, folder, endpoint)? {
         Place::Object(url) => {
             let found = objects(url, text, stop)?.into_iter().map(Place::Object);
             Ok(found.map(|place| (place.clone(), place)).collect())

@@ -45,6 +45,7 @@ pub(crate) struct Upload {
 /// What a run notes of an upload.
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// Of the object, with its server.
     url: String,
     upload: String,
 }
@@ -109,7 +110,7 @@ impl Upload {
         let id = self.store.create_upload(&self.url, &self.stop)?;
         self.id = Some(id.clone());
         let note = Note {
-            url: self.url.to_string(),
+            url: self.url.whole(),
             upload: id.clone(),
         };
         let json = serde_json::to_vec(&note).expect("it is plain data");
@@ -174,7 +175,7 @@ impl Drop for Upload {
 pub(crate) fn give_up(note: &Path, url: &ObjectUrl, stop: &Stop) {
     let noted = std::fs::read(note).ok();
     let noted: Option<Note> = noted.and_then(|noted| serde_json::from_slice(&noted).ok());
-    let Some(noted) = noted.filter(|noted| noted.url == url.to_string()) else {
+    let Some(noted) = noted.filter(|noted| noted.url == url.whole()) else {
         return;
     };
     let store = Store::of(url);

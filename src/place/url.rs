@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::http::Url;
 
@@ -41,6 +42,11 @@ impl Scheme {
             .find(|scheme| scheme.as_str() == text)
     }
 
+    /// That of an address; `None`: the text is none, or of no scheme that is known.
+    pub(super) fn in_front_of(text: &str) -> Option<Scheme> {
+        Scheme::of(text.split_once("://")?.0)
+    }
+
     /// Whether it is a web server, which lists nothing and takes nothing.
     pub fn is_web(self) -> bool {
         matches!(self, Scheme::Http | Scheme::Https)
@@ -59,6 +65,8 @@ pub struct ObjectUrl {
     pub key: String,
     /// The query of a web server's address, which may hold a signature.
     query: Option<String>,
+    /// The server that has the bucket, if its stage names one; otherwise the environment does.
+    endpoint: Option<Endpoint>,
 }
 
 impl ObjectUrl {
@@ -81,6 +89,31 @@ impl ObjectUrl {
         ObjectUrl {
             key: key.to_owned(),
             ..self.clone()
+        }
+    }
+
+    /// The same on the server that its stage names; of a web server it is the same.
+    #[must_use]
+    pub(crate) fn at(self, endpoint: Option<&Endpoint>) -> ObjectUrl {
+        let endpoint = endpoint.filter(|_| !self.scheme.is_web()).cloned();
+        ObjectUrl { endpoint, ..self }
+    }
+
+    /// The server that its stage names.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_ref().map(Endpoint::as_str)
+    }
+
+    /// What it has in common with all objects of its bucket.
+    pub(super) fn home(&self) -> (Scheme, String, Option<Endpoint>) {
+        (self.scheme, self.bucket.clone(), self.endpoint.clone())
+    }
+
+    /// Its address with the server that its stage names, for those who must tell it from all others.
+    pub(crate) fn whole(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{self} at {endpoint}"),
+            None => self.to_string(),
         }
     }
 
@@ -163,6 +196,7 @@ fn in_bucket(scheme: Scheme, rest: &str) -> Result<ObjectUrl> {
         bucket: bucket.to_owned(),
         key: key.to_owned(),
         query: None,
+        endpoint: None,
     })
 }
 
@@ -185,6 +219,7 @@ fn web(text: &str, scheme: Scheme) -> Result<ObjectUrl> {
         bucket: format!("{host}{}", port.unwrap_or_default()),
         key: url.path().trim_start_matches('/').to_owned(),
         query: url.query().map(str::to_owned),
+        endpoint: None,
     })
 }
 

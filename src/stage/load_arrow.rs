@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, check_files, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for, named};
 use super::{
     Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, options,
@@ -13,7 +13,7 @@ use super::{
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
-use crate::place::{Place, RangeReader, Ranges, Seen, expand, in_file, of_file};
+use crate::place::{NamedFiles, Place, RangeReader, Ranges, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -33,8 +33,9 @@ files = ["documents.arrow"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        check_files(&given.files, given.only_new, Some("an Arrow"))?;
-        Ok(Box::new(LoadArrow(given)))
+        let only_new = given.only_new;
+        let files = named(&given.files, &given.endpoint, only_new, Some("an Arrow"))?;
+        Ok(Box::new(LoadArrow { files, only_new }))
     },
     ..StageKind::BASE
 };
@@ -45,12 +46,19 @@ struct Options {
     /// what to read, in this order, each once; globs and addresses as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
+    /// the server of what `s3://`, `gs://` or `az://` names here, such as `http://minio:9000`
+    #[schemars(extend("x-type" = "URL", "x-default" = "the environment's"))]
+    #[serde(default)]
+    endpoint: String,
     /// leave out files that a run of this pipeline has published already, by name, size and time or, of an object, its version
     #[serde(default)]
     only_new: bool,
 }
 
-struct LoadArrow(Options);
+struct LoadArrow {
+    files: NamedFiles,
+    only_new: bool,
+}
 
 impl Stage for LoadArrow {
     fn inputs(&self) -> Vec<Partitioning> {
@@ -59,24 +67,24 @@ impl Stage for LoadArrow {
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
-        let paths = expand(&self.0.files, folder, &stop)?;
+        let paths = expand(&self.files, folder, &stop)?;
         let seen = Seen::of(&paths[0]).and_then(|(seen, _)| open_reader(&seen, &stop));
-        let seen = seen.map_err(|error| of_file(&self.0.files, folder, &paths[0], error));
+        let seen = seen.map_err(|error| of_file(&self.files, folder, &paths[0], error));
         Ok(seen?.0.schema)
     }
 
     fn properties(&self) -> Properties {
         Properties {
-            reads: self.0.files.clone(),
-            only_new: self.0.only_new,
+            reads: self.files.clone(),
+            only_new: self.only_new,
             ..Properties::default()
         }
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.0.files, folder, &Stop::default()) {
+        let paths = match expand(&self.files, folder, &Stop::default()) {
             Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
+            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
         let probe = |at: usize, path: &Place| -> Result<String> {
@@ -90,7 +98,7 @@ impl Stage for LoadArrow {
         let probes = paths.iter().enumerate();
         let probes = probes.map(|(at, path)| {
             let found = probe(at, path);
-            let found = found.map_err(|error| of_file(&self.0.files, folder, path, error));
+            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
             Probe::new(path, found)
         });
         probes.collect()
@@ -101,9 +109,9 @@ impl Stage for LoadArrow {
         let bytes_done = Arc::new(AtomicU64::new(0));
         let mut files = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
-        for path in expand(&self.0.files, &run.folder, &run.stop)? {
-            let (seen, file) = Seen::of(&path)
-                .map_err(|error| of_file(&self.0.files, &run.folder, &path, error))?;
+        for path in expand(&self.files, &run.folder, &run.stop)? {
+            let (seen, file) =
+                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
             files.push(file);
             parts.push(Box::new(Batches {
                 number: run.add_file(&path)?,

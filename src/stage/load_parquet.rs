@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, check_files, columns_for};
+use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for, named};
 use super::{
     Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Source,
     SourcePart, Stage, StageKind, TaskContext, options,
@@ -16,7 +16,7 @@ use crate::columns::Column;
 use crate::error::{Class, Error, Result};
 use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
 use crate::keys::check_names;
-use crate::place::{Place, Ranges, Seen, expand, in_file, of_file};
+use crate::place::{NamedFiles, Place, Ranges, Seen, expand, in_file, of_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -37,7 +37,8 @@ columns = ["id", "name"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        check_files(&given.files, given.only_new, Some("a Parquet"))?;
+        let only_new = given.only_new;
+        let files = named(&given.files, &given.endpoint, only_new, Some("a Parquet"))?;
         if given.columns.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::usage("`columns` is empty")
                 .hint("name at least one column, or leave `columns` out to read all")
@@ -46,7 +47,11 @@ columns = ["id", "name"]
         if let Some(names) = &given.columns {
             check_names("columns", names)?;
         }
-        Ok(Box::new(LoadParquet(given)))
+        Ok(Box::new(LoadParquet {
+            files,
+            columns: given.columns,
+            only_new,
+        }))
     },
     ..StageKind::BASE
 };
@@ -57,6 +62,10 @@ struct Options {
     /// what to read, in this order, each once; globs as in `load_csv`; all of the same columns
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
+    /// the server of what `s3://`, `gs://` or `az://` names here, such as `http://minio:9000`
+    #[schemars(extend("x-type" = "URL", "x-default" = "the environment's"))]
+    #[serde(default)]
+    endpoint: String,
     /// the columns to read, in this order; the bytes of others are not read
     #[schemars(extend("x-default" = "all, as they stand in the file"))]
     columns: Option<Vec<String>>,
@@ -65,11 +74,15 @@ struct Options {
     only_new: bool,
 }
 
-struct LoadParquet(Options);
+struct LoadParquet {
+    files: NamedFiles,
+    columns: Option<Vec<String>>,
+    only_new: bool,
+}
 
 impl LoadParquet {
     fn names(&self) -> Option<&[String]> {
-        self.0.columns.as_deref()
+        self.columns.as_deref()
     }
 
     /// Opens a file and reads its footer.
@@ -97,7 +110,7 @@ impl LoadParquet {
                 ..error.under("columns")
             });
         }
-        of_file(&self.0.files, folder, path, error)
+        of_file(&self.files, folder, path, error)
     }
 }
 
@@ -108,7 +121,7 @@ impl Stage for LoadParquet {
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
-        let paths = expand(&self.0.files, folder, &stop)?;
+        let paths = expand(&self.files, folder, &stop)?;
         let seen = Seen::of(&paths[0]).and_then(|(seen, _)| self.open_file(&seen, &stop));
         let (_, _, picked) = seen.map_err(|error| self.about(folder, &paths[0], error))?;
         Ok(picked.schema)
@@ -116,16 +129,16 @@ impl Stage for LoadParquet {
 
     fn properties(&self) -> Properties {
         Properties {
-            reads: self.0.files.clone(),
-            only_new: self.0.only_new,
+            reads: self.files.clone(),
+            only_new: self.only_new,
             ..Properties::default()
         }
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.0.files, folder, &Stop::default()) {
+        let paths = match expand(&self.files, folder, &Stop::default()) {
             Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.0.files.join(", "), Err(error))],
+            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
         };
         let schema = self.schema(&[], folder);
         let probe = |at: usize, path: &Place| -> Result<String> {
@@ -148,16 +161,16 @@ impl Stage for LoadParquet {
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
         let schema = self.schema(&[], &run.folder)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
-        let loader = Arc::new(LoadParquet(Options {
-            files: Vec::new(),
-            only_new: self.0.only_new,
-            columns: self.0.columns.clone(),
-        }));
+        let loader = Arc::new(LoadParquet {
+            files: NamedFiles::default(),
+            columns: self.columns.clone(),
+            only_new: self.only_new,
+        });
         let mut files = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
-        for path in expand(&self.0.files, &run.folder, &run.stop)? {
-            let (seen, file) = Seen::of(&path)
-                .map_err(|error| of_file(&self.0.files, &run.folder, &path, error))?;
+        for path in expand(&self.files, &run.folder, &run.stop)? {
+            let (seen, file) =
+                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
             let bytes = file.bytes;
             files.push(file);
             parts.push(Box::new(RowGroups {

@@ -6,8 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
-use crate::place::STDIN;
+use crate::error::{Error, Result};
+use crate::place::{Endpoint, NamedFiles, STDIN, is_in_store};
 use crate::shown::thousands;
+
+/// The option that names the server of objects.
+pub(super) const ENDPOINT: &str = "endpoint";
 
 /// What a stage's options come to. The default is that of a kind that neither reads nor writes anything outside.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +20,8 @@ pub struct Properties {
     ///
     /// [`StageKind::batch_option`]: super::StageKind::batch_option
     pub batch_rows: Option<usize>,
-    /// Paths and patterns of the files that it reads.
-    pub reads: Vec<String>,
+    /// The files that it reads.
+    pub reads: NamedFiles,
     /// Whether it leaves out files that a run of the pipeline has published already.
     pub only_new: bool,
     /// Where an input is broadcast: the columns of the first input and of that one in which a row must equal the rows that
@@ -60,13 +64,29 @@ pub struct Policy {
 impl Properties {
     /// Paths and patterns of the files that it reads, standard input left out.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        let paths = self.reads.iter().map(String::as_str);
+        let paths = self.reads.names.iter().map(String::as_str);
         paths.filter(|path| *path != STDIN)
     }
 
     /// Whether it reads standard input, which can be read once only.
     pub fn reads_stdin(&self) -> bool {
-        self.reads.iter().any(|path| path == STDIN)
+        self.reads.names.iter().any(|path| path == STDIN)
+    }
+
+    /// An error if a server of objects is named, and no object.
+    pub(crate) fn refuse_idle_endpoint(&self) -> Result<()> {
+        let (endpoint, named) = match &self.writes {
+            Some(destination) => (&destination.endpoint, &destination.named),
+            None => (&self.reads.endpoint, &self.reads.names),
+        };
+        if endpoint.is_none() || named.iter().any(|name| is_in_store(name)) {
+            return Ok(());
+        }
+        Err(
+            Error::usage("`endpoint` is the server of objects, and none is named")
+                .hint("name one by `s3://`, `gs://` or `az://`, or leave `endpoint` out")
+                .of([ENDPOINT]),
+        )
     }
 }
 
@@ -79,6 +99,8 @@ pub struct Destination {
     pub named: Vec<String>,
     /// What that is.
     pub storage: Storage,
+    /// The server that has the place, if it is an object and its stage names one.
+    pub endpoint: Option<Endpoint>,
     /// Whether rows are visible there as soon as they are written, before the run has ended well.
     pub in_place: bool,
     /// What becomes of the rows that earlier runs have left there.

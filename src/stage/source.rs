@@ -3,10 +3,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::properties::ENDPOINT;
 use crate::batch::Batch;
-use crate::error::{Class, Error, Result};
-use crate::place::InputFile;
-use crate::place::STDIN;
+use crate::error::{Class, Error, OfValue, Result};
+use crate::place::{Endpoint, InputFile, NamedFiles, STDIN};
 use crate::schema::Schema;
 
 /// Batches, in order; after an error there are no more.
@@ -79,12 +79,14 @@ pub(super) fn columns_for(is_first: bool, columns: &Result<Schema>) -> Result<Op
     }
 }
 
-/// Checks the option `files`, and `only_new` beside it; `index_at_end` names a format that is not read as a stream.
-pub(super) fn check_files(
+/// What the options `files` and `endpoint` name; `only_new` stands beside them, and `index_at_end` names a format that is
+/// not read as a stream.
+pub(super) fn named(
     files: &[String],
+    endpoint: &str,
     only_new: bool,
     index_at_end: Option<&str>,
-) -> Result<()> {
+) -> Result<NamedFiles> {
     let stdin = files.iter().filter(|file| *file == STDIN).count();
     if files.is_empty() {
         return Err(Error::usage("`files` is empty")
@@ -109,7 +111,19 @@ pub(super) fn check_files(
                 .of(["files", STDIN]),
         );
     }
-    Ok(())
+    Ok(NamedFiles {
+        names: files.to_vec(),
+        endpoint: named_endpoint(endpoint, files)?,
+    })
+}
+
+/// What the option `endpoint` of a stage says that names these; `None`: nothing.
+pub(super) fn named_endpoint(given: &str, names: &[String]) -> Result<Option<Endpoint>> {
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let endpoint = Endpoint::parse(given, names).map_err(|error| error.about(ENDPOINT));
+    endpoint.map(Some).of([ENDPOINT])
 }
 
 /// What helps where the files of one stage differ.

@@ -110,7 +110,7 @@ impl Failure {
             ),
             _ => self.of_bucket(url, &format!("cannot read `{url}`")),
         };
-        error.cause(self.words)
+        self.told(url, error)
     }
 
     /// The error of reading an object that was looked at when the run began.
@@ -131,12 +131,21 @@ impl Failure {
                 .hint("a rule of the bucket, or somebody else, has ended it; run again"),
             _ => self.of_bucket(url, &format!("cannot write `{url}`")),
         };
-        error.cause(self.words)
+        self.told(url, error)
     }
 
     /// The error of listing a bucket.
     pub(super) fn about_bucket(self, url: &ObjectUrl) -> Error {
         let error = self.of_bucket(url, &format!("cannot list `{}`", url.shown_bucket()));
+        self.told(url, error)
+    }
+
+    /// An error with the server, where its stage names it, and the store's words.
+    fn told(self, url: &ObjectUrl, error: Error) -> Error {
+        let error = match url.endpoint() {
+            Some(endpoint) => error.cause(format!("at {endpoint}")),
+            None => error,
+        };
         error.cause(self.words)
     }
 
@@ -144,7 +153,7 @@ impl Failure {
         let bucket = url.shown_bucket();
         match self.kind {
             Kind::NoBucket => Error::failed(format!("there is no bucket `{bucket}`")).hint(
-                "look at its name, and at the endpoint and the account that the environment names",
+                "look at its name, at the endpoint, and at the account that the environment names",
             ),
             Kind::Refused | Kind::Denied => {
                 Error::failed(format!("{what}: it is refused")).hint(refused(url.scheme))

@@ -22,6 +22,7 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
+use super::Endpoint;
 use super::url::{ObjectUrl, Scheme};
 use crate::error::{Error, Result};
 use crate::http::{Background, FileHead, Pending, WebStream};
@@ -70,7 +71,7 @@ trait Bucket: ObjectStore + MultipartStore + PaginatedListStore {}
 
 impl<T: ObjectStore + MultipartStore + PaginatedListStore> Bucket for T {}
 
-type Stores = HashMap<(Scheme, String), Arc<Store>>;
+type Stores = HashMap<(Scheme, String, Option<Endpoint>), Arc<Store>>;
 
 /// The stores of this process: objects of one bucket share its connections and credentials.
 static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
@@ -94,7 +95,7 @@ impl Store {
     /// The store that has this object.
     pub(super) fn of(url: &ObjectUrl) -> Result<Arc<Store>> {
         let mut stores = STORES.lock();
-        let key = (url.scheme, url.bucket.clone());
+        let key = url.home();
         if let Some(store) = stores.get(&key) {
             return Ok(store.clone());
         }

@@ -1,4 +1,5 @@
-//! How a bucket is reached: as the store's own tools read it from the environment.
+//! How a bucket is reached: as the store's own tools read it from the environment, but for the server, which a stage may
+//! name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 
 use super::{Bucket, RETRIES, TRYING_MAX, WAIT, WAIT_MAX, aws_files};
 use crate::error::{Error, Result};
-use crate::http::{Url, metadata_client, store_client};
+use crate::http::{metadata_client, store_client};
+use crate::place::endpoint::{WRITE, server};
 use crate::place::url::{ObjectUrl, Scheme};
 use crate::secrets::mask_url;
 
@@ -105,7 +107,14 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     {
         builder = builder.with_region(region);
     }
-    let mut endpoint = endpoint(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])?;
+    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+    let mut endpoint = endpoint(url, &variables)?;
+    if let Some(own) = url.endpoint() {
+        // Buckets stand in its path, wherever they stand in those of the environment's.
+        builder = builder
+            .with_config(S3::S3Endpoint, own)
+            .with_virtual_hosted_style_request(false);
+    }
     if let (None, Some(of_profile)) = (&endpoint, profile.get("endpoint_url")) {
         check_endpoint("`endpoint_url` of AWS's profile", of_profile)?;
         builder = builder.with_endpoint(of_profile);
@@ -131,8 +140,10 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
 
 fn google(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     let mut builder = GoogleCloudStorageBuilder::from_env();
-    let mut endpoint = endpoint(&["GOOGLE_BASE_URL"])?;
-    if let Some(emulator) = variable("STORAGE_EMULATOR_HOST") {
+    let mut endpoint = endpoint(url, &["GOOGLE_BASE_URL"])?;
+    if let Some(own) = url.endpoint() {
+        builder = builder.with_base_url(own);
+    } else if let Some(emulator) = variable("STORAGE_EMULATOR_HOST") {
         let emulator = if emulator.contains("://") {
             emulator
         } else {
@@ -170,7 +181,7 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
             builder = builder.with_config(key, value);
         }
     }
-    let mut endpoint = endpoint(&["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"])?;
+    let mut endpoint = endpoint(url, &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"])?;
     if let Some(text) = variable("AZURE_STORAGE_CONNECTION_STRING") {
         let parts = connection(&text);
         let keys = [
@@ -184,16 +195,14 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
                 builder = builder.with_config(key, *value);
             }
         }
-        if let Some(endpoint) = parts.get("BlobEndpoint") {
-            check_endpoint(
-                "`BlobEndpoint` of `AZURE_STORAGE_CONNECTION_STRING`",
-                endpoint,
-            )?;
+        if let (Some(named), None) = (parts.get("BlobEndpoint"), url.endpoint()) {
+            check_endpoint("`BlobEndpoint` of `AZURE_STORAGE_CONNECTION_STRING`", named)?;
+            endpoint = Some((*named).to_owned());
         }
-        endpoint = parts
-            .get("BlobEndpoint")
-            .map(|value| (*value).to_owned())
-            .or(endpoint);
+    }
+    if let Some(own) = url.endpoint() {
+        builder = builder.with_endpoint(own.to_owned());
+        builder = builder.with_use_emulator(false);
     }
     if endpoint.as_deref().is_some_and(is_plain) {
         builder = builder.with_allow_http(true);
@@ -206,8 +215,12 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     Ok(Arc::new(store.map_err(|error| unusable(url, &error))?))
 }
 
-/// The server that the first of these variables names which is set; each that is set must name one.
-fn endpoint(names: &[&str]) -> Result<Option<String>> {
+/// The server that a stage names for this object, or else the first of these variables which is set; each that is set must
+/// name one.
+fn endpoint(url: &ObjectUrl, names: &[&str]) -> Result<Option<String>> {
+    if let Some(own) = url.endpoint() {
+        return Ok(Some(own.to_owned()));
+    }
     let set = names.iter();
     let set = set.filter_map(|name| Some((name, variable(name)?)));
     let set: Vec<_> = set.collect();
@@ -217,21 +230,16 @@ fn endpoint(names: &[&str]) -> Result<Option<String>> {
     Ok(set.into_iter().next().map(|(_, value)| value))
 }
 
-/// The library takes any text, and panics at one that is no server's address.
+/// An error unless what the environment says is the address of a server.
 fn check_endpoint(said_by: &str, value: &str) -> Result<()> {
-    let url = Url::parse(value).ok();
-    let is_server = |url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host();
-    // The parser mends what the library does not.
-    let is_written = value.starts_with("http://") || value.starts_with("https://");
-    let is_whole = value.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_written && is_whole && url.as_ref().is_some_and(is_server) {
+    if server(value).is_some() {
         return Ok(());
     }
     let shown = mask_url(value);
     let error = Error::failed(format!(
         "{said_by} is `{shown}`, which is no address of a server"
     ));
-    Err(error.hint("write `http://HOST:PORT`, or `https://HOST`"))
+    Err(error.hint(WRITE))
 }
 
 /// The parts `name=value` of a connection string.

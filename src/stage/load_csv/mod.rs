@@ -28,7 +28,7 @@ use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, SplitError, Splitter};
 use crate::format::text_encoding;
-use crate::place::{Grown, Place, Seen, expand, of_file};
+use crate::place::{Grown, NamedFiles, Place, Seen, expand, of_file};
 use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
 use crate::stop::Stop;
@@ -68,7 +68,7 @@ const BLOCK_BYTES: usize = 1 << 20;
     reason = "each is an option of its own"
 )]
 struct LoadCsv {
-    files: Vec<String>,
+    files: NamedFiles,
     columns: Option<Vec<String>>,
     types: Vec<(String, Target)>,
     dialect: Dialect,
@@ -288,7 +288,7 @@ impl Stage for LoadCsv {
             None => Some(Arc::from(self.column_names(&run.folder)?.0)),
         };
         let loader = Arc::new(LoadCsv {
-            files: Vec::new(),
+            files: NamedFiles::default(),
             columns: self.columns.clone(),
             types: Vec::new(),
             null_values: Vec::new(),

@@ -14,7 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::text_encoding::is_utf16;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
-use crate::stage::source::check_files;
+use crate::stage::source::named;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -23,6 +23,10 @@ pub(super) struct Options {
     /// what to read, in this order, each once; `*`, `?`, `[a-z]` and `**` (any folders) match names without a leading dot, sorted; `-` is standard input; `s3://`, `gs://`, `az://` and `https://` name objects (docs/places.md)
     #[schemars(extend("x-type" = "list of paths or globs"))]
     pub(super) files: Vec<String>,
+    /// the server of what `s3://`, `gs://` or `az://` names here, such as `http://minio:9000`
+    #[schemars(extend("x-type" = "URL", "x-default" = "the environment's"))]
+    #[serde(default)]
+    pub(super) endpoint: String,
     /// column names; then the files have no header line
     #[schemars(extend("x-type" = "list of names"), extend("x-default" = "the header line"))]
     pub(super) columns: Option<Vec<String>>,
@@ -125,7 +129,7 @@ fn record_bytes() -> usize {
 impl LoadCsv {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        check_files(&given.files, given.only_new, None)?;
+        let files = named(&given.files, &given.endpoint, given.only_new, None)?;
         let dialect = given.dialect()?;
         let notation = given.notation()?;
         let encoding = given.encoding()?;
@@ -164,7 +168,7 @@ impl LoadCsv {
             .under("columns")?;
         }
         Ok(LoadCsv {
-            files: given.files,
+            files,
             columns: given.columns,
             types,
             dialect,

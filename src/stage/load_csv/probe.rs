@@ -17,7 +17,7 @@ impl LoadCsv {
     pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
         let paths = match expand(&self.files, folder, &Stop::default()) {
             Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.files.join(", "), Err(error))],
+            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
         };
         // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);

@@ -22,7 +22,7 @@ use crate::format::csv::split::Limits;
 use crate::format::json::raw::Pointer;
 use crate::format::json::records::{Names, Parser};
 use crate::format::json::split::{Shape, SplitError, Splitter};
-use crate::place::{Grown, Place, Seen, expand, in_file, of_file, open};
+use crate::place::{Grown, NamedFiles, Place, Seen, expand, in_file, of_file, open};
 use crate::schema::Schema;
 use crate::stage::OnError;
 use crate::stop::Stop;
@@ -59,7 +59,7 @@ const NAMES_RECORDS: usize = 1000;
 const NAMES_BYTES: usize = 64 << 20;
 
 struct LoadNdjson {
-    files: Vec<String>,
+    files: NamedFiles,
     shape: Shape,
     columns: Option<Vec<Column>>,
     types: BTreeMap<String, Target>,
@@ -270,7 +270,7 @@ impl Stage for LoadNdjson {
         let places = expand(&self.files, &run.folder, &run.stop)?;
         let bytes_done = Arc::new(AtomicU64::new(0));
         let loader = Arc::new(LoadNdjson {
-            files: Vec::new(),
+            files: NamedFiles::default(),
             shape: self.shape.clone(),
             columns: None,
             types: BTreeMap::new(),

@@ -14,7 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::json::split::Shape;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
-use crate::stage::source::check_files;
+use crate::stage::source::named;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 /// How records stand in a file.
@@ -34,6 +34,10 @@ pub(super) struct Options {
     /// what to read, in this order, each once; globs as in `load_csv`; `-` is standard input
     #[schemars(extend("x-type" = "list of paths or globs"))]
     files: Vec<String>,
+    /// the server of what `s3://`, `gs://` or `az://` names here, such as `http://minio:9000`
+    #[schemars(extend("x-type" = "URL", "x-default" = "the environment's"))]
+    #[serde(default)]
+    endpoint: String,
     /// `ndjson`: a record a line, blank lines skipped; `json`: one value with a list of records, read as it streams
     #[serde(default)]
     format: Format,
@@ -111,7 +115,7 @@ impl Options {
 impl LoadNdjson {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        check_files(&given.files, given.only_new, None)?;
+        let files = named(&given.files, &given.endpoint, given.only_new, None)?;
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
@@ -126,7 +130,7 @@ impl LoadNdjson {
             check_types(&given.types, &names)?;
         }
         Ok(LoadNdjson {
-            files: given.files,
+            files,
             shape,
             columns,
             types: given.types,

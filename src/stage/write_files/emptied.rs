@@ -17,13 +17,17 @@ pub(super) struct Emptied {
 }
 
 impl Emptied {
-    /// Watches what comes to `sink`, which writes to `path` in this run.
-    pub(super) fn new(sink: Box<dyn Sink>, path: &str, run: &Run) -> Result<Self> {
-        let (shown, replaced) = if let Some(url) = ObjectUrl::parse(path) {
-            let url = url?;
+    /// Watches what comes to `sink`, which writes to `path`, or the object that it names, in this run.
+    pub(super) fn new(
+        sink: Box<dyn Sink>,
+        path: &str,
+        object: Option<&ObjectUrl>,
+        run: &Run,
+    ) -> Result<Self> {
+        let (shown, replaced) = if let Some(url) = object {
             (
                 url.to_string(),
-                place::replaced(&url, &run.stop).of(["path"])?,
+                place::replaced(url, &run.stop).of(["path"])?,
             )
         } else {
             let path = disk::follow(run.folder.resolve(path));

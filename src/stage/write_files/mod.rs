@@ -14,6 +14,7 @@ use serde::Deserialize;
 use self::emptied::Emptied;
 use self::parquet::ParquetSink;
 use self::target::{Target, is_directory, is_stdout};
+use super::source::named_endpoint;
 use super::{
     Begun, Counts, Destination, Earlier, Folder, Output, Partitioning, Probe, Properties, Run,
     Session, Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
@@ -26,7 +27,7 @@ use crate::format::compression::Codec;
 use crate::format::json::Nulls;
 use crate::format::parquet::Compression as PageCompression;
 use crate::format::{arrow, csv, json};
-use crate::place::ObjectUrl;
+use crate::place::{Endpoint, ObjectUrl};
 use crate::schema::Schema;
 
 /// The kind.
@@ -53,6 +54,10 @@ struct Options {
     /// what to write; `-` is standard output; `s3://`, `gs://` and `az://` name objects; replaced only when the run has ended well
     #[schemars(extend("x-type" = "path"))]
     path: String,
+    /// the server of what `s3://`, `gs://` or `az://` names here, such as `http://minio:9000`
+    #[schemars(extend("x-type" = "URL", "x-default" = "the environment's"))]
+    #[serde(default)]
+    endpoint: String,
     /// `.gz` after the extension adds gzip, `.zst` zstd
     #[schemars(extend("x-default" = "by extension"))]
     format: Option<Format>,
@@ -84,6 +89,10 @@ enum Compression {
 
 struct WriteFiles {
     path: String,
+    /// The object that `path` names, if it names one.
+    object: Option<ObjectUrl>,
+    /// The server that has it, if the stage names one.
+    endpoint: Option<Endpoint>,
     format: Format,
     codec: Option<Codec>,
     nulls: Nulls,
@@ -99,7 +108,8 @@ impl WriteFiles {
             let hint = format!("write the file's name too, as in `{folder}/rows.ndjson`");
             return Err(error.hint(hint).of(["path"]));
         }
-        object::refuse_web(&given.path)?;
+        let endpoint = named_endpoint(&given.endpoint, std::slice::from_ref(&given.path))?;
+        let object = object::named(&given.path, endpoint.as_ref())?;
         let codec = Codec::named(extension(&given.path));
         let stem = match extension(&given.path) {
             Some(end) if codec.is_some() => &given.path[..given.path.len() - 1 - end.len()],
@@ -136,6 +146,8 @@ impl WriteFiles {
         }
         Ok(WriteFiles {
             path: given.path,
+            object,
+            endpoint,
             format,
             codec,
             nulls: given.nulls,
@@ -169,6 +181,7 @@ impl Stage for WriteFiles {
                 option: "path",
                 named: vec![self.path.clone()],
                 storage,
+                endpoint: self.endpoint.clone(),
                 in_place: false,
                 earlier,
             }),
@@ -180,8 +193,8 @@ impl Stage for WriteFiles {
         if is_stdout(&self.path) {
             return Vec::new();
         }
-        if let Some(url) = ObjectUrl::parse(&self.path) {
-            return vec![object::probe(url, &self.path)];
+        if let Some(url) = &self.object {
+            return vec![object::probe(url)];
         }
         let path = disk::follow(folder.resolve(&self.path));
         let found = match std::fs::metadata(&path) {
@@ -196,7 +209,7 @@ impl Stage for WriteFiles {
     }
 
     fn begin(&self, run: &Run, inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
-        let target = Target::open(&self.path, run)?;
+        let target = Target::open(&self.path, self.object.as_ref(), run)?;
         let output = match self.codec {
             Some(codec) => Out::Compressed(Members::new(codec, target)),
             None => Out::Plain(target),
@@ -221,7 +234,8 @@ impl Stage for WriteFiles {
         let sink = if is_stdout(&self.path) {
             file
         } else {
-            Box::new(Emptied::new(file, &self.path, run)?)
+            let object = self.object.as_ref();
+            Box::new(Emptied::new(file, &self.path, object, run)?)
         };
         Ok(Begun {
             sink: Some(sink),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, OfValue, Result};
-use crate::place::{self, ObjectUrl, Upload};
+use crate::place::{self, Endpoint, ObjectUrl, Upload};
 use crate::stage::{Probe, Run, UPLOAD_PREFIX, has_ended, is_run_id};
 use crate::stop::Stop;
 
@@ -27,7 +27,7 @@ impl ObjectTarget {
 
 /// What a run calls its note of an upload.
 fn note(url: &ObjectUrl) -> String {
-    let hash = xxhash_rust::xxh3::xxh3_64(url.to_string().as_bytes());
+    let hash = xxhash_rust::xxh3::xxh3_64(url.whole().as_bytes());
     format!("{UPLOAD_PREFIX}{hash:016x}.json")
 }
 
@@ -43,28 +43,23 @@ fn ended_runs(own: &Path) -> Vec<PathBuf> {
 }
 
 /// Looks whether an object can be written.
-pub(super) fn probe(url: Result<ObjectUrl>, named: &str) -> Probe {
-    let url = match url {
-        Ok(url) => url,
-        Err(error) => return Probe::new(crate::secrets::mask_url(named), Err(error)),
-    };
+pub(super) fn probe(url: &ObjectUrl) -> Probe {
     let stop = Stop::default();
-    let found = place::replaced(&url, &stop).and_then(|replaced| {
-        place::can_write(&url, &stop)?;
+    let found = place::replaced(url, &stop).and_then(|replaced| {
+        place::can_write(url, &stop)?;
         Ok(match replaced {
             Some(_) => "is there, and will be replaced".into(),
             None => "is not there yet, and can be made".into(),
         })
     });
-    Probe::new(&url, found.of(["path"]))
+    Probe::new(url, found.of(["path"]))
 }
 
-/// An address that nothing is written to, found before a run.
-pub(super) fn refuse_web(path: &str) -> Result<()> {
-    let Some(url) = ObjectUrl::parse(path) else {
-        return Ok(());
+/// The object that a path names, on the server that the stage names; one that nothing is written to is an error.
+pub(super) fn named(path: &str, endpoint: Option<&Endpoint>) -> Result<Option<ObjectUrl>> {
+    let Some(url) = ObjectUrl::parse(path).transpose().of(["path"])? else {
+        return Ok(None);
     };
-    let url = url.map_err(|error| error.of(["path"]))?;
     if url.scheme.is_web() {
         return Err(
             Error::usage(format!("`{url}`: files are not sent to a web server"))
@@ -72,5 +67,5 @@ pub(super) fn refuse_web(path: &str) -> Result<()> {
                 .of(["path"]),
         );
     }
-    Ok(())
+    Ok(Some(url.at(endpoint)))
 }

@@ -20,10 +20,10 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn open(path: &str, run: &Run) -> Result<Target> {
-        match ObjectUrl::parse(path) {
+    pub(super) fn open(path: &str, object: Option<&ObjectUrl>, run: &Run) -> Result<Target> {
+        match object {
             Some(url) => {
-                let object = ObjectTarget::open(&url?, run).of(["path"]);
+                let object = ObjectTarget::open(url, run).of(["path"]);
                 object.map(Target::Object)
             }
             None => FileTarget::open(path, run).map(Target::File),

@@ -99,6 +99,7 @@ impl Stage for LocalIndex {
                     path: self.dir.clone(),
                     prefix: LOCAL,
                 },
+                endpoint: None,
                 in_place: false,
                 earlier: Earlier::of_index(self.load == Mode::Replace, &self.id),
             }),

@@ -222,6 +222,7 @@ impl Stage for ServerIndex {
                 option: "to",
                 named: self.urls.clone(),
                 storage,
+                endpoint: None,
                 in_place: self.mode != Mode::Replace,
                 earlier: Earlier::of_index(self.mode == Mode::Replace, &self.id),
             }),
