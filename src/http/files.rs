@@ -42,13 +42,17 @@ const REDIRECTS_MAX: usize = 10;
 const GATHERED: usize = 256 << 10;
 
 /// A client for a store of objects at `endpoint`; `None`: at its usual place. It trusts the authorities of the PEM text
-/// `ca` too.
-pub(crate) fn store_client(endpoint: Option<&str>, ca: Option<String>) -> Result<reqwest::Client> {
+/// `ca` too. Unless it `is_alone`, credentials are asked for elsewhere.
+pub(crate) fn store_client(
+    endpoint: Option<&str>,
+    is_alone: bool,
+    ca: Option<String>,
+) -> Result<reqwest::Client> {
     let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
     let is_near = endpoint.as_ref().is_some_and(is_loopback);
     // Credentials may come from elsewhere, by TLS, though the store itself is asked without.
     let is_plain = endpoint.is_some_and(|url| url.scheme() == "http");
-    build(builder(is_near, !(is_plain && is_near), ca)?)
+    build(builder(is_near, !(is_plain && is_near && is_alone), ca)?)
 }
 
 /// A client for the services that tell a cloud's own machines who they are: without a proxy, and elsewhere there is nobody

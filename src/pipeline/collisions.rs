@@ -69,3 +69,62 @@ pub(super) fn collisions(folder: &Folder, steps: &[Option<Step>]) -> Vec<Error> 
     }
     mistakes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Overrides, parse};
+
+    #[test]
+    fn an_object_is_another_one_at_another_server() {
+        let at = |url: &str| match url {
+            "" => String::new(),
+            url => format!("endpoint = \"{url}\"\n"),
+        };
+        for (load, first, second, says) in [
+            ("http://a:1", "http://b:1", "http://c:1", None),
+            ("http://a:1", "http://b:1", "", None),
+            ("", "http://a:1", "http://b:1", None),
+            ("http://a:1", "http://a", "http://a:2", None),
+            ("http://a:1", "http://a:1", "", Some("would be replaced")),
+            ("http://a:1/", "", "http://A:1", Some("would be replaced")),
+            (
+                "http://a",
+                "",
+                "",
+                Some("writes `s3://bucket/a.csv` already"),
+            ),
+            (
+                "http://a",
+                "http://b",
+                "http://b:80/",
+                Some("writes `s3://bucket/a.csv` already"),
+            ),
+        ] {
+            let write = |name: &str, url: &str| {
+                format!(
+                    "[[stage]]\nname = \"{name}\"\nkind = \"write_files\"\ninputs = [\"load\"]\n\
+                     path = \"s3://bucket/a.csv\"\n{}",
+                    at(url)
+                )
+            };
+            let file = format!(
+                "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"s3://bucket/*.csv\"]\n{}{}{}",
+                at(load),
+                write("first", first),
+                write("second", second)
+            );
+            let parsed = parse(Path::new("p.toml"), &file, &Overrides::default());
+            let mistake = parsed.err().map(|error| error.render());
+            let case = format!("{load:?} {first:?} {second:?}: {mistake:?}");
+            assert_eq!(mistake.is_some(), says.is_some(), "{case}");
+            assert!(
+                mistake
+                    .unwrap_or_default()
+                    .contains(says.unwrap_or_default()),
+                "{case}"
+            );
+        }
+    }
+}

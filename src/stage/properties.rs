@@ -83,7 +83,7 @@ impl Properties {
             return Ok(());
         }
         Err(
-            Error::usage("`endpoint` is the server of objects, and none is named")
+            Error::usage("`endpoint` is for objects, and the stage names none")
                 .hint("name one by `s3://`, `gs://` or `az://`, or leave `endpoint` out")
                 .of([ENDPOINT]),
         )

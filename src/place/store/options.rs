@@ -7,8 +7,8 @@ use std::sync::Arc;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3};
 use object_store::azure::{AzureConfigKey as Azure, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{ClientConfigKey, ClientOptions, RetryConfig, StaticCredentialProvider};
 
 use super::{Bucket, RETRIES, TRYING_MAX, WAIT, WAIT_MAX, aws_files};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ use crate::secrets::mask_url;
 #[derive(Debug)]
 struct Connector {
     endpoint: Option<String>,
+    /// Whether that is the environment's: what it says of credentials is then of the same place.
+    is_alone: bool,
     ca: Option<String>,
 }
 
@@ -31,7 +33,7 @@ impl HttpConnector for Connector {
         let client = if connecting.as_deref() == Some("1s") {
             metadata_client()
         } else {
-            store_client(self.endpoint.as_deref(), self.ca.clone())
+            store_client(self.endpoint.as_deref(), self.is_alone, self.ca.clone())
         };
         match client {
             Ok(client) => Ok(HttpClient::new(client)),
@@ -133,7 +135,11 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     let store = builder
         .with_bucket_name(&url.bucket)
         .with_retry(retries())
-        .with_http_connector(Connector { endpoint, ca })
+        .with_http_connector(Connector {
+            endpoint,
+            is_alone: url.endpoint().is_none(),
+            ca,
+        })
         .build();
     Ok(Arc::new(store.map_err(|error| unusable(url, &error))?))
 }
@@ -150,21 +156,25 @@ fn google(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
             format!("http://{emulator}")
         };
         check_endpoint("`STORAGE_EMULATOR_HOST`", &emulator)?;
-        // An account that asks for no token: without one the library asks the cloud's own machines for it.
-        let account = serde_json::json!({
-            "private_key": "",
-            "private_key_id": "",
-            "client_email": "",
-            "gcs_base_url": emulator,
-            "disable_oauth": true,
-        });
-        builder = builder.with_service_account_key(account.to_string());
+        builder = builder.with_base_url(&emulator).with_skip_signature(true);
         endpoint = Some(emulator);
+    }
+    let skips = builder.get_config_value(&GoogleConfigKey::SkipSignature);
+    let skips = skips.unwrap_or_default().to_ascii_lowercase();
+    if ["1", "true", "on", "yes", "y"].contains(&skips.as_str()) {
+        // The library asks for a token all the same where it writes, at last the cloud's own machines.
+        let bearer = String::new();
+        let none = StaticCredentialProvider::new(GcpCredential { bearer });
+        builder = builder.with_credentials(Arc::new(none));
     }
     let store = builder
         .with_bucket_name(&url.bucket)
         .with_retry(retries())
-        .with_http_connector(Connector { endpoint, ca: None })
+        .with_http_connector(Connector {
+            endpoint,
+            is_alone: url.endpoint().is_none(),
+            ca: None,
+        })
         .build();
     Ok(Arc::new(store.map_err(|error| unusable(url, &error))?))
 }
@@ -210,7 +220,11 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     let store = builder
         .with_container_name(&url.bucket)
         .with_retry(retries())
-        .with_http_connector(Connector { endpoint, ca: None })
+        .with_http_connector(Connector {
+            endpoint,
+            is_alone: url.endpoint().is_none(),
+            ca: None,
+        })
         .build();
     Ok(Arc::new(store.map_err(|error| unusable(url, &error))?))
 }

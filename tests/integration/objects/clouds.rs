@@ -2,9 +2,11 @@
 //! as much as is asked for.
 
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use super::LARGE;
+use super::endpoints::{at, nobody};
 use super::server::{SIGNED, Store, copying, csv};
 use crate::harness::{Etl, Variant};
 use crate::scripted::{Asked, Say, Site};
@@ -33,6 +35,63 @@ fn google_cloud_storage_is_read_listed_and_written() {
     assert_eq!(store.uploads("google"), 0);
 }
 
+#[test]
+fn google_cloud_storage_at_the_server_of_a_stage_takes_the_credentials_of_the_environment() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("google-at");
+    let site = Site::start(|asked| {
+        let mut signed = asked.clone();
+        signed.headers.insert("authorization".into(), SIGNED.into());
+        store.answer(&signed)
+    });
+    let folder = copying("\"gs://google-at/a/*.csv\"", "gs://google-at/out.csv");
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "RSA", "-out", "key.pem"])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no openssl that makes keys");
+        return;
+    }
+    let key = std::fs::read_to_string(folder.join("key.pem")).expect("it was made");
+    let account = serde_json::json!({
+        "type": "service_account",
+        "private_key": key,
+        "private_key_id": "1",
+        "client_email": "etl@example.org",
+    });
+    folder.write("account.json", account.to_string());
+    store.put("google-at/a/in.csv", &csv(LARGE));
+    let mut asked = 0;
+    for (variable, value, token) in [
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "account.json",
+            Some("Bearer ey"),
+        ),
+        ("GOOGLE_SKIP_SIGNATURE", "true", None),
+    ] {
+        let nobody = nobody();
+        let run = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+        let run = run.args(at(Some(&site.url), Some(&site.url)));
+        let run = run.env("STORAGE_EMULATOR_HOST", &nobody.url);
+        let outcome = run.env(variable, value).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert!(store.get("google-at/out.csv") == Some(csv(LARGE)));
+        store.delete("google-at/out.csv");
+        assert!(nobody.asked().is_empty());
+        for asked in site.asked().iter().skip(asked) {
+            // Where it writes, the library sends an empty one.
+            let sent = asked.headers.get("authorization");
+            let sent = sent.filter(|sent| sent.trim() != "Bearer");
+            let fits = sent.map(|sent| sent.starts_with(token.unwrap_or("none")));
+            assert_eq!(fits, token.map(|_| true), "{sent:?}");
+        }
+        asked = site.asked().len();
+    }
+}
+
 /// The blobs of a container.
 #[derive(Default)]
 struct Container {
@@ -43,6 +102,7 @@ struct Container {
 impl Container {
     fn answer(&mut self, asked: &Asked) -> Say {
         let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        let path = path.strip_prefix("/account").unwrap_or(path);
         let name = path.strip_prefix("/data/").unwrap_or_default().to_owned();
         let value = |key: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -123,13 +183,28 @@ fn azure_is_read_listed_and_written() {
             .expect("no one panics holding it")
             .answer(asked)
     });
+    // The server of the environment, and of the stage, where the account is a part of the path, as Azurite has it.
+    let nobody = nobody();
+    let own = format!("{}/account", site.url);
+    for (endpoint, of_stage) in [(&site.url, None), (&nobody.url, Some(&*own))] {
+        is_read_listed_and_written(endpoint, of_stage);
+    }
+    assert!(nobody.asked().is_empty());
+}
+
+fn is_read_listed_and_written(endpoint: &str, of_stage: Option<&str>) {
     let run = |files: &str, path: &str| {
         let folder = copying(files, path);
         folder.write("in.csv", csv(LARGE));
         folder.write("small.csv", csv(100));
         let run = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+        let of_stage = match path.starts_with("az://") {
+            true => at(None, of_stage),
+            false => at(of_stage, None),
+        };
         let outcome = run
-            .env("AZURE_STORAGE_ENDPOINT", &site.url)
+            .args(of_stage)
+            .env("AZURE_STORAGE_ENDPOINT", endpoint)
             .env("AZURE_STORAGE_ACCOUNT", "account")
             .env("AZURE_STORAGE_KEY", "c2VjcmV0a2V5")
             .outcome();

@@ -25,6 +25,12 @@ impl Store {
         SHARED.get_or_init(|| Store::start(&[])).as_ref()
     }
 
+    /// Another one, shared too.
+    pub(super) fn other() -> Option<&'static Store> {
+        static OTHER: OnceLock<Option<Store>> = OnceLock::new();
+        OTHER.get_or_init(|| Store::start(&[])).as_ref()
+    }
+
     /// A server of the test's own.
     pub(super) fn start(options: &[&str]) -> Option<Store> {
         // Cargo's own folder for what tests make: it outlives them, so moto is installed once.

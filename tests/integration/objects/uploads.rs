@@ -5,7 +5,7 @@ use super::server::{Store, copying, csv, run, signal, with_store};
 use crate::harness::{Etl, Folder, Running, Variant, wait_until};
 use crate::scripted::{Asked, Say, Site};
 
-fn is_part(asked: &Asked) -> bool {
+pub(super) fn is_part(asked: &Asked) -> bool {
     asked.method == "PUT" && asked.target.contains("partNumber=")
 }
 
@@ -56,7 +56,7 @@ fn an_object_appears_when_the_run_is_published() {
 }
 
 /// Whether a run has left a note of an upload.
-fn notes(folder: &Folder) -> bool {
+pub(super) fn notes(folder: &Folder) -> bool {
     crate::harness::files(&folder.join("state"))
         .keys()
         .any(|name| name.contains("upload-"))
