@@ -1,19 +1,19 @@
 //! `load_arrow`: reads Arrow files, types included; of what `write_files` wrote the marks too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for, named};
+use super::files::{Files, OTHER_COLUMNS, RunFile, UNCOMPARED};
 use super::{
-    Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Source,
-    SourcePart, Stage, StageKind, options,
+    Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Stage, StageKind,
+    options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
 use crate::format::arrow::Reader;
-use crate::place::{NamedFiles, Place, RangeReader, Ranges, Seen, expand, in_file, of_file};
+use crate::place::{Place, RangeReader, Ranges, Seen, in_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -33,9 +33,9 @@ files = ["documents.arrow"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        let only_new = given.only_new;
-        let files = named(&given.files, &given.endpoint, only_new, Some("an Arrow"))?;
-        Ok(Box::new(LoadArrow { files, only_new }))
+        let (endpoint, only_new) = (&given.endpoint, given.only_new);
+        let files = Files::new(&given.files, endpoint, only_new, Some("an Arrow"))?;
+        Ok(Box::new(LoadArrow(files)))
     },
     ..StageKind::BASE
 };
@@ -55,10 +55,7 @@ struct Options {
     only_new: bool,
 }
 
-struct LoadArrow {
-    files: NamedFiles,
-    only_new: bool,
-}
+struct LoadArrow(Files);
 
 impl Stage for LoadArrow {
     fn inputs(&self) -> Vec<Partitioning> {
@@ -67,70 +64,41 @@ impl Stage for LoadArrow {
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop)?;
-        let seen = Seen::of(&paths[0]).and_then(|(seen, _)| open_reader(&seen, &stop));
-        let seen = seen.map_err(|error| of_file(&self.files, folder, &paths[0], error));
-        Ok(seen?.0.schema)
+        let first = self.0.first(folder, &stop)?;
+        let opened = Seen::of(&first).and_then(|(seen, _)| open_reader(&seen, &stop));
+        let opened = opened.map_err(|error| self.0.about(folder, &first, error));
+        Ok(opened?.0.schema)
     }
 
     fn properties(&self) -> Properties {
-        Properties {
-            reads: self.files.clone(),
-            only_new: self.only_new,
-            ..Properties::default()
-        }
+        self.0.properties()
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.files, folder, &Stop::default()) {
-            Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
-        };
-        let schema = self.schema(&[], folder);
-        let probe = |at: usize, path: &Place| -> Result<String> {
-            let found = open_reader(&Seen::of(path)?.0, &Stop::default())?.0.schema;
-            match columns_for(at == 0, &schema)? {
-                Some(columns) if found != *columns => Err(other_columns(path)),
+        let look = |place: &Place, columns: Result<Option<&Schema>>| -> Result<String> {
+            let found = open_reader(&Seen::of(place)?.0, &Stop::default())?.0.schema;
+            match columns? {
+                Some(columns) if found != *columns => Err(other_columns(place)),
                 Some(_) => Ok(count(found.fields.len(), "column")),
                 None => Ok(UNCOMPARED.into()),
             }
         };
-        let probes = paths.iter().enumerate();
-        let probes = probes.map(|(at, path)| {
-            let found = probe(at, path);
-            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
-            Probe::new(path, found)
-        });
-        probes.collect()
+        self.0
+            .probe(folder, &self.schema(&[], folder), |place, columns| {
+                look(place, columns).map_err(|error| self.0.about(folder, place, error))
+            })
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], _batch_rows: usize) -> Result<Begun> {
         let schema = self.schema(&[], &run.folder)?;
-        let bytes_done = Arc::new(AtomicU64::new(0));
-        let mut files = Vec::new();
-        let mut parts: Vec<SourcePart> = Vec::new();
-        for path in expand(&self.files, &run.folder, &run.stop)? {
-            let (seen, file) =
-                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
-            files.push(file);
-            parts.push(Box::new(Batches {
-                number: run.add_file(&path)?,
-                seen,
+        self.0.begin(run, |file| {
+            let mut batches = Batches {
+                file,
                 records: 0,
                 open: None,
                 schema: schema.clone(),
-                bytes_done: bytes_done.clone(),
-                stop: run.stop.clone(),
-                failed: false,
-            }));
-        }
-        Ok(Begun {
-            source: Some(Source {
-                parts,
-                bytes_done,
-                files,
-            }),
-            ..Begun::default()
+            };
+            move || batches.next_batch()
         })
     }
 
@@ -158,22 +126,18 @@ fn fault(path: &Place, ranges: &Ranges, error: Error) -> Error {
 
 /// A part of the source: record batch after record batch of one file.
 struct Batches {
-    number: u32,
-    seen: Seen,
+    file: RunFile,
     /// Records so far.
     records: u64,
     open: Option<(Reader<RangeReader>, Arc<Ranges>)>,
     schema: Schema,
-    bytes_done: Arc<AtomicU64>,
-    stop: Stop,
-    failed: bool,
 }
 
 impl Batches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let path = &self.seen.place;
+        let path = &self.file.seen.place;
         if self.open.is_none() {
-            let opened = open_reader(&self.seen, &self.stop)?;
+            let opened = open_reader(&self.file.seen, &self.file.stop)?;
             if opened.0.schema != self.schema {
                 return Err(other_columns(path));
             }
@@ -188,9 +152,10 @@ impl Batches {
         let first = self.records + 1;
         self.records += batch.rows() as u64;
         let origins: Vec<u64> = (first..=self.records)
-            .map(|record| origin::of(self.number, record))
+            .map(|record| origin::of(self.file.number, record))
             .collect();
-        self.bytes_done
+        self.file
+            .bytes_done
             .fetch_add(batch.size() as u64, Ordering::Relaxed);
         Ok(Some(batch.with_origins(Some(origins.into()))))
     }
@@ -198,17 +163,4 @@ impl Batches {
 
 fn other_columns(path: &Place) -> Error {
     Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.next_batch().transpose();
-        self.failed = !matches!(next, Some(Ok(_)));
-        next
-    }
 }

@@ -2,21 +2,21 @@
 //! row group, one thread's work; decoding them is the parallel part.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
-use super::source::{OTHER_COLUMNS, UNCOMPARED, columns_for, named};
+use super::files::{Files, OTHER_COLUMNS, RunFile, UNCOMPARED};
 use super::{
-    Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Source,
-    SourcePart, Stage, StageKind, TaskContext, options,
+    Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Stage,
+    StageKind, TaskContext, options,
 };
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::{Class, Error, Result};
 use crate::format::parquet::{self, Blocks, Footer, Picked, Pieces, ReadAt};
 use crate::keys::check_names;
-use crate::place::{NamedFiles, Place, Ranges, Seen, expand, in_file, of_file};
+use crate::place::{Place, Ranges, Seen, in_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
 
@@ -37,8 +37,8 @@ columns = ["id", "name"]
 "#,
     decode: |table| {
         let given: Options = options(table)?;
-        let only_new = given.only_new;
-        let files = named(&given.files, &given.endpoint, only_new, Some("a Parquet"))?;
+        let (endpoint, only_new) = (&given.endpoint, given.only_new);
+        let files = Files::new(&given.files, endpoint, only_new, Some("a Parquet"))?;
         if given.columns.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::usage("`columns` is empty")
                 .hint("name at least one column, or leave `columns` out to read all")
@@ -49,8 +49,7 @@ columns = ["id", "name"]
         }
         Ok(Box::new(LoadParquet {
             files,
-            columns: given.columns,
-            only_new,
+            columns: given.columns.map(Arc::from),
         }))
     },
     ..StageKind::BASE
@@ -75,33 +74,32 @@ struct Options {
 }
 
 struct LoadParquet {
-    files: NamedFiles,
-    columns: Option<Vec<String>>,
-    only_new: bool,
+    files: Files,
+    columns: Option<Arc<[String]>>,
+}
+
+/// Opens a file and reads its footer.
+fn open_file(
+    seen: &Seen,
+    columns: Option<&[String]>,
+    stop: &Stop,
+) -> Result<(Opened, Footer, Picked)> {
+    let file = Opened {
+        place: seen.place.clone(),
+        ranges: seen.ranges(stop)?,
+    };
+    let read = || {
+        let footer = Footer::read(&file)?;
+        let picked = footer.pick(columns)?;
+        Ok((footer, picked))
+    };
+    match read() {
+        Ok((footer, picked)) => Ok((file, footer, picked)),
+        Err(error) => Err(file.fault(error)),
+    }
 }
 
 impl LoadParquet {
-    fn names(&self) -> Option<&[String]> {
-        self.columns.as_deref()
-    }
-
-    /// Opens a file and reads its footer.
-    fn open_file(&self, seen: &Seen, stop: &Stop) -> Result<(Opened, Footer, Picked)> {
-        let file = Opened {
-            place: seen.place.clone(),
-            ranges: seen.ranges(stop)?,
-        };
-        let read = || {
-            let footer = Footer::read(&file)?;
-            let picked = footer.pick(self.names())?;
-            Ok((footer, picked))
-        };
-        match read() {
-            Ok((footer, picked)) => Ok((file, footer, picked)),
-            Err(error) => Err(file.fault(error)),
-        }
-    }
-
     /// An error about a file: about its columns where it names one of the pipeline's.
     fn about(&self, folder: &Folder, path: &Place, error: Error) -> Error {
         if error.class == Class::Usage {
@@ -110,7 +108,7 @@ impl LoadParquet {
                 ..error.under("columns")
             });
         }
-        of_file(&self.files, folder, path, error)
+        self.files.about(folder, path, error)
     }
 }
 
@@ -121,80 +119,46 @@ impl Stage for LoadParquet {
 
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop)?;
-        let seen = Seen::of(&paths[0]).and_then(|(seen, _)| self.open_file(&seen, &stop));
-        let (_, _, picked) = seen.map_err(|error| self.about(folder, &paths[0], error))?;
+        let first = self.files.first(folder, &stop)?;
+        let opened =
+            Seen::of(&first).and_then(|(seen, _)| open_file(&seen, self.columns.as_deref(), &stop));
+        let (_, _, picked) = opened.map_err(|error| self.about(folder, &first, error))?;
         Ok(picked.schema)
     }
 
     fn properties(&self) -> Properties {
-        Properties {
-            reads: self.files.clone(),
-            only_new: self.only_new,
-            ..Properties::default()
-        }
+        self.files.properties()
     }
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.files, folder, &Stop::default()) {
-            Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
-        };
-        let schema = self.schema(&[], folder);
-        let probe = |at: usize, path: &Place| -> Result<String> {
-            let (_, footer, picked) = self.open_file(&Seen::of(path)?.0, &Stop::default())?;
+        let look = |place: &Place, columns: Result<Option<&Schema>>| -> Result<String> {
+            let seen = Seen::of(place)?.0;
+            let (_, footer, picked) = open_file(&seen, self.columns.as_deref(), &Stop::default())?;
             let rows = count(footer.rows() as u64, "row");
-            match columns_for(at == 0, &schema)? {
-                Some(columns) if picked.schema != *columns => Err(other_columns(path)),
+            match columns? {
+                Some(columns) if picked.schema != *columns => Err(other_columns(place)),
                 Some(columns) => Ok(format!("{}, {rows}", count(columns.fields.len(), "column"))),
                 None => Ok(UNCOMPARED.into()),
             }
         };
-        let probes = paths.iter().enumerate();
-        let probes = probes.map(|(at, path)| {
-            let found = probe(at, path).map_err(|error| self.about(folder, path, error));
-            Probe::new(path, found)
-        });
-        probes.collect()
+        let schema = self.schema(&[], folder);
+        self.files.probe(folder, &schema, |place, columns| {
+            look(place, columns).map_err(|error| self.about(folder, place, error))
+        })
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
         let schema = self.schema(&[], &run.folder)?;
-        let bytes_done = Arc::new(AtomicU64::new(0));
-        let loader = Arc::new(LoadParquet {
-            files: NamedFiles::default(),
-            columns: self.columns.clone(),
-            only_new: self.only_new,
-        });
-        let mut files = Vec::new();
-        let mut parts: Vec<SourcePart> = Vec::new();
-        for path in expand(&self.files, &run.folder, &run.stop)? {
-            let (seen, file) =
-                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
-            let bytes = file.bytes;
-            files.push(file);
-            parts.push(Box::new(RowGroups {
-                loader: loader.clone(),
-                source: parquet::Source {
-                    file: run.add_file(&path)?,
-                    batch_rows,
-                },
-                seen,
+        self.files.begin(run, |file| {
+            let mut row_groups = RowGroups {
+                columns: self.columns.clone(),
+                batch_rows,
                 schema: schema.clone(),
                 open: None,
-                bytes_left: bytes,
-                bytes_done: bytes_done.clone(),
-                stop: run.stop.clone(),
-                ended: false,
-            }));
-        }
-        Ok(Begun {
-            source: Some(Source {
-                parts,
-                bytes_done,
-                files,
-            }),
-            ..Begun::default()
+                bytes_left: file.bytes,
+                file,
+            };
+            move || row_groups.next_block()
         })
     }
 
@@ -240,26 +204,30 @@ impl ReadAt for Opened {
 
 /// A part of the source: the row groups of one file.
 struct RowGroups {
-    loader: Arc<LoadParquet>,
-    source: parquet::Source,
-    seen: Seen,
+    file: RunFile,
+    columns: Option<Arc<[String]>>,
+    batch_rows: usize,
     schema: Schema,
     open: Option<Blocks<Opened>>,
     /// Bytes of the file that do not count as done yet.
     bytes_left: u64,
-    bytes_done: Arc<AtomicU64>,
-    stop: Stop,
-    ended: bool,
 }
 
 impl RowGroups {
     fn next_block(&mut self) -> Result<Option<Batch>> {
         if self.open.is_none() {
-            let (file, footer, picked) = self.loader.open_file(&self.seen, &self.stop)?;
+            let RunFile {
+                seen, stop, number, ..
+            } = &self.file;
+            let (file, footer, picked) = open_file(seen, self.columns.as_deref(), stop)?;
             if picked.schema != self.schema {
-                return Err(other_columns(&self.seen.place));
+                return Err(other_columns(&seen.place));
             }
-            self.open = Some(Blocks::new(file, footer, picked, self.source));
+            let source = parquet::Source {
+                file: *number,
+                batch_rows: self.batch_rows,
+            };
+            self.open = Some(Blocks::new(file, footer, picked, source));
         }
         let blocks = self.open.as_mut().expect("it was just opened");
         let next = blocks.next_block();
@@ -277,24 +245,7 @@ impl RowGroups {
     fn done(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes_left);
         self.bytes_left -= bytes;
-        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Iterator for RowGroups {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.next_block().transpose();
-        if !matches!(next, Some(Ok(_))) {
-            // A file that has ended is not kept open until all have.
-            self.open = None;
-            self.ended = true;
-        }
-        next
+        self.file.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

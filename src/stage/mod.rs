@@ -15,6 +15,7 @@ mod direct;
 pub mod exec;
 pub mod explode;
 pub mod fetch;
+mod files;
 pub mod filter;
 pub mod geo_point;
 pub mod group_concat;

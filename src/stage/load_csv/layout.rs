@@ -10,7 +10,7 @@ use super::options::HeaderDiffers;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::schema::list;
-use crate::stage::source::OTHER_COLUMNS;
+use crate::stage::files::OTHER_COLUMNS;
 
 /// How one file lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

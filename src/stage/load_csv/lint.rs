@@ -9,7 +9,7 @@ use encoding_rs::{Encoding, UTF_8};
 use super::{LoadCsv, Opened};
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::text_encoding;
-use crate::place::{Place, Seen, expand};
+use crate::place::{Place, Seen};
 use crate::shown;
 use crate::stage::Folder;
 use crate::stop::Stop;
@@ -40,8 +40,7 @@ impl LoadCsv {
 
     fn find_warnings(&self, folder: &Folder) -> Option<[Option<String>; 2]> {
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop).ok()?;
-        let path = paths.first()?;
+        let path = &self.files.first(folder, &stop).ok()?;
         if path.is_once() {
             let begun = self.lock_begun();
             let (_, opened) = begun.as_ref()?;

@@ -13,14 +13,12 @@ mod source;
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use encoding_rs::{Encoding, UTF_8};
 
 use super::{
-    Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
-    StageKind, Totals,
+    Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage, StageKind, Totals,
 };
 use crate::error::{Class, Error, OfValue, Result, every};
 use crate::format::csv::Dialect;
@@ -28,9 +26,10 @@ use crate::format::csv::numbers::Notation;
 use crate::format::csv::parse::{Parser, Target};
 use crate::format::csv::split::{Limits, SplitError, Splitter};
 use crate::format::text_encoding;
-use crate::place::{Grown, NamedFiles, Place, Seen, expand, of_file};
+use crate::place::{Grown, Place, Seen};
 use crate::schema::{Field, Schema, Type};
 use crate::stage::OnError;
+use crate::stage::files::Files;
 use crate::stop::Stop;
 use layout::Layout;
 use opening::Opened;
@@ -68,7 +67,7 @@ const BLOCK_BYTES: usize = 1 << 20;
     reason = "each is an option of its own"
 )]
 struct LoadCsv {
-    files: NamedFiles,
+    files: Files,
     columns: Option<Vec<String>>,
     types: Vec<(String, Target)>,
     dialect: Dialect,
@@ -85,7 +84,6 @@ struct LoadCsv {
     skip_rows: usize,
     clean_names: bool,
     record_bytes: usize,
-    only_new: bool,
     on_error: OnError,
     /// The first file once its header was read, if it can be opened only once.
     begun: Mutex<Option<(Place, Opened)>>,
@@ -188,12 +186,11 @@ impl LoadCsv {
         }
         // No run has begun yet that could stop.
         let stop = Stop::of_signals();
-        let paths = expand(&self.files, folder, &stop)?;
-        let first = &paths[0];
+        let first = &self.files.first(folder, &stop)?;
         let open = || {
             let seen = Seen::of(first);
             let opened = seen.and_then(|(seen, _)| self.open_file(&seen, Arc::default(), &stop));
-            opened.map_err(|error| of_file(&self.files, folder, first, error))
+            opened.map_err(|error| self.files.about(folder, first, error))
         };
         if !first.is_once() {
             let header = open()?.header;
@@ -230,8 +227,7 @@ impl Stage for LoadCsv {
         )
         .map_err(|error| match &file {
             Some(file) => {
-                let error = of_file(
-                    &self.files,
+                let error = self.files.about(
                     folder,
                     file,
                     Error {
@@ -265,11 +261,7 @@ impl Stage for LoadCsv {
     }
 
     fn properties(&self) -> Properties {
-        Properties {
-            reads: self.files.clone(),
-            only_new: self.only_new,
-            ..Properties::default()
-        }
+        self.files.properties()
     }
 
     fn lint(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
@@ -281,14 +273,12 @@ impl Stage for LoadCsv {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
-        let paths = expand(&self.files, &run.folder, &run.stop)?;
-        let bytes_done = Arc::new(AtomicU64::new(0));
         let header = match self.columns {
             Some(_) => None,
             None => Some(Arc::from(self.column_names(&run.folder)?.0)),
         };
         let loader = Arc::new(LoadCsv {
-            files: NamedFiles::default(),
+            files: Files::default(),
             columns: self.columns.clone(),
             types: Vec::new(),
             null_values: Vec::new(),
@@ -297,37 +287,16 @@ impl Stage for LoadCsv {
             warnings: self.warnings.clone(),
             ..*self
         });
-        let mut files = Vec::new();
-        let mut warnings = Vec::new();
-        let mut parts: Vec<SourcePart> = Vec::new();
-        for path in paths {
-            let (seen, file) =
-                Seen::of(&path).map_err(|error| of_file(&self.files, &run.folder, &path, error))?;
-            if file.bytes == 0 && seen.is_file() {
-                warnings.push(format!("`{path}` is empty"));
-            }
-            files.push(file);
-            parts.push(Box::new(Blocks {
+        self.files.begin(run, |file| {
+            let mut blocks = Blocks {
                 loader: loader.clone(),
-                number: run.add_file(&path)?,
-                seen,
+                file,
                 header: header.clone(),
                 batch_rows,
-                bytes_done: bytes_done.clone(),
-                stop: run.stop.clone(),
                 open: None,
                 given: false,
-                ended: false,
-            }));
-        }
-        Ok(Begun {
-            source: Some(Source {
-                parts,
-                bytes_done,
-                files,
-            }),
-            warnings,
-            ..Begun::default()
+            };
+            move || blocks.next_batch()
         })
     }
 

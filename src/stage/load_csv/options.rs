@@ -14,7 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::text_encoding::is_utf16;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
-use crate::stage::source::named;
+use crate::stage::files::Files;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -129,7 +129,7 @@ fn record_bytes() -> usize {
 impl LoadCsv {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        let files = named(&given.files, &given.endpoint, given.only_new, None)?;
+        let files = Files::new(&given.files, &given.endpoint, given.only_new, None)?;
         let dialect = given.dialect()?;
         let notation = given.notation()?;
         let encoding = given.encoding()?;
@@ -183,7 +183,6 @@ impl LoadCsv {
             skip_rows: given.skip_rows,
             clean_names: given.clean_names,
             record_bytes: given.record_bytes,
-            only_new: given.only_new,
             on_error: given.on_error,
             begun: Mutex::default(),
             grown: Grown::default(),

@@ -7,26 +7,19 @@ use super::layout::{Layout, order_of};
 use super::source::to_batch;
 use super::{LoadCsv, Opened, hinted};
 use crate::error::{Error, Result};
-use crate::place::{Place, Seen, expand, of_file};
+use crate::place::{Place, Seen};
 use crate::schema::{Schema, count};
-use crate::stage::source::{UNCOMPARED, columns_for};
+use crate::stage::files::UNCOMPARED;
 use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
 use crate::stop::Stop;
 
 impl LoadCsv {
     pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
-        let paths = match expand(&self.files, folder, &Stop::default()) {
-            Ok(paths) => paths,
-            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
-        };
-        // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);
-        let looks = paths.iter().enumerate().map(|(at, path)| {
-            let found = self.look_at(path, columns_for(at == 0, &schema));
-            let found = found.map_err(|error| of_file(&self.files, folder, path, error));
-            Probe::new(path, found)
-        });
-        looks.collect()
+        self.files.probe(folder, &schema, |place, columns| {
+            let found = self.look_at(place, columns);
+            found.map_err(|error| self.files.about(folder, place, error))
+        })
     }
 
     /// Whether a file is there, with the columns of the first one, and a first record that fits them.

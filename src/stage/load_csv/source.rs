@@ -1,7 +1,6 @@
 //! The parts of the source: files, each cut into blocks of whole records.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::layout::{Layout, order_of};
 use super::line_ends::refuse_cr;
@@ -10,39 +9,35 @@ use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
 use crate::format::csv::split::Block;
-use crate::place::{Seen, in_file};
-use crate::stop::Stop;
+use crate::place::in_file;
+use crate::stage::files::RunFile;
 
 /// A part of the source: block after block of one file.
 pub(super) struct Blocks {
     pub(super) loader: Arc<LoadCsv>,
-    pub(super) number: u32,
-    pub(super) seen: Seen,
+    pub(super) file: RunFile,
     pub(super) header: Option<Arc<[String]>>,
     pub(super) batch_rows: usize,
-    pub(super) bytes_done: Arc<AtomicU64>,
-    pub(super) stop: Stop,
     /// The file, and how it lies.
     pub(super) open: Option<(TextSplitter, String)>,
     /// Whether a block was given.
     pub(super) given: bool,
-    pub(super) ended: bool,
 }
 
 impl Blocks {
-    fn next_batch(&mut self) -> Result<Option<Batch>> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
         if self.open.is_none() {
             self.open = Some(self.open()?);
         }
         let (splitter, layout) = self.open.as_mut().expect("it was just opened");
-        let (path, dialect) = (&self.seen.place, splitter.dialect());
+        let (path, dialect) = (&self.file.seen.place, splitter.dialect());
         match splitter.next_block() {
             Ok(Some(block)) => {
                 self.given = true;
                 if block.first_line == 1 {
                     refuse_cr(path, &block.bytes, block.offset, dialect)?;
                 }
-                Ok(Some(to_batch(self.number, block, layout)))
+                Ok(Some(to_batch(self.file.number, block, layout)))
             }
             Ok(None) => Ok(None),
             Err(error) => {
@@ -59,37 +54,26 @@ impl Blocks {
         let begun = self
             .loader
             .lock_begun()
-            .take_if(|(path, _)| *path == self.seen.place);
+            .take_if(|(path, _)| *path == self.file.seen.place);
         let opened = if let Some((_, opened)) = begun {
             opened
         } else {
-            let done = self.bytes_done.clone();
-            self.loader.open_file(&self.seen, done, &self.stop)?
+            let done = self.file.bytes_done.clone();
+            self.loader
+                .open_file(&self.file.seen, done, &self.file.stop)?
         };
         let found = opened.header.as_deref().unwrap_or_default();
         let wanted = self.header.as_deref().unwrap_or_default();
-        let order = order_of(&self.seen.place, found, wanted, self.loader.header_differs)?;
+        let order = order_of(
+            &self.file.seen.place,
+            found,
+            wanted,
+            self.loader.header_differs,
+        )?;
         let mut splitter = opened.splitter;
         splitter.set_limits(self.loader.limits(self.batch_rows));
         let layout = Layout::new(splitter.dialect().delimiter, opened.encoding, order);
         Ok((splitter, layout.to_text()))
-    }
-}
-
-impl Iterator for Blocks {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.next_batch().transpose();
-        if !matches!(next, Some(Ok(_))) {
-            // A file that has ended is not kept open until all have.
-            self.open = None;
-            self.ended = true;
-        }
-        next
     }
 }
 

@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::pointers::check_types;
 use super::{
-    Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Source, SourcePart, Stage,
-    StageKind, Totals,
+    Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage, StageKind, Totals,
 };
 use crate::error::{Class, Error, Result};
 use crate::format::csv::parse::{COLUMNS_MAX, Target};
@@ -22,9 +21,10 @@ use crate::format::csv::split::Limits;
 use crate::format::json::raw::Pointer;
 use crate::format::json::records::{Names, Parser};
 use crate::format::json::split::{Shape, SplitError, Splitter};
-use crate::place::{Grown, NamedFiles, Place, Seen, expand, in_file, of_file, open};
+use crate::place::{Grown, Place, Seen, in_file, open};
 use crate::schema::Schema;
 use crate::stage::OnError;
+use crate::stage::files::Files;
 use crate::stop::Stop;
 use parsing::{OTHER_MEMBERS, Parsing, warn_of_others};
 use source::Blocks;
@@ -59,12 +59,11 @@ const NAMES_RECORDS: usize = 1000;
 const NAMES_BYTES: usize = 64 << 20;
 
 struct LoadNdjson {
-    files: NamedFiles,
+    files: Files,
     shape: Shape,
     columns: Option<Vec<Column>>,
     types: BTreeMap<String, Target>,
     record_bytes: usize,
-    only_new: bool,
     on_error: OnError,
     /// The first file, once its first records were read, if it can be opened only once.
     begun: Mutex<Option<Opened>>,
@@ -172,12 +171,11 @@ impl LoadNdjson {
         }
         // No run has begun yet that could stop.
         let stop = Stop::of_signals();
-        let places = expand(&self.files, folder, &stop)?;
-        let first = &places[0];
+        let first = &self.files.first(folder, &stop)?;
         let begin = || {
             let seen = Seen::of(first);
             let opened = seen.and_then(|(seen, _)| self.begin_file(&seen, &stop));
-            opened.map_err(|error| of_file(&self.files, folder, first, error))
+            opened.map_err(|error| self.files.about(folder, first, error))
         };
         let of = |opened: &Opened| (opened.names.clone(), opened.is_one_value);
         let (names, is_one_value) = if first.is_once() {
@@ -203,7 +201,7 @@ impl LoadNdjson {
         } else {
             "name the columns with `columns`"
         });
-        Err(of_file(&self.files, folder, first, error))
+        Err(self.files.about(folder, first, error))
     }
 
     /// The values of columns, from the records of a block.
@@ -251,11 +249,7 @@ impl Stage for LoadNdjson {
     }
 
     fn properties(&self) -> Properties {
-        Properties {
-            reads: self.files.clone(),
-            only_new: self.only_new,
-            ..Properties::default()
-        }
+        self.files.properties()
     }
 
     fn lint(&self, _inputs: &[Schema], folder: &Folder) -> Vec<String> {
@@ -267,10 +261,8 @@ impl Stage for LoadNdjson {
     }
 
     fn begin(&self, run: &Run, _inputs: &[Schema], batch_rows: usize) -> Result<Begun> {
-        let places = expand(&self.files, &run.folder, &run.stop)?;
-        let bytes_done = Arc::new(AtomicU64::new(0));
         let loader = Arc::new(LoadNdjson {
-            files: NamedFiles::default(),
+            files: Files::default(),
             shape: self.shape.clone(),
             columns: None,
             types: BTreeMap::new(),
@@ -278,35 +270,14 @@ impl Stage for LoadNdjson {
             grown: self.grown.clone(),
             ..*self
         });
-        let mut files = Vec::new();
-        let mut warnings = Vec::new();
-        let mut parts: Vec<SourcePart> = Vec::new();
-        for place in places {
-            let (seen, file) = Seen::of(&place)
-                .map_err(|error| of_file(&self.files, &run.folder, &place, error))?;
-            if file.bytes == 0 && seen.is_file() {
-                warnings.push(format!("`{place}` is empty"));
-            }
-            files.push(file);
-            parts.push(Box::new(Blocks {
+        self.files.begin(run, |file| {
+            let mut blocks = Blocks {
                 loader: loader.clone(),
-                number: run.add_file(&place)?,
-                seen,
+                file,
                 batch_rows,
-                bytes_done: bytes_done.clone(),
-                stop: run.stop.clone(),
                 open: None,
-                ended: false,
-            }));
-        }
-        Ok(Begun {
-            source: Some(Source {
-                parts,
-                bytes_done,
-                files,
-            }),
-            warnings,
-            ..Begun::default()
+            };
+            move || blocks.next_batch()
         })
     }
 

@@ -14,7 +14,7 @@ use crate::format::csv::split::RECORD_BYTES_MAX;
 use crate::format::json::split::Shape;
 use crate::place::Grown;
 use crate::schema::{Field, Schema, Type};
-use crate::stage::source::named;
+use crate::stage::files::Files;
 use crate::stage::{INSTEAD_OF_TYPES, OnError};
 
 /// How records stand in a file.
@@ -115,7 +115,7 @@ impl Options {
 impl LoadNdjson {
     pub(super) fn decode(table: toml::Table) -> Result<Self> {
         let given: Options = options(table)?;
-        let files = named(&given.files, &given.endpoint, given.only_new, None)?;
+        let files = Files::new(&given.files, &given.endpoint, given.only_new, None)?;
         if given.record_bytes == 0 || given.record_bytes > RECORD_BYTES_MAX {
             return Err(Error::usage(format!(
                 "`record_bytes` must be between 1 and {RECORD_BYTES_MAX}, found {}",
@@ -135,7 +135,6 @@ impl LoadNdjson {
             columns,
             types: given.types,
             record_bytes: given.record_bytes,
-            only_new: given.only_new,
             on_error: given.on_error,
             begun: Mutex::default(),
             grown: Grown::default(),

@@ -7,26 +7,19 @@ use super::source::to_batch;
 use super::{LoadNdjson, TextSplitter, hinted};
 use crate::error::{Error, Result};
 use crate::format::json::split::Shape;
-use crate::place::{Place, Seen, expand, in_file, of_file};
+use crate::place::{Place, Seen, in_file};
 use crate::schema::{Schema, count};
-use crate::stage::source::{UNCOMPARED, columns_for};
+use crate::stage::files::UNCOMPARED;
 use crate::stage::{Folder, Probe, Session, Stage, TaskContext};
 use crate::stop::Stop;
 
 impl LoadNdjson {
     pub(super) fn probe_files(&self, folder: &Folder) -> Vec<Probe> {
-        let places = match expand(&self.files, folder, &Stop::default()) {
-            Ok(places) => places,
-            Err(error) => return vec![Probe::new(self.files.names.join(", "), Err(error))],
-        };
-        // The first file gives the columns: what is wrong with them is its fault alone.
         let schema = self.schema(&[], folder);
-        let looks = places.iter().enumerate().map(|(at, place)| {
-            let found = self.look_at(place, columns_for(at == 0, &schema));
-            let found = found.map_err(|error| of_file(&self.files, folder, place, error));
-            Probe::new(place, found)
-        });
-        looks.collect()
+        self.files.probe(folder, &schema, |place, columns| {
+            let found = self.look_at(place, columns);
+            found.map_err(|error| self.files.about(folder, place, error))
+        })
     }
 
     /// Whether a file is there, with a first record that fits the columns.
@@ -81,8 +74,7 @@ impl LoadNdjson {
             return None;
         }
         let stop = Stop::of_signals();
-        let places = expand(&self.files, folder, &stop).ok()?;
-        let place = places.first()?;
+        let place = &self.files.first(folder, &stop).ok()?;
         let begins_list = |splitter: &mut TextSplitter| {
             splitter
                 .peek()

@@ -1,66 +1,46 @@
 //! The parts of the source: files, each cut into blocks of whole records.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::{LoadNdjson, TextSplitter, hinted};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
 use crate::format::json::split::Block;
-use crate::place::{Seen, in_file};
-use crate::stop::Stop;
+use crate::place::in_file;
+use crate::stage::files::RunFile;
 
 /// A part of the source: block after block of one file.
 pub(super) struct Blocks {
     pub(super) loader: Arc<LoadNdjson>,
-    pub(super) number: u32,
-    pub(super) seen: Seen,
+    pub(super) file: RunFile,
     pub(super) batch_rows: usize,
-    pub(super) bytes_done: Arc<AtomicU64>,
-    pub(super) stop: Stop,
     pub(super) open: Option<TextSplitter>,
-    pub(super) ended: bool,
 }
 
 impl Blocks {
-    fn next_block(&mut self) -> Result<Option<Block>> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
         if self.open.is_none() {
             self.open = Some(self.open()?);
         }
         let splitter = self.open.as_mut().expect("it was just opened");
         let block = splitter.next_block();
-        block.map_err(|error| in_file(&self.seen.place, hinted(error)))
+        let block = block.map_err(|error| in_file(&self.file.seen.place, hinted(error)))?;
+        Ok(block.map(|block| to_batch(self.file.number, block)))
     }
 
     fn open(&self) -> Result<TextSplitter> {
         let mut begun = self.loader.lock_begun();
-        let begun = begun.take_if(|opened| opened.place == self.seen.place);
+        let begun = begun.take_if(|opened| opened.place == self.file.seen.place);
         let mut splitter = if let Some(opened) = begun {
             opened.splitter
         } else {
-            let done = self.bytes_done.clone();
-            self.loader.open_file(&self.seen, done, &self.stop)?
+            let done = self.file.bytes_done.clone();
+            self.loader
+                .open_file(&self.file.seen, done, &self.file.stop)?
         };
         splitter.set_limits(self.loader.limits(self.batch_rows));
         Ok(splitter)
-    }
-}
-
-impl Iterator for Blocks {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.next_block().transpose();
-        if !matches!(next, Some(Ok(_))) {
-            // A file that has ended is not kept open until all have.
-            self.open = None;
-            self.ended = true;
-        }
-        Some(next?.map(|block| to_batch(self.number, block)))
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use self::emptied::Emptied;
 use self::parquet::ParquetSink;
 use self::target::{Target, is_directory, is_stdout};
-use super::source::named_endpoint;
+use super::files::named_endpoint;
 use super::{
     Begun, Counts, Destination, Earlier, Folder, Output, Partitioning, Probe, Properties, Run,
     Session, Setup, Sink, Stage, StageKind, Storage, TaskContext, options, partial_file,
