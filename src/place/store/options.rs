@@ -160,8 +160,7 @@ fn google(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
         endpoint = Some(emulator);
     }
     let skips = builder.get_config_value(&GoogleConfigKey::SkipSignature);
-    let skips = skips.unwrap_or_default().to_ascii_lowercase();
-    if ["1", "true", "on", "yes", "y"].contains(&skips.as_str()) {
+    if skips.is_some_and(|skips| ["true", "1"].contains(&skips.as_str())) {
         // The library asks for a token all the same where it writes, at last the cloud's own machines.
         let bearer = String::new();
         let none = StaticCredentialProvider::new(GcpCredential { bearer });
