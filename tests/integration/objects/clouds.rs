@@ -198,9 +198,10 @@ fn is_read_listed_and_written(endpoint: &str, of_stage: Option<&str>) {
         folder.write("in.csv", csv(LARGE));
         folder.write("small.csv", csv(100));
         let run = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
-        let of_stage = match path.starts_with("az://") {
-            true => at(None, of_stage),
-            false => at(of_stage, None),
+        let of_stage = if path.starts_with("az://") {
+            at(None, of_stage)
+        } else {
+            at(of_stage, None)
         };
         let outcome = run
             .args(of_stage)
