@@ -198,6 +198,7 @@ fn is_read_listed_and_written(endpoint: &str, of_stage: Option<&str>) {
         folder.write("in.csv", csv(LARGE));
         folder.write("small.csv", csv(100));
         let run = Etl::run(folder.path(), "pipeline.toml", Variant::SEQUENTIAL);
+        let is_emulator = of_stage.is_some().to_string();
         let of_stage = if path.starts_with("az://") {
             at(None, of_stage)
         } else {
@@ -206,6 +207,8 @@ fn is_read_listed_and_written(endpoint: &str, of_stage: Option<&str>) {
         let outcome = run
             .args(of_stage)
             .env("AZURE_STORAGE_ENDPOINT", endpoint)
+            .env("AZURE_STORAGE_USE_EMULATOR", is_emulator)
+            .env("AZURITE_BLOB_STORAGE_URL", endpoint)
             .env("AZURE_STORAGE_ACCOUNT", "account")
             .env("AZURE_STORAGE_KEY", "c2VjcmV0a2V5")
             .outcome();

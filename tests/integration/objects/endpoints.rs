@@ -24,7 +24,10 @@ pub(super) fn at(load: Option<&str>, write: Option<&str>) -> Vec<String> {
 /// A command on `pipeline.toml` whose environment names a server that is never asked.
 fn asking_nobody(etl: Etl, folder: &Folder) -> Outcome {
     let nobody = nobody();
-    let outcome = with_store(etl, folder, &nobody.url).outcome();
+    let etl = with_store(etl, folder, &nobody.url)
+        .env("AWS_ENDPOINT_URL_S3", &nobody.url)
+        .env("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true");
+    let outcome = etl.outcome();
     assert!(nobody.asked().is_empty(), "{:?}", nobody.asked());
     outcome
 }
