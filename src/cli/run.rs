@@ -43,7 +43,7 @@ pub struct RunArgs {
     /// Execute on a Spark cluster what can be; without URL at `master` of the table `[cluster]`
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = super::master)]
     pub cluster: Option<String>,
-    /// Compute a digest of every stage's output
+    /// Compute a digest of every stage's output, for the report (`--report`, `--json`)
     #[arg(long)]
     pub digest: bool,
     /// Go on where a run was interrupted (server loads, fetch, exec): the last one, or RUN

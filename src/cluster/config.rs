@@ -81,15 +81,13 @@ impl ClusterTable {
                 toml::Value::Integer(bytes) if key == "broadcast_max" => bytes.to_string().into(),
                 other => other.clone(),
             };
-            known.insert(key.clone(), value.clone());
-            // One at a time, so that an error has its key.
-            let one = toml::Table::from_iter([(key.clone(), value)]);
-            one.try_into::<ClusterTable>()
-                .map_err(|error: toml::de::Error| {
-                    Error::usage(format!("`cluster.{key}`: {}", error.message())).of([key.as_str()])
-                })?;
+            if let Some((key, expected, found)) = misfit(key, &value) {
+                let message = format!("`cluster.{key}`: expected {expected}, found `{found}`");
+                return Err(Error::usage(message).of([key.as_str()]));
+            }
+            known.insert(key.clone(), value);
         }
-        let decoded: ClusterTable = known.try_into().expect("each key was decoded");
+        let decoded: ClusterTable = known.try_into().expect("each value fits its key");
         size(&decoded.broadcast_max)?;
         Ok(decoded)
     }
@@ -133,6 +131,26 @@ impl ClusterTable {
         let of_master = || cores_of(master.or(self.master.as_deref())?);
         number("spark.cores.max").or(executors).or_else(of_master)
     }
+}
+
+/// What a value does not fit: its key, what is expected there, and what was found.
+fn misfit(key: &str, value: &toml::Value) -> Option<(String, &'static str, String)> {
+    let (fits, expected) = match key {
+        "conf" => {
+            let Some(table) = value.as_table() else {
+                return Some((key.into(), "a table of texts", value.to_string()));
+            };
+            let (name, value) = table.iter().find(|(_, value)| !value.is_str())?;
+            let name = format!("{key}.{name}");
+            return Some((name, "a text: Spark takes no others", value.to_string()));
+        }
+        "executors_wait_s" => (
+            value.as_integer().is_some_and(|seconds| seconds >= 0),
+            "a whole number of seconds",
+        ),
+        _ => (value.is_str(), "a text"),
+    };
+    (!fits).then(|| (key.into(), expected, value.to_string()))
 }
 
 /// What a master's URL says of cores.
@@ -253,7 +271,7 @@ mod tests {
         for (text, says) in [
             ("mastr = 'x'", "unknown key `mastr`"),
             ("python = 3", "`cluster.python`"),
-            ("conf = { a = 1 }", "`cluster.conf`"),
+            ("conf = { a = 1 }", "`cluster.conf.a`: expected a text"),
             ("executors_wait_s = '1m'", "`cluster.executors_wait_s`"),
             ("folder = '/f'", "no cluster is named"),
             ("master = 'yarn'", "`cluster.folder` is missing"),

@@ -1,6 +1,6 @@
 //! A look at a cluster before a run: whether it takes tasks, and what these see of the folder and the files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::config::ClusterConfig;
@@ -9,7 +9,7 @@ use super::folder::{LOOK, SharedFolder};
 use super::order::{LookOrder, Order, TaskReport};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::place::{InputFile, Place, Seen};
+use crate::place::{InputFile, ObjectUrl, Place, Seen};
 use crate::schema::{count, list};
 use crate::stage::Probe;
 use crate::stop::Stop;
@@ -75,6 +75,7 @@ fn tasks(
             folder: place.clone(),
             working_folder: std::env::current_dir().unwrap_or_default(),
             files: seen(files)?,
+            objects: seen_objects(files)?,
         }),
         keep: false,
     };
@@ -114,4 +115,16 @@ fn seen(files: &[Place]) -> Result<Vec<InputFile>> {
         .iter()
         .filter(|place| matches!(place, Place::File(_)) && !place.is_once());
     lie_here.map(|place| Ok(Seen::of(place)?.1)).collect()
+}
+
+/// One object of each bucket or web server, as this machine sees it: who can read one can read the others, as a rule.
+fn seen_objects(places: &[Place]) -> Result<Vec<(ObjectUrl, InputFile)>> {
+    let mut homes = HashSet::new();
+    let objects = places.iter().filter_map(|place| match place {
+        Place::Object(url) if homes.insert(url.home()) => Some((place, url)),
+        _ => None,
+    });
+    objects
+        .map(|(place, url)| Ok((url.clone(), Seen::of(place)?.1)))
+        .collect()
 }

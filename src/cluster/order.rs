@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::Parts;
 use crate::error::Error;
 use crate::fragment::{BoundStage, StageMetrics};
-use crate::place::Shared;
+use crate::place::{ObjectUrl, Shared};
 use crate::schema::Schema;
 use crate::stage::{Counts, InputFile};
 
@@ -196,6 +196,8 @@ pub(crate) struct LookOrder {
     pub(crate) working_folder: PathBuf,
     /// Files as that machine sees them.
     pub(crate) files: Vec<InputFile>,
+    /// Objects as it sees them, one of each bucket or web server.
+    pub(crate) objects: Vec<(ObjectUrl, InputFile)>,
 }
 
 /// Which task of its job a task is.

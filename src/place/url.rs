@@ -72,7 +72,9 @@ pub struct ObjectUrl {
 impl ObjectUrl {
     /// Reads an address; `None`: the text is a path.
     pub fn parse(text: &str) -> Option<Result<ObjectUrl>> {
-        let (scheme, rest) = text.split_once("://")?;
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return one_slash(text).map(Err);
+        };
         let Some(scheme) = Scheme::of(scheme) else {
             return Some(Err(unknown(text, scheme)));
         };
@@ -105,7 +107,7 @@ impl ObjectUrl {
     }
 
     /// What it has in common with all objects of its bucket.
-    pub(super) fn home(&self) -> (Scheme, String, Option<Endpoint>) {
+    pub(crate) fn home(&self) -> (Scheme, String, Option<Endpoint>) {
         (self.scheme, self.bucket.clone(), self.endpoint.clone())
     }
 
@@ -144,6 +146,18 @@ impl fmt::Debug for ObjectUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The error of an address that lacks a slash, as a path would have it.
+fn one_slash(text: &str) -> Option<Error> {
+    let (scheme, rest) = text.split_once(":/")?;
+    Scheme::of(scheme)?;
+    let shown = crate::secrets::mask_url(&format!("{scheme}://{rest}"));
+    Some(
+        Error::usage(format!("`{scheme}:/` begins neither a path nor an address")).hint(format!(
+            "write `{shown}`; for a path write `./{scheme}:/...`"
+        )),
+    )
 }
 
 fn unknown(text: &str, scheme: &str) -> Error {
@@ -242,6 +256,11 @@ mod tests {
             ("s3://bucket/a/b c.csv", "s3://bucket/a/b c.csv"),
             ("gs://b_1/x", "gs://b_1/x"),
             ("az://$web/x?y", "az://$web/x?y"),
+            (
+                "s3:/bucket/a",
+                "`s3:/` begins neither a path nor an address",
+            ),
+            ("a:/b", "a path"),
             ("s3://bucket", "`s3://bucket` names no object"),
             ("s3:///key", "`s3:///key` names no object"),
             ("s3://b*/key", "`s3://b*/key`: `b*` is no name of a bucket"),

@@ -356,7 +356,14 @@ fn plain(stages: &[Stage], reading: &Reading, now: Duration, since: Duration) ->
     let lines = at_work.filter_map(|stage| Some(format!("{} {}", stage.name, stage.line(now)?)));
     let lines: Vec<String> = lines.collect();
     if lines.is_empty() {
-        return format!("{}  no stage has rows yet", clock(since));
+        let words = match stages.iter().filter(|stage| stage.is_ended()).count() {
+            0 => "no stage has rows yet".to_owned(),
+            ended => format!(
+                "{ended} of {} have ended",
+                things(stages.len() as u64, "stage")
+            ),
+        };
+        return format!("{}  {words}", clock(since));
     }
     format!("{}  {}", whole(stages, reading, since), lines.join("; "))
 }
@@ -404,6 +411,13 @@ mod tests {
             plain(&[stage], &Reading::default(), seconds(12), seconds(11)),
             format!("0:11  dates {line}")
         );
+        let stages = || [self::stage(&Arc::default()), self::stage(&Arc::default())];
+        let at_start =
+            |stages: &[Stage]| plain(stages, &Reading::default(), seconds(12), seconds(9));
+        assert_eq!(at_start(&stages()), "0:09  no stage has rows yet");
+        let between = stages();
+        between[1].live.ended.store(true, Ordering::Relaxed);
+        assert_eq!(at_start(&between), "0:09  1 of 2 stages have ended");
         assert_eq!(clock(seconds(3725)), "1:02:05");
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Reason;
 use crate::error::Place;
+use crate::shown;
 
 /// Further reasons are counted together: what a command or a server says may differ in every row.
 const REASONS_MAX: usize = 1000;
@@ -54,7 +55,7 @@ impl Head {
         };
         // A reason may show the value already, with what a line cannot hold as escapes.
         let is_shown = |value: &String| {
-            self.reason.contains(value) || self.reason.contains(&value.escape_debug().to_string())
+            self.reason.contains(value) || self.reason.contains(&*shown::line(value))
         };
         if let Some(value) = value.filter(|value| !is_shown(value)) {
             let cut: String = value.chars().take(VALUE_CHARS).collect();
@@ -126,7 +127,7 @@ mod tests {
         add("expected int, found `y`", "y");
         add("text after the closing quote in line 17", "c\"d");
         add("expected bool, found `y`", "y");
-        add("expected JSON, found `{\\\"z\\\":1`", "{\"z\":1");
+        add("expected JSON, found `{\"z\":\\t1`", "{\"z\":\t1");
         let lines: Vec<String> = reasons.list().iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
@@ -134,7 +135,7 @@ mod tests {
                 "2 rows, first: load: column `n`: expected int, found `x`",
                 "2 rows, first: load: column `n`: text after the closing quote in line 3, found `a\"b`",
                 "1 row: load: column `n`: expected bool, found `y`",
-                "1 row: load: column `n`: expected JSON, found `{\\\"z\\\":1`",
+                "1 row: load: column `n`: expected JSON, found `{\"z\":\\t1`",
             ]
         );
     }

@@ -47,7 +47,7 @@ struct Options {
     /// the columns that hold dates; one that is a date already passes
     #[schemars(extend("x-type" = "list of columns"))]
     columns: Vec<String>,
-    /// as in Python's strptime, and `%s` (`%3s`, `%6s`, `%9s`) for seconds since 1970; the first that fits a whole value wins
+    /// as in Python's strptime, `%s` (`%3s`, `%6s`, `%9s`) for seconds since 1970, `%9f` for up to nine digits of a second; the first that fits a whole value wins
     #[schemars(extend("x-type" = "list of formats"))]
     #[serde(default = "default_formats")]
     formats: Vec<String>,

@@ -115,7 +115,8 @@ impl LoadedLog {
             match line {
                 Line::Pipeline(_) => {}
                 Line::File { run, stage, input } => {
-                    unsaid.entry(run).or_default().push((stage, input));
+                    let file = (stage, identity(&input));
+                    unsaid.entry(run).or_default().push(file);
                 }
                 Line::Published(run) => self
                     .published
@@ -137,7 +138,7 @@ impl LoadedLog {
     /// nobody knows what they were.
     pub(crate) fn leaves_out(&self, stage: &str, file: &InputFile) -> bool {
         let known = (file.modified.is_some() || file.etag.is_some()) && !self.read_again;
-        known && self.published.contains(&(stage.to_owned(), anywhere(file)))
+        known && self.published.contains(&(stage.to_owned(), identity(file)))
     }
 
     /// What the user should know of runs that were killed while they published.
@@ -155,7 +156,7 @@ impl LoadedLog {
         let lines = files.iter().map(|(stage, input)| Line::File {
             run: run.to_owned(),
             stage: stage.clone(),
-            input: anywhere(input),
+            input: identity(input),
         });
         self.append(&lines.collect::<Vec<_>>())
     }
@@ -179,9 +180,13 @@ impl LoadedLog {
     }
 }
 
-/// A file by a name that does not depend on where a run was started from.
-fn anywhere(file: &InputFile) -> InputFile {
+/// What makes a file the one that it was: a name that does not depend on where a run was started from, its size, and its
+/// time; of an object its version, whenever it was written.
+fn identity(file: &InputFile) -> InputFile {
     let mut file = file.clone();
+    if file.etag.is_some() {
+        file.modified = None;
+    }
     if !file.file.contains("://") {
         file.file = absolute(Path::new(&file.file));
     }
@@ -201,6 +206,14 @@ mod tests {
         }
     }
 
+    fn object(etag: &str, modified: &str) -> InputFile {
+        InputFile {
+            modified: Some(modified.into()),
+            etag: Some(etag.into()),
+            ..input("s3://bucket/a", 1)
+        }
+    }
+
     #[test]
     fn only_files_of_runs_that_have_published_are_left_out() {
         let state = std::env::temp_dir().join(format!("etl-loaded-{}", std::process::id()));
@@ -216,7 +229,8 @@ mod tests {
             LoadedLog::open(&state, Path::new("/p.toml"), false).is_err(),
             "it is held"
         );
-        log.publishing("1", std::slice::from_ref(&a))
+        let version = object("1", "2026-01-01T00:00:00.000Z");
+        log.publishing("1", &[a.clone(), ("in".to_owned(), version)])
             .expect("it can be written");
         log.published("1").expect("it can be written");
         log.publishing("2", std::slice::from_ref(&b))
@@ -233,6 +247,8 @@ mod tests {
             "another stage has not read it"
         );
         assert!(!log.leaves_out("in", &input("a", 2)), "it has grown");
+        assert!(log.leaves_out("in", &object("1", "2026-01-02T00:00:00.000Z")));
+        assert!(!log.leaves_out("in", &object("2", "2026-01-01T00:00:00.000Z")));
         assert!(
             !log.leaves_out("in", &b.1),
             "nobody knows whether it was published"

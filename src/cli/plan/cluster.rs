@@ -100,7 +100,7 @@ pub(super) fn worth_a_cluster(pipeline: &Pipeline, sizes: &[Size], cores: Option
         .sum();
     let Some(text) = text else {
         return format!(
-            "A cluster takes about {CLUSTER_START_S} s to start; how much there is to read is not known here."
+            "A cluster takes about {CLUSTER_START_S} s to start; how much text there is to read is not known here."
         );
     };
     let alone = text as f64 / TEXT_A_SECOND as f64;

@@ -3,6 +3,7 @@
 use super::super::look::{MARKER, part_name};
 use super::super::order::{LookOrder, TaskReport};
 use crate::error::{Error, Result};
+use crate::place::{Place, Seen, Shared};
 
 /// Looks what this machine sees of the folder and the files, and says its name.
 pub(super) fn look(order: &LookOrder, task: usize) -> TaskReport {
@@ -17,10 +18,12 @@ pub(super) fn look(order: &LookOrder, task: usize) -> TaskReport {
 fn sees(order: &LookOrder, task: usize) -> Result<()> {
     // Where it is not there, no relative path is.
     let _ = std::env::set_current_dir(&order.working_folder);
-    let at_folder = |error: Error| {
-        error
+    let at_folder = |error: Error| match order.folder {
+        Shared::Path(_) => error
             .cause(format!("on {}", host()))
-            .hint("`folder` of `[cluster]` names a folder that all machines share, at one path")
+            .hint("`folder` of `[cluster]` names a folder that all machines share, at one path"),
+        // What fails there names the machine itself.
+        Shared::Object(_) => error,
     };
     let marker = order.folder.join(MARKER);
     let seen = marker
@@ -33,6 +36,12 @@ fn sees(order: &LookOrder, task: usize) -> Result<()> {
         let bytes = std::fs::metadata(&file.file).map(|metadata| metadata.len());
         if !bytes.is_ok_and(|bytes| bytes == file.bytes) {
             return Err(other_file(&file.file));
+        }
+    }
+    for (url, known) in &order.objects {
+        let found = Seen::of(&Place::Object(url.clone()))?.1;
+        if (&found.etag, found.bytes) != (&known.etag, known.bytes) {
+            return Err(other_file(&known.file));
         }
     }
     Ok(())
@@ -48,7 +57,7 @@ pub(super) fn other_file(file: &str) -> Error {
 }
 
 /// The name of this machine.
-fn host() -> String {
+pub(super) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }

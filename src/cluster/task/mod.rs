@@ -32,12 +32,13 @@ use crate::executor::streams::{collect, cut};
 use crate::executor::{self, Batches, Gauge, Grid, Inputs, SharedCosts, Task};
 use crate::fragment::{BoundFragment, StageMetrics};
 use crate::partition;
+use crate::place;
 use crate::schema::Schema;
 use crate::stage::{Counts, Stage, StageKind, Totals};
 use crate::stop::Stop;
 use crate::threads;
 use given::Given;
-use look::look;
+use look::{host, look};
 use numbered::{Numbers, RowNumbers};
 use ranges::Sample;
 use shuffle::{answer, ask, divide};
@@ -49,6 +50,9 @@ const FRAMES_AHEAD: usize = 2;
 /// The side of what the job itself gives a task.
 const GIVEN: i64 = -1;
 
+/// What to do where a store refuses a task.
+const CREDENTIALS: &str = "each machine of the cluster takes credentials from its own environment: give it a role, or set them there, with `\"spark.executorEnv.AWS_ACCESS_KEY_ID\"` and the like in `conf` of `[cluster]`";
+
 /// Does the task that `stdin` describes. It knows the kinds of the registry.
 pub fn run(
     registry: &[&'static StageKind],
@@ -58,6 +62,7 @@ pub fn run(
     let mut payload = Vec::new();
     let order: Order = header(&mut stdin, &mut payload)?;
     let number: TaskNumber = header(&mut stdin, &mut payload)?;
+    place::works_elsewhere(host(), CREDENTIALS);
     let stop = Stop::default();
     let frames = frames(stdin, stop.clone())?;
     let mut out = Out { stdout };

@@ -493,7 +493,7 @@ mod tests {
             reasons,
             [
                 "expected JSON, found `{`",
-                "expected JSON, found `\\\"\\\\ud800\\\"`",
+                r#"expected JSON, found `"\ud800"`"#,
                 "expected JSON, found `1 2`"
             ]
         );

@@ -247,7 +247,7 @@ impl<'a> Table<'a> {
     fn misfit(&mut self, at: usize, value: &str) {
         let word = self.block.parser.targets[at].expected(value);
         let shown = crate::error::cut_value(value);
-        let reason = format!("expected {word}, found `{}`", shown.escape_debug());
+        let reason = format!("expected {word}, found `{}`", crate::shown::line(&shown));
         self.fault = Some(Found {
             column: Some(at),
             reason,

@@ -311,7 +311,7 @@ impl Misfit {
     fn of_value(column: usize, value: &str, target: Target) -> Self {
         let word = target.expected(value);
         let value = cut_value(value);
-        let shown = value.escape_debug();
+        let shown = crate::shown::line(&value);
         Misfit {
             column: Some(column),
             reason: format!("expected {word}, found `{shown}`"),

@@ -1,9 +1,22 @@
 //! What a store's refusal means, in words that hold no secret: the library's own texts have whole addresses in them,
 //! signatures and all.
 
+use std::sync::OnceLock;
+
 use super::super::url::{ObjectUrl, Scheme};
+use super::options::endpoints_set;
 use crate::error::Error;
 use crate::http::{CA_HINT, clip, words};
+use crate::secrets::mask_url;
+
+/// The machine on which this process works for a run that began on another one, and what to do there about credentials.
+static ELSEWHERE: OnceLock<(String, &str)> = OnceLock::new();
+
+/// This process works on `machine` for a run that began on another one; `hint` says what to do there about credentials.
+pub(crate) fn works_elsewhere(machine: String, hint: &'static str) {
+    // It does not move.
+    let _ = ELSEWHERE.set((machine, hint));
+}
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +157,25 @@ impl Failure {
     fn told(self, url: &ObjectUrl, error: Error) -> Error {
         let error = match url.endpoint() {
             Some(endpoint) => error.cause(format!("at {endpoint}")),
+            None if self.kind == Kind::Away => match endpoints_set(url.scheme).next() {
+                Some((name, endpoint)) => {
+                    error.cause(format!("at {}, which `{name}` names", mask_url(&endpoint)))
+                }
+                None => error,
+            },
             None => error,
         };
-        error.cause(self.words)
+        let is_right = matches!(
+            self.kind,
+            Kind::NoCredentials | Kind::Refused | Kind::Denied
+        );
+        match ELSEWHERE.get().filter(|_| is_right) {
+            Some((machine, hint)) => error
+                .cause(self.words)
+                .cause(format!("on {machine}"))
+                .hint(*hint),
+            None => error.cause(self.words),
+        }
     }
 
     fn of_bucket(&self, url: &ObjectUrl, what: &str) -> Error {

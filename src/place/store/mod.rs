@@ -9,6 +9,8 @@ mod error;
 mod options;
 mod web;
 
+pub(crate) use error::works_elsewhere;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

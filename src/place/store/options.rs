@@ -109,8 +109,7 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     {
         builder = builder.with_region(region);
     }
-    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let mut endpoint = endpoint(url, &variables)?;
+    let mut endpoint = endpoint(url)?;
     if let Some(own) = url.endpoint() {
         // Buckets stand in its path, wherever they stand in those of the environment's.
         builder = builder
@@ -146,7 +145,7 @@ fn s3(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
 
 fn google(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
     let mut builder = GoogleCloudStorageBuilder::from_env();
-    let mut endpoint = endpoint(url, &["GOOGLE_BASE_URL"])?;
+    let mut endpoint = endpoint(url)?;
     if let Some(own) = url.endpoint() {
         builder = builder.with_base_url(own);
     } else if let Some(emulator) = variable("STORAGE_EMULATOR_HOST") {
@@ -190,7 +189,7 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
             builder = builder.with_config(key, value);
         }
     }
-    let mut endpoint = endpoint(url, &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"])?;
+    let mut endpoint = endpoint(url)?;
     if let Some(text) = variable("AZURE_STORAGE_CONNECTION_STRING") {
         let parts = connection(&text);
         let keys = [
@@ -230,17 +229,27 @@ fn azure(url: &ObjectUrl) -> Result<Arc<dyn Bucket>> {
 
 /// The server that a stage names for this object, or else the first of these variables which is set; each that is set must
 /// name one.
-fn endpoint(url: &ObjectUrl, names: &[&str]) -> Result<Option<String>> {
+fn endpoint(url: &ObjectUrl) -> Result<Option<String>> {
     if let Some(own) = url.endpoint() {
         return Ok(Some(own.to_owned()));
     }
-    let set = names.iter();
-    let set = set.filter_map(|name| Some((name, variable(name)?)));
-    let set: Vec<_> = set.collect();
-    for (name, value) in &set {
-        check_endpoint(&format!("`{name}`"), value)?;
+    for (name, value) in endpoints_set(url.scheme) {
+        check_endpoint(&format!("`{name}`"), &value)?;
     }
-    Ok(set.into_iter().next().map(|(_, value)| value))
+    Ok(endpoints_set(url.scheme).next().map(|(_, value)| value))
+}
+
+/// The variables that are set of those that name a server, each with what it says; the first counts.
+pub(super) fn endpoints_set(scheme: Scheme) -> impl Iterator<Item = (&'static str, String)> {
+    let names: &[&str] = match scheme {
+        Scheme::S3 => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"],
+        Scheme::Gs => &["GOOGLE_BASE_URL"],
+        Scheme::Az => &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"],
+        Scheme::Http | Scheme::Https => &[],
+    };
+    names
+        .iter()
+        .filter_map(|name| Some((*name, variable(name)?)))
 }
 
 /// An error unless what the environment says is the address of a server.

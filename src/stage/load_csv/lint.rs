@@ -87,10 +87,25 @@ fn lint_opened(path: &Place, opened: &Opened) -> [Option<String>; 2] {
     let names = opened.header.as_deref().unwrap_or_default().join("\n") + "\n";
     let mut bytes = opened.encoding.encode(&names).0.into_owned();
     bytes.extend_from_slice(opened.splitter.rest());
-    [
-        lint_delimiter(path, opened),
-        lint_encoding(path, &bytes, opened.encoding),
-    ]
+    let encoding = lint_encoding(path, &bytes, opened.encoding);
+    // What is read wrongly has no delimiters either.
+    let otherwise = || lint_records(path, &names).or_else(|| lint_delimiter(path, opened));
+    let header = if encoding.is_some() {
+        None
+    } else {
+        otherwise()
+    };
+    [header, encoding]
+}
+
+/// Whether the header is a JSON object.
+fn lint_records(path: &Place, header: &str) -> Option<String> {
+    let is_object = header.starts_with("{\"") || header.starts_with("{ \"");
+    is_object.then(|| {
+        format!(
+            "`{path}` looks like JSON records, one a line: if it is, kind `load_ndjson` reads it"
+        )
+    })
 }
 
 /// Whether a text that is read as another encoding is UTF-8: what lies beyond ASCII in any other one is not.

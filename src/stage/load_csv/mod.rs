@@ -37,6 +37,10 @@ use options::{HeaderDiffers, ShortRecords};
 use parsing::Parsing;
 use source::Blocks;
 
+/// What helps where zero bytes stand in a header.
+const ZERO_BYTES: &str =
+    "UTF-16 without a byte order mark has them: write `encoding = \"utf-16le\"`, or `\"utf-16be\"`";
+
 /// What to do where a header cannot be used.
 const OWN_NAMES: &str = "name the columns with `columns`, and skip the header with `skip_rows = 1`";
 
@@ -243,9 +247,18 @@ impl Stage for LoadCsv {
         })?;
         let typed = self.types.iter();
         let typed = typed.map(|(column, _)| all_strings.index(column));
-        every(typed)
-            .under("types")
-            .map_err(|error| error.each(&|error: Error| in_header(error.about("types"))))?;
+        every(typed).under("types").map_err(|error| {
+            error.each(&|error: Error| {
+                let error = in_header(error.about("types"));
+                // No name of a text that is read as it was written has such a character.
+                match &file {
+                    Some(file) if names.iter().any(|name| name.contains('\0')) => error
+                        .cause(format!("the header of `{file}` has zero bytes"))
+                        .hint(ZERO_BYTES),
+                    _ => error,
+                }
+            })
+        })?;
         let target = |name: &String| {
             self.types
                 .iter()

@@ -204,3 +204,60 @@ fn a_bucket_that_takes_nothing_ends_the_run_before_its_engine_starts() {
         outcome.stderr
     );
 }
+
+#[test]
+fn a_machine_that_a_store_refuses_is_named() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("denied");
+    store.put("denied/rows.csv", "n,k,day,wide\n1,1,2026-02-03,w\n");
+    let folder = job();
+    folder.write(
+        "pipeline.toml",
+        JOB.replace("rows/*.csv", "s3://denied/rows.csv"),
+    );
+    // Tasks are started by this Python, which has other variables than this machine.
+    let python = folder.join("python");
+    folder.write(
+        "python",
+        "#!/bin/sh\nAWS_SKIP_SIGNATURE=true exec python3 \"$@\"\n",
+    );
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&python, all).expect("it is ours");
+    std::fs::create_dir_all(folder.join("tasks")).expect("the folder takes another");
+    let shared = folder.join("tasks").display().to_string();
+    let python = format!("--set=cluster.python={}", python.display());
+    let outcome = on_cluster(&folder, &store.url, &shared)
+        .args([&python])
+        .outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    for words in [
+        "cannot read `s3://denied/rows.csv`",
+        "on ",
+        "spark.executorEnv.AWS_ACCESS_KEY_ID",
+    ] {
+        assert!(
+            outcome.stderr.contains(words),
+            "{words}: {}",
+            outcome.stderr
+        );
+    }
+    let words = [
+        "check",
+        "pipeline.toml",
+        "--connect",
+        "--cluster=local[1]",
+        &python,
+    ];
+    let folder_of = format!("--set=cluster.folder={shared}");
+    let check = Etl::new(folder.path(), &[&words[..], &[&folder_of]].concat());
+    let stand_in = crate::harness::project().join("tests/cluster");
+    let check =
+        with_store(check, &folder, &store.url).env("PYTHONPATH", stand_in.display().to_string());
+    let outcome = check.outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+    assert!(
+        outcome.stderr.contains("spark.executorEnv"),
+        "{}",
+        outcome.stderr
+    );
+}
