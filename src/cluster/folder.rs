@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::ClusterConfig;
-use crate::clock::monotonic;
+use crate::clock::{self, monotonic};
 use crate::disk::{self, Held, Hold};
 use crate::error::{Error, Result};
 use crate::place::Shared;
@@ -20,8 +20,10 @@ use crate::stop::Stop;
 const PREFIX: &str = "etl-";
 /// How those of this machine begin: both may lie in one folder.
 const SCRATCH_PREFIX: &str = "etl-engine-";
-/// What a look has in place of a run's name.
-pub(super) const LOOK: &str = "look";
+/// How what a look has in place of a run's name begins, before the second in which it began.
+const LOOK: &str = "look-";
+/// So many seconds after it began a look has ended.
+const LOOK_ENDED_S: i64 = 24 * 60 * 60;
 /// The file in it that is locked as long as the run goes on.
 const HELD_FILE: &str = "run";
 
@@ -50,7 +52,8 @@ impl SharedFolder {
             return Ok(SharedFolder::Held(held?));
         }
         if let Some(runs) = state.and_then(Path::parent) {
-            clear_ended_objects(&config.folder, runs)?;
+            // What cannot be removed now, a later run removes.
+            let _ = clear_ended_objects(&config.folder, runs);
         }
         let folder = config.folder.join(&name(PREFIX, run));
         // Before an engine is started for it: whether something can be written there.
@@ -67,25 +70,38 @@ impl SharedFolder {
     }
 }
 
-impl Drop for SharedFolder {
-    fn drop(&mut self) {
-        if let SharedFolder::Objects(folder) = self {
-            let most = match Stop::of_signals().check() {
-                Ok(()) => REMOVING,
-                Err(_) => REMOVING_AT_ONCE,
-            };
-            // What is left the next run removes.
-            let _ = folder.remove(&Stop::default().until(monotonic() + most));
-        }
+impl SharedFolder {
+    /// The run has ended: removes it. An error says what is left.
+    pub(crate) fn end(self) -> Result<()> {
+        let SharedFolder::Objects(folder) = self else {
+            // It goes when it is dropped.
+            return Ok(());
+        };
+        let stop = match Stop::of_signals().check() {
+            Ok(()) => Stop::of_signals().until(monotonic() + REMOVING),
+            Err(_) => Stop::default().until(monotonic() + REMOVING_AT_ONCE),
+        };
+        folder.remove(&stop).map_err(|error| {
+            Error::failed(format!(
+                "what tasks left to each other is still in `{folder}`"
+            ))
+            .cause(error.message)
+            .hint("the next run with the same state folder removes it")
+        })
     }
 }
 
 /// Removes what runs have left in a bucket that were killed: theirs is the name, and the state of this machine says that
 /// they have ended.
 fn clear_ended_objects(base: &Shared, runs: &Path) -> Result<()> {
+    let stop = Stop::of_signals().until(monotonic() + REMOVING);
     for name in base.folders()? {
-        if of_run(&name).is_some_and(|run| is_run_id(run) && has_ended(runs, run)) {
-            base.join(&name).remove(&Stop::of_signals())?;
+        let ended = |run: &str| match looked_at(run) {
+            Some(began) => clock::now().timestamp() - began > LOOK_ENDED_S,
+            None => has_ended(runs, run),
+        };
+        if of_run(&name).is_some_and(ended) {
+            base.join(&name).remove(&stop)?;
         }
     }
     Ok(())
@@ -185,7 +201,17 @@ fn of_run(name: &str) -> Option<&str> {
         .find_map(|prefix| name.strip_prefix(prefix))?;
     let (run, process) = name.rsplit_once('-')?;
     let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
-    ((run == LOOK || is_run_id(run)) && is_number).then_some(run)
+    ((looked_at(run).is_some() || is_run_id(run)) && is_number).then_some(run)
+}
+
+/// What a look that begins now has in place of a run's name.
+pub(super) fn look_name() -> String {
+    format!("{LOOK}{}", clock::now().timestamp())
+}
+
+/// When a look of this name began, in seconds since 1970; `None`: it is none.
+fn looked_at(name: &str) -> Option<i64> {
+    name.strip_prefix(LOOK)?.parse().ok()
 }
 
 /// Removes the folders of runs that were killed: theirs is the name, and nobody holds them.
@@ -217,7 +243,7 @@ mod tests {
         let left = [
             folder("etl-20261129T184118-e5aa-17"),
             folder("etl-engine-20261129T184118-e5aa-17"),
-            folder("etl-look-17"),
+            folder("etl-look-1764480000-17"),
         ];
         let others = [folder("etl-20261129T184118-mine-17"), folder("etl-17")];
         let held = HeldFolder::create(&base, PREFIX, "20261129T184118-e5aa").expect("it is new");

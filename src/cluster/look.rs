@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::config::ClusterConfig;
 use super::engine::{Engine, Job};
-use super::folder::{LOOK, SharedFolder};
+use super::folder::{SharedFolder, look_name};
 use super::order::{LookOrder, Order, TaskReport};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -17,13 +17,18 @@ use crate::stop::Stop;
 /// So many tasks a core, so that each machine is likely to get one.
 const TASKS_A_CORE: usize = 4;
 
+/// How the name of a look's folder on this machine begins, before its process's number: it holds the engine's log.
+const LOG: &str = "etl-check-";
+
 /// What a task must be able to read: this machine has written it.
 pub(super) const MARKER: &str = "marker";
 
 /// Looks at the cluster, its folder and the files that a pipeline reads.
 pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> {
     let (at_cluster, at_folder) = (config.master.clone(), config.folder.to_string());
-    let log = std::env::temp_dir().join(format!("etl-check-{}", std::process::id()));
+    let temporary = std::env::temp_dir();
+    clear_logs(&temporary);
+    let log = temporary.join(format!("{LOG}{}", std::process::id()));
     let looked = tasks(config, files, &log, stop);
     let probes = match looked {
         Ok((words, reports)) => {
@@ -50,6 +55,18 @@ pub fn look(config: &ClusterConfig, files: &[Place], stop: &Stop) -> Vec<Probe> 
     probes
 }
 
+/// Removes the logs of looks whose process has ended: nobody reads them any more.
+fn clear_logs(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(LOG));
+        let process = process.and_then(|process| process.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            disk::remove(&entry.path());
+        }
+    }
+}
+
 /// Runs tasks that look; what ran them, in words, and what they report.
 fn tasks(
     config: &ClusterConfig,
@@ -59,10 +76,11 @@ fn tasks(
 ) -> Result<(String, Vec<TaskReport>)> {
     disk::create_folders(log, disk::PRIVATE_FOLDER)
         .map_err(|error| Error::io("create", log.display(), &error))?;
-    let folder = SharedFolder::create(config, LOOK, None)?;
+    let name = look_name();
+    let folder = SharedFolder::create(config, &name, None)?;
     let place = folder.folder("look")?;
     place.join(MARKER).write(b"etl")?;
-    let mut engine = Engine::start(config, "look", LOOK, log, stop)?;
+    let mut engine = Engine::start(config, "look", &name, log, stop)?;
     let job = Job {
         id: "look".into(),
         given: Vec::new(),
@@ -89,6 +107,8 @@ fn tasks(
                 .hint("`folder` of `[cluster]` names a folder that all machines share"));
         }
     }
+    // What cannot be removed, a later run removes.
+    let _ = folder.end();
     let hosts: BTreeSet<&str> = reports
         .iter()
         .flat_map(|report| &report.warnings)

@@ -54,8 +54,9 @@ impl KeyPattern {
         let store = Store::of(url)?;
         let mut found = Vec::new();
         store.list(url, &self.prefix(), self.is_deep(), stop, |key, meta| {
-            // What ends in `/` stands for a folder.
-            if key.ends_with('/') || !self.matches(&key) {
+            if !self.matches(&key)
+                || meta.bytes == Some(0) && store.is_folder(&url.with_key(&key), stop)?
+            {
                 return Ok(());
             }
             if found.len() == FILES_MAX {

@@ -1,7 +1,7 @@
 //! Drives a run: begins its stages, pulls rows through them, closes the ledger, and publishes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::Options;
@@ -10,6 +10,7 @@ use super::stream::Tee;
 use super::wiring::Wiring;
 use crate::batch::ROWS_MAX;
 use crate::clock;
+use crate::cluster::folder::SharedFolder;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::executor::{Batches, SharedCosts};
@@ -50,6 +51,8 @@ pub(super) struct Driver<'a> {
     pub(super) journals: Vec<(usize, Arc<ResponseJournal>)>,
     /// What is reported of the cluster, if there is one.
     pub(super) cluster: Mutex<Option<ClusterReport>>,
+    /// In a cluster run, what tasks leave to each other. It goes when the run has ended.
+    pub(super) shared: OnceLock<SharedFolder>,
 }
 
 /// The files of one stage.

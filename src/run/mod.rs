@@ -17,7 +17,7 @@ mod wiring;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +29,7 @@ pub use record::{Live, watch};
 
 use crate::clock;
 use crate::cluster::ClusterConfig;
+use crate::cluster::folder::SharedFolder;
 use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
@@ -128,6 +129,7 @@ fn run_held(
         nothing_new: false,
         journals: Vec::new(),
         cluster: Mutex::default(),
+        shared: OnceLock::new(),
     };
     let opened = loaded_log(pipeline, options).map(|log| driver.loaded = log);
     let ran = opened
@@ -135,6 +137,10 @@ fn run_held(
         // What a stopped run met on its way out is not the reason that it ended.
         .or_else(|error| options.stop.check().and(Err(error)));
     options.workers.kill_all();
+    let left = driver.shared.take().map(SharedFolder::end);
+    if let Some(Err(error)) = left {
+        notes.push(error.in_warning());
+    }
     driver.close_journals(ran.is_ok());
     let can_go_on = ran.as_ref().err();
     let can_go_on = can_go_on.is_some_and(|error| driver.can_go_on(error));

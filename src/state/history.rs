@@ -241,7 +241,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Whether a run writes what has this name in its folder.
 fn is_of_run(name: &str) -> bool {
-    const WHOLE: [&str; 7] = [
+    const WHOLE: [&str; 9] = [
         RUN_FILE,
         REPORT,
         REJECTS_FILE,
@@ -249,6 +249,8 @@ fn is_of_run(name: &str) -> bool {
         "inputs.json",
         "inputs.part",
         SCRATCH,
+        "cluster.py",
+        "cluster.log",
     ];
     const BEGINS_ENDS: [(&str, &str); 8] = [
         ("rejects-", ".part"),

@@ -19,6 +19,8 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
+/// So often it is tried: the library sends no removal again.
+const REMOVALS: usize = 4;
 /// How many objects are removed at once.
 const REMOVED_AT_ONCE: usize = 16;
 /// What a file is written by.
@@ -46,7 +48,11 @@ impl fmt::Display for Shared {
 impl Shared {
     /// The folder that a text names.
     pub fn named(text: &str, folder: &Folder) -> Result<Shared> {
-        let name = text.trim_end_matches('/');
+        let name = match text.trim_end_matches('/') {
+            // A scheme alone keeps its slashes.
+            scheme if scheme.ends_with(':') => text,
+            name => name,
+        };
         let Some(url) = ObjectUrl::parse(name) else {
             let path = folder.resolve(text);
             return Ok(Shared::Path(std::path::absolute(&path).unwrap_or(path)));
@@ -59,6 +65,14 @@ impl Shared {
             }
             _ => error,
         })?;
+        let is_odd =
+            |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_control);
+        if url.key.split('/').any(is_odd) {
+            return Err(Error::usage(format!(
+                "`{url}`: a name with an empty part, `.`, `..` or a control character names no folder"
+            ))
+            .hint("a name has parts with one `/` between them"));
+        }
         if url.scheme.is_web() {
             return Err(
                 Error::usage(format!("`{url}`: a web server takes no files"))
@@ -158,22 +172,32 @@ impl Shared {
                 Ok(())
             }
             Shared::Object(url) => {
-                let store = Store::of(url)?;
-                let mut under_way = VecDeque::new();
-                let prefix = format!("{}/", url.key);
-                store.list(url, &prefix, true, stop, |key, _| {
-                    under_way.push_back(store.delete(&url.with_key(&key))?);
-                    if under_way.len() >= REMOVED_AT_ONCE
-                        && let Some(first) = under_way.pop_front()
-                    {
-                        first.wait(stop)??;
+                let mut removed = remove_objects(url, stop);
+                for _ in 1..REMOVALS {
+                    if removed.is_err() && stop.check().is_ok() {
+                        removed = remove_objects(url, stop);
                     }
-                    Ok(())
-                })?;
-                under_way.into_iter().try_for_each(|put| put.wait(stop)?)
+                }
+                removed
             }
         }
     }
+}
+
+/// Removes the objects below a name.
+fn remove_objects(url: &ObjectUrl, stop: &Stop) -> Result<()> {
+    let store = Store::of(url)?;
+    let mut under_way = VecDeque::new();
+    store.list(url, &format!("{}/", url.key), true, stop, |key, _| {
+        under_way.push_back(store.delete(&url.with_key(&key))?);
+        if under_way.len() >= REMOVED_AT_ONCE
+            && let Some(first) = under_way.pop_front()
+        {
+            first.wait(stop)??;
+        }
+        Ok(())
+    })?;
+    under_way.into_iter().try_for_each(|gone| gone.wait(stop)?)
 }
 
 /// No run's: tasks have none.

@@ -99,6 +99,22 @@ impl Failure {
         matches!(self.kind, Kind::NoObject | Kind::Denied)
     }
 
+    /// Whether there is no such object.
+    pub(super) fn is_absent(&self) -> bool {
+        self.kind == Kind::NoObject
+    }
+
+    /// The error of reading what this run has written.
+    pub(super) fn of_own(self, url: &ObjectUrl) -> Error {
+        match self.kind {
+            Kind::NoObject => {
+                Error::failed(format!("`{url}`, which this run has written, is gone"))
+                    .hint("a rule of the bucket, or somebody else, has removed it; run again")
+            }
+            _ => self.in_run(url),
+        }
+    }
+
     /// It is another object than the one that was looked at.
     pub(super) fn changed() -> Failure {
         Failure {
@@ -191,7 +207,7 @@ impl Failure {
                 Error::failed(format!("{what}: there are no credentials")).hint(absent(url.scheme))
             }
             Kind::Name => Error::failed(format!(
-                "{what}: a name in it has an empty part, `.` or `..`"
+                "{what}: a name in it has an empty part, `.`, `..` or a control character"
             ))
             .hint("such names are not read: narrow the pattern, so that it lists none of them"),
             Kind::Untrusted => {

@@ -150,6 +150,19 @@ impl Store {
         }
     }
 
+    /// Whether an object without bytes that was listed under this name stands for a folder: its name ends in `/`, which the
+    /// library drops. There is no object of the name without it then, or it has bytes.
+    pub(super) fn is_folder(&self, url: &ObjectUrl, stop: &Stop) -> Result<bool> {
+        let (bucket, path) = (self.bucket(url)?, path(url)?);
+        let looked = self
+            .background
+            .begin(async move { look(&*bucket, &path).await });
+        Ok(match looked.wait(stop)? {
+            Ok(meta) => meta.bytes != Some(0),
+            Err(failure) => failure.is_absent(),
+        })
+    }
+
     /// Begins to read some bytes of an object, which must be the one that was looked at.
     pub(super) fn range(&self, url: &ObjectUrl, meta: &Meta, from: u64, to: u64) -> PendingBytes {
         let (shown, meta) = (url.clone(), meta.clone());
@@ -274,7 +287,7 @@ impl Store {
                 Ok(found) => found.bytes().await,
                 Err(error) => Err(error),
             };
-            read.map_err(|error| Failure::of(&error).in_run(&shown))
+            read.map_err(|error| Failure::of(&error).of_own(&shown))
         }))
     }
 
@@ -371,7 +384,7 @@ fn path(url: &ObjectUrl) -> Result<Path> {
     let path = Path::parse(&url.key).ok();
     path.filter(|path| path.as_ref() == url.key).ok_or_else(|| {
         Error::usage(format!(
-            "`{url}`: a name with an empty part, `.` or `..` is not read"
+            "`{url}`: a name with an empty part, `.`, `..` or a control character is not read"
         ))
         .hint("a name has parts with one `/` between them")
     })

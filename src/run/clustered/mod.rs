@@ -76,8 +76,8 @@ impl Driver<'_> {
         wiring: &mut Wiring,
         terminals: &mut Vec<Terminal>,
     ) -> Result<()> {
-        // It goes when the last row was read.
         let folder = SharedFolder::create(config, &self.run.id, Some(&self.run.state))?;
+        let folder = self.shared.get_or_init(|| folder);
         let began = monotonic();
         self.show_start();
         let engine = Engine::start(
@@ -91,7 +91,7 @@ impl Driver<'_> {
         let mut cluster = Cluster {
             driver: self,
             config,
-            folder: &folder,
+            folder,
             engine,
             outputs: HashMap::new(),
         };

@@ -59,6 +59,46 @@ fn a_pattern_lists_all_pages_in_order() {
 }
 
 #[test]
+fn names_that_stand_for_folders_are_left_out() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("folders");
+    // As consoles make them, beside files, and where an object has the folder's name.
+    for folder in ["day/", "day/empty/", "day/d/", "day/d/deep/"] {
+        store.put(&format!("folders/{folder}"), "");
+    }
+    store.put("folders/day/a.csv", "1\n");
+    store.put("folders/day/d", "2\n3\n");
+    store.put("folders/day/d/e.csv", "4\n");
+    store.put("folders/day/none", "");
+    for pattern in [
+        "s3://folders/day/**",
+        "s3://folders/**/*",
+        "s3://folders/day/*\", \"s3://folders/day/d/*",
+    ] {
+        let folder = copying(&format!("\"{pattern}\""), "out.csv");
+        let pipeline = std::fs::read_to_string(folder.join("pipeline.toml")).expect("it is there");
+        let named = pipeline.replace(
+            "kind = \"load_csv\"",
+            "kind = \"load_csv\"\ncolumns = [\"n\"]",
+        );
+        folder.write("pipeline.toml", named);
+        for variant in [Variant::SEQUENTIAL, Variant::CLUSTER] {
+            let outcome = run(&folder, &store.url, variant);
+            assert_eq!(outcome.code, Some(0), "{pattern}: {}", outcome.stderr);
+            let written = std::fs::read_to_string(folder.join("out.csv")).expect("it was written");
+            assert_eq!(written, "n\n1\n2\n3\n4\n", "{pattern}");
+            // The one that is a file without bytes.
+            let empty = outcome.report["stages"][0]["warnings"].to_string();
+            assert!(
+                empty.contains("`s3://folders/day/none` is empty"),
+                "{empty}"
+            );
+            assert_eq!(outcome.report["inputs"].as_array().map(Vec::len), Some(4));
+        }
+    }
+}
+
+#[test]
 fn an_object_gives_the_rows_of_a_file_under_every_executor() {
     let Some(store) = Store::shared() else { return };
     store.bucket("same");

@@ -167,18 +167,57 @@ fn what_a_killed_run_has_left_in_the_bucket_goes_with_the_next() {
     signal(&running, "-KILL");
     running.outcome();
     assert!(store.keys("left").len() > 3, "{:?}", store.keys("left"));
-    // What a run knows of earlier ones is there again.
-    let (state, kept) = (folder.join("state"), folder.join("kept"));
-    std::fs::rename(&state, &kept).expect("the run has made it");
-    let again = on_cluster(&folder, &store.url, "s3://left/tmp/etl");
-    std::fs::remove_dir(&state).expect("it is new");
-    std::fs::rename(&kept, &state).expect("it was kept");
-    let outcome = again.outcome();
+    let outcome = after(&folder, |folder| {
+        on_cluster(folder, &store.url, "s3://left/tmp/etl")
+    });
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(
         store.keys("left"),
         [others.strip_prefix("left/").expect("it is in the bucket")]
     );
+}
+
+#[test]
+fn what_cannot_be_removed_is_said_and_ends_no_run() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("kept");
+    let folder = job();
+    let proxy = store.behind(|asked| {
+        let removes = asked.method == "POST" && asked.target.contains("delete");
+        removes.then(|| Say::status(403, "<Error><Code>AccessDenied</Code></Error>"))
+    });
+    for _ in 0..2 {
+        let outcome = on_cluster(&folder, &proxy.url, "s3://kept/etl").outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let notes = outcome.report["notes"].to_string();
+        assert!(
+            notes.contains("what tasks left to each other is still in `s3://kept/etl/etl-"),
+            "{notes}"
+        );
+    }
+    assert!(store.keys("kept").len() > 2);
+    // A look has ended after a day, and this one has just begun.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("it is after 1970").as_secs();
+    store.put("kept/etl/etl-look-1764480000-1/run", "");
+    store.put(&format!("kept/etl/etl-look-{now}-1/run"), "");
+    let outcome = after(&folder, |folder| {
+        on_cluster(folder, &store.url, "s3://kept/etl")
+    });
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let left = store.keys("kept");
+    let of_others = left.iter().filter(|key| key.contains("etl-look-"));
+    assert_eq!(of_others.count(), 1, "{left:?}");
+}
+
+/// A run that knows of the ones before it.
+fn after(folder: &Folder, run: impl FnOnce(&Folder) -> Etl) -> Outcome {
+    let (state, kept) = (folder.join("state"), folder.join("kept"));
+    std::fs::rename(&state, &kept).expect("a run has made it");
+    let again = run(folder);
+    std::fs::remove_dir(&state).expect("it is new");
+    std::fs::rename(&kept, &state).expect("it was kept");
+    again.outcome()
 }
 
 #[test]
