@@ -103,6 +103,10 @@ pub struct Splitter<R> {
 
 /// How much is asked of the reader at once.
 const READ_BYTES: usize = 256 << 10;
+/// How much where a block lacks the end of its last record only: what is read beyond it is copied into the next block.
+const LITTLE_BYTES: usize = 16 << 10;
+/// An empty line has a CR and a newline at most.
+const MORE_THAN_EMPTY: usize = 3;
 
 impl<R: Read> Splitter<R> {
     /// A splitter that begins at the first byte of `reader`.
@@ -265,7 +269,7 @@ impl<R: Read> Splitter<R> {
         }
         if self.open < self.buffer.len() {
             // A last line without newline counts, and a CR at its end is a character.
-            self.end_record(self.buffer.len());
+            self.end_any_record(self.buffer.len());
         }
         self.refuse_long()
     }
@@ -296,39 +300,47 @@ impl<R: Read> Splitter<R> {
     }
 
     fn scan_by_masks<const SIMPLE: bool>(&mut self) {
-        while let Some(bytes) = self.buffer[self.scanned..].first_chunk::<WIDTH>() {
-            if self.long.is_some() {
-                return;
-            }
-            if self.complete >= self.limits.block_bytes || self.records >= self.limits.block_records
+        // What changes with every step is kept at hand, and what does not, too.
+        let (dialect, limits) = (self.dialect, self.limits);
+        let mut carry = self.carry;
+        let at_end = 'scan: loop {
+            let Some(bytes) = self.buffer[self.scanned..].first_chunk::<WIDTH>() else {
+                break true;
+            };
+            if self.long.is_some()
+                || self.complete >= limits.block_bytes
+                || self.records >= limits.block_records
             {
-                return;
+                break false;
             }
-            let (found, carry) = masks::<SIMPLE>(bytes, self.dialect, self.carry);
+            let (found, next) = masks::<SIMPLE>(bytes, dialect, carry);
             if found.odd {
+                self.carry = carry;
                 self.scan_slowly(WIDTH);
+                carry = self.carry;
                 continue;
             }
-            self.carry = carry;
+            carry = next;
             let base = self.scanned;
             self.scanned += WIDTH;
             let mut newlines = found.newlines;
             while newlines != 0 {
                 let end = base + newlines.trailing_zeros() as usize + 1;
                 newlines &= newlines - 1;
-                self.end_record(end);
+                self.end_record::<SIMPLE>(end);
                 if self.long.is_some() {
-                    return;
+                    break 'scan false;
                 }
-                if self.records >= self.limits.block_records {
+                if self.records >= limits.block_records {
                     // The rest of these 64 bytes belongs to the next block.
                     self.scanned = end;
-                    self.carry = Carry::START;
-                    return;
+                    carry = Carry::START;
+                    break 'scan false;
                 }
             }
-        }
-        if (self.ended || self.failed.is_some()) && self.long.is_none() {
+        };
+        self.carry = carry;
+        if at_end && (self.ended || self.failed.is_some()) && self.long.is_none() {
             self.scan_slowly(self.buffer.len() - self.scanned);
         }
     }
@@ -338,7 +350,7 @@ impl<R: Read> Splitter<R> {
         for at in self.scanned..self.scanned + bytes {
             self.scanned = at + 1;
             if machine.step(self.buffer[at], self.dialect) == Meaning::Newline {
-                self.end_record(at + 1);
+                self.end_any_record(at + 1);
                 if self.long.is_some() || self.records >= self.limits.block_records {
                     break;
                 }
@@ -347,7 +359,19 @@ impl<R: Read> Splitter<R> {
         self.carry = Carry::of(machine);
     }
 
-    fn end_record(&mut self, end: usize) {
+    #[inline]
+    fn end_record<const SIMPLE: bool>(&mut self, end: usize) {
+        // Longer than an empty line, and no comment.
+        if SIMPLE && (MORE_THAN_EMPTY..=self.limits.record_bytes).contains(&(end - self.open)) {
+            self.records += 1;
+            self.open = end;
+            self.complete = end;
+        } else {
+            self.end_any_record(end);
+        }
+    }
+
+    fn end_any_record(&mut self, end: usize) {
         let text = &self.buffer[self.open..end];
         let bytes = text.strip_suffix(b"\n").unwrap_or(text).len();
         if bytes > self.limits.record_bytes {
@@ -391,23 +415,32 @@ impl<R: Read> Splitter<R> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        self.ended = read_more(&mut self.reader, &mut self.buffer, self.limits.block_bytes)?;
+        let (bytes, complete) = (self.limits.block_bytes, self.complete > 0);
+        self.ended = read_more(&mut self.reader, &mut self.buffer, bytes, complete)?;
         Ok(())
     }
 }
 
-/// Reads more of a text into `buffer`, which is to become a block of about `block_bytes`; whether it is at its end.
+/// Reads more of a text into `buffer`, which is to become a block of about `block_bytes`, and in which a record is `complete`
+/// already; whether it is at its end.
 pub(in crate::format) fn read_more(
     reader: &mut impl Read,
     buffer: &mut Vec<u8>,
     block_bytes: usize,
+    complete: bool,
 ) -> Result<bool> {
     let from = buffer.len();
     if buffer.capacity() - from < READ_BYTES {
         let wanted = block_bytes.clamp(READ_BYTES, 64 << 20) + READ_BYTES;
         buffer.reserve(wanted.saturating_sub(from).max(READ_BYTES));
     }
-    buffer.resize(from + READ_BYTES, 0);
+    let lacks_little = complete && from >= block_bytes;
+    let more = if lacks_little {
+        LITTLE_BYTES
+    } else {
+        READ_BYTES
+    };
+    buffer.resize(from + more, 0);
     let read = loop {
         match reader.read(&mut buffer[from..]) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

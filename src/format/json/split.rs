@@ -472,7 +472,8 @@ impl<R: Read> Splitter<R> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        self.ended = read_more(&mut self.reader, &mut self.buffer, self.limits.block_bytes)?;
+        let (bytes, complete) = (self.limits.block_bytes, self.complete > 0);
+        self.ended = read_more(&mut self.reader, &mut self.buffer, bytes, complete)?;
         Ok(())
     }
 }
