@@ -31,7 +31,7 @@ const HELD_FILE: &str = "run";
 const MAKING: &str = ".new";
 
 /// The longest that objects are removed at the end of a run, and of one that is to stop.
-const REMOVING: Duration = Duration::from_secs(60);
+const REMOVING: Duration = Duration::from_mins(1);
 const REMOVING_AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The folder of a run that all machines see.

@@ -66,10 +66,7 @@ escape = "\\"
 
 /// A block is cut at this size; see [`Limits::block_bytes`].
 const BLOCK_BYTES: usize = 1 << 20;
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own"
-)]
+
 struct LoadCsv {
     files: Files,
     columns: Option<Vec<String>>,

@@ -60,9 +60,14 @@ fn job() -> Folder {
         let text: String = rows.collect();
         folder.write(&format!("rows/{file}.csv"), format!("n,k,day,wide\n{text}"));
     }
-    let names: String = (0..9).map(|k| format!("{k},name {k}\n")).collect();
+    let names = lines(9, |k| format!("{k},name {k}"));
     folder.write("names.csv", format!("k,name\n{names}"));
     folder
+}
+
+/// So many lines.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(|number| line(number) + "\n").collect()
 }
 
 /// A run whose tasks share a folder of this name.
@@ -132,12 +137,15 @@ fn the_rejects_of_a_load_are_read_from_the_bucket_in_the_order_of_the_rows() {
         );
         folder.write("pipeline.toml", pipeline);
         for file in 0..4 {
-            let rows: String = (0..50).map(|row| format!("d{},{}\n", (file * 50 + row) % 170, row * 4 + file)).collect();
+            let rows = lines(50, |row| {
+                format!("d{},{}", (file * 50 + row) % 170, row * 4 + file)
+            });
             folder.write(&format!("rows/{file}.csv"), format!("id,n\n{rows}"));
         }
-        let etl = match variant.is_cluster() {
-            true => on_cluster(&folder, &store.url, "s3://rejects/etl"),
-            false => Etl::run(folder.path(), "pipeline.toml", variant).args(["--digest"]),
+        let etl = if variant.is_cluster() {
+            on_cluster(&folder, &store.url, "s3://rejects/etl")
+        } else {
+            Etl::run(folder.path(), "pipeline.toml", variant).args(["--digest"])
         };
         let outcome = etl.outcome();
         assert_eq!(outcome.code, Some(0), "{variant}: {}", outcome.stderr);
