@@ -116,3 +116,60 @@ fn ids_that_may_be_of_two_rows_are_warned_about() {
         }
     }
 }
+
+const JSON_PIPELINE: &str = r#"
+[[stage]]
+name = "load"
+kind = "load_ndjson"
+files = ["rows.ndjson"]
+columns = ["id", "tags", "more"]
+types = { tags = "json", more = "json" }
+
+[[stage]]
+name = "index"
+kind = "bulk_index"
+inputs = ["load"]
+to = "local:idx"
+id = "id"
+mapping = "mapping.json"
+load = "replace"
+"#;
+
+#[test]
+fn what_is_in_json_is_found_and_stays_as_it_was_written() {
+    let folder = Folder::new("local-index");
+    folder.write("pipeline.toml", JSON_PIPELINE);
+    folder.write(
+        "mapping.json",
+        r#"{"properties":{"tags":{"type":"keyword"}}}"#,
+    );
+    let rows = [
+        r#"{"id":"a","tags":["New York", "Rome"],"more":{"city":"Z\u00fcrich", "n":1.10}}"#,
+        r#"{"id":"b","tags":"Rome","more":[7]}"#,
+        r#"{"id":"c","tags":["Rome"],"more":null}"#,
+        r#"{"id":"d","tags":{"city":"Rome"},"more":"Bern"}"#,
+    ];
+    folder.write("rows.ndjson", rows.join("\n") + "\n");
+    for variant in Variant::EACH {
+        let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+        assert_eq!(outcome.code, Some(3), "{variant}: {}", outcome.stderr);
+        let rejects = outcome.stage("index")["rejected"].to_string();
+        assert_eq!(rejects, "1", "{variant}: {}", outcome.stderr);
+        for (query, count) in [
+            ("tags:Rome", "3"),
+            ("tags:\"New York\"", "1"),
+            ("tags:New", "0"),
+            ("more:zürich", "1"),
+            ("more:city", "0"),
+            ("more:7", "1"),
+            ("bern", "0"),
+        ] {
+            assert_eq!(found(&folder, query), count, "{variant}: {query}");
+        }
+        let facet = etl(&folder, &["search", "idx", "tags:Rome", "--facet", "tags"]);
+        let line = r#"{"value":"Rome","count":3}"#;
+        assert!(facet.stdout.contains(line), "{}", facet.stdout);
+        let hit = etl(&folder, &["search", "idx", "more:zürich"]);
+        assert!(hit.stdout.contains(rows[0]), "{variant}: {}", hit.stdout);
+    }
+}

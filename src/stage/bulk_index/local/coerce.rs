@@ -33,6 +33,17 @@ pub(in crate::stage::bulk_index) struct Fault {
     pub(in crate::stage::bulk_index) reason: String,
 }
 
+impl Fault {
+    /// A value that a field of `kind` does not take.
+    pub(super) fn new(row: usize, value: String, kind: Kind) -> Self {
+        Fault {
+            row,
+            reason: format!("cannot index `{}` as {}", shown(&value), kind.as_str()),
+            value,
+        }
+    }
+}
+
 /// `column` (of type `ty`) as a field of `kind` takes it; values at fault are null in it.
 pub(in crate::stage::bulk_index) fn coerce(
     column: &Column,
@@ -45,11 +56,8 @@ pub(in crate::stage::bulk_index) fn coerce(
         _ if kind == Kind::GeoPoint => points_of_text(column, ty),
         _ => values(column, ty, kind),
     };
-    let faults = wrong.into_iter().map(|(row, value)| Fault {
-        row,
-        reason: format!("cannot index `{}` as {}", shown(&value), kind.as_str()),
-        value,
-    });
+    let faults = wrong.into_iter();
+    let faults = faults.map(|(row, value)| Fault::new(row, value, kind));
     (column, faults.collect())
 }
 
@@ -241,7 +249,8 @@ impl<T> From<Option<T>> for Fit<T> {
     }
 }
 
-fn float(text: &str) -> Option<f64> {
+/// A number that is finite.
+pub(super) fn float(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
@@ -375,29 +384,30 @@ fn points_of_text(column: &Column, ty: &Type) -> (Column, Wrong) {
             continue;
         };
         let text = cell.text();
-        let parts = text
-            .split_once(',')
-            .map(|(lat, lon)| (float(lat.trim()), float(lon.trim())));
-        match parts {
-            Some((Some(latitude), Some(longitude))) => {
-                builder.push(longitude, latitude, || text.clone());
-            }
-            _ => builder.push_wrong(text),
+        match point_of_text(&text) {
+            Some([longitude, latitude]) => builder.push(longitude, latitude, || text.clone()),
+            None => builder.push_wrong(text),
         }
     }
     builder.finish()
 }
 
+/// Longitude and latitude of a text `latitude,longitude`.
+pub(super) fn point_of_text(text: &str) -> Option<[f64; 2]> {
+    let (latitude, longitude) = text.split_once(',')?;
+    Some([float(longitude.trim())?, float(latitude.trim())?])
+}
+
 /// Builds a column of points.
 #[derive(Default)]
-struct Points {
+pub(super) struct Points {
     numbers: Vec<f64>,
     valid: Vec<bool>,
     wrong: Wrong,
 }
 
 impl Points {
-    fn push(&mut self, longitude: f64, latitude: f64, text: impl Fn() -> String) {
+    pub(super) fn push(&mut self, longitude: f64, latitude: f64, text: impl Fn() -> String) {
         if longitude.abs() > 180.0 || latitude.abs() > 90.0 {
             self.push_wrong(text());
         } else {
@@ -406,17 +416,17 @@ impl Points {
         }
     }
 
-    fn push_null(&mut self) {
+    pub(super) fn push_null(&mut self) {
         self.numbers.extend([0.0, 0.0]);
         self.valid.push(false);
     }
 
-    fn push_wrong(&mut self, value: String) {
+    pub(super) fn push_wrong(&mut self, value: String) {
         self.wrong.push((self.valid.len(), value));
         self.push_null();
     }
 
-    fn finish(self) -> (Column, Wrong) {
+    pub(super) fn finish(self) -> (Column, Wrong) {
         let ends = (0i64..).step_by(2).take(self.valid.len() + 1);
         let list = List {
             offsets: ends.collect::<Vec<_>>().into(),

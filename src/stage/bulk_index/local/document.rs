@@ -14,6 +14,7 @@ use tantivy::schema::{
 use tantivy::tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer};
 
 use super::coerce::DATES_US;
+use super::json::Leaf;
 use super::mapping::{Kind, Mapping};
 use crate::columns::Column;
 use crate::error::{Error, Result};
@@ -102,7 +103,7 @@ struct Step {
 #[derive(Debug)]
 enum Read {
     /// Each value of the column; of a list all its values.
-    Values { column: usize, date: bool },
+    Values { column: usize, form: Form },
     /// This number of the pair that the column holds.
     Part { column: usize, part: usize },
     /// All these columns as one object.
@@ -113,7 +114,20 @@ enum Read {
 struct Member {
     name: String,
     column: usize,
-    date: bool,
+    form: Form,
+}
+
+/// What a column's values stand for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    /// Themselves.
+    Plain,
+    /// Integers that are dates.
+    Date,
+    /// Texts that are values in JSON, as [`Leaf`] reads them.
+    Leaf,
+    /// The same, of which the words count.
+    Words,
 }
 
 impl Plan {
@@ -124,15 +138,15 @@ impl Plan {
                 Error::failed("the index lacks a field of its mapping").cause(error)
             })
         };
-        let values = |column, date| Read::Values { column, date };
+        let values = |column, form| Read::Values { column, form };
         let mut steps = vec![
             Step {
                 field: field(ID)?,
-                read: values(0, false),
+                read: values(0, Form::Plain),
             },
             Step {
                 field: field(SOURCE)?,
-                read: values(1, false),
+                read: values(1, Form::Plain),
             },
         ];
         let mut members = Vec::new();
@@ -148,24 +162,32 @@ impl Plan {
                     }
                 }
                 Some(kind) => {
-                    let date = matches!(kind, Kind::Date(_));
+                    let form = match kind {
+                        Kind::Date(_) => Form::Date,
+                        _ => Form::Plain,
+                    };
                     steps.push(Step {
                         field: field(&input.name)?,
-                        read: values(column, date),
+                        read: values(column, form),
                     });
                 }
                 None => {
-                    let (leaf, date) = leaf(&input.ty);
-                    if *leaf == Type::String {
+                    let (form, words) = match single(&input.ty) {
+                        Type::String if input.json => (Form::Leaf, Some(Form::Words)),
+                        Type::String => (Form::Plain, Some(Form::Plain)),
+                        Type::Date { .. } => (Form::Date, None),
+                        _ => (Form::Plain, None),
+                    };
+                    if let Some(words) = words {
                         steps.push(Step {
                             field: field(WORDS)?,
-                            read: values(column, false),
+                            read: values(column, words),
                         });
                     }
                     members.push(Member {
                         name: input.name.clone(),
                         column,
-                        date,
+                        form,
                     });
                 }
             }
@@ -182,12 +204,11 @@ impl Plan {
     }
 }
 
-/// The type of single values in a column, and whether those are dates.
-fn leaf(ty: &Type) -> (&Type, bool) {
+/// The type of single values in a column.
+fn single(ty: &Type) -> &Type {
     match ty {
-        Type::List(of) => leaf(of),
-        Type::Date { .. } => (ty, true),
-        _ => (ty, false),
+        Type::List(of) => single(of),
+        _ => ty,
     }
 }
 
@@ -241,7 +262,7 @@ impl<'a> Iterator for Fields<'a> {
             let step = self.steps.next()?;
             let (columns, row) = (&self.row.rows.columns, self.row.row);
             let cell = match &step.read {
-                Read::Values { column, date } => match Cell::at(&columns[*column], *date, row) {
+                Read::Values { column, form } => match Cell::at(&columns[*column], *form, row) {
                     Some(Cell::List(values)) => {
                         self.list = Some((step.field, values));
                         None
@@ -270,7 +291,7 @@ fn part_of(column: &Column, part: usize, row: usize) -> Option<Cell<'_>> {
     if column.is_null(row) {
         return None;
     }
-    match Cell::at(&list.values, false, list.range(row).start + part)? {
+    match Cell::at(&list.values, Form::Plain, list.range(row).start + part)? {
         #[allow(clippy::cast_precision_loss, reason = "coordinates are small")]
         Cell::Long(number) => Some(Cell::Double(number as f64)),
         cell => Some(cell),
@@ -282,6 +303,7 @@ fn part_of(column: &Column, part: usize, row: usize) -> Option<Cell<'_>> {
 pub(super) enum Cell<'a> {
     Text(&'a str),
     Long(i64),
+    Natural(u64),
     Double(f64),
     Bool(bool),
     Date(DateTime),
@@ -292,13 +314,17 @@ pub(super) enum Cell<'a> {
 impl<'a> Cell<'a> {
     /// Value `i` of a column; `None` for null.
     #[inline]
-    fn at(column: &'a Column, date: bool, i: usize) -> Option<Self> {
+    fn at(column: &'a Column, form: Form, i: usize) -> Option<Self> {
         if column.is_null(i) {
             return None;
         }
         Some(match column {
-            Column::Strings(texts) => Cell::Text(texts.value(i)),
-            Column::Ints(ints) if date => {
+            Column::Strings(texts) => match form {
+                Form::Leaf => Cell::of(Leaf::read(texts.value(i))),
+                Form::Words => Cell::Text(Leaf::words(texts.value(i))?),
+                Form::Plain | Form::Date => Cell::Text(texts.value(i)),
+            },
+            Column::Ints(ints) if form == Form::Date => {
                 // Mapped dates were checked; others are held as near as the index can.
                 let micros = ints.value(i).clamp(*DATES_US.start(), *DATES_US.end());
                 Cell::Date(DateTime::from_timestamp_micros(micros))
@@ -308,11 +334,21 @@ impl<'a> Cell<'a> {
             Column::Bools(bools) => Cell::Bool(bools.value(i)),
             Column::Lists(list) => Cell::List(Values {
                 column: &list.values,
-                date,
+                form,
                 range: list.range(i),
             }),
             Column::Bytes(_) => return None,
         })
+    }
+
+    fn of(leaf: Leaf<'a>) -> Self {
+        match leaf {
+            Leaf::Text(text) => Cell::Text(text),
+            Leaf::Int(int) => Cell::Long(int),
+            Leaf::Natural(number) => Cell::Natural(number),
+            Leaf::Float(float) => Cell::Double(float),
+            Leaf::Flag(flag) => Cell::Bool(flag),
+        }
     }
 }
 
@@ -325,6 +361,7 @@ impl<'a> Value<'a> for Cell<'a> {
         ReferenceValue::Leaf(match self {
             Cell::Text(text) => ReferenceValueLeaf::Str(text),
             Cell::Long(int) => ReferenceValueLeaf::I64(*int),
+            Cell::Natural(number) => ReferenceValueLeaf::U64(*number),
             Cell::Double(float) => ReferenceValueLeaf::F64(*float),
             Cell::Bool(flag) => ReferenceValueLeaf::Bool(*flag),
             Cell::Date(at) => ReferenceValueLeaf::Date(*at),
@@ -338,7 +375,7 @@ impl<'a> Value<'a> for Cell<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Values<'a> {
     column: &'a Column,
-    date: bool,
+    form: Form,
     range: Range<usize>,
 }
 
@@ -346,8 +383,8 @@ impl<'a> Iterator for Values<'a> {
     type Item = Cell<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (column, date) = (self.column, self.date);
-        self.range.find_map(|i| Cell::at(column, date, i))
+        let (column, form) = (self.column, self.form);
+        self.range.find_map(|i| Cell::at(column, form, i))
     }
 }
 
@@ -365,7 +402,7 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (columns, row) = (self.columns, self.row);
         self.rest.find_map(|member| {
-            let cell = Cell::at(&columns[member.column], member.date, row)?;
+            let cell = Cell::at(&columns[member.column], member.form, row)?;
             Some((member.name.as_str(), cell))
         })
     }

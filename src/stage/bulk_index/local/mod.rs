@@ -4,6 +4,7 @@ pub(super) mod coerce;
 mod dates;
 mod document;
 mod files;
+mod json;
 pub(super) mod mapping;
 mod members;
 mod opening;

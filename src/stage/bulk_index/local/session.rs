@@ -5,6 +5,7 @@ use polars_buffer::Buffer;
 
 use super::super::ids::{Rejects, ids};
 use super::coerce::coerce;
+use super::json;
 use super::mapping::{Kind, Mapping};
 use crate::batch::Batch;
 use crate::columns::{Column, SliceBuilder};
@@ -20,6 +21,8 @@ pub(super) struct LocalSession {
     id: Vec<usize>,
     /// The columns whose values are made to fit their fields.
     mapped: Vec<(usize, Kind)>,
+    /// Columns of JSON values that are no fields.
+    json: Vec<usize>,
     writer: Writer,
 }
 
@@ -32,12 +35,16 @@ impl LocalSession {
             .ok_or_else(|| Error::failed("`bulk_index` has one input"))?;
         let mapping = Mapping::from_json(&setup.session_config, "of the session")?;
         let columns = input.fields.iter().enumerate();
+        let json = columns.clone();
+        let json = json.filter(|(_, column)| column.json && mapping.kind(&column.name).is_none());
+        let json = json.map(|(i, _)| i).collect();
         let mapped = columns
             .filter(|(_, column)| !mapping.is_made_for(&column.name, &column.ty))
             .filter_map(|(i, column)| Some((i, mapping.kind(&column.name)?)));
         Ok(LocalSession {
             id: input.indices(id)?,
             mapped: mapped.collect(),
+            json,
             writer: Writer::new(&input, Nulls::Omit),
             input,
         })
@@ -61,11 +68,19 @@ impl Session for LocalSession {
         let first = columns.len();
         columns.extend(batch.plain());
         for &(i, kind) in &self.mapped {
-            let (column, faults) = coerce(&columns[first + i], &self.input.fields[i].ty, kind);
+            let (column, field) = (&columns[first + i], &self.input.fields[i]);
+            let (column, faults) = if field.json {
+                json::coerce(column, field, kind)
+            } else {
+                coerce(column, &field.ty, kind)
+            };
             columns[first + i] = column;
             for fault in faults {
                 rejects.add(fault.row, i, Some(&fault.value), || fault.reason);
             }
+        }
+        for &i in &self.json {
+            columns[first + i] = json::leaves(&columns[first + i], &self.input.fields[i]);
         }
         let rejects = rejects.finish(&batch, &self.input);
         let gone: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();

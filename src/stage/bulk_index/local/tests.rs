@@ -1529,3 +1529,355 @@ fn unicode_and_awkward_text_come_back_as_they_were() {
     assert_eq!(ids(&place, "title:東京"), ["鍵"]);
     assert_eq!(ids(&place, &long_word), ["long"], "a long word is found");
 }
+
+/// Rows of `key` (`0`, `1`, ...) and the column `v` of JSON values.
+fn json_values(values: &[&str]) -> (Schema, Batch) {
+    let json = Field {
+        json: true,
+        ..Field::new("v", Type::String)
+    };
+    let schema = Schema::new(vec![Field::new("key", Type::Int), json]);
+    let keys = (0..).take(values.len()).collect();
+    let columns = vec![
+        Column::from_ints(keys, None),
+        Column::from_strings(values.iter().map(Some)),
+    ];
+    let batch = Batch::new(columns, values.len());
+    (schema.expect("names differ"), batch)
+}
+
+/// The ids of what each query finds.
+fn assert_found(place: &Place, cases: &[(&str, &[&str])]) {
+    for (query, expected) in cases {
+        assert_eq!(ids(place, query), *expected, "{query}");
+    }
+}
+
+/// A type of a mapping, JSON values, and the ids of what each query finds.
+type OfMapping<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a [&'a str])]);
+
+#[test]
+fn each_value_in_json_is_a_value_of_the_field_that_the_mapping_names() {
+    let cases: &[OfMapping] = &[
+        (
+            "keyword",
+            &[
+                r#"["New York","Rome"]"#,
+                r#""Rome""#,
+                r#"["Rome"]"#,
+                r#"[["Paris",[null,"Rome"]],"Z\u00fcrich"]"#,
+                "[]",
+                "null",
+                "[1.10,true,12345678901234567890123]",
+            ],
+            &[
+                ("v:Rome", &["0", "1", "2", "3"]),
+                ("v:\"New York\"", &["0"]),
+                ("v:New", &[]),
+                ("v:Zürich", &["3"]),
+                ("v:Zü*", &["3"]),
+                ("v:*", &["0", "1", "2", "3", "6"]),
+                ("v:1.10", &["6"]),
+                ("v:true", &["6"]),
+                ("v:12345678901234567890123", &["6"]),
+                ("v:null", &[]),
+                ("Paris", &["3"]),
+            ],
+        ),
+        (
+            "text",
+            &[
+                r#"["Red pens",["Blue books"]]"#,
+                r#""caf\u00e9\nau lait""#,
+                "7",
+            ],
+            &[
+                ("v:books", &["0"]),
+                ("v:\"pens blue\"", &[]),
+                ("v:\"blue books\"", &["0"]),
+                ("café AND lait", &["1"]),
+                ("v:nau", &[]),
+                ("v:u00e9", &[]),
+                ("v:7", &["2"]),
+            ],
+        ),
+        (
+            "long",
+            &[
+                "[1,[20]]",
+                r#""3""#,
+                "4.9",
+                "[null]",
+                r#"["",5e1]"#,
+                "[7,7]",
+            ],
+            &[
+                ("v:20", &["0"]),
+                ("v:[2 TO 4]", &["1", "2"]),
+                ("v:50", &["4"]),
+                ("v:7", &["5"]),
+                ("v:*", &["0", "1", "2", "4", "5"]),
+            ],
+        ),
+        (
+            "double",
+            &["[1.5,[2]]", r#""3.5""#, "1e3"],
+            &[
+                ("v:1.5", &["0"]),
+                ("v:[2 TO 4]", &["0", "1"]),
+                ("v:1000", &["2"]),
+            ],
+        ),
+        (
+            "boolean",
+            &["[true,false]", r#"["true"]"#, "false", r#""""#],
+            &[("v:true", &["0", "1"]), ("v:false", &["0", "2", "3"])],
+        ),
+        (
+            "date",
+            &[
+                r#"["2013-05",["2015-01-02T03:04:05Z"]]"#,
+                "1388534400000",
+                r#""2014-02""#,
+                "2016",
+            ],
+            &[
+                ("v:2013", &["0"]),
+                ("v:[2014 TO 2015]", &["0", "1", "2"]),
+                ("v:2014-01-01", &["1"]),
+                ("v:2016", &["3"]),
+            ],
+        ),
+        (
+            "geo_point",
+            &[
+                r#"{"lat":40.7,"lon":"-73.9"}"#,
+                "[-122.4,37.8]",
+                r#""37.8, -122.4""#,
+                "[[-122.4,37.8,12]]",
+                "null",
+            ],
+            &[
+                ("v.lat:[40 TO 41]", &["0"]),
+                ("v.lon:[-123 TO -122] AND v.lat:37.8", &["1", "2", "3"]),
+                ("v.lon:*", &["0", "1", "2", "3"]),
+            ],
+        ),
+    ];
+    for (word, values, queries) in cases {
+        let place = Place::new();
+        let mapping = format!(r#"{{"properties": {{"v": {{"type": "{word}"}}}}}}"#);
+        let plan = Plan {
+            mapping: Some(&mapping),
+            ..PLAN
+        };
+        let (schema, batch) = json_values(values);
+        let loaded = load(&place, plan, &schema, vec![batch]).expect("the load is right");
+        let rejects = loaded.rejects.iter().map(|reject| &reject.reason);
+        assert_eq!(rejects.collect::<Vec<_>>(), [""; 0], "{word}");
+        assert_found(&place, queries);
+        let found = documents(&place.index());
+        for (id, document) in found {
+            let written = values[id.parse::<usize>().expect("it is a number")];
+            let expected: Value = serde_json::from_str(written).expect("it is JSON");
+            assert_eq!(document["v"], expected);
+        }
+    }
+}
+
+#[test]
+fn json_that_a_field_cannot_hold_is_rejected() {
+    let long = format!("[\"a\",\"{}\"]", "x".repeat(32_767));
+    let cases = [
+        ("keyword", r#"{"city":"Rome"}"#, r#"{"city":"Rome"}"#),
+        ("keyword", r#"["Rome",[{"a":1},{"b":2}]]"#, r#"{"a":1}"#),
+        ("keyword", "{}", "{}"),
+        ("keyword", &long, "xxx"),
+        ("text", r#"[{"a":"b"}]"#, r#"{"a":"b"}"#),
+        ("long", r#"[1,"a\u0062c"]"#, "abc"),
+        ("long", "[[true]]", "true"),
+        ("long", "9223372036854775808", "9223372036854775808"),
+        ("byte", "[1,128]", "128"),
+        ("double", "1e999", "1e999"),
+        ("double", r#"{"a":1}"#, r#"{"a":1}"#),
+        ("boolean", "[true,1]", "1"),
+        ("date", r#"["2013","soon"]"#, "soon"),
+        ("date", "true", "true"),
+        ("geo_point", "[1]", "[1]"),
+        ("geo_point", "[[1,2],[3,4]]", "[[1,2],[3,4]]"),
+        ("geo_point", r#"["1","2"]"#, r#"["1","2"]"#),
+        (
+            "geo_point",
+            r#"{"lat":91,"lon":0}"#,
+            r#"{"lat":91,"lon":0}"#,
+        ),
+        ("geo_point", r#"{"lat":1}"#, r#"{"lat":1}"#),
+    ];
+    for (word, value, shown) in cases {
+        let place = Place::new();
+        let mapping = format!(r#"{{"properties": {{"v": {{"type": "{word}"}}}}}}"#);
+        let plan = Plan {
+            mapping: Some(&mapping),
+            ..PLAN
+        };
+        let (schema, batch) = json_values(&["null", value]);
+        let loaded = load(&place, plan, &schema, vec![batch]).expect("the load is right");
+        let [reject] = &loaded.rejects[..] else {
+            panic!(
+                "{word}: `{value}` is one reject, not {}",
+                loaded.rejects.len()
+            )
+        };
+        assert_eq!((reject.row, reject.column.as_deref()), (1, Some("v")));
+        let begins = format!("cannot index `{shown}");
+        assert!(reject.reason.starts_with(&begins), "{}", reject.reason);
+        assert!(
+            reject.reason.ends_with(&format!("as {word}")),
+            "{}",
+            reject.reason
+        );
+        assert_eq!(ids(&place, "*"), ["0"]);
+    }
+}
+
+const JSON_VALUES: [&str; 8] = [
+    r#"{"city":"Z\u00fcrich","at":[{"zip":8001,"open":true}]}"#,
+    r#"["New York",["Rome"]]"#,
+    r#""Rome \"caput\"\nmundi""#,
+    "[1.5,1.5]",
+    "12345678901234567890",
+    "1e999",
+    "[{},[],null]",
+    r#"{"Rome":"Milan"}"#,
+];
+
+#[test]
+fn json_without_a_mapping_is_found_by_what_is_in_it() {
+    let place = Place::new();
+    let (schema, batch) = json_values(&JSON_VALUES);
+    load(&place, PLAN, &schema, vec![batch]).expect("the load is right");
+    assert_found(
+        &place,
+        &[
+            ("v:Zürich", &["0"]),
+            ("zürich", &["0"]),
+            ("v:u00fcrich", &[]),
+            ("v:city", &[]),
+            ("city OR zip OR open", &[]),
+            ("v:8001", &["0"]),
+            ("8001", &["0"]),
+            ("v:true", &["0"]),
+            ("true OR null", &[]),
+            ("v:rome", &["1", "2"]),
+            ("rome", &["1", "2"]),
+            ("v:\"new york\"", &["1"]),
+            ("v:\"york rome\"", &[]),
+            ("v:\"caput mundi\"", &["2"]),
+            ("v:nmundi", &[]),
+            ("v:1.5", &["3"]),
+            ("v:12345678901234567890", &["4"]),
+            ("v:1e999", &["5"]),
+            ("v:*", &["0", "1", "2", "3", "4", "5", "7"]),
+            ("milan", &["7"]),
+        ],
+    );
+}
+
+#[test]
+fn numbers_alone_in_json_have_an_order() {
+    let place = Place::new();
+    let (schema, batch) = json_values(&["[1,5]", "2.5", "[[30]]", "18446744073709551615"]);
+    load(&place, PLAN, &schema, vec![batch]).expect("the load is right");
+    assert_found(
+        &place,
+        &[
+            ("v:[2 TO 4]", &["1"]),
+            ("v:>=5", &["0", "2", "3"]),
+            ("v:30", &["2"]),
+            ("v:18446744073709551615", &["3"]),
+        ],
+    );
+}
+
+#[test]
+fn a_list_of_json_values_is_indexed_as_one_value() {
+    for (mapping, queries) in [
+        (None, ["v:rome", "v:zürich", "bern"]),
+        (
+            Some(r#"{"properties": {"v": {"type": "keyword"}}}"#),
+            ["v:Rome", "v:Zürich", "Bern"],
+        ),
+    ] {
+        let place = Place::new();
+        let (mut schema, _) = json_values(&[]);
+        schema.fields[1].ty = Type::List(Box::new(Type::String));
+        let values = [r#"["Rome"]"#, r#""Z\u00fcrich""#, r#""Bern""#];
+        let list = List {
+            offsets: vec![0, 0, 3].into(),
+            values: Arc::new(Column::from_strings(values.map(Some))),
+            validity: None,
+        };
+        let columns = vec![Column::from_ints(vec![0, 1], None), Column::Lists(list)];
+        let plan = Plan { mapping, ..PLAN };
+        let loaded = load(&place, plan, &schema, vec![Batch::new(columns, 2)]);
+        assert!(loaded.expect("the load is right").rejects.is_empty());
+        for query in queries {
+            assert_eq!(ids(&place, query), ["1"], "{query}");
+        }
+        let found = documents(&place.index());
+        assert_eq!(found["1"]["v"], json!([["Rome"], "Zürich", "Bern"]));
+    }
+}
+
+/// Earlier versions indexed JSON as the text that it is written in, like a column of texts.
+#[test]
+fn json_is_added_to_an_index_that_has_its_text() {
+    for (mapping, queries) in [
+        (None, [("v:rome", "9"), ("v:zürich", "8"), ("v:bern", "7")]),
+        (
+            Some(r#"{"properties": {"v": {"type": "keyword"}}}"#),
+            [
+                ("v:Rome", "9"),
+                ("v:Zürich", "8"),
+                ("v:\"\\\"Bern\\\"\"", "7"),
+            ],
+        ),
+    ] {
+        let place = Place::new();
+        let plan = Plan { mapping, ..PLAN };
+        let add = |keys: Vec<i64>, values: &[&str], json: bool| {
+            let (mut schema, batch) = json_values(values);
+            schema.fields[1].json = json;
+            let columns = vec![Column::from_ints(keys, None), batch.column(1)];
+            let batch = Batch::new(columns, values.len());
+            load(&place, plan, &schema, vec![batch]).expect("the load is right")
+        };
+        let settings = |place: &Place| {
+            let meta = std::fs::read(place.index().join("meta.json")).expect("it is there");
+            let meta: Value = serde_json::from_slice(&meta).expect("it is JSON");
+            meta["schema"].clone()
+        };
+        add(vec![7, 9], &[r#""Bern""#, r#"["Oslo"]"#], false);
+        let schema = settings(&place);
+        let added = add(vec![8, 9], &[r#""Z\u00fcrich""#, r#"[7,"Rome"]"#], true);
+        assert_eq!(added.counts["updated"], 1);
+        assert_eq!(settings(&place), schema);
+        for (query, id) in queries {
+            assert_eq!(ids(&place, query), [id], "{query}");
+        }
+        assert!(ids(&place, "oslo").is_empty(), "what was overwritten");
+        assert_eq!(ids(&place, "v:7"), ["9"]);
+    }
+    let place = Place::new();
+    let (schema, batch) = at_and_n("a", day("2013-05-06"), int(7));
+    load(&place, PLAN, &schema, vec![batch]).expect("it is new");
+    let (mut schema, batch) = at_and_n("b", text(r#"["2014"]"#), text("[8,[90]]"));
+    schema.fields[1].json = true;
+    schema.fields[2].json = true;
+    let loaded = load(&place, PLAN, &schema, vec![batch]).expect("JSON may be of any type");
+    assert!(loaded.rejects.is_empty());
+    assert_found(
+        &place,
+        &[("n:>7", &["b"]), ("n:90", &["b"]), ("at:2014", &["b"])],
+    );
+}
