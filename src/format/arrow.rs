@@ -21,6 +21,9 @@ use crate::schema::{Field, Schema, Type};
 /// The key of a field's metadata that holds our [`Field`] as JSON.
 const FIELD_KEY: &str = "etl";
 
+/// What a file begins and ends with.
+pub const MAGIC: &[u8] = b"ARROW1";
+
 /// Writes batches as the record batches of one file.
 pub struct Writer<W: Write> {
     file: FileWriter<W>,

@@ -2,6 +2,7 @@
 //! ones paths and patterns stand for (`expand`), what they were when the run began (`Seen`), their text (`open`),
 //! their bytes in any order (`Ranges`), and what machines leave to each other (`Shared`).
 
+mod ahead;
 mod endpoint;
 mod folder;
 mod glob;

@@ -2,23 +2,27 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 
 use super::ObjectUrl;
+use super::ahead::Requests;
 use super::store::{Meta, PendingBytes, Store};
 use crate::error::{Error, Result};
 use crate::http::{Pending, WebStream};
 use crate::stop::Stop;
 
 /// What is asked for at first: a header, or the few rows of a preview, take no more.
-const RANGE_MIN: u64 = 256 << 10;
+pub(super) const RANGE_MIN: u64 = 256 << 10;
 /// The most that is asked for at once. Larger, and a few files that are read side by side take much memory; smaller, and
 /// a store that is far away spends its time on beginnings.
-const RANGE_MAX: u64 = 8 << 20;
+pub(super) const RANGE_MAX: u64 = 8 << 20;
 /// How many ranges are under way at most, beside the one that is read: 24 MiB for each file that is open.
 const AHEAD_MAX: usize = 2;
+/// How much of its end is read at once: the index of most files that have one there.
+const TAIL: u64 = 64 << 10;
 
 /// An object, and what it was when it was first looked at.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Object {
     store: Arc<Store>,
     url: ObjectUrl,
     pub(super) meta: Meta,
+    /// Its last bytes, once they were read.
+    tail: OnceLock<Bytes>,
 }
 
 impl Object {
@@ -34,7 +40,18 @@ impl Object {
         let store = Store::of(url)?;
         let meta = store.look(url, stop)?;
         let url = url.clone();
-        Ok(Object { store, url, meta })
+        Ok(Object {
+            store,
+            url,
+            meta,
+            tail: OnceLock::new(),
+        })
+    }
+
+    /// Whether another look has found the same version of the same object.
+    pub(super) fn is_same(&self, other: &Object) -> bool {
+        let is_told = self.meta.etag.is_some() || self.meta.modified.is_some();
+        is_told && self.url == other.url && self.meta == other.meta
     }
 
     /// Its bytes from the beginning.
@@ -78,15 +95,40 @@ impl Object {
         }
     }
 
-    /// Some of its bytes.
-    pub(super) fn read_at(&self, from: u64, length: usize, stop: &Stop) -> Result<Bytes> {
-        if length == 0 {
-            return Ok(Bytes::new());
+    /// Its last bytes, as many as are read at once; they are read once.
+    pub(super) fn tail(&self, stop: &Stop) -> Result<Bytes> {
+        if let Some(tail) = self.tail.get() {
+            return Ok(tail.clone());
         }
-        let to = from + length as u64;
-        self.store
-            .range(&self.url, &self.meta, from, to)
-            .wait(stop)?
+        let length = self.length_of_ranges()?;
+        let range = length.saturating_sub(TAIL)..length;
+        let asking = Asking { object: self, stop };
+        let tail = match range.is_empty() {
+            true => Bytes::new(),
+            false => asking.wait(asking.begin(range))?,
+        };
+        Ok(self.tail.get_or_init(|| tail).clone())
+    }
+}
+
+/// Who asks for ranges of an object.
+pub(super) struct Asking<'a> {
+    pub(super) object: &'a Object,
+    pub(super) stop: &'a Stop,
+}
+
+impl Requests for Asking<'_> {
+    type Pending = PendingBytes;
+
+    fn begin(&self, range: Range<u64>) -> PendingBytes {
+        let Object {
+            store, url, meta, ..
+        } = self.object;
+        store.range(url, meta, range.start, range.end)
+    }
+
+    fn wait(&self, pending: PendingBytes) -> Result<Bytes> {
+        pending.wait(self.stop)?
     }
 }
 
@@ -109,7 +151,9 @@ impl Stream {
     fn next(&mut self) -> Result<()> {
         while self.under_way.len() < self.ahead && self.asked < self.length {
             let to = self.length.min(self.asked + self.range);
-            let Object { store, url, meta } = &*self.object;
+            let Object {
+                store, url, meta, ..
+            } = &*self.object;
             self.under_way
                 .push_back(store.range(url, meta, self.asked, to));
             self.asked = to;

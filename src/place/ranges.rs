@@ -1,9 +1,14 @@
 //! The bytes of a file or an object in any order, for formats that have their index at the end.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::{Arc, Mutex};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::object::Object;
+use bytes::Bytes;
+
+use super::ahead::Ahead;
+use super::object::{Asking, Object};
+use super::store::PendingBytes;
 use super::text::codec_of;
 use super::watch::Watch;
 use super::{Grown, Place, Seen, open, read_error};
@@ -13,10 +18,9 @@ use crate::stop::Stop;
 /// So many bytes tell whether it is compressed.
 const TELLS: usize = 6;
 
-/// How much a [`RangeReader`] reads at once from a file: few system calls, and still in the cache.
+/// How much a [`RangeReader`] reads at once from a file: few system calls, and still in the cache. Of an object it takes
+/// what comes.
 const AHEAD_OF_FILE: usize = 256 << 10;
-/// How much from an object: each answer takes a while to come.
-const AHEAD_OF_OBJECT: usize = 4 << 20;
 
 /// The bytes of what was seen, in any order; shared by the threads that read it.
 pub(crate) struct Ranges {
@@ -28,11 +32,7 @@ pub(crate) struct Ranges {
 
 enum Source {
     File(Watch),
-    Object {
-        object: Arc<Object>,
-        length: u64,
-        stop: Stop,
-    },
+    Object(Parts),
     /// What was compressed.
     Inflated(Vec<u8>),
 }
@@ -54,19 +54,22 @@ impl Ranges {
         })
     }
 
-    pub(super) fn of_object(seen: &Seen, object: Arc<Object>, stop: &Stop) -> Result<Ranges> {
-        let length = object.length_of_ranges()?;
-        let tells = usize::try_from(length).map_or(TELLS, |length| length.min(TELLS));
-        let first = object.read_at(0, tells, stop)?;
+    /// Those of an object. One whose last bytes are `plain_end` is known not to be compressed.
+    pub(super) fn of_object(
+        seen: &Seen,
+        object: Arc<Object>,
+        plain_end: &[u8],
+        stop: &Stop,
+    ) -> Result<Ranges> {
+        let parts = Parts::of(object, stop)?;
+        let first = match parts.tail.ends_with(plain_end) {
+            true => Vec::new(),
+            false => parts.read_at(0, parts.length.min(TELLS as u64))?,
+        };
         let source = if codec_of(&first, &seen.place).is_some() {
             Source::Inflated(inflated(seen, stop)?)
         } else {
-            let stop = stop.clone();
-            Source::Object {
-                object,
-                length,
-                stop,
-            }
+            Source::Object(parts)
         };
         Ok(Ranges {
             place: seen.place.clone(),
@@ -79,7 +82,7 @@ impl Ranges {
     pub(crate) fn len(&self) -> u64 {
         match &self.source {
             Source::File(watch) => watch.len(),
-            Source::Object { length, .. } => *length,
+            Source::Object(parts) => parts.length,
             Source::Inflated(bytes) => bytes.len() as u64,
         }
     }
@@ -98,14 +101,33 @@ impl Ranges {
                         bytes
                     })
             }
-            Source::Object { object, stop, .. } => {
-                object.read_at(offset, length, stop).map(Vec::from)
-            }
+            Source::Object(parts) => parts.read_at(offset, offset + length as u64),
             Source::Inflated(all) => {
                 let from = usize::try_from(offset).map_or(all.len(), |from| from.min(all.len()));
                 Ok(all[from..from + length].to_vec())
             }
         };
+        self.noted(read)
+    }
+
+    /// Says which ranges will be read next, in this order, after those that were named before. Those of an object are
+    /// asked for meanwhile.
+    pub(crate) fn expect(&self, ranges: Vec<Range<u64>>) {
+        if let Source::Object(parts) = &self.source {
+            parts.expect(ranges);
+        }
+    }
+
+    /// Some bytes from `offset` on, for one who reads on there; `most` at most of a file, none only at the end.
+    fn read_on(&self, offset: u64, most: usize) -> Result<Bytes> {
+        match &self.source {
+            Source::Object(parts) => self.noted(parts.read_on(offset)),
+            Source::File(_) | Source::Inflated(_) => self.read_at(offset, most).map(Bytes::from),
+        }
+    }
+
+    /// What was read; an error is noted.
+    fn noted<T>(&self, read: Result<T>) -> Result<T> {
         read.inspect_err(|error| {
             let mut failed = self.failed.lock().expect("no one panics holding this lock");
             failed.get_or_insert_with(|| error.clone());
@@ -121,15 +143,82 @@ impl Ranges {
         match &self.source {
             Source::File(watch) => watch.unchanged(),
             // Each range is of the object that was looked at.
-            Source::Object { .. } | Source::Inflated(_) => Ok(()),
+            Source::Object(_) | Source::Inflated(_) => Ok(()),
         }
     }
+}
 
-    /// How much is worth reading at once.
-    fn ahead(&self) -> usize {
-        match &self.source {
-            Source::File(_) | Source::Inflated(_) => AHEAD_OF_FILE,
-            Source::Object { .. } => AHEAD_OF_OBJECT,
+/// The bytes of an object.
+struct Parts {
+    object: Arc<Object>,
+    length: u64,
+    /// Its last bytes.
+    tail: Bytes,
+    ahead: Mutex<Ahead<PendingBytes>>,
+    stop: Stop,
+}
+
+impl Parts {
+    fn of(object: Arc<Object>, stop: &Stop) -> Result<Parts> {
+        Ok(Parts {
+            length: object.length_of_ranges()?,
+            tail: object.tail(stop)?,
+            object,
+            ahead: Mutex::default(),
+            stop: stop.clone(),
+        })
+    }
+
+    /// Where the last bytes begin that were read.
+    fn tail_start(&self) -> u64 {
+        self.length - self.tail.len() as u64
+    }
+
+    /// The last bytes from `offset` on; `offset` is not behind them.
+    fn tail_from(&self, offset: u64) -> Bytes {
+        let from = usize::try_from(offset - self.tail_start());
+        self.tail.slice(from.expect("they are in memory")..)
+    }
+
+    /// Bytes `offset..end`, which are there.
+    fn read_at(&self, offset: u64, end: u64) -> Result<Vec<u8>> {
+        let middle = end.min(self.tail_start());
+        let mut bytes = Vec::new();
+        if offset < middle {
+            let mut ahead = self.ahead();
+            bytes = ahead.read(&self.asking(), offset, middle)?;
+        }
+        if end > middle {
+            let mut tail = self.tail_from(offset.max(middle));
+            tail.truncate(usize::try_from(end - offset.max(middle)).unwrap_or(usize::MAX));
+            bytes.extend_from_slice(&tail);
+        }
+        Ok(bytes)
+    }
+
+    fn read_on(&self, offset: u64) -> Result<Bytes> {
+        if offset >= self.tail_start() {
+            return Ok(self.tail_from(offset.min(self.length)));
+        }
+        let mut ahead = self.ahead();
+        ahead.read_on(&self.asking(), offset, self.tail_start())
+    }
+
+    fn expect(&self, ranges: Vec<Range<u64>>) {
+        let end = self.tail_start();
+        let ranges = ranges.into_iter();
+        let mut ahead = self.ahead();
+        ahead.expect(ranges.map(|range| range.start..range.end.min(end)));
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead<PendingBytes>> {
+        self.ahead.lock().expect("no one panics holding this lock")
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            object: &self.object,
+            stop: &self.stop,
         }
     }
 }
@@ -148,7 +237,7 @@ pub(crate) struct RangeReader {
     ranges: Arc<Ranges>,
     at: u64,
     /// The bytes from `from` on.
-    buffer: Vec<u8>,
+    buffer: Bytes,
     from: u64,
 }
 
@@ -158,7 +247,7 @@ impl RangeReader {
         RangeReader {
             ranges,
             at: 0,
-            buffer: Vec::new(),
+            buffer: Bytes::new(),
             from: 0,
         }
     }
@@ -175,8 +264,7 @@ impl RangeReader {
 impl Read for RangeReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.buffered().is_empty() {
-            let most = self.ranges.ahead().max(buffer.len());
-            let read = self.ranges.read_at(self.at, most);
+            let read = self.ranges.read_on(self.at, AHEAD_OF_FILE.max(buffer.len()));
             self.buffer = read.map_err(std::io::Error::other)?;
             self.from = self.at;
         }
@@ -208,7 +296,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("etl-ranges-{}", std::process::id()));
         std::fs::write(&path, &bytes).expect("it can be written");
         let (seen, _) = Seen::of(&Place::File(path.clone())).expect("it is there");
-        let ranges = Arc::new(seen.ranges(&Stop::default()).expect("it can be read"));
+        let ranges = Arc::new(seen.ranges(b"", &Stop::default()).expect("it can be read"));
         assert_eq!(ranges.len(), 700_000);
         assert_eq!(
             ranges.read_at(699_998, 10).expect("it is there"),

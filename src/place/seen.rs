@@ -118,15 +118,25 @@ impl Seen {
         }
     }
 
-    /// Its bytes in any order, if it is still what it was. What is compressed is inflated whole; what is read once
-    /// only is an error.
-    pub(crate) fn ranges(&self, stop: &Stop) -> Result<Ranges> {
+    /// What an earlier look has seen, with what was read of it since, if it is the same version of the same object.
+    pub(crate) fn or_same(self, earlier: &Seen) -> Seen {
+        match (&self.was, &earlier.was) {
+            (Held::Object(now), Held::Object(was)) if now.is_same(was) => earlier.clone(),
+            _ => self,
+        }
+    }
+
+    /// Its bytes in any order, if it is still what it was. What is compressed is inflated whole, unless it ends with
+    /// `plain_end`, as files of a format do; what is read once only is an error.
+    pub(crate) fn ranges(&self, plain_end: &[u8], stop: &Stop) -> Result<Ranges> {
         match (&self.place, &self.was) {
             (Place::File(path), Held::File(was)) => {
                 let watch = Watch::open(path, *was, stop, &Grown::default())?;
                 Ranges::of_file(self, watch, stop)
             }
-            (_, Held::Object(object)) => Ranges::of_object(self, object.clone(), stop),
+            (_, Held::Object(object)) => {
+                Ranges::of_object(self, object.clone(), plain_end, stop)
+            }
             (place, _) => Err(Error::failed(format!(
                 "`{place}` is not a file: its index is at its end, and read first"
             ))

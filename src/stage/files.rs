@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use parking_lot::Mutex;
+
 use super::properties::{ENDPOINT, Properties};
 use super::source::{Probe, Source, SourcePart};
 use super::{Begun, Folder, Run};
 use crate::batch::Batch;
 use crate::error::{Class, Error, OfValue, Result};
-use crate::place::{self, Endpoint, NamedFiles, Place, STDIN, Seen};
-use crate::schema::Schema;
+use crate::place::{self, Endpoint, InputFile, NamedFiles, Place, STDIN, Seen};
+use crate::schema::{Field, Schema, Type};
 use crate::stop::Stop;
 
 /// What helps where the files of one stage differ.
@@ -24,6 +26,8 @@ pub(super) const UNCOMPARED: &str = "opens; its columns are not compared";
 pub(super) struct Files {
     named: NamedFiles,
     only_new: bool,
+    /// The first one, as it was when it was first looked at: what was read of it then is not read again.
+    first: Mutex<Option<Seen>>,
 }
 
 /// A file of a run, which a part of the source reads.
@@ -78,6 +82,7 @@ impl Files {
                 endpoint,
             },
             only_new,
+            first: Mutex::default(),
         })
     }
 
@@ -94,6 +99,17 @@ impl Files {
     pub(super) fn first(&self, folder: &Folder, stop: &Stop) -> Result<Place> {
         let mut places = place::expand(&self.named, folder, stop)?;
         Ok(places.swap_remove(0))
+    }
+
+    /// Looks at one of them.
+    pub(super) fn look(&self, place: &Place) -> Result<(Seen, InputFile)> {
+        let (seen, file) = Seen::of(place)?;
+        let mut first = self.first.lock();
+        let seen = match &*first {
+            Some(first) => seen.or_same(first),
+            None => first.insert(seen).clone(),
+        };
+        Ok((seen, file))
     }
 
     /// An error about one of them, with the item of `files` that names it.
@@ -130,7 +146,7 @@ impl Files {
         let mut warnings = Vec::new();
         let mut parts: Vec<SourcePart> = Vec::new();
         for place in place::expand(&self.named, &run.folder, &run.stop)? {
-            let seen = Seen::of(&place);
+            let seen = self.look(&place);
             let (seen, file) = seen.map_err(|error| self.about(&run.folder, &place, error))?;
             if file.bytes == 0 && seen.is_file() {
                 warnings.push(format!("`{place}` is empty"));
@@ -155,6 +171,46 @@ impl Files {
             ..Begun::default()
         })
     }
+}
+
+/// The error of a file that has other columns than the first one: what differs first.
+pub(super) fn other_columns(place: &Place, found: &Schema, first: &Schema) -> Error {
+    let (found, first) = (&found.fields, &first.fields);
+    let pairs = found.iter().zip(first);
+    let at = pairs.take_while(|(found, first)| found == first).count();
+    let shown = |field: Option<&Field>| match field {
+        Some(field) => format!("`{}`", field.name),
+        None => "nothing".into(),
+    };
+    let what = match (found.get(at), first.get(at)) {
+        (Some(here), Some(there)) if here.name == there.name => format!(
+            "column {}, `{}`, is of type {} instead of {}",
+            at + 1, here.name, words(here), words(there)
+        ),
+        (here, there) => format!("column {} is {} instead of {}", at + 1, shown(here), shown(there)),
+    };
+    Error::failed(format!("`{place}` has other columns than the first file: {what}"))
+        .hint(OTHER_COLUMNS)
+}
+
+/// What a column is but its name, in words.
+fn words(field: &Field) -> String {
+    fn of(ty: &Type) -> String {
+        match ty {
+            Type::Date { utc: true } => "date with a zone".into(),
+            Type::Date { utc: false } => "date without a zone".into(),
+            Type::List(each) => format!("list of {}", of(each)),
+            other => other.name(),
+        }
+    }
+    let mut words = of(&field.ty);
+    if field.unwrap {
+        words += " marked `unwrap`";
+    }
+    if field.json {
+        words += " marked as JSON";
+    }
+    words
 }
 
 /// Batches until there are no more, or an error.
@@ -186,4 +242,60 @@ pub(super) fn named_endpoint(given: &str, names: &[String]) -> Result<Option<End
     }
     let endpoint = Endpoint::parse(given, names).map_err(|error| error.about(ENDPOINT));
     endpoint.map(Some).of([ENDPOINT])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_first_is_named_with_both_types() {
+        let date = |utc| Type::Date { utc };
+        let field = |name: &str, ty: &Type| Field::new(name, ty.clone());
+        let (text, int) = (Type::String, Type::Int);
+        let dates = |utc| Type::List(Box::new(date(utc)));
+        let unwrapped = Field {
+            unwrap: true,
+            ..field("b", &dates(true))
+        };
+        let json = Field {
+            json: true,
+            ..field("b", &text)
+        };
+        for (found, says) in [
+            (vec![], "column 1 is nothing instead of `a`"),
+            (vec![field("a", &int)], "column 2 is nothing instead of `b`"),
+            (
+                vec![field("b", &dates(true)), field("a", &int)],
+                "column 1 is `b` instead of `a`",
+            ),
+            (
+                vec![field("a", &text), field("c", &text)],
+                "column 1, `a`, is of type string instead of int",
+            ),
+            (
+                vec![field("a", &int), field("b", &dates(false))],
+                "column 2, `b`, is of type list of date without a zone instead of list of date with a zone",
+            ),
+            (
+                vec![field("a", &int), unwrapped],
+                "column 2, `b`, is of type list of date with a zone marked `unwrap` instead of list of date with a zone",
+            ),
+            (
+                vec![field("a", &int), json],
+                "column 2, `b`, is of type string marked as JSON instead of list of date with a zone",
+            ),
+            (
+                vec![field("a", &int), field("b", &dates(true)), field("c", &int)],
+                "column 3 is `c` instead of nothing",
+            ),
+        ] {
+            let first = Schema::new(vec![field("a", &int), field("b", &dates(true))]);
+            let found = Schema::new(found).expect("its names differ");
+            let place = Place::File("x".into());
+            let error = other_columns(&place, &found, &first.expect("its names differ"));
+            let wanted = format!("`x` has other columns than the first file: {says}");
+            assert_eq!(error.message, wanted);
+        }
+    }
 }

@@ -161,6 +161,9 @@ pub const SENT_AGAIN: &str = "sent_again";
 /// The count of bytes of text that were loaded, inflated if need be.
 pub const TEXT_BYTES: &str = "text_bytes";
 
+/// The count of bytes that were read of files as they lie there.
+pub const FILE_BYTES: &str = "file_bytes";
+
 /// The count of values that could not be used and became null ([`OnError::Null`]).
 pub const NULLED: &str = "nulled";
 

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
-use super::files::{Files, OTHER_COLUMNS, RunFile, UNCOMPARED};
+use super::files::{Files, RunFile, UNCOMPARED, other_columns};
 use super::{
     Begun, Folder, Partitioning, Passing, Probe, Properties, Run, Session, Setup, Stage, StageKind,
     options,
 };
 use crate::batch::{Batch, origin};
 use crate::error::{Error, Result};
-use crate::format::arrow::Reader;
+use crate::format::arrow::{MAGIC, Reader};
 use crate::place::{Place, RangeReader, Ranges, Seen, in_file};
 use crate::schema::{Schema, count};
 use crate::stop::Stop;
@@ -65,7 +65,8 @@ impl Stage for LoadArrow {
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
         let first = self.0.first(folder, &stop)?;
-        let opened = Seen::of(&first).and_then(|(seen, _)| open_reader(&seen, &stop));
+        let opened = self.0.look(&first);
+        let opened = opened.and_then(|(seen, _)| open_reader(&seen, &stop));
         let opened = opened.map_err(|error| self.0.about(folder, &first, error));
         Ok(opened?.0.schema)
     }
@@ -76,9 +77,9 @@ impl Stage for LoadArrow {
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let look = |place: &Place, columns: Result<Option<&Schema>>| -> Result<String> {
-            let found = open_reader(&Seen::of(place)?.0, &Stop::default())?.0.schema;
+            let found = open_reader(&self.0.look(place)?.0, &Stop::default())?.0.schema;
             match columns? {
-                Some(columns) if found != *columns => Err(other_columns(place)),
+                Some(columns) if found != *columns => Err(other_columns(place, &found, columns)),
                 Some(_) => Ok(count(found.fields.len(), "column")),
                 None => Ok(UNCOMPARED.into()),
             }
@@ -93,6 +94,7 @@ impl Stage for LoadArrow {
         let schema = self.schema(&[], &run.folder)?;
         self.0.begin(run, |file| {
             let mut batches = Batches {
+                bytes_left: file.bytes,
                 file,
                 records: 0,
                 open: None,
@@ -109,7 +111,7 @@ impl Stage for LoadArrow {
 
 /// A reader of a file, and the bytes that it reads.
 fn open_reader(seen: &Seen, stop: &Stop) -> Result<(Reader<RangeReader>, Arc<Ranges>)> {
-    let ranges = Arc::new(seen.ranges(stop)?);
+    let ranges = Arc::new(seen.ranges(MAGIC, stop)?);
     match Reader::new(RangeReader::new(ranges.clone())) {
         Ok(reader) => Ok((reader, ranges)),
         Err(error) => Err(fault(&seen.place, &ranges, error)),
@@ -127,6 +129,8 @@ fn fault(path: &Place, ranges: &Ranges, error: Error) -> Error {
 /// A part of the source: record batch after record batch of one file.
 struct Batches {
     file: RunFile,
+    /// Bytes of the file that do not count as done yet.
+    bytes_left: u64,
     /// Records so far.
     records: u64,
     open: Option<(Reader<RangeReader>, Arc<Ranges>)>,
@@ -139,7 +143,7 @@ impl Batches {
         if self.open.is_none() {
             let opened = open_reader(&self.file.seen, &self.file.stop)?;
             if opened.0.schema != self.schema {
-                return Err(other_columns(path));
+                return Err(other_columns(path, &opened.0.schema, &self.schema));
             }
             self.open = Some(opened);
         }
@@ -147,6 +151,7 @@ impl Batches {
         let next = reader.next().transpose();
         let Some(batch) = next.map_err(|error| fault(path, ranges, error))? else {
             ranges.unchanged()?;
+            self.done(self.bytes_left);
             return Ok(None);
         };
         let first = self.records + 1;
@@ -154,13 +159,13 @@ impl Batches {
         let origins: Vec<u64> = (first..=self.records)
             .map(|record| origin::of(self.file.number, record))
             .collect();
-        self.file
-            .bytes_done
-            .fetch_add(batch.size() as u64, Ordering::Relaxed);
+        self.done(batch.size() as u64);
         Ok(Some(batch.with_origins(Some(origins.into()))))
     }
-}
 
-fn other_columns(path: &Place) -> Error {
-    Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
+    fn done(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes_left);
+        self.bytes_left -= bytes;
+        self.file.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
 }

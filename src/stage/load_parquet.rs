@@ -1,14 +1,15 @@
 //! `load_parquet`: reads Parquet files, of which only the columns that are asked for. The source reads the bytes of a
 //! row group, one thread's work; decoding them is the parallel part.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
-use super::files::{Files, OTHER_COLUMNS, RunFile, UNCOMPARED};
+use super::files::{Files, RunFile, UNCOMPARED, other_columns};
 use super::{
-    Begun, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Stage,
+    Begun, Counts, FILE_BYTES, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Stage,
     StageKind, TaskContext, options,
 };
 use crate::batch::Batch;
@@ -86,7 +87,7 @@ fn open_file(
 ) -> Result<(Opened, Footer, Picked)> {
     let file = Opened {
         place: seen.place.clone(),
-        ranges: seen.ranges(stop)?,
+        ranges: seen.ranges(parquet::MAGIC, stop)?,
     };
     let read = || {
         let footer = Footer::read(&file)?;
@@ -120,8 +121,10 @@ impl Stage for LoadParquet {
     fn schema(&self, _inputs: &[Schema], folder: &Folder) -> Result<Schema> {
         let stop = Stop::of_signals();
         let first = self.files.first(folder, &stop)?;
-        let opened =
-            Seen::of(&first).and_then(|(seen, _)| open_file(&seen, self.columns.as_deref(), &stop));
+        let opened = self
+            .files
+            .look(&first)
+            .and_then(|(seen, _)| open_file(&seen, self.columns.as_deref(), &stop));
         let (_, _, picked) = opened.map_err(|error| self.about(folder, &first, error))?;
         Ok(picked.schema)
     }
@@ -132,11 +135,13 @@ impl Stage for LoadParquet {
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let look = |place: &Place, columns: Result<Option<&Schema>>| -> Result<String> {
-            let seen = Seen::of(place)?.0;
+            let seen = self.files.look(place)?.0;
             let (_, footer, picked) = open_file(&seen, self.columns.as_deref(), &Stop::default())?;
             let rows = count(footer.rows() as u64, "row");
             match columns? {
-                Some(columns) if picked.schema != *columns => Err(other_columns(place)),
+                Some(columns) if picked.schema != *columns => {
+                    Err(other_columns(place, &picked.schema, columns))
+                }
                 Some(columns) => Ok(format!("{}, {rows}", count(columns.fields.len(), "column"))),
                 None => Ok(UNCOMPARED.into()),
             }
@@ -200,6 +205,10 @@ impl ReadAt for Opened {
             "it ended at byte {end} while it was read"
         )))
     }
+
+    fn expect(&self, ranges: Vec<Range<u64>>) {
+        self.ranges.expect(ranges);
+    }
 }
 
 /// A part of the source: the row groups of one file.
@@ -221,7 +230,7 @@ impl RowGroups {
             } = &self.file;
             let (file, footer, picked) = open_file(seen, self.columns.as_deref(), stop)?;
             if picked.schema != self.schema {
-                return Err(other_columns(&seen.place));
+                return Err(other_columns(&seen.place, &picked.schema, &self.schema));
             }
             let source = parquet::Source {
                 file: *number,
@@ -249,16 +258,17 @@ impl RowGroups {
     }
 }
 
-fn other_columns(path: &Place) -> Error {
-    Error::failed(format!("`{path}` has other columns than the first file")).hint(OTHER_COLUMNS)
-}
-
 /// Decodes the blocks that the source read.
 struct Decoding;
 
 impl Session for Decoding {
     fn run(&self, block: Batch, _task: TaskContext) -> Result<Output> {
-        next_part(Pieces::new(&block)?)
+        let pieces = Pieces::new(&block)?;
+        let file_bytes = (FILE_BYTES.to_owned(), pieces.file_bytes());
+        Ok(Output {
+            counts: Counts::from([file_bytes]),
+            ..next_part(pieces)?
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rows of a file as blocks: the bytes of the columns that are read, and what it takes to decode them anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use polars_buffer::Buffer;
 use polars_parquet::parquet::compression::Compression;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ReadAt;
 use super::footer::{ChunkPlace, Footer, Picked, PickedColumn, to_usize};
 use super::shape::Shape;
-use super::split::{Part, Split};
+use super::split::{self, Part, Split};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
@@ -19,6 +20,8 @@ use crate::error::Result;
 pub(super) const BLOCK_BYTES: usize = 4 << 20;
 /// Column chunks that lie so near to each other are read at once.
 const GAP_BYTES_MAX: u64 = 64 << 10;
+/// The file is told beforehand of so many bytes that will be read: of more than it asks for at a time.
+const EXPECTED_BYTES: u64 = 32 << 20;
 
 /// Whose rows they are, and how they are given on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub(super) struct Head {
     pub(super) group: usize,
     pub(super) first_record: u64,
     pub(super) rows: usize,
+    /// How many bytes of the file were read for it: all of a row group's count for its first block.
+    pub(super) file_bytes: u64,
     pub(super) columns: Vec<HeadColumn>,
 }
 
@@ -100,21 +105,41 @@ pub struct Blocks<R> {
     footer: Footer,
     picked: Picked,
     source: Source,
-    /// The row group that comes next, and the first row of the next block.
-    group: usize,
+    /// How many row groups the file was told of, and those of them that were not begun.
+    told: usize,
+    coming: VecDeque<Group>,
+    /// The first row of the next block, and what was read for it so far.
     first_record: u64,
+    file_bytes: u64,
     open: Option<Split>,
+}
+
+/// A row group that has rows.
+struct Group {
+    number: usize,
+    rows: usize,
+    /// Where the columns lie, or why that cannot be.
+    places: Result<Vec<ChunkPlace>>,
+}
+
+impl Group {
+    fn bytes(&self) -> u64 {
+        let places = self.places.as_deref().unwrap_or_default();
+        places.iter().map(ChunkPlace::bytes).sum()
+    }
 }
 
 impl<R: ReadAt> Blocks<R> {
     /// The blocks of a file whose footer was read.
     pub fn new(file: R, footer: Footer, picked: Picked, source: Source) -> Self {
         Blocks {
+            file_bytes: footer.bytes(file.length()),
             file,
             footer,
             picked,
             source,
-            group: 0,
+            told: 0,
+            coming: VecDeque::new(),
             first_record: 1,
             open: None,
         }
@@ -127,31 +152,50 @@ impl<R: ReadAt> Blocks<R> {
 
     /// The next block.
     pub fn next_block(&mut self) -> Result<Option<Batch>> {
-        loop {
-            if let Some(split) = self.open.take_if(|split| !split.is_done()) {
-                return self.part_of(split).map(Some);
-            }
-            let group = self.group;
-            if group == self.footer.groups() {
-                return Ok(None);
-            }
-            self.group += 1;
-            let rows = self.footer.group_rows(group);
+        if let Some(split) = self.open.take_if(|split| !split.is_done()) {
+            return self.part_of(split).map(Some);
+        }
+        self.tell();
+        let Some(group) = self.coming.pop_front() else {
+            return Ok(None);
+        };
+        let bytes = group.bytes();
+        self.file_bytes += bytes;
+        let places = group.places?;
+        if bytes <= BLOCK_BYTES as u64 {
+            return self.whole(group.number, group.rows, &places).map(Some);
+        }
+        let columns = self.picked.columns.iter().cloned().zip(places);
+        let split = Split::new(group.number, group.rows, columns.collect());
+        self.part_of(split).map(Some)
+    }
+
+    /// Tells the file which row groups will be read.
+    fn tell(&mut self) {
+        let mut bytes: u64 = self.coming.iter().map(Group::bytes).sum();
+        while self.told < self.footer.groups() && bytes < EXPECTED_BYTES {
+            let number = self.told;
+            self.told += 1;
+            let rows = self.footer.group_rows(number);
             if rows == 0 {
                 continue;
             }
             let places = self.picked.columns.iter();
-            let places = places.map(|column| self.footer.chunk(group, column));
-            let places = places.collect::<Result<Vec<ChunkPlace>>>()?;
-            let bytes: u64 = places
-                .iter()
-                .map(|place| place.range.end - place.range.start)
-                .sum();
-            if bytes <= BLOCK_BYTES as u64 {
-                return self.whole(group, rows, &places).map(Some);
-            }
-            let columns = self.picked.columns.iter().cloned().zip(places);
-            self.open = Some(Split::new(group, rows, columns.collect()));
+            let places = places.map(|column| self.footer.chunk(number, column));
+            let group = Group {
+                number,
+                rows,
+                places: places.collect(),
+            };
+            bytes += group.bytes();
+            self.file.expect(match &group.places {
+                Err(_) => Vec::new(),
+                Ok(places) if group.bytes() <= BLOCK_BYTES as u64 => {
+                    near(places).map(|(range, _)| range).collect()
+                }
+                Ok(places) => split::reads(places),
+            });
+            self.coming.push_back(group);
         }
     }
 
@@ -203,6 +247,7 @@ impl<R: ReadAt> Blocks<R> {
             group,
             first_record: self.first_record,
             rows,
+            file_bytes: std::mem::take(&mut self.file_bytes),
             columns,
         };
         self.first_record += rows as u64;
@@ -216,32 +261,35 @@ impl<R: ReadAt> Blocks<R> {
     }
 }
 
-/// The bytes of each chunk; those that lie next to each other are read at once.
+/// The bytes of each chunk; those that lie near each other are read at once.
 fn read_chunks(file: &dyn ReadAt, places: &[ChunkPlace]) -> Result<Vec<Buffer<u8>>> {
-    let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_by_key(|&at| places[at].range.start);
     let mut cells = BTreeMap::new();
-    let mut rest = &order[..];
-    while let Some(&first) = rest.first() {
-        let start = places[first].range.start;
-        let mut end = places[first].range.end;
-        let near = rest.iter().take_while(|&&at| {
+    for (all, chunks) in near(places) {
+        let bytes = Buffer::from(file.read_at(all.start, to_usize(all.end - all.start))?);
+        for at in chunks {
             let range = &places[at].range;
-            let is_near = range.start <= end + GAP_BYTES_MAX;
-            if is_near {
-                end = end.max(range.end);
-            }
-            is_near
-        });
-        let near = near.count();
-        let bytes = Buffer::from(file.read_at(start, to_usize(end - start))?);
-        let (now, later) = rest.split_at(near);
-        for &at in now {
-            let range = &places[at].range;
-            let range = to_usize(range.start - start)..to_usize(range.end - start);
+            let range = to_usize(range.start - all.start)..to_usize(range.end - all.start);
             cells.insert(at, bytes.clone().sliced(range));
         }
-        rest = later;
     }
     Ok(cells.into_values().collect())
+}
+
+/// Ranges of chunks that lie near each other, and which these are, in the order of the file.
+fn near(places: &[ChunkPlace]) -> impl Iterator<Item = (Range<u64>, Vec<usize>)> {
+    let mut order: VecDeque<usize> = (0..places.len()).collect();
+    order
+        .make_contiguous()
+        .sort_by_key(|&at| places[at].range.start);
+    std::iter::from_fn(move || {
+        let first = order.pop_front()?;
+        let (mut all, mut chunks) = (places[first].range.clone(), vec![first]);
+        while let Some(&next) = order.front()
+            && places[next].range.start <= all.end + GAP_BYTES_MAX
+        {
+            all.end = all.end.max(places[next].range.end);
+            chunks.extend(order.pop_front());
+        }
+        Some((all, chunks))
+    })
 }

@@ -59,6 +59,11 @@ impl Pieces {
         })
     }
 
+    /// How many bytes of the file were read for the block.
+    pub fn file_bytes(&self) -> u64 {
+        self.head.file_bytes
+    }
+
     /// The next batch, and whether there are more.
     pub fn next_batch(&mut self) -> Result<(Batch, bool)> {
         if self.ready.is_empty() {

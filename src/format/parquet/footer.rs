@@ -17,7 +17,8 @@ use crate::batch::origin::RECORD_BITS;
 use crate::error::{Error, Result, every};
 use crate::schema::{Field, Schema, Type};
 
-const MAGIC: &[u8; 4] = b"PAR1";
+/// What a file begins and ends with.
+pub const MAGIC: &[u8; 4] = b"PAR1";
 const ENCRYPTED: &[u8; 4] = b"PARE";
 /// The length of the footer and the magic number after it.
 const TAIL: u64 = 8;
@@ -70,6 +71,13 @@ pub(super) struct ChunkPlace {
     pub(super) range: Range<u64>,
     pub(super) values: u64,
     pub(super) codec: Compression,
+}
+
+impl ChunkPlace {
+    /// How many bytes it has.
+    pub(super) fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 impl Column {
@@ -240,6 +248,11 @@ impl Footer {
     /// How many row groups there are.
     pub fn groups(&self) -> usize {
         self.metadata.row_groups.len()
+    }
+
+    /// How many bytes of a file so long are no values.
+    pub(super) fn bytes(&self, length: u64) -> u64 {
+        MAGIC.len() as u64 + length - self.data_end
     }
 
     /// How many rows there are.

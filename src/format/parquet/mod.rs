@@ -22,8 +22,10 @@ mod write;
 
 pub use blocks::{Blocks, Source};
 pub use decode::Pieces;
-pub use footer::{Footer, Picked};
+pub use footer::{Footer, MAGIC, Picked};
 pub use write::{Compression, Encoded, Encoder, ROW_GROUP_ROWS, Writer, weights};
+
+use std::ops::Range;
 
 use crate::error::Result;
 
@@ -33,6 +35,9 @@ pub trait ReadAt {
     fn length(&self) -> u64;
     /// So many bytes from `offset`; fewer are an error.
     fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>>;
+    /// These ranges will be read next, about in this order, after those that were named before: who is far away can ask
+    /// for them meanwhile.
+    fn expect(&self, ranges: Vec<Range<u64>>);
 }
 
 /// The key of a file's metadata that holds our fields as JSON: with the marks that Parquet does not know.

@@ -2,6 +2,7 @@
 //! Columns do not end their pages at the same rows, so that a page may be in two blocks.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::footer::{ChunkPlace, DAMAGED, PickedColumn, in_column, to_usize};
 use super::pages::{FoundPage, first_page, rows_of};
@@ -61,13 +62,33 @@ struct KeptPage {
     continues: bool,
 }
 
+/// How much is read at once of each of so many columns.
+fn read_bytes(columns: usize) -> usize {
+    (2 * BLOCK_BYTES / columns).clamp(READ_BYTES_MIN, READ_BYTES_MAX)
+}
+
+/// What will be read at once, about in the order of reading: the columns come to the middle of their rows, or to any
+/// other part of them, at about the same time.
+pub(super) fn reads(places: &[ChunkPlace]) -> Vec<Range<u64>> {
+    let step = read_bytes(places.len());
+    let mut reads: Vec<(u128, Range<u64>)> = Vec::new();
+    for place in places {
+        for start in place.range.clone().step_by(step) {
+            let end = place.range.end.min(start + step as u64);
+            let before = u128::from(start - place.range.start) << 64;
+            reads.push((before / u128::from(place.bytes()), start..end));
+        }
+    }
+    reads.sort_by_key(|(part, range)| (*part, range.start));
+    reads.into_iter().map(|(_, range)| range).collect()
+}
+
 impl Split {
     pub(super) fn new(group: usize, rows: usize, columns: Vec<(PickedColumn, ChunkPlace)>) -> Self {
-        let bytes = |place: &ChunkPlace| place.range.end - place.range.start;
-        let total: u64 = columns.iter().map(|(_, place)| bytes(place)).sum();
+        let total: u64 = columns.iter().map(|(_, place)| place.bytes()).sum();
         let wanted = rows as u128 * BLOCK_BYTES as u128 / u128::from(total.max(1));
-        let lead = (0..columns.len()).max_by_key(|&at| bytes(&columns[at].1));
-        let read_bytes = (2 * BLOCK_BYTES / columns.len()).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let lead = (0..columns.len()).max_by_key(|&at| columns[at].1.bytes());
+        let read_bytes = read_bytes(columns.len());
         let chunks = columns.into_iter().map(|(column, place)| Chunk {
             values: to_usize(place.values),
             column,

@@ -1,5 +1,6 @@
 //! Files that the tests write, and those of other programs damaged in every byte.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::pages::is_in_frames;
@@ -26,6 +27,8 @@ impl ReadAt for Memory {
         let range = range.ok_or_else(|| Error::failed("a read beyond the end of the file"))?;
         Ok(range.to_vec())
     }
+
+    fn expect(&self, _ranges: Vec<Range<u64>>) {}
 }
 
 /// All rows of a file, in batches of so many.
