@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Place};
-use crate::stage::{Counts, InputFile, TEXT_BYTES};
+use crate::stage::{Counts, FILE_BYTES, InputFile, TEXT_BYTES};
 
 pub use crate::shown::{bytes, rows, seconds, things, thousands};
 pub use comparison::Comparison;
@@ -51,7 +51,8 @@ pub struct Report {
     pub wall_s: f64,
     /// Processor time of the program and its children, and of the tasks of a cluster.
     pub cpu_s: f64,
-    /// What a GB of input took: of text, where text was loaded, else of the files as they lie there.
+    /// What a GB of input took: of text, where all that was loaded is text, else of what was read of the files as they
+    /// lie there.
     #[serde(default)]
     pub s_per_gb: Option<f64>,
     /// About how many bytes of its files a run has worked on that did not end well.
@@ -106,21 +107,54 @@ impl Report {
 }
 
 impl Report {
-    /// Bytes of its input files as they lie there, and of text that was loaded, inflated if need be.
-    fn bytes_read(&self) -> (u64, u64) {
-        let files = self.inputs.iter().map(|file| file.bytes).sum();
-        let counts = self.stages.iter().map(|stage| &stage.counts);
-        let text = counts.filter_map(|counts| counts.get(TEXT_BYTES)).sum();
-        (files, text)
+    /// What it read.
+    fn amount(&self) -> Amount {
+        let all = self.inputs.iter().map(|file| file.bytes).sum();
+        let count = |name| move |stage: &StageReport| stage.counts.get(name).copied();
+        let text = |stage: &StageReport| count(TEXT_BYTES)(stage).unwrap_or_default();
+        let files: Vec<(u64, u64)> = self
+            .stages
+            .iter()
+            .filter_map(|stage| Some((count(FILE_BYTES)(stage)?, text(stage))))
+            .collect();
+        Amount {
+            all,
+            read: match files[..] {
+                // A report of before they were counted.
+                [] => all,
+                _ => files.iter().map(|(bytes, _)| bytes).sum(),
+            },
+            text: self.stages.iter().map(text).sum(),
+            is_text: files.iter().all(|(bytes, text)| *bytes == 0 || *text > 0),
+        }
     }
 
     /// What a GB of input took; see [`Report::s_per_gb`].
     pub fn per_gb(&self) -> Option<f64> {
-        let read = match self.bytes_read() {
-            (files, 0) => files,
-            (_, text) => text,
-        };
+        let read = self.amount().rated();
         (read > 0).then(|| self.wall_s * 1e9 / read as f64)
+    }
+}
+
+/// How much a run read.
+struct Amount {
+    /// Bytes of its input files as they lie there.
+    all: u64,
+    /// Those of them that were read: of some formats columns that are not asked for are not.
+    read: u64,
+    /// Text that was loaded, inflated if need be.
+    text: u64,
+    /// Whether all that was read is text.
+    is_text: bool,
+}
+
+impl Amount {
+    /// What its time is set against.
+    fn rated(&self) -> u64 {
+        match self.text {
+            text @ 1.. if self.is_text => text,
+            _ => self.read,
+        }
     }
 }
 

@@ -244,18 +244,24 @@ fn totals(report: &Report) -> String {
 /// How much was read, and what a GB of it took; of a run that did not end well how much of its files it has worked
 /// on. Of a few megabytes that says nothing.
 fn inputs(report: &Report) -> String {
-    let (files, text) = report.bytes_read();
-    let is_small = text.max(files) < 10_000_000;
-    let of_text = match text {
-        0 => String::new(),
-        text => format!(", {} of text", bytes(text)),
+    let amount = report.amount();
+    let is_small = amount.text.max(amount.all) < 10_000_000;
+    let all = bytes(amount.all);
+    // A pipe has no size.
+    let read = match amount.read < amount.all {
+        true => format!("{} of {all}", bytes(amount.read)),
+        false => bytes(amount.read),
     };
-    let files = bytes(files);
+    let text = match (amount.text, amount.is_text) {
+        (0, _) => String::new(),
+        (text, true) => format!(", {} of text", bytes(text)),
+        (text, false) => format!(", {} of text among it", bytes(text)),
+    };
     match (report.read_bytes, report.s_per_gb) {
         _ if is_small => String::new(),
-        (Some(read), _) => format!("read {} of {files}{of_text}\n", bytes(read)),
+        (Some(read), _) => format!("read {} of {all}{text}\n", bytes(read)),
         (None, Some(s_per_gb)) => {
-            format!("read {files}{of_text}: {} s a GB\n", seconds(s_per_gb))
+            format!("read {read}{text}: {} s a GB\n", seconds(s_per_gb))
         }
         (None, None) => String::new(),
     }
@@ -367,6 +373,54 @@ mod tests {
             inputs(&report),
             "read 133 MB, 9.57 MB of text: 1.50 s a GB\n"
         );
+    }
+
+    #[test]
+    fn time_is_set_against_text_if_all_is_text_and_else_against_what_was_read_of_files() {
+        const M: u64 = 1_000_000;
+        // Of each stage the bytes that it read of its files, and of text.
+        for (stages, files, line) in [
+            (&[][..], 35 * M, "read 35.0 MB: 2000 s a GB\n"),
+            (&[(None, 70)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+            (&[(Some(35), 70)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+            (&[(Some(35), 0)], 35 * M, "read 35.0 MB: 2000 s a GB\n"),
+            (&[(Some(5), 0)], 35 * M, "read 5.00 MB of 35.0 MB: 14000 s a GB\n"),
+            (
+                &[(Some(34), 0), (Some(1), 7), (None, 0)],
+                35 * M,
+                "read 35.0 MB, 7.00 MB of text among it: 2000 s a GB\n",
+            ),
+            (
+                &[(Some(4), 0), (Some(1), 7)],
+                35 * M,
+                "read 5.00 MB of 35.0 MB, 7.00 MB of text among it: 14000 s a GB\n",
+            ),
+            // An empty file, and standard input.
+            (&[(Some(35), 70), (Some(0), 0)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+            (&[(Some(70), 70)], 0, "read 70.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+        ] {
+            let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("no"));
+            report.wall_s = 70.0;
+            report.inputs = vec![InputFile {
+                file: "in".into(),
+                bytes: files,
+                modified: None,
+                etag: None,
+            }];
+            report.stages = stages
+                .iter()
+                .map(|(read, text)| {
+                    let mut stage = StageReport::named("load");
+                    let read = read.map(|read: u64| ("file_bytes", read));
+                    let text = (*text > 0).then_some(("text_bytes", *text));
+                    let counts = read.into_iter().chain(text);
+                    stage.counts = counts.map(|(name, mb)| (name.to_owned(), mb * M)).collect();
+                    stage
+                })
+                .collect();
+            report.s_per_gb = report.per_gb();
+            assert_eq!(inputs(&report), line);
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::error::{Class, Error, Result};
 use crate::executor::processes::Workers;
 use crate::pipeline::{Pipeline, Step};
 use crate::plan::Plan;
-use crate::report::{Failure, Machine, Rejects, Report, StageReport, Status};
+use crate::report::{Failure, Machine, Rejects, Report, Status};
 use crate::stage::{REJECTS_FILE, Run};
 use crate::state::history::{self, History};
 use crate::state::loaded::{LoadedFiles, LoadedLog};
@@ -214,10 +214,16 @@ impl Began {
 fn report(driver: &mut Driver, live: &[Arc<Live>], began: &Began, error: Option<&Error>) -> Report {
     let (pipeline, options) = (driver.pipeline, driver.options);
     let stages = pipeline.steps.iter().zip(&driver.records);
-    let stages = stages.map(|(step, record)| StageReport {
-        published: results::published(step, &pipeline.folder)
-            .filter(|_| error.is_none() && !driver.nothing_new),
-        ..record.report(step, options.digest)
+    let stages = stages.map(|(step, record)| {
+        let mut stage = record.report(step, options.digest);
+        if error.is_none() {
+            record.live.count_files(&mut stage.counts);
+            stage.published = results::published(step, &pipeline.folder);
+        }
+        if driver.nothing_new {
+            stage.published = None;
+        }
+        stage
     });
     let cluster = driver.cluster().take();
     let tasks_cpu_s = cluster.as_ref().map_or(0.0, |cluster| cluster.cpu_s);

@@ -15,7 +15,7 @@ use crate::executor::{Gauge, SharedCosts, Waits};
 use crate::fragment::StageMetrics;
 use crate::pipeline::{Pipeline, Step, masked};
 use crate::report::StageReport;
-use crate::stage::{Run, SENT_AGAIN, WaitReason, add_counts};
+use crate::stage::{Counts, FILE_BYTES, Run, SENT_AGAIN, WaitReason, add_counts};
 use crate::state::checkpoint::{Checkpoint, Ledger, RESUMED_ROWS, SYNC_EVERY};
 
 /// The count of the most batches in flight at once, where that adapts to the outside.
@@ -77,6 +77,16 @@ impl Live {
         let done = self.batches_done.load(Ordering::Relaxed).min(read);
         let through = u128::from(bytes) * u128::from(done) / u128::from(read);
         u64::try_from(through).ok()
+    }
+
+    /// Counts what was read of its files, of a run that has ended. Who does not read all of them has counted already.
+    pub(super) fn count_files(&self, counts: &mut Counts) {
+        let bytes = self.bytes_done.lock();
+        let bytes = bytes.expect("no one panics holding this lock");
+        let bytes = bytes.as_ref().map(|bytes| bytes.load(Ordering::Relaxed));
+        if let Some(bytes @ 1..) = bytes {
+            counts.entry(FILE_BYTES.into()).or_insert(bytes);
+        }
     }
 }
 
