@@ -114,16 +114,12 @@ impl<P> Ahead<P> {
 
     fn is_expected(&self, at: u64) -> bool {
         let mut asked = self.requests.iter().map(|request| &request.range);
-        asked.any(|range| range.contains(&at)) || self.coming.iter().any(|range| range.contains(&at))
+        asked.any(|range| range.contains(&at))
+            || self.coming.iter().any(|range| range.contains(&at))
     }
 
     /// The first bytes of `at..end`, as many as one answer has.
-    fn part(
-        &mut self,
-        requests: &impl Requests<Pending = P>,
-        at: u64,
-        end: u64,
-    ) -> Result<Bytes> {
+    fn part(&mut self, requests: &impl Requests<Pending = P>, at: u64, end: u64) -> Result<Bytes> {
         let Some(found) = self.request_of(requests, at) else {
             let next = self.coming.iter().map(|range| range.start);
             let asked = self.requests.iter().map(|request| request.range.start);
@@ -322,9 +318,7 @@ mod tests {
     /// So many ranges of so many bytes, each so far behind the one before.
     fn ranges(count: u64, bytes: u64, gap: u64) -> Vec<Range<u64>> {
         let start = |at| 4 + at * (bytes + gap);
-        (0..count)
-            .map(|at| start(at)..start(at) + bytes)
-            .collect()
+        (0..count).map(|at| start(at)..start(at) + bytes).collect()
     }
 
     fn read_all(model: &Model, ranges: &[Range<u64>]) -> Result<()> {
@@ -403,12 +397,20 @@ mod tests {
         let (mut at, end) = (10, 30 * M);
         while at < end {
             let part = ahead.read_on(&model, at, end).expect("it is there");
-            assert!(part.iter().copied().eq((at..at + part.len() as u64).map(byte)));
+            assert!(
+                part.iter()
+                    .copied()
+                    .eq((at..at + part.len() as u64).map(byte))
+            );
             at += part.len() as u64;
             // As a reader that leaves out what it does not want.
             at += 5;
         }
-        assert_eq!(model.asked.take().len(), 7, "256 KiB, 1, 4, 8, 8, 8, and the rest");
+        assert_eq!(
+            model.asked.take().len(),
+            7,
+            "256 KiB, 1, 4, 8, 8, 8, and the rest"
+        );
         assert_eq!(model.most_open.take(), 3);
         // From elsewhere it begins anew, and small.
         let part = ahead.read_on(&model, 5, end).expect("it is there");

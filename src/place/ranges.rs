@@ -264,7 +264,9 @@ impl RangeReader {
 impl Read for RangeReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.buffered().is_empty() {
-            let read = self.ranges.read_on(self.at, AHEAD_OF_FILE.max(buffer.len()));
+            let read = self
+                .ranges
+                .read_on(self.at, AHEAD_OF_FILE.max(buffer.len()));
             self.buffer = read.map_err(std::io::Error::other)?;
             self.from = self.at;
         }

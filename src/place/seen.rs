@@ -134,9 +134,7 @@ impl Seen {
                 let watch = Watch::open(path, *was, stop, &Grown::default())?;
                 Ranges::of_file(self, watch, stop)
             }
-            (_, Held::Object(object)) => {
-                Ranges::of_object(self, object.clone(), plain_end, stop)
-            }
+            (_, Held::Object(object)) => Ranges::of_object(self, object.clone(), plain_end, stop),
             (place, _) => Err(Error::failed(format!(
                 "`{place}` is not a file: its index is at its end, and read first"
             ))

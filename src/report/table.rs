@@ -381,10 +381,22 @@ mod tests {
         // Of each stage the bytes that it read of its files, and of text.
         for (stages, files, line) in [
             (&[][..], 35 * M, "read 35.0 MB: 2000 s a GB\n"),
-            (&[(None, 70)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
-            (&[(Some(35), 70)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+            (
+                &[(None, 70)],
+                35 * M,
+                "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n",
+            ),
+            (
+                &[(Some(35), 70)],
+                35 * M,
+                "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n",
+            ),
             (&[(Some(35), 0)], 35 * M, "read 35.0 MB: 2000 s a GB\n"),
-            (&[(Some(5), 0)], 35 * M, "read 5.00 MB of 35.0 MB: 14000 s a GB\n"),
+            (
+                &[(Some(5), 0)],
+                35 * M,
+                "read 5.00 MB of 35.0 MB: 14000 s a GB\n",
+            ),
             (
                 &[(Some(34), 0), (Some(1), 7), (None, 0)],
                 35 * M,
@@ -396,8 +408,16 @@ mod tests {
                 "read 5.00 MB of 35.0 MB, 7.00 MB of text among it: 14000 s a GB\n",
             ),
             // An empty file, and standard input.
-            (&[(Some(35), 70), (Some(0), 0)], 35 * M, "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n"),
-            (&[(Some(70), 70)], 0, "read 70.0 MB, 70.0 MB of text: 1000 s a GB\n"),
+            (
+                &[(Some(35), 70), (Some(0), 0)],
+                35 * M,
+                "read 35.0 MB, 70.0 MB of text: 1000 s a GB\n",
+            ),
+            (
+                &[(Some(70), 70)],
+                0,
+                "read 70.0 MB, 70.0 MB of text: 1000 s a GB\n",
+            ),
         ] {
             let mut report = Report::of_no_run(Path::new("p.toml"), &Error::failed("no"));
             report.wall_s = 70.0;

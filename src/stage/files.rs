@@ -185,12 +185,22 @@ pub(super) fn other_columns(place: &Place, found: &Schema, first: &Schema) -> Er
     let what = match (found.get(at), first.get(at)) {
         (Some(here), Some(there)) if here.name == there.name => format!(
             "column {}, `{}`, is of type {} instead of {}",
-            at + 1, here.name, words(here), words(there)
+            at + 1,
+            here.name,
+            words(here),
+            words(there)
         ),
-        (here, there) => format!("column {} is {} instead of {}", at + 1, shown(here), shown(there)),
+        (here, there) => format!(
+            "column {} is {} instead of {}",
+            at + 1,
+            shown(here),
+            shown(there)
+        ),
     };
-    Error::failed(format!("`{place}` has other columns than the first file: {what}"))
-        .hint(OTHER_COLUMNS)
+    Error::failed(format!(
+        "`{place}` has other columns than the first file: {what}"
+    ))
+    .hint(OTHER_COLUMNS)
 }
 
 /// What a column is but its name, in words.

@@ -77,7 +77,9 @@ impl Stage for LoadArrow {
 
     fn probe(&self, folder: &Folder) -> Vec<Probe> {
         let look = |place: &Place, columns: Result<Option<&Schema>>| -> Result<String> {
-            let found = open_reader(&self.0.look(place)?.0, &Stop::default())?.0.schema;
+            let found = open_reader(&self.0.look(place)?.0, &Stop::default())?
+                .0
+                .schema;
             match columns? {
                 Some(columns) if found != *columns => Err(other_columns(place, &found, columns)),
                 Some(_) => Ok(count(found.fields.len(), "column")),

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::files::{Files, RunFile, UNCOMPARED, other_columns};
 use super::{
-    Begun, Counts, FILE_BYTES, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session, Setup, Stage,
-    StageKind, TaskContext, options,
+    Begun, Counts, FILE_BYTES, Folder, Output, Partitioning, Probe, Properties, Rest, Run, Session,
+    Setup, Stage, StageKind, TaskContext, options,
 };
 use crate::batch::Batch;
 use crate::columns::Column;

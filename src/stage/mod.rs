@@ -43,7 +43,9 @@ pub mod write_files;
 
 pub use crate::place::{Folder, InputFile};
 pub use crate::stage_options;
-pub use kind::{FILE_BYTES, NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, UNCOMPUTED, options};
+pub use kind::{
+    FILE_BYTES, NULLED, OnError, REQUESTS, SENT_AGAIN, StageKind, TEXT_BYTES, UNCOMPUTED, options,
+};
 use option::INSTEAD_OF_TYPES;
 pub use option::{StageOption, VARIABLE, options_of, schema_of};
 pub use parts::Rest;

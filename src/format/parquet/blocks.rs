@@ -40,7 +40,8 @@ pub(super) struct Head {
     pub(super) group: usize,
     pub(super) first_record: u64,
     pub(super) rows: usize,
-    /// How many bytes of the file were read for it: all of a row group's count for its first block.
+    /// How many bytes of the file were read for it: all of a row group's count for its first block, and what lies in no
+    /// row group for the first of the file.
     pub(super) file_bytes: u64,
     pub(super) columns: Vec<HeadColumn>,
 }
@@ -133,7 +134,7 @@ impl<R: ReadAt> Blocks<R> {
     /// The blocks of a file whose footer was read.
     pub fn new(file: R, footer: Footer, picked: Picked, source: Source) -> Self {
         Blocks {
-            file_bytes: footer.bytes(file.length()),
+            file_bytes: footer.bytes_beside(file.length()),
             file,
             footer,
             picked,

@@ -250,9 +250,15 @@ impl Footer {
         self.metadata.row_groups.len()
     }
 
-    /// How many bytes of a file so long are no values.
-    pub(super) fn bytes(&self, length: u64) -> u64 {
-        MAGIC.len() as u64 + length - self.data_end
+    /// How many bytes of a file so long are in no column of a row group that has rows.
+    pub(super) fn bytes_beside(&self, length: u64) -> u64 {
+        let groups = self.metadata.row_groups.iter();
+        let chunks = groups
+            .filter(|group| group.num_rows() > 0)
+            .flat_map(|group| group.parquet_columns());
+        let bytes = chunks.map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0));
+        // What a damaged footer says may be more than there is.
+        length.saturating_sub(bytes.fold(0, u64::saturating_add))
     }
 
     /// How many rows there are.

@@ -1,5 +1,6 @@
 //! Files that the tests write, and those of other programs damaged in every byte.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
@@ -12,7 +13,14 @@ use crate::error::Error;
 use crate::schema::{Field, Schema, Type};
 
 /// A file in memory.
-struct Memory(Vec<u8>);
+struct Memory(Vec<u8>, RefCell<Log>);
+
+/// What was said to be read, and what was.
+#[derive(Default)]
+struct Log {
+    expected: Vec<Range<u64>>,
+    read: Vec<Range<u64>>,
+}
 
 impl ReadAt for Memory {
     fn length(&self) -> u64 {
@@ -25,15 +33,19 @@ impl ReadAt for Memory {
             .and_then(|from| from.checked_add(length));
         let range = end.and_then(|end| self.0.get(end - length..end));
         let range = range.ok_or_else(|| Error::failed("a read beyond the end of the file"))?;
+        let read = offset..offset + length as u64;
+        self.1.borrow_mut().read.push(read);
         Ok(range.to_vec())
     }
 
-    fn expect(&self, _ranges: Vec<Range<u64>>) {}
+    fn expect(&self, ranges: Vec<Range<u64>>) {
+        self.1.borrow_mut().expected.extend(ranges);
+    }
 }
 
 /// All rows of a file, in batches of so many.
 fn read(bytes: Vec<u8>, batch_rows: usize) -> Result<(Schema, Vec<Batch>)> {
-    let file = Memory(bytes);
+    let file = Memory(bytes, RefCell::default());
     let footer = Footer::read(&file)?;
     let picked = footer.pick(None)?;
     let schema = picked.schema.clone();
@@ -165,7 +177,7 @@ fn rows_and_marks_come_back() {
 fn a_large_row_group_is_divided_where_pages_end() {
     let (schema, rows) = sample(400_000, 2);
     let bytes = write(&schema, std::slice::from_ref(&rows), Compression::None);
-    let file = Memory(bytes.clone());
+    let file = Memory(bytes.clone(), RefCell::default());
     let footer = Footer::read(&file).expect("it can be read");
     let picked = footer.pick(None).expect("they are known");
     let source = Source {
@@ -188,6 +200,56 @@ fn a_large_row_group_is_divided_where_pages_end() {
         lines(&schema, &all) == lines(&schema, &rows),
         "other rows came back"
     );
+}
+
+#[test]
+fn what_is_read_was_said_before_and_about_in_that_order() {
+    for (what, groups, rows, columns) in [
+        ("small row groups", 5, 1000, None),
+        ("a column of them", 5, 1000, Some(&["words", "float"][..])),
+        ("large row groups", 2, 300_000, None),
+        (
+            "columns of them",
+            2,
+            300_000,
+            Some(&["text", "words", "int"]),
+        ),
+        ("no rows", 1, 0, None),
+    ] {
+        let (schema, batch) = sample(rows, 3);
+        let bytes = write(&schema, &vec![batch; groups], Compression::None);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let columns: Option<Vec<String>> = columns.map(names);
+        let file = Memory(bytes, RefCell::default());
+        let footer = Footer::read(&file).expect("it can be read");
+        let picked = footer.pick(columns.as_deref()).expect("they are known");
+        let width = picked.columns.len();
+        let source = Source {
+            file: 0,
+            batch_rows: 1000,
+        };
+        file.1.take();
+        let mut blocks = Blocks::new(file, footer, picked, source);
+        let mut done = 0;
+        while blocks.next_block().expect("it can be read").is_some() {
+            let log = blocks.file().1.borrow();
+            for range in &log.read[done..] {
+                assert!(log.expected.contains(range), "{what}: {range:?}");
+            }
+            done = log.read.len();
+        }
+        let log = blocks.file().1.take();
+        assert_eq!(
+            log.read.len(),
+            log.expected.len(),
+            "{what}: each is read once"
+        );
+        for (at, range) in log.read.iter().enumerate() {
+            let said = log.expected.iter().position(|said| said == range);
+            let off = said.expect("it was said").abs_diff(at);
+            assert!(off <= 2 * width, "{what}: {at} is {off} off");
+        }
+    }
 }
 
 #[test]
@@ -300,7 +362,7 @@ fn no_damaged_byte_ends_the_program() {
 fn damage_is_found_where_there_are_checksums() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
     let bytes = std::fs::read(folder.join("checksums.parquet")).expect("it is there");
-    let file = Memory(bytes.clone());
+    let file = Memory(bytes.clone(), RefCell::default());
     let footer = Footer::read(&file).expect("it can be read");
     let picked = footer.pick(None).expect("they are known");
     let mut tried = 0;
@@ -367,7 +429,7 @@ fn page_headers_are_read() {
 fn a_page_in_several_frames_of_hadoop_is_known() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
     let bytes = std::fs::read(folder.join("required.parquet")).expect("it is there");
-    let footer = Footer::read(&Memory(bytes)).expect("it can be read");
+    let footer = Footer::read(&Memory(bytes, RefCell::default())).expect("it can be read");
     let shape = &footer.pick(None).expect("they are known").columns[0].shape;
     // A frame: 5 bytes, 3 as they lie there.
     let frame = [0, 0, 0, 5, 0, 0, 0, 3, 0xA, 0xB, 0xC];

@@ -220,7 +220,8 @@ impl Cluster<'_, '_> {
             show_rows(counted, &progress.sums);
         })?;
         // What the reports say counts: a task that ran twice is counted once.
-        show_rows(counted, &Sums::default());
+        let read_bytes = done.reports.iter().map(|report| report.read_bytes).sum();
+        show_rows(counted, &Sums::new(Duration::ZERO, read_bytes, []));
         self.driver.account_of_job(&done);
         Ok(done.reports)
     }

@@ -3,25 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::LARGE;
-use super::server::{Store, copying, csv, run, with_store};
+use super::server::{Store, copying, csv, cut, run, with_store};
 use crate::harness::{Etl, Variant, wait_until};
 use crate::scripted::Say;
 
-const SLOW_DOWN: &str = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-
-/// The bytes of an answer that says it has all of `body`, and breaks off in its middle.
-fn cut(say: Say) -> Say {
-    let Say::Answer(status, headers, body) = say else {
-        return say;
-    };
-    let mut bytes = format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in headers {
-        bytes += &format!("{name}: {value}\r\n");
-    }
-    let mut bytes = (bytes + "\r\n").into_bytes();
-    bytes.extend_from_slice(&body[..body.len() / 2]);
-    Say::Raw(bytes)
-}
+pub(super) const SLOW_DOWN: &str = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
 
 #[test]
 fn a_read_goes_on_where_it_broke() {

@@ -2,6 +2,7 @@
 //! else speaks as the other stores do.
 
 mod clouds;
+mod columnar;
 mod endpoints;
 mod faults;
 mod server;

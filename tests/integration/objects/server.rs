@@ -63,33 +63,33 @@ impl Store {
 
     /// A bucket of this name.
     pub(super) fn bucket(&self, name: &str) {
-        self.call("PUT", &format!("/{name}"), "");
+        self.call("PUT", &format!("/{name}"), b"");
     }
 
-    pub(super) fn put(&self, path: &str, text: &str) {
-        self.call("PUT", &format!("/{path}"), text);
+    pub(super) fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        self.call("PUT", &format!("/{path}"), bytes.as_ref());
     }
 
     pub(super) fn delete(&self, path: &str) {
-        self.call("DELETE", &format!("/{path}"), "");
+        self.call("DELETE", &format!("/{path}"), b"");
     }
 
     /// The text of an object; `None`: it is not there.
     pub(super) fn get(&self, path: &str) -> Option<String> {
-        let (status, body) = self.send("GET", &format!("/{path}"), "");
+        let (status, body) = self.send("GET", &format!("/{path}"), b"");
         (status == 200).then(|| String::from_utf8(body).expect("it is text"))
     }
 
     /// How many uploads have begun in a bucket, and neither ended nor been given up.
     pub(super) fn uploads(&self, bucket: &str) -> usize {
-        let (status, body) = self.send("GET", &format!("/{bucket}?uploads"), "");
+        let (status, body) = self.send("GET", &format!("/{bucket}?uploads"), b"");
         assert_eq!(status, 200);
         String::from_utf8_lossy(&body).matches("<UploadId>").count()
     }
 
     /// The names of the objects in a bucket.
     pub(super) fn keys(&self, bucket: &str) -> Vec<String> {
-        let (status, body) = self.send("GET", &format!("/{bucket}?list-type=2"), "");
+        let (status, body) = self.send("GET", &format!("/{bucket}?list-type=2"), b"");
         assert_eq!(status, 200);
         let text = String::from_utf8_lossy(&body).into_owned();
         let keys = text.split("<Key>").skip(1);
@@ -97,16 +97,16 @@ impl Store {
         keys.map(|(key, _)| key.to_owned()).collect()
     }
 
-    fn call(&self, method: &str, target: &str, body: &str) {
+    fn call(&self, method: &str, target: &str, body: &[u8]) {
         let (status, said) = self.send(method, target, body);
         let said = String::from_utf8_lossy(&said);
         assert!(status < 300, "{method} {target}: {status} {said}");
     }
 
-    fn send(&self, method: &str, target: &str, body: &str) -> (u16, Vec<u8>) {
+    fn send(&self, method: &str, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let headers = [("authorization", SIGNED), ("host", self.address())];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let (head, body) = self.pass_on(method, target, headers, body.as_bytes());
+        let (head, body) = self.pass_on(method, target, headers, body);
         (status(&head), body)
     }
 
@@ -218,6 +218,27 @@ pub(super) fn signal(running: &Running, name: &str) {
         .args([name, &pid])
         .status();
     assert!(sent.is_ok_and(|status| status.success()));
+}
+
+/// The range that a request asks for.
+pub(super) fn range(asked: &Asked) -> Option<std::ops::Range<u64>> {
+    let range = asked.headers.get("range")?.strip_prefix("bytes=")?;
+    let (from, to) = range.split_once('-')?;
+    Some(from.parse().ok()?..to.parse::<u64>().ok()? + 1)
+}
+
+/// The bytes of an answer that says it has all of `body`, and breaks off in its middle.
+pub(super) fn cut(say: Say) -> Say {
+    let Say::Answer(status, headers, body) = say else {
+        return say;
+    };
+    let mut bytes = format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        bytes += &format!("{name}: {value}\r\n");
+    }
+    let mut bytes = (bytes + "\r\n").into_bytes();
+    bytes.extend_from_slice(&body[..body.len() / 2]);
+    Say::Raw(bytes)
 }
 
 /// A run of `pipeline.toml` in `folder` with the store at `endpoint`.
