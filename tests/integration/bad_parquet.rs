@@ -339,7 +339,8 @@ fn faults_of_values() -> Vec<Fault> {
             exit: 1,
             says: &[
                 "more.parquet",
-                "has other columns than the first file",
+                "has other columns than the first file: column ",
+                " instead of ",
                 "`select`",
             ],
         },
