@@ -103,9 +103,10 @@ impl Object {
         let length = self.length_of_ranges()?;
         let range = length.saturating_sub(TAIL)..length;
         let asking = Asking { object: self, stop };
-        let tail = match range.is_empty() {
-            true => Bytes::new(),
-            false => asking.wait(asking.begin(range))?,
+        let tail = if range.is_empty() {
+            Bytes::new()
+        } else {
+            asking.wait(asking.begin(range))?
         };
         Ok(self.tail.get_or_init(|| tail).clone())
     }

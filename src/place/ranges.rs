@@ -62,9 +62,10 @@ impl Ranges {
         stop: &Stop,
     ) -> Result<Ranges> {
         let parts = Parts::of(object, stop)?;
-        let first = match parts.tail.ends_with(plain_end) {
-            true => Vec::new(),
-            false => parts.read_at(0, parts.length.min(TELLS as u64))?,
+        let first = if parts.tail.ends_with(plain_end) {
+            Vec::new()
+        } else {
+            parts.read_at(0, parts.length.min(TELLS as u64))?
         };
         let source = if codec_of(&first, &seen.place).is_some() {
             Source::Inflated(inflated(seen, stop)?)

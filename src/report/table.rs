@@ -248,9 +248,10 @@ fn inputs(report: &Report) -> String {
     let is_small = amount.text.max(amount.all) < 10_000_000;
     let all = bytes(amount.all);
     // A pipe has no size.
-    let read = match amount.read < amount.all {
-        true => format!("{} of {all}", bytes(amount.read)),
-        false => bytes(amount.read),
+    let read = if amount.read < amount.all {
+        format!("{} of {all}", bytes(amount.read))
+    } else {
+        bytes(amount.read)
     };
     let text = match (amount.text, amount.is_text) {
         (0, _) => String::new(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use polars_buffer::Buffer;
 use polars_parquet::parquet::compression::Compression;
-use polars_parquet::parquet::metadata::{ColumnChunkMetadata, FileMetadata};
+use polars_parquet::parquet::metadata::{ColumnChunkMetadata, FileMetadata, RowGroupMetadata};
 use polars_parquet::parquet::read::deserialize_metadata;
 use polars_parquet::parquet::schema::types::ParquetType;
 
@@ -255,7 +255,7 @@ impl Footer {
         let groups = self.metadata.row_groups.iter();
         let chunks = groups
             .filter(|group| group.num_rows() > 0)
-            .flat_map(|group| group.parquet_columns());
+            .flat_map(RowGroupMetadata::parquet_columns);
         let bytes = chunks.map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0));
         // What a damaged footer says may be more than there is.
         length.saturating_sub(bytes.fold(0, u64::saturating_add))

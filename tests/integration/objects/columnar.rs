@@ -161,7 +161,7 @@ fn ranges_are_large_and_some_are_under_way() {
     for case in CASES {
         let Case { what, kind, .. } = case;
         let bytes = file(kind, case.groups, case.rows);
-        store.put("columnar/in.rows", &bytes);
+        store.put_bytes("columnar/in.rows", &bytes);
         let (rows, counts) = wanted(kind, &bytes, case.options);
         let (asked, open, most) = <(Arc<AtomicUsize>, AtomicUsize, Arc<AtomicUsize>)>::default();
         let (ranges, at_once) = (asked.clone(), most.clone());
@@ -208,7 +208,7 @@ fn rows_and_the_bytes_that_are_counted_are_the_same_under_every_executor() {
         ("load_arrow", ""),
     ] {
         let bytes = file(kind, 20, 1000);
-        store.put("executors/in.rows", &bytes);
+        store.put_bytes("executors/in.rows", &bytes);
         let (rows, counts) = wanted(kind, &bytes, options);
         let read = counts["file_bytes"].as_u64().expect("they are counted");
         let all = bytes.len() as u64;
@@ -245,7 +245,7 @@ fn faults_are_got_over_and_changes_are_errors() {
     for kind in ["load_parquet", "load_arrow"] {
         let bytes = file(kind, 60, 2000);
         let rows = wanted(kind, &bytes, "").0;
-        store.put("faulty/in.rows", &bytes);
+        store.put_bytes("faulty/in.rows", &bytes);
         let proxy = store.behind(|asked: &Asked| match (range(asked), asked.before % 3) {
             (Some(_), 0) => {
                 Some(Say::status(503, SLOW_DOWN).with("content-type", "application/xml"))
@@ -261,7 +261,7 @@ fn faults_are_got_over_and_changes_are_errors() {
             (false, "was replaced by another object"),
             (true, "was removed"),
         ] {
-            store.put("faulty/in.rows", &bytes);
+            store.put_bytes("faulty/in.rows", &bytes);
             let other = bytes.iter().rev().copied().collect::<Vec<u8>>();
             let large = AtomicUsize::new(0);
             let proxy = store.behind(move |asked| {
@@ -271,7 +271,7 @@ fn faults_are_got_over_and_changes_are_errors() {
                     if removed {
                         shared().delete("faulty/in.rows");
                     } else {
-                        shared().put("faulty/in.rows", &other);
+                        shared().put_bytes("faulty/in.rows", &other);
                     }
                 }
                 None

@@ -66,8 +66,12 @@ impl Store {
         self.call("PUT", &format!("/{name}"), b"");
     }
 
-    pub(super) fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
-        self.call("PUT", &format!("/{path}"), bytes.as_ref());
+    pub(super) fn put(&self, path: &str, text: &str) {
+        self.put_bytes(path, text.as_bytes());
+    }
+
+    pub(super) fn put_bytes(&self, path: &str, bytes: &[u8]) {
+        self.call("PUT", &format!("/{path}"), bytes);
     }
 
     pub(super) fn delete(&self, path: &str) {
