@@ -53,7 +53,7 @@ pub(super) fn leaves(column: &Column, field: &Field) -> Column {
 }
 
 /// A value that holds no others.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Leaf<'a> {
     Text(&'a str),
     Int(i64),
