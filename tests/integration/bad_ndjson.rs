@@ -280,6 +280,25 @@ fn table() -> Vec<Bad> {
             "",
         ),
         bad(
+            "lines that end in CR",
+            "",
+            "{\"a\":1}\r{\"a\":2}\r",
+            1,
+            &[
+                "its first record is no JSON: trailing characters",
+                "hint: a record is one JSON value: a line that ends in LF or CR LF",
+            ],
+            "",
+        ),
+        bad(
+            "a comma that is missing",
+            "format = \"json\"",
+            "[{\"a\":1} {\"a\":2}]",
+            1,
+            &["its first record is no JSON: trailing characters"],
+            "",
+        ),
+        bad(
             "a list on one line",
             "",
             "[{\"a\":1},{\"a\":2}]\n",

@@ -11,6 +11,8 @@ use std::io::Read;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::de::IgnoredAny;
+
 use super::pointers::check_types;
 use super::{
     Begun, Folder, Partitioning, Probe, Properties, Run, Session, Setup, Stage, StageKind, Totals,
@@ -88,6 +90,8 @@ struct Opened {
     names: Vec<String>,
     /// Whether its first line looks like the beginning of one value of several lines, or like a list.
     is_one_value: bool,
+    /// Why its first record is no JSON, if it is none.
+    fault: Option<String>,
 }
 
 /// Whether a line is no record but a list, or the beginning of a value that goes on.
@@ -98,18 +102,18 @@ fn begins_value(line: &[u8]) -> bool {
 /// The error of a text that cannot be cut, with the options that may be meant.
 fn hinted(error: SplitError) -> Error {
     match error {
-            SplitError::Read(error) => error,
-            SplitError::Cut(error) => {
-                error.hint("the file was cut, or a quote or a bracket in it is never closed")
-            }
-            SplitError::Long(error) => error.hint(
-                "a quote or a bracket that is never closed? otherwise raise `record_bytes`",
-            ),
-            SplitError::Around(error) => error.hint(
-                "`format = \"json\"` reads one JSON value with a list of records in it, and `records` is the pointer \
-                 to that list; a value a line is `format = \"ndjson\"`",
-            ),
+        SplitError::Read(error) => error,
+        SplitError::Cut(error) => {
+            error.hint("the file was cut, or a quote or a bracket in it is never closed")
         }
+        SplitError::Long(error) => error.hint(
+            "a quote or a bracket that is never closed? otherwise raise `record_bytes`",
+        ),
+        SplitError::Around(error) => error.hint(
+            "`format = \"json\"` reads one JSON value with a list of records in it, and `records` is the pointer \
+             to that list; a value a line is `format = \"ndjson\"`",
+        ),
+    }
 }
 
 impl LoadNdjson {
@@ -151,7 +155,9 @@ impl LoadNdjson {
             Some(&block.bytes[from as usize..to as usize])
         });
         let is_one_value = matches!(self.shape, Shape::Lines) && first.is_some_and(begins_value);
+        let fault = first.and_then(|record| serde_json::from_slice::<IgnoredAny>(record).err());
         Ok(Opened {
+            fault: fault.map(|error| error.to_string()),
             is_one_value,
             place: seen.place.clone(),
             splitter: self.split(Box::new(splitter.restart(given))),
@@ -177,8 +183,11 @@ impl LoadNdjson {
             let opened = seen.and_then(|(seen, _)| self.begin_file(&seen, &stop));
             opened.map_err(|error| self.files.about(folder, first, error))
         };
-        let of = |opened: &Opened| (opened.names.clone(), opened.is_one_value);
-        let (names, is_one_value) = if first.is_once() {
+        let of = |opened: &Opened| {
+            let (names, fault) = (opened.names.clone(), opened.fault.clone());
+            (names, opened.is_one_value, fault)
+        };
+        let (names, is_one_value, not_json) = if first.is_once() {
             let mut opened = self.lock_begun();
             if opened.is_none() {
                 *opened = Some(begin()?);
@@ -194,8 +203,14 @@ impl LoadNdjson {
             }
             _ => return Ok((names, Some(first.clone()))),
         };
-        let error = Error::failed(format!("`{first}` {fault}"));
-        let error = error.hint(if is_one_value && names.is_empty() {
+        let mut error = Error::failed(format!("`{first}` {fault}"));
+        let not_json = not_json.filter(|_| names.is_empty() && !is_one_value);
+        if let Some(not_json) = &not_json {
+            error = error.cause(format!("its first record is no JSON: {not_json}"));
+        }
+        let error = error.hint(if not_json.is_some() {
+            "a record is one JSON value: a line that ends in LF or CR LF, or with `format = \"json\"` what stands up to the next comma"
+        } else if is_one_value && names.is_empty() {
             "its first line is a list, or goes on in the next one: `format = \"json\"` reads one value, and `records` is \
              the pointer to the list of records in it, such as `/data/items`"
         } else {
