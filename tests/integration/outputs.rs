@@ -304,3 +304,31 @@ fn arrow_files_bring_back_types_dates_and_marks() {
         }
     }
 }
+
+/// A full disk is named alike, whoever renders the rows.
+#[test]
+fn a_full_disk_has_its_path_and_a_hint_in_every_format() {
+    for format in ["ndjson", "csv", "arrow", "parquet"] {
+        let folder = Folder::new("full");
+        folder.write("in.csv", "id,name\n1,Ada\n2,Bob\n");
+        folder.write(
+            "pipeline.toml",
+            format!(
+                "[[stage]]\nname = \"load\"\nkind = \"load_csv\"\nfiles = [\"in.csv\"]\n\
+                 [[stage]]\nname = \"write\"\nkind = \"write_files\"\ninputs = [\"load\"]\n\
+                 path = \"/dev/full\"\nformat = \"{format}\"\n"
+            ),
+        );
+        for variant in [Variant::SEQUENTIAL, Variant::new("threads", 1, 2)] {
+            let outcome = Etl::run(folder.path(), "pipeline.toml", variant).outcome();
+            assert_eq!(outcome.code, Some(1), "{format}: {}", outcome.stderr);
+            for part in [
+                "error: stage `write`: cannot write `/dev/full`\n  No space left on device",
+                "\nhint: make room on that disk, or write elsewhere",
+            ] {
+                let said = &outcome.stderr;
+                assert!(said.contains(part), "{format}: `{part}` is not in {said}");
+            }
+        }
+    }
+}

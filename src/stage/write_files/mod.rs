@@ -8,6 +8,7 @@ mod target;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
 
@@ -393,18 +394,50 @@ const RECORD_BATCH_ROWS: usize = 65_536;
 /// Gathers rows into record batches of one size.
 struct ArrowSink {
     writer: Option<arrow::Writer<LibraryOut>>,
+    failed: Failed,
     ended: Option<LibraryOut>,
     waiting: Vec<Batch>,
     waiting_rows: usize,
 }
 
 /// An output as a writer, for the libraries of Arrow and Parquet.
-struct LibraryOut(Out);
+struct LibraryOut {
+    out: Out,
+    failed: Failed,
+}
+
+/// Why an output failed: the libraries say less of it.
+#[derive(Clone, Default)]
+struct Failed(Arc<Mutex<Option<Error>>>);
+
+impl LibraryOut {
+    fn new(out: Out) -> (LibraryOut, Failed) {
+        let failed = Failed::default();
+        let output = LibraryOut {
+            out,
+            failed: failed.clone(),
+        };
+        (output, failed)
+    }
+}
+
+impl Failed {
+    /// What a library has written, or why it could not.
+    fn or<T>(&self, written: Result<T>) -> Result<T> {
+        written.map_err(|error| self.lock().take().unwrap_or(error))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
+        self.0.lock().expect("no one panics holding this lock")
+    }
+}
 
 impl Write for LibraryOut {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes).map_err(|error| {
-            std::io::Error::other(error.causes.first().cloned().unwrap_or(error.message))
+        self.out.write(bytes).map_err(|error| {
+            let shown = std::io::Error::other(error.message.clone());
+            *self.failed.lock() = Some(error);
+            shown
         })?;
         Ok(bytes.len())
     }
@@ -416,9 +449,11 @@ impl Write for LibraryOut {
 
 impl ArrowSink {
     fn new(out: Out, schema: &Schema) -> Result<Self> {
-        let writer = arrow::Writer::new(LibraryOut(out), schema)?;
+        let (out, failed) = LibraryOut::new(out);
+        let writer = failed.or(arrow::Writer::new(out, schema))?;
         Ok(ArrowSink {
             writer: Some(writer),
+            failed,
             ended: None,
             waiting: Vec::new(),
             waiting_rows: 0,
@@ -426,9 +461,9 @@ impl ArrowSink {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        self.writer
-            .as_mut()
-            .map_or(Ok(()), |writer| writer.write(batch))
+        let writer = self.writer.as_mut();
+        let written = writer.map_or(Ok(()), |writer| writer.write(batch));
+        self.failed.or(written)
     }
 
     fn gather(&mut self) -> Option<Batch> {
@@ -464,16 +499,16 @@ impl Sink for ArrowSink {
             self.write(&rest)?;
         }
         if let Some(writer) = self.writer.take() {
-            let mut out = writer.finish()?;
-            out.0.finish()?;
-            self.ended = Some(out);
+            let mut ended = self.failed.or(writer.finish())?;
+            ended.out.finish()?;
+            self.ended = Some(ended);
         }
         Ok(Counts::default())
     }
 
     fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
-        if let Some(out) = self.ended.take() {
-            out.0.publish(warnings)?;
+        if let Some(ended) = self.ended.take() {
+            ended.out.publish(warnings)?;
         }
         Ok(Counts::default())
     }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
 
-use super::{LibraryOut, Out};
+use super::{Failed, LibraryOut, Out};
 use crate::batch::Batch;
 use crate::columns::Column;
 use crate::error::Result;
@@ -21,6 +21,7 @@ const THREADS_MAX: usize = 4;
 pub(super) struct ParquetSink {
     encoder: Encoder,
     writer: Option<Writer<LibraryOut>>,
+    failed: Failed,
     ended: Option<LibraryOut>,
     /// The rows of the row group so far, and what they weigh.
     waiting: Vec<Batch>,
@@ -31,10 +32,12 @@ pub(super) struct ParquetSink {
 impl ParquetSink {
     pub(super) fn new(out: Out, schema: &Schema, compression: Compression) -> Result<Self> {
         let encoder = Encoder::new(schema, compression)?;
-        let writer = Writer::new(LibraryOut(out), &encoder);
+        let (out, failed) = LibraryOut::new(out);
+        let writer = Writer::new(out, &encoder);
         Ok(ParquetSink {
             encoder,
             writer: Some(writer),
+            failed,
             ended: None,
             waiting: Vec::new(),
             rows: 0,
@@ -51,7 +54,7 @@ impl ParquetSink {
             return Ok(());
         };
         let columns = encode_all(&self.encoder, &waiting)?;
-        writer.write(rows, columns)
+        self.failed.or(writer.write(rows, columns))
     }
 }
 
@@ -76,16 +79,16 @@ impl Sink for ParquetSink {
     fn finish(&mut self) -> Result<Counts> {
         self.end_row_group()?;
         if let Some(writer) = self.writer.take() {
-            let mut out = writer.finish()?;
-            out.0.finish()?;
-            self.ended = Some(out);
+            let mut ended = self.failed.or(writer.finish())?;
+            ended.out.finish()?;
+            self.ended = Some(ended);
         }
         Ok(Counts::default())
     }
 
     fn publish(mut self: Box<Self>, warnings: &mut Vec<String>) -> Result<Counts> {
-        if let Some(out) = self.ended.take() {
-            out.0.publish(warnings)?;
+        if let Some(ended) = self.ended.take() {
+            ended.out.publish(warnings)?;
         }
         Ok(Counts::default())
     }
