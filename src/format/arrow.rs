@@ -1,28 +1,33 @@
-//! Arrow IPC files. Our column types that Arrow does not know (the unwrap mark) travel in the fields'
+//! Arrow IPC files and streams. Our column types that Arrow does not know (the unwrap mark) travel in the fields'
 //! metadata, so that a file read back gives the same documents.
 
+mod buffers;
+mod messages;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
 pub(in crate::format) mod types;
 
-use std::io::{Read, Seek, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use polars_arrow::array::{Array, ListArray, PrimitiveArray};
 use polars_arrow::datatypes::{
     ArrowDataType, ArrowSchema, Field as ArrowField, Metadata, TimeUnit,
 };
-use polars_arrow::io::ipc::read::{FileReader, read_file_metadata};
 use polars_arrow::io::ipc::write::{FileWriter, WriteOptions};
 use polars_arrow::record_batch::RecordBatchT;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Schema, Type};
+
+pub use messages::MAGIC;
+pub use read::{Layout, Reader, TELLS};
 
 /// The key of a field's metadata that holds our [`Field`] as JSON.
 const FIELD_KEY: &str = "etl";
-
-/// What a file begins and ends with.
-pub const MAGIC: &[u8] = b"ARROW1";
 
 /// Writes batches as the record batches of one file.
 pub struct Writer<W: Write> {
@@ -112,107 +117,4 @@ pub(in crate::format) fn typed(array: Box<dyn Array>, ty: &Type) -> Box<dyn Arra
         },
         _ => array,
     }
-}
-
-/// Reads the record batches of one file.
-pub struct Reader<R: Read + Seek> {
-    chunks: FileReader<R>,
-    /// The columns.
-    pub schema: Schema,
-    /// Records read so far.
-    records: u64,
-}
-
-impl<R: Read + Seek> Reader<R> {
-    /// Opens a file.
-    pub fn new(mut file: R) -> Result<Self> {
-        let metadata = match read_file_metadata(&mut file) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                let mut first = [0; 4];
-                let read = file.rewind().and_then(|()| file.read_exact(&mut first));
-                let is_parquet = read.is_ok() && first == *b"PAR1";
-                let error = Error::failed("not an Arrow IPC file").cause(error);
-                return Err(error.hint(if is_parquet {
-                    "it is a Parquet file: kind `load_parquet` reads it"
-                } else {
-                    "Arrow IPC files, also known as Feather version 2, can be read"
-                }));
-            }
-        };
-        let fields = metadata
-            .schema
-            .iter_values()
-            .map(field_of)
-            .collect::<Result<Vec<_>>>()?;
-        let schema = Schema::new(fields)?;
-        Ok(Reader {
-            chunks: FileReader::new(file, metadata, None, None),
-            schema,
-            records: 0,
-        })
-    }
-}
-
-impl<R: Read + Seek> Iterator for Reader<R> {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let chunk = match self.chunks.next()? {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                return Some(Err(damaged(&error.to_string())));
-            }
-        };
-        let rows = chunk.len();
-        let before = self.records;
-        self.records += rows as u64;
-        let names = self.schema.names();
-        let columns = chunk.arrays().iter().zip(names).map(|(array, name)| {
-            types::column_of(array.as_ref()).map_err(|bad| {
-                let (reason, record) = (bad.reason, before + bad.row as u64 + 1);
-                Error::failed(format!("record {record}, column `{name}` has {reason}"))
-                    .hint("leave the column out where the file is written, or write values that can be read")
-            })
-        });
-        Some(
-            columns
-                .collect::<Result<Vec<_>>>()
-                .map(|columns| Batch::new(columns, rows)),
-        )
-    }
-}
-
-fn damaged(error: &str) -> Error {
-    if error.contains("compress") {
-        return Error::failed("an Arrow file of compressed columns, which are not read")
-            .cause(error)
-            .hint("write it without: `compression=\"uncompressed\"` in pyarrow and polars");
-    }
-    Error::failed("the Arrow file is damaged").cause(error)
-}
-
-/// What a field's metadata says it is, if its type is that, or else what its type says.
-fn field_of(arrow: &ArrowField) -> Result<Field> {
-    let ours = arrow
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.get(FIELD_KEY))
-        .and_then(|json| serde_json::from_str::<Field>(json).ok());
-    if let Some(field) =
-        ours.filter(|field| field.name == arrow.name.as_str() && dtype(&field.ty) == arrow.dtype)
-    {
-        return Ok(field);
-    }
-    let name = arrow.name.as_str();
-    Ok(Field::new(name, type_of(name, &arrow.dtype)?))
-}
-
-fn type_of(name: &str, dtype: &ArrowDataType) -> Result<Type> {
-    types::type_of(dtype).ok_or_else(|| {
-        Error::failed(format!(
-            "column `{name}` is of Arrow type {dtype:?}, which no stage works with"
-        ))
-        .hint("known are integers, floats, booleans, text, dates, time stamps and lists of these: cast it, or leave the column out, where the file is written")
-    })
 }

@@ -4,6 +4,7 @@ pub mod arrow;
 pub mod compression;
 pub mod csv;
 pub mod dates;
+mod guard;
 pub mod json;
 pub mod parquet;
 pub mod text_encoding;

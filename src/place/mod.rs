@@ -31,7 +31,7 @@ pub(crate) use seen::{Grown, Seen};
 pub use shared::Shared;
 pub(crate) use shared::{ReadSeek, SharedWriter};
 pub(crate) use store::works_elsewhere;
-pub(crate) use text::{open, open_encoded, read_error};
+pub(crate) use text::{open, open_bytes, open_encoded, read_error};
 pub(crate) use upload::{Upload, can_write, give_up, replaced};
 pub use url::{ObjectUrl, Scheme};
 

@@ -102,6 +102,23 @@ impl Seen {
         }
     }
 
+    /// Whether its bytes can be read in any order.
+    pub(crate) fn has_ranges(&self) -> bool {
+        match &self.was {
+            Held::Unknown => false,
+            Held::File(_) => true,
+            Held::Object(object) => object.length_of_ranges().is_ok(),
+        }
+    }
+
+    /// Whether it is an object that gives parts, and ends so: to open its stream would fetch its beginning.
+    pub(crate) fn object_ends_with(&self, end: &[u8], stop: &Stop) -> Result<bool> {
+        match &self.was {
+            Held::Object(object) if self.has_ranges() => Ok(object.tail(stop)?.ends_with(end)),
+            _ => Ok(false),
+        }
+    }
+
     /// Its bytes as they lie there, if it is still what it was; their end is an error unless it is where it was.
     /// `None`: nothing is known of it beforehand.
     pub(super) fn stream(

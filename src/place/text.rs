@@ -86,8 +86,31 @@ pub(crate) fn open_encoded(
     Ok(open_with_first(seen, done, stop, grown)?.0)
 }
 
+/// The bytes of what is no text, inflated if it is compressed; else as [`open`].
+pub(crate) fn open_bytes(
+    seen: &Seen,
+    done: Arc<AtomicU64>,
+    stop: &Stop,
+    grown: &Grown,
+) -> Result<Box<dyn Read + Send>> {
+    Ok(open_inflated(seen, done, stop, grown)?.0)
+}
+
 /// The text, and its first bytes.
 fn open_with_first(
+    seen: &Seen,
+    done: Arc<AtomicU64>,
+    stop: &Stop,
+    grown: &Grown,
+) -> Result<(Box<dyn Read + Send>, Vec<u8>)> {
+    let (reader, first) = open_inflated(seen, done, stop, grown)?;
+    refuse_parquet(&first, &seen.place)?;
+    refuse_utf32(&first, &seen.place)?;
+    Ok((reader, first))
+}
+
+/// The bytes, inflated if they are compressed, and the first of them.
+fn open_inflated(
     seen: &Seen,
     done: Arc<AtomicU64>,
     stop: &Stop,
@@ -100,7 +123,7 @@ fn open_with_first(
     };
     let mut reader = Counted { reader, done };
     let first = first_bytes(&mut reader, place)?;
-    refuse_others(&first, place)?;
+    refuse_packed(&first, place)?;
     let codec = codec_of(&first, place);
     // A pipe may well bring nothing; what lies there and has a name that says so was cut.
     if let (true, Some(named)) = (
@@ -113,12 +136,10 @@ fn open_with_first(
     let whole = Cursor::new(first.clone()).chain(reader);
     let reader = BufReader::with_capacity(256 << 10, whole);
     let Some(codec) = codec else {
-        refuse_utf32(&first, place)?;
         return Ok((Box::new(reader), first));
     };
     let mut text = codec.reader(reader);
     let first = first_bytes(&mut text, place)?;
-    refuse_utf32(&first, place)?;
     Ok((Box::new(Cursor::new(first.clone()).chain(text)), first))
 }
 
@@ -176,8 +197,18 @@ fn refuse_utf32(first: &[u8], place: &Place) -> Result<()> {
     )
 }
 
-/// What is neither text nor compressed in a way that is read, and what to do.
-fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
+fn refuse_parquet(first: &[u8], place: &Place) -> Result<()> {
+    if !first.starts_with(b"PAR1") {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("`{place}` is a Parquet file, not text"))
+            .hint("kind `load_parquet` reads it"),
+    )
+}
+
+/// What is packed in a way that is not read, and what to do.
+fn refuse_packed(first: &[u8], place: &Place) -> Result<()> {
     let packed = |what: &str, command: &str| {
         (
             format!("is compressed with {what}, which is not read"),
@@ -195,10 +226,6 @@ fn refuse_others(first: &[u8], place: &Place) -> Result<()> {
             "unpack it first, with `unzip`; save a spreadsheet as CSV".into(),
         ),
         [b'7', b'z', 0xBC, 0xAF, ..] => ("is a 7z archive".into(), "unpack it first".into()),
-        b"PAR1" | [b'P', b'A', b'R', b'1', ..] => (
-            "is a Parquet file, not text".into(),
-            "kind `load_parquet` reads it".into(),
-        ),
         _ => return Ok(()),
     };
     Err(Error::failed(format!("`{place}` {what}")).hint(hint))

@@ -372,8 +372,6 @@ const OTHER_WORDS: &[(&str, &[&str])] = &[
     // Counted things.
     ("src/pipeline/new_files", &["files"]),
     ("src/pipeline/stage_keys", &["session"]),
-    // Words in a message of a library.
-    ("src/format/arrow", &["compress", "compression"]),
     // Who reads what is of another format.
     ("src/place/text", &["load_parquet"]),
     ("src/format/arrow", &["load_parquet"]),

@@ -4,6 +4,7 @@
 //! Nothing here sleeps for luck or takes a fixed port: what a test waits for it watches, with a deadline.
 //! What a machine does not offer (Python, the shared data, root) is skipped with a printed line.
 
+mod arrow;
 mod bad_csv;
 mod bad_files;
 mod bad_input;

@@ -74,7 +74,7 @@ fn load(file: &Path, more: &str) -> String {
 }
 
 /// Documents, one a line.
-fn documents(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn documents(bytes: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(bytes).expect("documents are UTF-8");
     let lines = text.lines();
     lines
@@ -101,7 +101,7 @@ fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-fn assert_same_rows(name: &str, found: &[Value], expected: &[Value]) {
+pub(crate) fn assert_same_rows(name: &str, found: &[Value], expected: &[Value]) {
     assert_eq!(found.len(), expected.len(), "{name}: rows");
     for (row, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!(
@@ -245,7 +245,7 @@ path = "back/lists.ndjson"
 "#;
 
 /// Rows for [`OUT`].
-fn csv(rows: usize) -> String {
+pub(crate) fn csv(rows: usize) -> String {
     let mut csv = String::from("k,n,f,b,at,s\n");
     for i in 0..rows {
         let day = 1 + i % 28;
@@ -313,9 +313,9 @@ fn parquet_files_bring_back_types_dates_and_marks() {
 }
 
 /// A Python that has pyarrow and `DuckDB`, installed beside the build; none: a line says why.
-fn readers() -> Option<PathBuf> {
+pub(crate) fn readers() -> Option<PathBuf> {
     let skipped = |why: &str| {
-        let line = format!("skipped: there are no readers of Parquet: {why}");
+        let line = format!("skipped: there are no readers of Parquet and Arrow: {why}");
         let is_required = std::env::var_os("ETL_REQUIRE_SERVERS").is_some();
         assert!(!is_required, "{line}, and ETL_REQUIRE_SERVERS is set");
         println!("{line}");

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads the Parquet files that a test wrote with pyarrow and DuckDB, and compares them with the NDJSON files beside.
+"""Reads the Parquet files that a test wrote with pyarrow and DuckDB, and the Arrow files with pyarrow, and compares them
+with the NDJSON files beside.
 
     python3 tests/parquet/read_back.py FOLDER
 """
@@ -10,6 +11,7 @@ import os
 import sys
 
 import duckdb
+import pyarrow.ipc
 import pyarrow.parquet
 
 
@@ -75,8 +77,14 @@ def main():
     folder = sys.argv[1]
     for name, text in [("flat", "flat"), ("none", "flat"), ("lists", "lists")]:
         path = os.path.join(folder, f"{name}.parquet")
+        arrow = os.path.join(folder, f"{name}.arrow")
         wanted = list(expected(os.path.join(folder, f"{text}.ndjson")))
         same = (lambda row: unwrapped(row, "k")) if name == "lists" else lambda row: row
+        if os.path.exists(arrow):
+            rows = (same(document(row)) for row in pyarrow.ipc.open_file(arrow).read_all().to_pylist())
+            compare(f"{name} by pyarrow", rows, wanted)
+        if not os.path.exists(path):
+            continue
         rows = (same(document(row)) for row in pyarrow.parquet.read_table(path).to_pylist())
         compare(f"{name} by pyarrow", rows, wanted)
         columns, *_ = zip(*duckdb.sql(f"DESCRIBE FROM '{path}'").fetchall())

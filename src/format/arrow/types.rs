@@ -216,10 +216,18 @@ fn dictionary<K: DictionaryKey>(array: &dyn Array) -> Result<Column, BadValue> {
     let array: &DictionaryArray<K> = of(array);
     let words = column_of(array.values().as_ref())?;
     let words = words.strings();
-    let word = |key: Option<usize>| key.and_then(|key| words.get(key));
-    let texts: Vec<Option<&str>> = array.keys_iter().map(word).collect();
-    let texts: Utf8ViewArray = Utf8ViewArray::from_slice(&texts);
-    Ok(Column::Strings(texts))
+    let mut texts: Vec<Option<&str>> = Vec::with_capacity(array.len());
+    for (row, key) in array.keys_iter().enumerate() {
+        texts.push(match key {
+            Some(key) if key < words.len() => words.get(key),
+            Some(key) => {
+                let reason = format!("word {key} of a dictionary of {}", words.len());
+                return Err(BadValue { row, reason });
+            }
+            None => None,
+        });
+    }
+    Ok(Column::Strings(Utf8ViewArray::from_slice(&texts)))
 }
 
 fn lists(

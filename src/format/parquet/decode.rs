@@ -9,12 +9,12 @@ use polars_parquet::read::{Filter, column_iter_to_arrays};
 
 use super::blocks::{Head, HeadColumn};
 use super::footer::{DAMAGED, in_column, leave_out};
-use super::guard::guarded;
 use super::pages;
 use crate::batch::{Batch, origin};
 use crate::columns::Column;
 use crate::error::{Error, Result};
 use crate::format::arrow::types::{self, BadValue};
+use crate::format::guard::guarded;
 
 /// A piece takes about so much memory. Smaller ones would decompress pages, which several of them need, more often.
 const PIECE_BYTES: usize = 32 << 20;

@@ -9,12 +9,12 @@ use polars_parquet::parquet::metadata::{ColumnChunkMetadata, FileMetadata, RowGr
 use polars_parquet::parquet::read::deserialize_metadata;
 use polars_parquet::parquet::schema::types::ParquetType;
 
-use super::guard::guarded;
 use super::shape::Shape;
 use super::thrift::{Fault, check_footer};
 use super::{FIELDS_KEY, ReadAt};
 use crate::batch::origin::RECORD_BITS;
 use crate::error::{Error, Result, every};
+use crate::format::guard::guarded;
 use crate::schema::{Field, Schema, Type};
 
 /// What a file begins and ends with.

@@ -11,7 +11,6 @@
 mod blocks;
 mod decode;
 mod footer;
-mod guard;
 mod pages;
 mod shape;
 mod split;

@@ -7,10 +7,10 @@ use polars_parquet::parquet::page::{Page, split_buffer};
 use polars_parquet::parquet::read::levels::get_bit_width;
 use polars_parquet::parquet::read::{PageMetaData, PageReader, decompress};
 
-use super::guard::guarded;
 use super::shape::Shape;
 use super::thrift::{Fault, PageHeader, PageKind, page_header};
 use crate::format::compression::gzip::checksum;
+use crate::format::guard::guarded;
 
 /// A page's bytes are decompressed at once: writers cut pages at 1 MB, some at 100 MB.
 pub(super) const PAGE_BYTES_MAX: usize = 256 << 20;

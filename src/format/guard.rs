@@ -4,7 +4,7 @@
 use crate::error;
 
 /// Does work of the library; what it says of a fault, or that it panicked.
-pub(super) fn guarded<T, E: std::fmt::Display>(
+pub(in crate::format) fn guarded<T, E: std::fmt::Display>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, String> {
     match error::guarded(work) {
