@@ -244,6 +244,7 @@ impl<'a> Table<'a> {
         }
     }
 
+    #[cold]
     fn misfit(&mut self, at: usize, value: &str) {
         let word = self.block.parser.targets[at].expected(value);
         let shown = crate::error::cut_value(value);
