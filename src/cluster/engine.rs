@@ -27,6 +27,9 @@ use crate::schema::count;
 use crate::stop::Stop;
 use crate::threads;
 
+/// What it is called in the folder of its run.
+pub(super) const SCRIPT_FILE: &str = "cluster.py";
+
 /// The script, which the program brings along.
 const SCRIPT: &str = include_str!("driver.py");
 
@@ -192,7 +195,7 @@ impl Engine {
             Error::io(what, path.display(), error)
         };
         master::answers(&config.master)?;
-        let script = folder.join("cluster.py");
+        let script = folder.join(SCRIPT_FILE);
         disk::replace(&script, SCRIPT.as_bytes()).map_err(|error| io("write", &script, &error))?;
         let log = folder.join("cluster.log");
         let words = disk::private().create(true).append(true).open(&log);

@@ -68,9 +68,7 @@ impl SharedFolder {
             SharedFolder::Objects(folder) => Ok(folder.join(name)),
         }
     }
-}
 
-impl SharedFolder {
     /// The run has ended: removes it. An error says what is left.
     pub(crate) fn end(self) -> Result<()> {
         let SharedFolder::Objects(folder) = self else {

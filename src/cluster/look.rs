@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::config::ClusterConfig;
-use super::engine::{Engine, Job};
+use super::engine::{Engine, Job, SCRIPT_FILE};
 use super::folder::{SharedFolder, look_name};
 use super::order::{LookOrder, Order, TaskReport};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::place::{InputFile, ObjectUrl, Place, Seen};
+use crate::place::{InputFile, ObjectUrl, Place, Seen, Shared};
 use crate::schema::{count, list};
 use crate::stage::Probe;
 use crate::stop::Stop;
@@ -61,7 +61,9 @@ fn clear_logs(folder: &Path) {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.strip_prefix(LOG));
         let process = process.and_then(|process| process.parse::<u32>().ok());
-        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+        let has_ended = |process| !Path::new(&format!("/proc/{process}")).exists();
+        // Nothing is removed that no look has made.
+        if process.is_some_and(has_ended) && entry.path().join(SCRIPT_FILE).is_file() {
             disk::remove(&entry.path());
         }
     }
@@ -78,9 +80,23 @@ fn tasks(
         .map_err(|error| Error::io("create", log.display(), &error))?;
     let name = look_name();
     let folder = SharedFolder::create(config, &name, None)?;
-    let place = folder.folder("look")?;
+    let place = folder.folder("look");
+    let looked = place.and_then(|place| {
+        let engine = Engine::start(config, "look", &name, log, stop)?;
+        tasks_in(&place, files, engine)
+    });
+    // What cannot be removed, a later run removes.
+    let _ = folder.end();
+    looked
+}
+
+/// Runs them with this folder of all machines.
+fn tasks_in(
+    place: &Shared,
+    files: &[Place],
+    mut engine: Engine,
+) -> Result<(String, Vec<TaskReport>)> {
     place.join(MARKER).write(b"etl")?;
-    let mut engine = Engine::start(config, "look", &name, log, stop)?;
     let job = Job {
         id: "look".into(),
         given: Vec::new(),
@@ -107,8 +123,6 @@ fn tasks(
                 .hint("`folder` of `[cluster]` names a folder that all machines share"));
         }
     }
-    // What cannot be removed, a later run removes.
-    let _ = folder.end();
     let hosts: BTreeSet<&str> = reports
         .iter()
         .flat_map(|report| &report.warnings)

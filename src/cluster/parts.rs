@@ -57,12 +57,7 @@ const STOPPED: &str = "stopped";
 
 /// Whether a task has begun before, in an attempt of which nothing is known; now it has.
 pub(crate) fn begun_before(folder: &Shared, task: usize) -> Result<bool> {
-    let begun = place(folder, BEGUN, task);
-    let before = begun.read()?.is_some();
-    if !before {
-        begun.write(b"")?;
-    }
-    Ok(before)
+    Ok(!place(folder, BEGUN, task).mark()?)
 }
 
 /// Leaves for all tasks of the job that begin from now on a fault that ends the run, whatever they do.

@@ -300,7 +300,7 @@ impl<R: Read> Splitter<R> {
     }
 
     fn scan_by_masks<const SIMPLE: bool>(&mut self) {
-        // What changes with every step is kept at hand, and what does not, too.
+        // Locals stay in registers, where fields would be written and read again for every 64 bytes.
         let (dialect, limits) = (self.dialect, self.limits);
         let mut carry = self.carry;
         let at_end = 'scan: loop {

@@ -20,7 +20,7 @@ use crate::error::Result;
 pub(super) const BLOCK_BYTES: usize = 4 << 20;
 /// Column chunks that lie so near to each other are read at once.
 const GAP_BYTES_MAX: u64 = 64 << 10;
-/// The file is told beforehand of so many bytes that will be read: of more than it asks for at a time.
+/// So many bytes are announced to the file before they are read: more than it asks for at a time.
 const EXPECTED_BYTES: u64 = 32 << 20;
 
 /// Whose rows they are, and how they are given on.
@@ -106,8 +106,8 @@ pub struct Blocks<R> {
     footer: Footer,
     picked: Picked,
     source: Source,
-    /// How many row groups the file was told of, and those of them that were not begun.
-    told: usize,
+    /// How many row groups were announced to the file, and those of them that were not begun.
+    announced: usize,
     coming: VecDeque<Group>,
     /// The first row of the next block, and what was read for it so far.
     first_record: u64,
@@ -139,7 +139,7 @@ impl<R: ReadAt> Blocks<R> {
             footer,
             picked,
             source,
-            told: 0,
+            announced: 0,
             coming: VecDeque::new(),
             first_record: 1,
             open: None,
@@ -174,9 +174,9 @@ impl<R: ReadAt> Blocks<R> {
     /// Tells the file which row groups will be read.
     fn tell(&mut self) {
         let mut bytes: u64 = self.coming.iter().map(Group::bytes).sum();
-        while self.told < self.footer.groups() && bytes < EXPECTED_BYTES {
-            let number = self.told;
-            self.told += 1;
+        while self.announced < self.footer.groups() && bytes < EXPECTED_BYTES {
+            let number = self.announced;
+            self.announced += 1;
             let rows = self.footer.group_rows(number);
             if rows == 0 {
                 continue;

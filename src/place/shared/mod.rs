@@ -113,7 +113,9 @@ impl Shared {
     /// The same; `None`: it is not there.
     pub(crate) fn open_if_there(&self) -> Result<Option<Box<dyn ReadSeek>>> {
         let is_there = match self {
-            Shared::Path(path) => path.exists(),
+            Shared::Path(path) => path
+                .try_exists()
+                .map_err(|e| Error::io("look at", path.display(), &e))?,
             Shared::Object(url) => Store::of(url)?.find(url, &stop())?.is_some(),
         };
         is_there.then(|| self.open()).transpose()
@@ -128,6 +130,24 @@ impl Shared {
             Shared::Object(url) => {
                 let put = Store::of(url)?.put(url, Bytes::copy_from_slice(bytes))?;
                 put.wait(&stop())?
+            }
+        }
+    }
+
+    /// Makes it, empty; whether it was not there. In a bucket it may be new to two who make it in the same moment.
+    pub(crate) fn mark(&self) -> Result<bool> {
+        match self {
+            Shared::Path(path) => match File::create_new(path) {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(Error::io("create", path.display(), &error)),
+            },
+            Shared::Object(url) => {
+                let is_new = Store::of(url)?.find(url, &stop())?.is_none();
+                if is_new {
+                    self.write(b"")?;
+                }
+                Ok(is_new)
             }
         }
     }

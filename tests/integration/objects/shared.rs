@@ -308,3 +308,27 @@ fn a_machine_that_a_store_refuses_is_named() {
         outcome.stderr
     );
 }
+
+#[test]
+fn a_look_that_fails_leaves_nothing_in_the_bucket() {
+    let Some(store) = Store::shared() else { return };
+    store.bucket("looked-at");
+    let folder = job();
+    let words = [
+        "check",
+        "pipeline.toml",
+        "--connect",
+        "--cluster=local[1]",
+        "--set=cluster.folder=s3://looked-at/etl",
+        "--set=cluster.python=no-such-python",
+    ];
+    let check = Etl::new(folder.path(), &words);
+    let outcome = with_store(check, &folder, &store.url).outcome();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+    assert!(
+        outcome.stderr.contains("cannot start `no-such-python`"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(store.keys("looked-at"), [""; 0]);
+}
